@@ -1,0 +1,77 @@
+# Everything a contributor runs. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROTO := jicofo/reservation/v1/reservation.proto
+GEN := proxy/jicofo_reservation_proxy/gen
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: Python 3.11 or newer is needed; PYTHON=/path/to/python3 names another one" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; takes about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: run
+run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
+	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids' selects
+	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Check style, types, layers and the contract
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code
+	@$(BIN)/buf breaking --against protos/baseline.json
+
+.PHONY: format
+format: $(READY) ## Format the Python code and the contract
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+	@$(BIN)/buf format --write
+
+.PHONY: stubs
+stubs: $(READY) ## Generate the Python stubs from the contract
+	@$(BIN)/python -m grpc_tools.protoc -Ijicofo_reservation_proxy/gen=protos \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=proxy --grpc_python_out=proxy --mypy_out=quiet:proxy --mypy_grpc_out=quiet:proxy \
+	  jicofo_reservation_proxy/gen/$(PROTO)
+
+.PHONY: check-generated
+check-generated: stubs ## Fail when the committed stubs are not those of the contract
+	@git diff --exit-code -- $(GEN) || { echo "The stubs are stale: run 'make stubs' and commit." >&2; exit 1; }
+
+.PHONY: build
+build: $(READY) ## Build the sdist and the wheel into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist
+
+.PHONY: clean
+clean: ## Remove everything that can be made again
+	@rm -rf $(VENV) .state build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf *.egg-info

@@ -1,0 +1,129 @@
+"""The composition root: settings → objects → a WSGI application."""
+
+import atexit
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from flask import Flask
+
+from . import clients, contract, sources
+from .backend import Backend
+from .channels import BackendChannel, Refresher
+from .clients import Dialect
+from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer
+from .inprocess import InProcessBackend
+from .ledger import Ledger
+from .metrics import Metrics
+from .routing import DEFAULT_BACKEND, Router
+from .service import ReservationProxy
+from .settings import Backend as BackendSettings
+from .settings import Settings
+from .web import make_flask
+
+EXTENSION = "jicofo_reservation_proxy"
+"""The key of the `Proxy` in `app.extensions`."""
+
+_FORCED: Mapping[str, Dialect | None] = {
+    "auto": None,
+    "jicofo": clients.JICOFO,
+    "prosody": clients.PROSODY,
+    "handbook": clients.HANDBOOK,
+}
+
+
+class Proxy:
+    """All parts of one proxy, put together; a context manager that closes them in order.
+
+    `servicer` is a backend in this process, named "default", in place of the settings' backends.
+    With neither it is the stub, which grants every room. Raises `CredentialsError` and
+    `StateError`.
+    """
+
+    def __init__(
+        self, settings: Settings, servicer: ReservationServiceServicer | None = None
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        with ExitStack() as stack:
+            backends = settings.backends
+            if servicer or not backends:
+                local = InProcessBackend(servicer or _stub(), settings.threads)
+                stack.callback(local.close)
+                backends = {DEFAULT_BACKEND: BackendSettings(target=local.target)}
+            self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
+            channels = self._open_channels(stack, backends)
+            self.ledger = Ledger(settings.state_dir)
+            stack.callback(self.ledger.close)
+            refresher = Refresher(channels.values())
+            stack.callback(refresher.stop)
+            self.backends = self._make_backends(backends, channels)
+            router = Router(settings.routes, self.backends)
+            service = ReservationProxy(router, self.backends, self.ledger, settings.conflicts)
+            self.flask = make_flask(service, _FORCED[settings.client], self.metrics)
+            self.flask.extensions[EXTENSION] = self
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every thread and close every channel and file. Closing twice is fine."""
+        self._stack.close()
+
+    def _open_channels(
+        self, stack: ExitStack, backends: Mapping[str, BackendSettings]
+    ) -> dict[str, BackendChannel]:
+        channels = {}
+        for name, backend in backends.items():
+            channels[name] = BackendChannel(f"backends.{name}", backend, self.metrics)
+            stack.callback(channels[name].close)
+        return channels
+
+    def _make_backends(
+        self, backends: Mapping[str, BackendSettings], channels: Mapping[str, BackendChannel]
+    ) -> dict[str, Backend]:
+        is_guest = contract.guest_test(self.settings.guest_domains)
+        return {
+            name: Backend(
+                name,
+                channels[name],
+                backend.answer_within.total_seconds(),
+                is_guest,
+                self.metrics,
+            )
+            for name, backend in backends.items()
+        }
+
+
+def create_app(
+    settings: Settings | None = None, servicer: ReservationServiceServicer | None = None
+) -> Flask:
+    """Return the WSGI application, for a server of your own.
+
+    Without settings they come from the environment (`sources.load`). `servicer` is a Python
+    class's instance that implements the contract; then no second process is needed. All is closed
+    when the interpreter ends, or by `app.extensions["jicofo_reservation_proxy"].close()`. A server
+    that forks must call this in each worker, since gRPC's threads do not survive a fork.
+
+    Raises `SettingsError`, `CredentialsError` and `StateError`.
+    """
+    proxy = Proxy(settings if settings is not None else sources.load(), servicer)
+    atexit.register(proxy.close)
+    return proxy.flask
+
+
+def _stub() -> ReservationServiceServicer:
+    """Return the stub backend; imported only where it serves."""
+    from jicofo_reservation_stub import ReservationService  # noqa: PLC0415
+
+    return ReservationService()

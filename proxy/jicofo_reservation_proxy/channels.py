@@ -1,0 +1,222 @@
+"""One gRPC channel per backend, replaced when the credentials' files change.
+
+A replacement takes over once it is connected, so that a new set of credentials that the backend
+refuses leaves the old one in use. The old channel is closed when the last call that could be on
+it has passed its deadline: no call fails because of a replacement.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import grpc
+
+from . import __version__, credentials
+from .credentials import Credentials, Metadata
+from .errors import CredentialsError
+from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from .metrics import Metrics
+from .settings import Backend
+
+REFRESH_SECONDS = 2.0
+"""How often the files are looked at; Kubernetes itself takes up to a minute to swap them."""
+
+CONNECT_SECONDS = 5.0
+"""How long a replacement may take to connect before it is tried again."""
+
+RETIRE_MARGIN_SECONDS = 1.0
+
+_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
+    # After an outage of 10 s gRPC's own back-off (1 s to 120 s) needs 6.2 s, this 0.8 s.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A replacement must not be handed the connection that it replaces.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The three RPCs over one channel, with the metadata that each call carries."""
+
+    create: grpc.UnaryUnaryMultiCallable[pb.CreateConferenceRequest, pb.CreateConferenceResponse]
+    get: grpc.UnaryUnaryMultiCallable[pb.GetConferenceRequest, pb.GetConferenceResponse]
+    delete: grpc.UnaryUnaryMultiCallable[pb.DeleteConferenceRequest, pb.DeleteConferenceResponse]
+    metadata: Metadata
+
+
+class BackendChannel:
+    """The channel to one backend, always with the newest credentials that work.
+
+    `key` is the key path of the backend's settings. Raises `CredentialsError` where the
+    credentials cannot be used at the start. Connecting happens in the background.
+    """
+
+    def __init__(self, key: str, backend: Backend, metrics: Metrics) -> None:
+        self._key = key
+        self._backend = backend
+        self._metrics = metrics
+        self._plugin = credentials.load_plugin(f"{key}.auth", backend.auth)
+        self._credentials = credentials.load(key, backend)
+        self._channel = self._dial(self._credentials)
+        self._calls = self._bind(self._channel, self._credentials)
+        self._retired: list[tuple[grpc.Channel, float]] = []
+        self._complaint = ""
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self) -> Calls:
+        """The RPCs over the channel that is now in use."""
+        return self._calls
+
+    def connect(self, within_seconds: float) -> bool:
+        """Wait until the channel is connected; false where it is not in that time."""
+        return _is_ready(self._channel, within_seconds)
+
+    def refresh(self) -> None:
+        """Look at the files, and use what is new in them if it works.
+
+        Anything that is wrong is logged once; the credentials in use stay.
+        """
+        with self._lock:
+            self._close_retired(time.monotonic())
+            try:
+                found = credentials.load(self._key, self._backend)
+                if found != self._credentials:
+                    self._use(found)
+                    self._metrics.credential_reloads.labels(self._key, "ok").inc()
+                self._complaint = ""
+            except CredentialsError as error:
+                self._complain(str(error))
+
+    def close(self) -> None:
+        """Close all channels; calls in flight are cancelled."""
+        with self._lock:
+            self._close_retired(float("inf"))
+            self._channel.close()
+
+    def _use(self, found: Credentials) -> None:
+        if found.tls != self._credentials.tls:
+            self._replace(found)
+        self._credentials = found
+        self._calls = self._bind(self._channel, found)
+        logger.info("%s: new credentials are in use", self._key)
+
+    def _replace(self, found: Credentials) -> None:
+        channel = self._dial(found)
+        if not _is_ready(channel, CONNECT_SECONDS):
+            channel.close()
+            raise CredentialsError("cannot connect with the new credentials")
+        lifetime = self._backend.answer_within.total_seconds() + RETIRE_MARGIN_SECONDS
+        self._retired.append((self._channel, time.monotonic() + lifetime))
+        self._channel = channel
+
+    def _complain(self, complaint: str) -> None:
+        self._metrics.credential_reloads.labels(self._key, "failed").inc()
+        if complaint != self._complaint:
+            logger.error("%s: %s; the old credentials stay in use", self._key, complaint)
+        self._complaint = complaint
+
+    def _close_retired(self, now: float) -> None:
+        for channel, until in self._retired:
+            if until <= now:
+                channel.close()
+        self._retired = [entry for entry in self._retired if entry[1] > now]
+
+    def _dial(self, found: Credentials) -> grpc.Channel:
+        channel_credentials = self._channel_credentials(found)
+        if channel_credentials is None:
+            return grpc.insecure_channel(self._backend.target, options=_OPTIONS)
+        return grpc.secure_channel(
+            self._backend.target, channel_credentials, options=_OPTIONS + self._name_options()
+        )
+
+    def _channel_credentials(self, found: Credentials) -> grpc.ChannelCredentials | None:
+        """Return TLS, gRPC's check that a secret stays on this machine, or `None`: plaintext."""
+        base: grpc.ChannelCredentials | None = None
+        if found.tls is not None:
+            base = grpc.ssl_channel_credentials(found.tls.ca, found.tls.key, found.tls.cert)
+        elif self._backend.auth.has_secret:
+            is_socket_file = self._backend.target.startswith("unix")
+            base = grpc.local_channel_credentials(
+                grpc.LocalConnectionType.UDS
+                if is_socket_file
+                else grpc.LocalConnectionType.LOCAL_TCP
+            )
+        if base is None or self._plugin is None:
+            return base
+        return grpc.composite_channel_credentials(
+            base, grpc.metadata_call_credentials(self._plugin)
+        )
+
+    def _name_options(self) -> tuple[tuple[str, str | int], ...]:
+        tls = self._backend.tls
+        if tls is None or tls.server_name is None:
+            return ()
+        return (
+            ("grpc.ssl_target_name_override", tls.server_name),
+            ("grpc.default_authority", tls.server_name),
+        )
+
+    def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
+        methods = self._backend.methods
+        return Calls(
+            create=channel.unary_unary(
+                methods.create,
+                request_serializer=pb.CreateConferenceRequest.SerializeToString,
+                response_deserializer=pb.CreateConferenceResponse.FromString,
+            ),
+            get=channel.unary_unary(
+                methods.get,
+                request_serializer=pb.GetConferenceRequest.SerializeToString,
+                response_deserializer=pb.GetConferenceResponse.FromString,
+            ),
+            delete=channel.unary_unary(
+                methods.delete,
+                request_serializer=pb.DeleteConferenceRequest.SerializeToString,
+                response_deserializer=pb.DeleteConferenceResponse.FromString,
+            ),
+            metadata=found.metadata,
+        )
+
+
+def _is_ready(channel: grpc.Channel, within_seconds: float) -> bool:
+    ready = grpc.channel_ready_future(channel)
+    try:
+        ready.result(timeout=within_seconds)
+    except grpc.FutureTimeoutError:
+        return False
+    finally:
+        ready.cancel()
+    return True
+
+
+class Refresher:
+    """The thread that refreshes all channels until it is stopped."""
+
+    def __init__(
+        self, channels: Iterable[BackendChannel], every_seconds: float = REFRESH_SECONDS
+    ) -> None:
+        self._channels = tuple(channels)
+        self._every_seconds = every_seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="credentials", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and wait for it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._every_seconds):
+            for channel in self._channels:
+                channel.refresh()

@@ -1,0 +1,249 @@
+"""The command line: `serve`, `check` and `call`."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlencode
+
+from . import __version__, clients, logs, sources
+from .app import Proxy
+from .errors import CredentialsError, ListenError, ProxyError, SettingsError, StateError
+from .model import FaultKind
+from .probe import Probe, probe
+from .server import Server, stopping_on_signals
+from .settings import Backend, Settings
+
+OK = 0
+USAGE = 2
+BAD_SETTINGS = 3
+BAD_CREDENTIALS = 4
+BAD_STATE = 5
+CANNOT_LISTEN = 6
+BACKEND_FAILED = 7
+REFUSED = 8
+INTERRUPTED = 130
+
+_EXIT_CODES = f"""\
+exit codes:
+  {OK}  done; for serve: it was told to stop, and stopped
+  1  something unexpected
+  {USAGE}  the command line is wrong
+  {BAD_SETTINGS}  a setting is wrong
+  {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not take it
+  {BAD_STATE}  the state directory cannot be used
+  {CANNOT_LISTEN}  the address to listen on cannot be used
+  {BACKEND_FAILED}  a backend cannot be reached, is too slow, or is broken
+  {REFUSED}  call: the backend was asked, and refused
+"""
+
+_DESCRIPTION = """\
+Answers the reservation API of Jicofo and Prosody by asking a gRPC backend.
+
+With no settings at all it serves on 127.0.0.1:7777, with a stub backend of its own that grants
+every room. Without a command it serves.
+"""
+
+_SETTINGS = f"""\
+Settings come from a TOML file (--config or ${sources.CONFIG_VARIABLE}). The environment
+overrides it, with the key path in capitals behind a prefix:
+
+  {sources.ENVIRONMENT_PREFIX}LISTEN=127.0.0.1:7777
+  {sources.ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__TARGET=dns:///reservations.example.com:50051
+
+Flags override both. docs/settings.md lists every setting.
+"""
+
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "--listen": ("listen",),
+    "--state-dir": ("state_dir",),
+    "--target": ("backends", "default", "target"),
+    "--client": ("client",),
+    "--conflicts": ("conflicts",),
+    "--log-format": ("log_format",),
+    "--log-level": ("log_level",),
+}
+"""The flags that set a setting; their help is the setting's own documentation."""
+
+_ERROR_CODES: Mapping[type[ProxyError], int] = {
+    SettingsError: BAD_SETTINGS,
+    CredentialsError: BAD_CREDENTIALS,
+    StateError: BAD_STATE,
+    ListenError: CANNOT_LISTEN,
+}
+
+_USER_AGENTS = {
+    "jicofo": "Apache-HttpClient/4.5.13 (Java/17)",
+    "prosody": "Prosody (0.12.3; posix)",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def run() -> NoReturn:
+    """Be the command `jicofo-reservation-proxy`."""
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a wrong command line exits with 2."""
+    arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
+    try:
+        settings = sources.load(_config_file(arguments), os.environ, _flags(arguments))
+        logs.configure(settings.log_format, settings.log_level)
+        return int(arguments.command(settings, arguments))
+    except ProxyError as error:
+        print(f"jicofo-reservation-proxy: cannot start\n{_indented(error)}", file=sys.stderr)
+        return _ERROR_CODES[type(error)]
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _with_command(argv: Sequence[str]) -> list[str]:
+    """Put `serve` before flags that stand without a command."""
+    is_serve = not argv or (
+        argv[0].startswith("-") and argv[0] not in {"-h", "--help", "--version"}
+    )
+    return ["serve", *argv] if is_serve else list(argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "jicofo-reservation-proxy",
+        description=_DESCRIPTION,
+        epilog=f"{_SETTINGS}\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    settings = _settings_parser()
+    for name, command, about in (
+        ("serve", _serve, "serve until SIGTERM or Ctrl-C (the default)"),
+        ("check", _check, "validate the settings and credentials, and ask each backend"),
+        ("call", _call, "send one request through the route to its backend, as a client would"),
+    ):
+        subparser = commands.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=f"{_SETTINGS}\n{_EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[settings],
+        )
+        subparser.set_defaults(command=command)
+        if name == "call":
+            _add_call_arguments(subparser)
+    return parser
+
+
+def _settings_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("settings")
+    group.add_argument("--config", type=Path, metavar="FILE", help="The settings, in TOML.")
+    for flag, path in _FLAGS.items():
+        model = Backend if path[0] == "backends" else Settings
+        about = (model.model_fields[path[-1]].description or "").replace("%", "%%")
+        group.add_argument(flag, metavar="VALUE", help=about)
+    return parser
+
+
+def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("operation", choices=("create", "get", "delete"))
+    parser.add_argument("subject", metavar="ROOM|ID", help="The room to create; else an id.")
+    parser.add_argument(
+        "--as",
+        dest="client_name",
+        choices=sorted(_USER_AGENTS),
+        default="prosody",
+        help="The client to be. Default: prosody.",
+    )
+    parser.add_argument("--owner", help="create: the mail_owner. Default: none.")
+    parser.add_argument("--start-time", help="create: the start_time. Default: now.")
+
+
+def _config_file(arguments: argparse.Namespace) -> Path | None:
+    named = os.environ.get(sources.CONFIG_VARIABLE)
+    given: Path | None = arguments.config
+    return given or (Path(named) if named else None)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[tuple[str, ...], str]:
+    given = vars(arguments)
+    return {
+        path: given[name]
+        for flag, path in _FLAGS.items()
+        if given[name := flag.strip("-").replace("-", "_")] is not None
+    }
+
+
+def _indented(error: ProxyError) -> str:
+    return "\n".join(f"  {line}" for line in str(error).splitlines())
+
+
+def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
+    with Proxy(settings) as proxy:
+        server = Server(proxy.flask, settings)
+        with stopping_on_signals(server):
+            logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
+            server.run()
+    logger.info("stopped")
+    return OK
+
+
+def _check(settings: Settings, _arguments: argparse.Namespace) -> int:
+    print("settings: ok")
+    with Proxy(settings) as proxy:
+        print(f"state_dir: ok, {settings.state_dir}")
+        if not settings.backends:
+            print("backends: none is set; the built-in stub serves, which grants every room")
+        probes = [probe(backend) for backend in proxy.backends.values()]
+    for found in probes:
+        print(f"backends.{found.backend}: {found.verdict}")
+    return max(map(_probe_code, probes))
+
+
+def _probe_code(found: Probe) -> int:
+    if found.fault is None:
+        return OK
+    return BAD_CREDENTIALS if found.fault is FaultKind.UNAUTHORIZED else BACKEND_FAILED
+
+
+def _call(settings: Settings, arguments: argparse.Namespace) -> int:
+    with Proxy(settings) as proxy:
+        headers = {"User-Agent": _USER_AGENTS[arguments.client_name]}
+        client = proxy.flask.test_client()
+        if arguments.operation == "create":
+            response = client.post(
+                "/conference",
+                data=_form(arguments),
+                content_type="application/x-www-form-urlencoded",
+                headers=headers,
+            )
+        else:
+            path = f"/conference/{arguments.subject}"
+            response = client.open(path, method=_METHODS[arguments.operation], headers=headers)
+    print(response.status)
+    print(json.dumps(response.get_json(), indent=2))
+    if response.status_code < 400:
+        return OK
+    return REFUSED if response.status_code < 500 else BACKEND_FAILED
+
+
+_METHODS = {"get": "GET", "delete": "DELETE"}
+
+
+def _form(arguments: argparse.Namespace) -> str:
+    """Return the form that the client sends (clients.md "POST body")."""
+    now_ms = int(datetime.now(UTC).timestamp()) * 1000
+    fields = {"name": arguments.subject}
+    if arguments.owner is not None:
+        fields["mail_owner"] = arguments.owner
+    fields["start_time"] = arguments.start_time or clients.format_time(now_ms)
+    if arguments.client_name == "jicofo":
+        fields["duration"] = "-1"
+    return urlencode(fields)

@@ -1,0 +1,190 @@
+"""The form of `POST /conference`: bytes → `CreateRequest`, or the sentence that says what is wrong.
+
+What the clients send is in clients.md, "What they send": fields in any order, with or without a
+charset, names percent-encoded for XMPP before they were encoded for the form, Java timestamps.
+"""
+
+import calendar
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from .model import BadInput, CreateRequest, Owner, Room
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_BODY_BYTES = 64 * 1024
+MAX_FIELDS = 64
+MAX_JID_PART_BYTES = 1023
+"""The longest part of an XMPP address (RFC 7622, section 3.1); an owner is at most two of them."""
+FIRST_SECOND = -62_135_596_800
+LAST_SECOND = 253_402_300_799
+"""The range of google.protobuf.Timestamp, in seconds since the epoch: the years 1 to 9999."""
+MAX_DURATION_SECONDS = 315_576_000_000
+"""The most that google.protobuf.Duration holds: about 10,000 years."""
+
+_KNOWN_FIELDS = frozenset({"name", "mail_owner", "start_time", "duration"})
+_UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii"})
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)\"?", re.IGNORECASE)
+_TENANT = re.compile(r"\[([^\[\]]+)\](.+)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_JAVA_TIME = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})T"
+    r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?"
+    r"(?:Z|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?)"
+)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def parse_create(content_type: str | None, body: bytes) -> CreateRequest | BadInput:
+    """Return the request in a form's body, or what is wrong with it."""
+    if wrong := _wrong_type(content_type):
+        return wrong
+    fields = _fields(body)
+    if isinstance(fields, BadInput):
+        return fields
+    return _request(fields)
+
+
+def _wrong_type(content_type: str | None) -> BadInput | None:
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type != FORM_TYPE:
+        return BadInput(
+            415, f"Content-Type: wanted {FORM_TYPE}, got {_quoted(content_type or '')}."
+        )
+    charset = _CHARSET.search(content_type or "")
+    if charset and charset[1].lower() not in _UTF8_NAMES:
+        return BadInput(415, f"Content-Type: wanted charset UTF-8, got {_quoted(charset[1])}.")
+    return None
+
+
+def _fields(body: bytes) -> dict[str, str] | BadInput:
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except UnicodeDecodeError:
+        return BadInput(400, "The form is not valid UTF-8.")
+    except ValueError:
+        return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        return BadInput(400, "The form has a field twice; wanted each field once.")
+    return fields
+
+
+def _request(fields: Mapping[str, str]) -> CreateRequest | BadInput:
+    raw = fields.get("name", "")
+    if wrong := _wrong_text("name", raw, MAX_JID_PART_BYTES) or (
+        None if raw else BadInput(400, "name: wanted the name of a room, got none.")
+    ):
+        return wrong
+    mail_owner = fields.get("mail_owner")
+    if wrong := _wrong_text("mail_owner", mail_owner or "", 2 * MAX_JID_PART_BYTES + 1):
+        return wrong
+    start_time_ms = parse_java_time(fields.get("start_time", ""))
+    if isinstance(start_time_ms, BadInput):
+        return start_time_ms
+    duration_seconds = _parse_duration(fields.get("duration", ""))
+    if isinstance(duration_seconds, BadInput):
+        return duration_seconds
+    return CreateRequest(
+        request_id=_request_id(fields),
+        room=parse_room(raw),
+        mail_owner=mail_owner,
+        owner=parse_owner(mail_owner) if mail_owner else None,
+        start_time_ms=start_time_ms,
+        duration_seconds=duration_seconds,
+        extra_fields={key: fields[key] for key in fields.keys() - _KNOWN_FIELDS},
+    )
+
+
+def _wrong_text(key: str, value: str, max_bytes: int) -> BadInput | None:
+    size = len(value.encode())
+    if size > max_bytes:
+        return BadInput(400, f"{key}: wanted at most {max_bytes} bytes of UTF-8, got {size}.")
+    if _CONTROL.search(value):
+        return BadInput(400, f"{key}: wanted no control characters, got {_quoted(value)}.")
+    return None
+
+
+def parse_room(raw: str) -> Room:
+    """Take a room's node apart: `[acme]caf%c3%a9` is the room `café` of the tenant `acme`."""
+    tenant, name = "", raw
+    if match := _TENANT.fullmatch(raw):
+        tenant, name = match[1], match[2]
+    return Room(raw=raw, tenant=_percent_decoded(tenant), name=_percent_decoded(name))
+
+
+def _percent_decoded(text: str) -> str:
+    """Undo the percent-encoding, or leave the text alone where that gives nothing printable."""
+    if "%" not in text:
+        return text
+    try:
+        decoded = unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return text
+    return text if _CONTROL.search(decoded) else decoded
+
+
+def parse_owner(raw: str) -> Owner:
+    """Take an owner apart at its last "@": a bare JID, or an address for mail."""
+    user, at, domain = raw.rpartition("@")
+    return Owner(raw=raw, user=user if at else raw, domain=domain if at else "")
+
+
+def parse_java_time(text: str) -> int | BadInput:
+    """Return a timestamp of Java's `yyyy-MM-dd'T'HH:mm:ss.SSSX` as milliseconds since the epoch.
+
+    The zone is `Z`, hours (`-06`), or hours and minutes (`+0530`, `+05:30`); a fraction of a
+    second is rounded down. Both clients send milliseconds and `Z` or hours (clients.md).
+    """
+    match = _JAVA_TIME.fullmatch(text)
+    seconds = _epoch_seconds(match) if match else None
+    if match is None or seconds is None:
+        return BadInput(
+            400, f"start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got {_quoted(text)}."
+        )
+    return seconds * 1000 + int(f"{match['fraction'] or '0':0<3.3}")
+
+
+def _epoch_seconds(match: re.Match[str]) -> int | None:
+    year, month, day = int(match["year"]), int(match["month"]), int(match["day"])
+    hour, minute, second = int(match["hour"]), int(match["minute"]), int(match["second"])
+    zone_hour, zone_minute = int(match["zone_hour"] or 0), int(match["zone_minute"] or 0)
+    if not (1 <= month <= 12 and hour <= 23 and minute <= 59 and second <= 59):
+        return None
+    if not (year >= 1 and 1 <= day <= calendar.monthrange(year, month)[1]):
+        return None
+    if zone_hour > 18 or zone_minute > 59:
+        return None
+    offset = (zone_hour * 60 + zone_minute) * 60 * (-1 if match["sign"] == "-" else 1)
+    seconds = calendar.timegm((year, month, day, hour, minute, second)) - offset
+    return seconds if FIRST_SECOND <= seconds <= LAST_SECOND else None
+
+
+def _parse_duration(text: str) -> int | BadInput | None:
+    """Return whole seconds, or `None` for "no limit": Jicofo says -1, Prosody nothing."""
+    if not text:
+        return None
+    if not _INTEGER.fullmatch(text) or int(text) > MAX_DURATION_SECONDS:
+        return BadInput(400, f"duration: wanted whole seconds, or -1, got {_quoted(text)}.")
+    return int(text) if int(text) > 0 else None
+
+
+def _request_id(fields: Mapping[str, str]) -> str:
+    """Return the UUID (version 8, RFC 9562) that stands for exactly these fields.
+
+    A repeated POST has the same fields (clients.md "retries"), in whatever order.
+    """
+    text = json.dumps(sorted(fields.items()))
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+    number = number & ~(0xF << 76) | 0x8 << 76  # the version
+    number = number & ~(0x3 << 62) | 0x2 << 62  # the variant
+    return str(uuid.UUID(int=number))
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "...")

@@ -1,0 +1,82 @@
+"""The log: one line per request, as `key=value` pairs or as JSON, on standard error.
+
+A line never holds a password, a PIN, a key or a token: only what is named here is logged.
+"""
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping
+from typing import Literal, TextIO
+
+ROOT = "jicofo_reservation_proxy"
+
+_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+Fields = Mapping[str, str | int] | Mapping[str, str | int | float]
+
+
+def configure(
+    log_format: Literal["text", "json"], level: str, stream: TextIO | None = None
+) -> None:
+    """Send the lines of the proxy, and the warnings of its libraries, to a stream."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger(ROOT).setLevel(level.upper())
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def event(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:
+    """Log a message with fields, which each format writes in its own way."""
+    logger.log(level, message, extra={"fields": fields})
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.000Z INFO message key=value key="a value"`, always one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        parts = [_timestamp(record), record.levelname, _one_line(record.getMessage())]
+        parts += [f"{key}={_value(value)}" for key, value in _fields(record).items()]
+        if record.exc_info:
+            parts.append(f"exception={json.dumps(self.formatException(record.exc_info))}")
+        return " ".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, object] = {
+            "time": _timestamp(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _fields(record: logging.LogRecord) -> Fields:
+    fields: Fields = getattr(record, "fields", {})
+    return fields
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"
+
+
+def _one_line(text: str) -> str:
+    return text if "\n" not in text and text.isprintable() else json.dumps(text)
+
+
+def _value(value: str | float) -> str:
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        return json.dumps(value)
+    return str(value)

@@ -1,0 +1,40 @@
+"""Whether a backend can be used: one harmless question to it, and what the answer means."""
+
+import time
+from dataclasses import dataclass
+
+from .backend import Backend
+from .ids import new_incident_id
+from .model import Fault, FaultKind
+
+UNKNOWN_ID = "jicofo-reservation-proxy-check"
+"""No backend has a conference of this id, so asking for it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of asking a backend. `fault` is `None` where it can be used."""
+
+    backend: str
+    verdict: str
+    fault: FaultKind | None
+
+
+def probe(backend: Backend) -> Probe:
+    """Ask a backend for a conference that does not exist.
+
+    NOT_FOUND proves the way there and back: the address, TLS, credentials and the method's path.
+    """
+    started = time.perf_counter()
+    result = backend.get(UNKNOWN_ID, new_incident_id())
+    milliseconds = (time.perf_counter() - started) * 1000
+    match result.outcome:
+        case Fault(code="UNIMPLEMENTED"):
+            verdict = "ok, reached, but it has no GetConference, which it may leave out"
+            return Probe(backend.name, verdict, None)
+        case Fault(kind, code, detail):
+            verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"
+            return Probe(backend.name, verdict, kind)
+        case _:
+            verdict = f"ok, answered in {milliseconds:.0f} ms"
+            return Probe(backend.name, verdict, None)

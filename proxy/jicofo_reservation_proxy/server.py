@@ -1,0 +1,167 @@
+"""waitress around the application: bounded input, JSON for every error, and a drain at the end.
+
+waitress answers a broken request line, or a header or body that is too large, in plain text, and
+stops without sending what its threads have just written. Both are mended here, in subclasses of
+its own classes.
+"""
+
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+
+from . import clients, forms, logs
+from .addresses import is_loopback_listen, split_listen
+from .errors import ListenError
+from .model import BadInput
+from .settings import Settings
+
+MAX_CONNECTIONS = 1000
+MAX_HEADER_BYTES = 16 * 1024
+
+IDLE_SECONDS = 600
+"""How long an idle connection is kept. Closing one within 2 s of its last answer makes Jicofo's
+next POST fail (clients.md "idle connection"); Jicofo keeps one, so minutes cost little."""
+
+SEND_BYTES = 18_000
+"""Below this waitress lets its main thread send; with its default of 1 the threads contend for
+the sockets, and 64 connections get a fifth of the throughput of 16."""
+
+_POLL_SECONDS = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers what waitress itself refuses, in the words of everything else here."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        message = f"{error.reason}: {error.body}"
+        answer = clients.render_bad_input(BadInput(error.code, message))
+        fields = {"status": error.code, "detail": clients.one_line(message)}
+        logs.event(logger, logging.WARNING, "refused", fields)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(answer.body)
+        self.write(answer.body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _JsonErrorTask
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being worked on, or an answer is still to be sent."""
+        return bool(self.requests or self.total_outbufs_len)
+
+
+class Server(TcpWSGIServer):  # type: ignore[misc]
+    """An HTTP server for one application, listening from the start.
+
+    Raises `ListenError` where the address cannot be used.
+    """
+
+    channel_class = _Channel
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._drain_seconds = settings.drain_within.total_seconds()
+        self._stopping = False
+        adjustments = Adjustments(
+            threads=settings.threads,
+            connection_limit=MAX_CONNECTIONS,
+            backlog=1024,
+            channel_timeout=IDLE_SECONDS,
+            send_bytes=SEND_BYTES,
+            max_request_header_size=MAX_HEADER_BYTES,
+            max_request_body_size=forms.MAX_BODY_BYTES,
+            asyncore_use_poll=True,
+            ident=None,
+        )
+        self._sockets: dict[int, wasyncore.dispatcher] = {}
+        dispatcher = ThreadedTaskDispatcher()
+        try:
+            super().__init__(
+                app,
+                map=self._sockets,
+                dispatcher=dispatcher,
+                adj=adjustments,
+                sockinfo=_resolve(settings.listen),
+            )
+        except OSError as error:
+            wasyncore.close_all(self._sockets)
+            raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
+        dispatcher.set_thread_count(settings.threads)
+        if not is_loopback_listen(settings.listen):
+            logger.warning(
+                "listening on %s: others than this machine may create and delete conferences",
+                settings.listen,
+            )
+
+    @property
+    def url(self) -> str:
+        """The address that is really listened on."""
+        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
+        return f"http://{host}:{self.effective_port}"
+
+    def stop(self) -> None:
+        """Make `run` drain and return. Safe in a signal handler and from any thread."""
+        self._stopping = True
+        self.pull_trigger()
+
+    def run(self) -> None:
+        """Serve until `stop`, then finish what is in flight, for as long as the settings allow."""
+        while not self._stopping:
+            self._poll(timeout=30.0)
+        logger.info("stopping: finishing what is in flight")
+        self._stop_accepting()
+        until = time.monotonic() + self._drain_seconds
+        while self._is_busy() and time.monotonic() < until:
+            self._poll(timeout=_POLL_SECONDS)
+        self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()) + 1)
+        wasyncore.close_all(self._sockets)
+
+    def _poll(self, timeout: float) -> None:
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+
+    def _stop_accepting(self) -> None:
+        self.accepting = False
+        self.del_channel()
+        self.socket.close()
+
+    def _is_busy(self) -> bool:
+        return any(channel.is_busy for channel in list(self.active_channels.values()))
+
+
+def _resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:
+    """Return the first address of `listen` in waitress's form."""
+    host, port = split_listen(listen)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    return family, kind, protocol, address
+
+
+@contextmanager
+def stopping_on_signals(server: Server) -> Iterator[None]:
+    """Stop the server on SIGTERM and SIGINT while this lasts."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
