@@ -19,8 +19,8 @@ from .metrics import Metrics
 from .routing import DEFAULT_BACKEND, Router
 from .service import ReservationProxy
 from .settings import Backend as BackendSettings
-from .settings import Settings
-from .web import make_flask
+from .settings import Settings, Target
+from .web import Conferences, make_flask
 
 EXTENSION = "jicofo_reservation_proxy"
 """The key of the `Proxy` in `app.extensions`."""
@@ -47,11 +47,11 @@ class Proxy:
         self.settings = settings
         self.metrics = Metrics()
         with ExitStack() as stack:
-            backends = settings.backends
+            backends: Mapping[str, BackendSettings] = dict(settings.backends.items())
             if servicer or not backends:
                 local = InProcessBackend(servicer or _stub(), settings.threads)
                 stack.callback(local.close)
-                backends = {DEFAULT_BACKEND: BackendSettings(target=local.target)}
+                backends = {DEFAULT_BACKEND: BackendSettings(target=Target(local.target))}
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
             channels = self._open_channels(stack, backends)
             self.ledger = Ledger(settings.state_dir)
@@ -61,7 +61,8 @@ class Proxy:
             self.backends = self._make_backends(backends, channels)
             router = Router(settings.routes, self.backends)
             service = ReservationProxy(router, self.backends, self.ledger, settings.conflicts)
-            self.flask = make_flask(service, _FORCED[settings.client], self.metrics)
+            conferences = Conferences(service, _FORCED[settings.client], self.metrics)
+            self.flask = make_flask(conferences)
             self.flask.extensions[EXTENSION] = self
             self._stack = stack.pop_all()
 

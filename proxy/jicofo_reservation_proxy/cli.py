@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -147,7 +148,8 @@ def _settings_parser() -> argparse.ArgumentParser:
     group.add_argument("--config", type=Path, metavar="FILE", help="The settings, in TOML.")
     for flag, path in _FLAGS.items():
         model = Backend if path[0] == "backends" else Settings
-        about = (model.model_fields[path[-1]].description or "").replace("%", "%%")
+        documented = {setting.name: setting.metadata["doc"] for setting in fields(model)}
+        about = documented[path[-1]].replace("%", "%%")
         group.add_argument(flag, metavar="VALUE", help=about)
     return parser
 

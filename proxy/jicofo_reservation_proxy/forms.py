@@ -38,7 +38,7 @@ _JAVA_TIME = re.compile(
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
-def parse_create(content_type: str | None, body: bytes) -> CreateRequest | BadInput:
+def parse_create(content_type: str, body: bytes) -> CreateRequest | BadInput:
     """Return the request in a form's body, or what is wrong with it."""
     if wrong := _wrong_type(content_type):
         return wrong
@@ -48,13 +48,11 @@ def parse_create(content_type: str | None, body: bytes) -> CreateRequest | BadIn
     return _request(fields)
 
 
-def _wrong_type(content_type: str | None) -> BadInput | None:
-    media_type = (content_type or "").partition(";")[0].strip().lower()
+def _wrong_type(content_type: str) -> BadInput | None:
+    media_type = content_type.partition(";")[0].strip().lower()
     if media_type != FORM_TYPE:
-        return BadInput(
-            415, f"Content-Type: wanted {FORM_TYPE}, got {_quoted(content_type or '')}."
-        )
-    charset = _CHARSET.search(content_type or "")
+        return BadInput(415, f"Content-Type: wanted {FORM_TYPE}, got {_quoted(content_type)}.")
+    charset = _CHARSET.search(content_type)
     if charset and charset[1].lower() not in _UTF8_NAMES:
         return BadInput(415, f"Content-Type: wanted charset UTF-8, got {_quoted(charset[1])}.")
     return None

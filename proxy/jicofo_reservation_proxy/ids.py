@@ -46,8 +46,11 @@ class Number:
 
 
 def encode(ref: ConferenceRef) -> str:
-    """Return the self-describing string id of a conference."""
-    raw = ref.conference_id.encode("utf-8", "surrogatepass")
+    """Return the self-describing string id of a conference.
+
+    Its id may be any text that UTF-8 can hold, which is all that a backend can send.
+    """
+    raw = ref.conference_id.encode()
     escaped = "".join(chr(byte) if byte in _LITERAL else f"~{byte:02X}" for byte in raw)
     return f"{ref.backend}.{escaped}"
 
@@ -67,7 +70,7 @@ def decode(text: str) -> ConferenceRef | Number | None:
 def _unescape(backend: str, escaped: str) -> ConferenceRef | None:
     raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), escaped.encode())
     try:
-        return ConferenceRef(backend, raw.decode("utf-8", "surrogatepass"))
+        return ConferenceRef(backend, raw.decode())
     except UnicodeDecodeError:
         return None
 

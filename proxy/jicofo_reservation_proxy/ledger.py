@@ -22,6 +22,8 @@ from .errors import StateError
 from .model import ConferenceRef
 
 SCHEMA_VERSION = 1
+APPLICATION_ID = int.from_bytes(b"JRPl", "big")
+"""Marks the file as a ledger (SQLite's PRAGMA application_id)."""
 FILE_NAME = "ledger.sqlite3"
 MAX_ALIASES = 1_000_000
 """Some 100 MB of disk. Beyond it the oldest alias gives way to a new one."""
@@ -62,10 +64,9 @@ class Ledger:
         self._lock = threading.Lock()
         _make_directory(state_dir)
         try:
-            self._connection = self._open()
+            self._connection, self._alias_count = self._open()
         except sqlite3.Error as error:
             raise StateError(f"{self._file}: cannot be used as the ledger: {error}") from error
-        self._alias_count: int = self._one("SELECT count(*) FROM alias") or 0
 
     def alias(self, ref: ConferenceRef) -> int:
         """Return the number that stands for a conference, durably, making it where there is none.
@@ -97,18 +98,19 @@ class Ledger:
             self._alias_count -= cursor.rowcount
 
     def close(self) -> None:
-        """Close the file. The ledger cannot be used afterwards."""
+        """Close the file. The ledger raises `StateError` afterwards."""
         with self._lock:
             self._connection.close()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> tuple[sqlite3.Connection, int]:
         connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(connection)
-        except BaseException:
+            alias_count = connection.execute("SELECT count(*) FROM alias").fetchone()[0]
+        except (sqlite3.Error, StateError):
             connection.close()
             raise
-        return connection
+        return connection, alias_count
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Check or make the schema, then choose durability.
@@ -116,6 +118,13 @@ class Ledger:
         FULL makes a commit in WAL mode survive a power cut, not just the end of the process.
         """
         version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if application != APPLICATION_ID and (tables or version):
+            raise StateError(
+                f"{self._file}: wanted a ledger, got another program's SQLite file; "
+                "use another state_dir"
+            )
         if version > SCHEMA_VERSION:
             raise StateError(
                 f"{self._file}: wanted a ledger of version {SCHEMA_VERSION}, got {version}; it was "
@@ -125,7 +134,8 @@ class Ledger:
         connection.execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
 
     def _insert(self, ref: ConferenceRef, string_id: str) -> int:
@@ -175,8 +185,8 @@ class Ledger:
                 raise StateError(f"{self._file}: {error}") from error
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            with suppress(sqlite3.Error):
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
     def _one(self, sql: str, *parameters: object) -> Any:  # noqa: ANN401 - SQL is not typed

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingFault, SettingsError
-from .settings import Settings, validate
+from .settings import Settings
+from .validation import validate
 
 ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
@@ -57,10 +58,16 @@ class _Override:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
-    for name, text in sorted(environ.items()):
+    for name in sorted(environ, key=_path):
         if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
-            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            yield _Override(tuple(path), _table_or_text(text), f"from ${name}")
+            parts = tuple(part for _, part in _path(name))
+            yield _Override(parts, _table_or_text(environ[name]), f"from ${name}")
+
+
+def _path(name: str) -> list[tuple[int, str]]:
+    """Return a variable's key path, each part with its index, so that 10 is sorted behind 9."""
+    parts = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _table_or_text(text: str) -> object:

@@ -1,0 +1,321 @@
+"""The command line: flags in, a server that runs until it is told to stop."""
+
+import argparse
+import ipaddress
+import logging
+import math
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+from typing import NoReturn
+
+from jicofo_reservation_stub.server import (
+    DEFAULT_API_KEY_HEADER,
+    DEFAULT_GRACE_SECONDS,
+    CredentialsError,
+    ListenError,
+    Options,
+    Server,
+    Tls,
+)
+from jicofo_reservation_stub.service import Policy, ReservationService
+from jicofo_reservation_stub.store import DEFAULT_MAX_CONFERENCES, Store
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_LISTEN = 3
+
+_EPILOG = f"""\
+exit codes:
+  {EXIT_OK}  stopped by SIGTERM or SIGINT, after the calls that were running
+  {EXIT_USAGE}  a flag, or the file that it names, cannot be used
+  {EXIT_LISTEN}  could not listen on the address
+"""
+
+_INT32_MAX = 2**31 - 1
+# A duration in the contract's messages ends at 10,000 years.
+_DURATION_SECONDS_MAX = 315_576_000_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Exits as argparse does, with 2, for flags that cannot be used.
+    """
+    flags, options = _parse(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if flags.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    policy = Policy(
+        deny=tuple(flags.deny),
+        duration=flags.duration,
+        max_occupants=flags.max_occupants,
+        lobby=True if flags.lobby else None,
+        password=flags.password_file,
+    )
+    store = Store(max_conferences=flags.max_conferences)
+    return _serve(Server(ReservationService(store, policy), options), options)
+
+
+def run() -> NoReturn:
+    """Run as a command."""
+    sys.exit(main())
+
+
+def _serve(server: Server, options: Options) -> int:
+    # The one queue that may be filled from a signal handler while it is being read.
+    stop: SimpleQueue[int] = SimpleQueue()
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        stop.put(number)
+
+    before = {
+        number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        with server as address:
+            print(f"listening on {address} ({_kind(options)})", flush=True)
+            stop.get()
+    except ListenError as error:
+        print(f"jicofo-reservation-stub: error: --listen: {error}", file=sys.stderr)
+        return EXIT_LISTEN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return EXIT_OK
+
+
+def _kind(options: Options) -> str:
+    if options.tls is None:
+        return "plaintext"
+    return "TLS" if options.tls.client_ca is None else "mTLS"
+
+
+def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Options]:
+    parser = _parser()
+    flags = parser.parse_args(argv)
+    if (flags.tls_cert is None) != (flags.tls_key is None):
+        parser.error("--tls-cert and --tls-key: wanted both or neither, got one")
+    if flags.client_ca is not None and flags.tls_cert is None:
+        parser.error("--client-ca: wanted --tls-cert and --tls-key as well, got neither")
+    if flags.api_key_header is not None and flags.api_key_file is None:
+        parser.error("--api-key-header: wanted --api-key-file as well, got none")
+    if flags.insecure and flags.tls_cert is not None:
+        parser.error("--insecure: wanted plaintext, got --tls-cert; leave one of them out")
+    if not (flags.tls_cert or flags.insecure or _is_local(flags.listen)):
+        parser.error(
+            f"--listen: wanted a loopback address or a Unix socket without TLS, got {flags.listen};"
+            " give --tls-cert and --tls-key, or --insecure where the network is trusted"
+        )
+    tls = None
+    try:
+        if flags.tls_cert is not None:
+            tls = Tls.from_files(flags.tls_cert, flags.tls_key, flags.client_ca)
+    except CredentialsError as error:
+        parser.error(f"--tls-cert, --tls-key, --client-ca: {error}")
+    return flags, Options(
+        listen=flags.listen,
+        tls=tls,
+        api_key=flags.api_key_file,
+        api_key_header=flags.api_key_header or DEFAULT_API_KEY_HEADER,
+        grace_seconds=flags.grace,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jicofo-reservation-stub",
+        description="A reservation backend that keeps its conferences in memory.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    serving = parser.add_argument_group("serving")
+    serving.add_argument(
+        "--listen",
+        type=_address,
+        default="127.0.0.1:50051",
+        metavar="ADDRESS",
+        help="host:port, where port 0 is any free one, or unix:/path (default: %(default)s)",
+    )
+    serving.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="serve TLS: the certificate chain, PEM"
+    )
+    serving.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
+    serving.add_argument(
+        "--client-ca",
+        type=Path,
+        metavar="FILE",
+        help="let in only clients with a certificate of this authority (mTLS), PEM",
+    )
+    serving.add_argument(
+        "--insecure",
+        action="store_true",
+        help="allow plaintext on an address that is not loopback",
+    )
+    serving.add_argument(
+        "--api-key-file",
+        type=_secret,
+        metavar="FILE",
+        help="let in only calls with the key in this file; health and reflection need none",
+    )
+    serving.add_argument(
+        "--api-key-header",
+        type=_header,
+        metavar="NAME",
+        help=f"the metadata key that brings the API key (default: {DEFAULT_API_KEY_HEADER})",
+    )
+    serving.add_argument(
+        "--grace",
+        type=_grace,
+        default=DEFAULT_GRACE_SECONDS,
+        metavar="SECONDS",
+        help="how long running calls may take when the server stops (default: %(default)g)",
+    )
+    serving.add_argument(
+        "--verbose", action="store_true", help="log what was asked for as well, not only answers"
+    )
+    deciding = parser.add_argument_group("deciding")
+    deciding.add_argument(
+        "--deny",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="deny rooms of this name; * and ? as in a shell, repeatable",
+    )
+    deciding.add_argument(
+        "--duration",
+        type=_duration,
+        metavar="SECONDS",
+        help="the longest that a conference lasts (default: without limit)",
+    )
+    deciding.add_argument(
+        "--max-occupants",
+        type=_positive,
+        metavar="N",
+        help="how many people may be in a room (default: not said)",
+    )
+    deciding.add_argument(
+        "--lobby", action="store_true", help="let people wait in a lobby (default: not said)"
+    )
+    deciding.add_argument(
+        "--password-file",
+        type=_password,
+        metavar="FILE",
+        help="protect every room with the password in this file",
+    )
+    deciding.add_argument(
+        "--max-conferences",
+        type=_positive,
+        default=DEFAULT_MAX_CONFERENCES,
+        metavar="N",
+        help="how many conferences may be held at once (default: %(default)s)",
+    )
+    return parser
+
+
+def _address(text: str) -> str:
+    if text.startswith("unix:") and len(text) > len("unix:"):
+        return text
+    host, _, port = text.rpartition(":")
+    # Digits as in ASCII: int() takes others too, gRPC does not.
+    if not (host and re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535):
+        raise argparse.ArgumentTypeError(
+            f"wanted host:port or unix:/path, got {text!r}; for example 127.0.0.1:50051"
+        )
+    return text
+
+
+def _is_local(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    if listen.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _positive(text: str) -> int:
+    if not (re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= _INT32_MAX):
+        raise argparse.ArgumentTypeError(
+            f"wanted a whole number from 1 to {_INT32_MAX}, got {text!r}"
+        )
+    return int(text)
+
+
+def _seconds(text: str, least: int, most: int) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    # NaN, which float() reads too, fails this comparison.
+    if not least <= seconds <= most:
+        raise argparse.ArgumentTypeError(f"wanted seconds from {least} to {most}, got {text!r}")
+    return seconds
+
+
+def _grace(text: str) -> float:
+    return _seconds(text, 0, 3600)
+
+
+def _duration(text: str) -> timedelta:
+    return timedelta(seconds=_seconds(text, 1, _DURATION_SECONDS_MAX))
+
+
+def _header(text: str) -> str:
+    name = text.lower()
+    # What gRPC allows in metadata keys; those in "-bin" are binary, "grpc-" is its own.
+    if not re.fullmatch("(?!grpc-)[0-9a-z_.-]+(?<!-bin)", name):
+        raise argparse.ArgumentTypeError(
+            f"wanted letters, digits, '-', '_' and '.', no grpc-… or …-bin, got {text!r}"
+        )
+    return name
+
+
+def _line(path: str) -> str:
+    """Return the one line of a file, without its end."""
+    try:
+        text = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"wanted a readable file, got {path}: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"wanted one line of UTF-8, got other bytes in {path}"
+        ) from error
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"wanted one line of printable text, got something else in {path}"
+        )
+    return text
+
+
+def _secret(path: str) -> str:
+    key = _line(path)
+    if not key.isascii() or key != key.strip():
+        # HTTP/2 carries nothing else in a header.
+        raise argparse.ArgumentTypeError(
+            f"wanted ASCII without blanks around it, got something else in {path}"
+        )
+    return key
+
+
+def _password(path: str) -> str:
+    password = _line(path)
+    if len(password.encode()) > 255:
+        raise argparse.ArgumentTypeError(
+            f"wanted at most 255 bytes, got {len(password.encode())} in {path}"
+        )
+    return password
+
+
+if __name__ == "__main__":
+    run()

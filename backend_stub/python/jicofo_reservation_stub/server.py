@@ -1,0 +1,235 @@
+"""A gRPC server for the service: TLS, an API key, health checking and reflection."""
+
+# grpc's classes take type arguments in their stubs only, not when the program runs.
+from __future__ import annotations
+
+import hmac
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ReservationService"].full_name
+DEFAULT_API_KEY_HEADER = "x-api-key"
+DEFAULT_GRACE_SECONDS = 5.0
+
+# What probes and people with a command line call, who have no key.
+_KEYLESS_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
+
+_CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    # A request has some hundred bytes, or as many as the largest form that the proxy takes. gRPC's
+    # own limit, 4 MiB, would let the store grow large.
+    ("grpc.max_receive_message_length", 256 * 1024),
+    # Without this, Linux lets a second server share the port, and each gets some of the calls.
+    ("grpc.so_reuseport", 0),
+    # A client may ping an idle connection every 10 s to learn early that it broke. gRPC's own
+    # limit, 5 minutes, answers the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+]
+
+# A call lasts microseconds here; with a database, this is how many of them wait at once.
+_THREADS = 8
+
+_logger = logging.getLogger(__name__)
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class CredentialsError(Exception):
+    """The files for TLS cannot be used; the text says which and why."""
+
+
+class ListenError(Exception):
+    """The server could not listen on its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What the server shows, and what it asks of clients: PEM, as in the files.
+
+    With `client_ca`, only clients with a certificate of that authority are let in (mTLS).
+    """
+
+    certificate_chain: bytes
+    private_key: bytes = field(repr=False)
+    client_ca: bytes | None = None
+
+    @classmethod
+    def from_files(cls, cert: Path, key: Path, client_ca: Path | None = None) -> Self:
+        """Read the files, and find now what would otherwise fail in every handshake.
+
+        Raises CredentialsError where a file cannot be read, is not PEM, or the key does not
+        belong to the certificate.
+        """
+        try:
+            tls = cls(
+                cert.read_bytes(),
+                key.read_bytes(),
+                None if client_ca is None else client_ca.read_bytes(),
+            )
+        except OSError as error:
+            raise CredentialsError(
+                f"wanted a readable file, got {error.filename}: {error.strerror}"
+            ) from error
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # An empty password makes an encrypted key an error instead of a question.
+            context.load_cert_chain(cert, key, password="")
+        except ssl.SSLError as error:
+            raise CredentialsError(
+                "wanted a PEM certificate chain and its unencrypted private key, "
+                f"got {cert} and {key}: {error}"
+            ) from error
+        try:
+            if client_ca is not None:
+                context.load_verify_locations(client_ca)
+        except ssl.SSLError as error:
+            raise CredentialsError(
+                f"wanted PEM certificates of an authority, got {client_ca}: {error}"
+            ) from error
+        return tls
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Return the same as gRPC wants it."""
+        return grpc.ssl_server_credentials(
+            [(self.private_key, self.certificate_chain)],
+            root_certificates=self.client_ca,
+            require_client_auth=self.client_ca is not None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to serve.
+
+    `listen` is "host:port", where port 0 is any free one, or "unix:/path". Without `tls` the
+    server speaks plaintext; without `api_key` it asks for none. `api_key_header` is in lower
+    case, as gRPC requires of metadata keys.
+    """
+
+    listen: str
+    tls: Tls | None = None
+    api_key: str | None = field(default=None, repr=False)
+    api_key_header: str = DEFAULT_API_KEY_HEADER
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
+
+
+class ApiKeyInterceptor(grpc.ServerInterceptor):
+    """Lets a call in when it brings the key; health checks and reflection need none."""
+
+    def __init__(self, header: str, key: str) -> None:
+        self._header = header
+        self._key = key.encode()
+
+    def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], grpc.RpcMethodHandler[_Request, _Response] | None
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[_Request, _Response] | None:
+        """Pass the call on, or answer it with UNAUTHENTICATED."""
+        service = handler_call_details.method.removeprefix("/").partition("/")[0]
+        if service in _KEYLESS_SERVICES or self._has_key(handler_call_details):
+            return continuation(handler_call_details)
+        _logger.warning("%s: refused, without the API key", handler_call_details.method)
+        return grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    def _has_key(self, details: grpc.HandlerCallDetails) -> bool:
+        values = [value for name, value in details.invocation_metadata if name == self._header]
+        given = [value if isinstance(value, bytes) else value.encode() for value in values]
+        # In constant time, so that the answer's delay does not give the key away bit by bit.
+        return any(hmac.compare_digest(value, self._key) for value in given)
+
+    def _refuse(self, _request: object, context: grpc.ServicerContext) -> object:
+        context.abort(
+            grpc.StatusCode.UNAUTHENTICATED, f"{self._header}: wanted the API key of this server"
+        )
+
+
+class Server:
+    """Serves the service until it is stopped; a context manager that starts and stops it."""
+
+    def __init__(self, service: pb_grpc.ReservationServiceServicer, options: Options) -> None:
+        self._options = options
+        self._health = health.HealthServicer()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="reservation")
+        interceptors: list[grpc.ServerInterceptor] = []
+        if options.api_key is not None:
+            interceptors.append(ApiKeyInterceptor(options.api_key_header, options.api_key))
+        self._server = grpc.server(
+            self._threads, interceptors=interceptors, options=_CHANNEL_OPTIONS
+        )
+        pb_grpc.add_ReservationServiceServicer_to_server(service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    def start(self) -> str:
+        """Start to serve, and return the address, with the real port where 0 was asked for.
+
+        Raises ListenError where the address is in use, or not one of this machine.
+        """
+        address = self._bind()
+        self._server.start()
+        for name in (health.OVERALL_HEALTH, SERVICE_NAME):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return address
+
+    def stop(self) -> None:
+        """Say so to health checks, take no new calls, and give those there are their grace."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._options.grace_seconds).wait()
+        self._threads.shutdown()
+
+    def _bind(self) -> str:
+        listen = self._options.listen
+        if listen.startswith("unix:") and _is_answered(listen):
+            # gRPC would take the path away from the server that is there.
+            raise ListenError(
+                f"{listen}: another server listens there; stop it or choose another path"
+            )
+        try:
+            port = self._add_port(listen)
+        except RuntimeError as error:
+            raise ListenError(
+                f"{listen}: wanted a free address of this machine, but could not listen there; "
+                "stop the server that does, or choose another address (port 0: any free port)"
+            ) from error
+        return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+
+    def _add_port(self, listen: str) -> int:
+        if self._options.tls is None:
+            return self._server.add_insecure_port(listen)
+        return self._server.add_secure_port(listen, self._options.tls.server_credentials())
+
+    def __enter__(self) -> str:
+        """Start, and return the address."""
+        return self.start()
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+def _is_answered(listen: str) -> bool:
+    path = listen.removeprefix("unix:").removeprefix("//")
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(path) == 0

@@ -1,0 +1,237 @@
+"""The service of the contract: messages in, a decision of `Policy` and `Store`, messages out."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Never, assert_never
+
+import grpc
+
+# The one copy of the generated code: a second one fails with a duplicate symbol as soon as
+# both are in one process.
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
+
+from jicofo_reservation_stub.store import (
+    Booking,
+    Conference,
+    Granted,
+    Held,
+    Outcome,
+    Store,
+    StoreFullError,
+    TooLate,
+)
+
+# The most that a google.protobuf.Duration may hold, about 10,000 years.
+_DURATION_MAX = timedelta(seconds=315_576_000_000)
+_ROOM_BYTES_MAX = 1023
+
+_logger = logging.getLogger(__name__)
+
+
+class InvalidRequestError(ValueError):
+    """A request that breaks the contract; the text names the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The rules of this backend, the same for everybody: the place for rules of your own.
+
+    `deny` are patterns as of a shell for the names of rooms; case does not matter.
+    `duration` limits every conference, also one that asks for longer; None does not. The
+    other values are given to every conference as they are.
+    """
+
+    deny: tuple[str, ...] = ()
+    duration: timedelta | None = None
+    max_occupants: int | None = None
+    lobby: bool | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def denial(self, room: pb.Room) -> pb.Denial | None:
+        """Return why nobody gets this room, or None where there is no such rule."""
+        # A caller that does not take rooms apart, unlike the proxy, must not get past a rule.
+        name = (room.name or room.raw).casefold()
+        if not any(fnmatchcase(name, pattern.casefold()) for pattern in self.deny):
+            return None
+        return pb.Denial(
+            message="Rooms of this name are not available.",
+            reason=pb.DENIAL_REASON_INVALID_ROOM,
+        )
+
+    def booking(self, request: pb.CreateConferenceRequest) -> Booking:
+        """Return what the request would get.
+
+        Raises InvalidRequestError where the request breaks the contract.
+        """
+        wanted = _duration(request)
+        limits = [limit for limit in (wanted, self.duration) if limit is not None]
+        return Booking(
+            request_id=_required("request_id", request.request_id),
+            room=_room(request.room),
+            owner=_required("owner.raw", request.owner.raw) if request.HasField("owner") else "",
+            start=_start(request),
+            duration=min(limits, default=None),
+            max_occupants=self.max_occupants,
+            lobby=self.lobby,
+            password=self.password,
+        )
+
+
+class ReservationService(pb_grpc.ReservationServiceServicer):
+    """The reservation service, on a store and by a policy.
+
+    It logs one line for each call, under the incident id that the proxy logs too. A call whose
+    deadline passes while it waits for a thread never comes here: grpc.server drops it. Work
+    that takes long should look at `context.is_active()` now and then.
+    """
+
+    def __init__(self, store: Store | None = None, policy: Policy | None = None) -> None:
+        self._store = Store() if store is None else store
+        self._policy = Policy() if policy is None else policy
+
+    # The contract chooses the names of the methods.
+    def CreateConference(  # noqa: N802
+        self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
+    ) -> pb.CreateConferenceResponse:
+        """Grant the room, or say which conference holds it, or why nobody gets it."""
+        call = _Call(context, f"create room={request.room.raw!r}")
+        try:
+            booking = self._policy.booking(request)
+            call.log(f"client={request.client} wants {booking}", logging.DEBUG)
+            if (denial := self._policy.denial(request.room)) is not None:
+                response = pb.CreateConferenceResponse(denial=denial)
+            else:
+                response = _decision(self._store.create(booking))
+        except InvalidRequestError as error:
+            call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except StoreFullError as error:
+            # A fault, not a denial: the room itself could be had.
+            call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        call.log(_summary(response))
+        return response
+
+    def GetConference(  # noqa: N802
+        self, request: pb.GetConferenceRequest, context: grpc.ServicerContext
+    ) -> pb.GetConferenceResponse:
+        """Return the conference; NOT_FOUND where it is unknown, deleted or over."""
+        call = _Call(context, f"get id={request.conference_id!r}")
+        conference = self._store.get(call.conference_id(request))
+        if conference is None:
+            call.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
+        call.log("found")
+        return pb.GetConferenceResponse(conference=_message(conference))
+
+    def DeleteConference(  # noqa: N802
+        self, request: pb.DeleteConferenceRequest, context: grpc.ServicerContext
+    ) -> pb.DeleteConferenceResponse:
+        """Free the room of this conference; OK as well where there is no such conference."""
+        call = _Call(context, f"delete id={request.conference_id!r} reason={request.reason}")
+        deleted = self._store.delete(call.conference_id(request))
+        call.log("deleted" if deleted else "nothing to delete")
+        return pb.DeleteConferenceResponse()
+
+
+class _Call:
+    """One call: what it is about, and how it may end."""
+
+    def __init__(self, context: grpc.ServicerContext, subject: str) -> None:
+        self._context = context
+        # Both are made of what the caller sent: as literals, they stay on one line.
+        self._incident = dict(context.invocation_metadata()).get("x-incident-id", "")
+        self._subject = subject
+
+    def log(self, result: str, level: int = logging.INFO) -> None:
+        _logger.log(level, "incident=%r %s: %s", self._incident, self._subject, result)
+
+    def abort(self, code: grpc.StatusCode, details: str) -> Never:
+        self.log(f"{code.name}: {details}")
+        self._context.abort(code, details)
+
+    def conference_id(self, request: pb.GetConferenceRequest | pb.DeleteConferenceRequest) -> str:
+        try:
+            return _required("conference_id", request.conference_id)
+        except InvalidRequestError as error:
+            self.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+
+def _required(field_name: str, value: str) -> str:
+    if not value:
+        raise InvalidRequestError(f"{field_name}: wanted a value, got none")
+    return value
+
+
+def _room(room: pb.Room) -> str:
+    size = len(_required("room.raw", room.raw).encode())
+    if size > _ROOM_BYTES_MAX:
+        raise InvalidRequestError(f"room.raw: wanted at most {_ROOM_BYTES_MAX} bytes, got {size}")
+    return room.raw
+
+
+def _start(request: pb.CreateConferenceRequest) -> datetime:
+    if not request.HasField("start_time"):
+        raise InvalidRequestError("start_time: wanted a time, got none")
+    try:
+        return request.start_time.ToDatetime(tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"start_time: wanted a valid one, got another: {error}"
+        ) from error
+
+
+def _duration(request: pb.CreateConferenceRequest) -> timedelta | None:
+    if not request.HasField("duration"):
+        return None
+    try:
+        duration = request.duration.ToTimedelta()
+    except (OverflowError, ValueError) as error:
+        raise InvalidRequestError(f"duration: wanted a valid one, got another: {error}") from error
+    if not timedelta() < duration <= _DURATION_MAX:
+        raise InvalidRequestError(
+            f"duration: wanted a positive one up to 10,000 years, or none, got {duration}"
+        )
+    return duration
+
+
+def _decision(outcome: Outcome) -> pb.CreateConferenceResponse:
+    match outcome:
+        case Granted(conference):
+            return pb.CreateConferenceResponse(conference=_message(conference))
+        case Held(conference):
+            conflict = pb.Conflict(conference=_message(conference))
+            return pb.CreateConferenceResponse(conflict=conflict)
+        case TooLate():
+            # Granting would make Jitsi close the room as it opens, without a word.
+            denial = pb.Denial(
+                message="The time of this meeting is over already.",
+                reason=pb.DENIAL_REASON_TOO_LATE,
+            )
+            return pb.CreateConferenceResponse(denial=denial)
+        case _:
+            assert_never(outcome)
+
+
+def _summary(response: pb.CreateConferenceResponse) -> str:
+    if response.HasField("conference"):
+        return f"granted id={response.conference.id}"
+    if response.HasField("conflict"):
+        return f"conflict with id={response.conflict.conference.id}"
+    return f"denied: {response.denial.message}"
+
+
+def _message(conference: Conference) -> pb.Conference:
+    booking = conference.booking
+    message = pb.Conference(
+        id=conference.id,
+        room=booking.room,
+        owner=booking.owner,
+        max_occupants=booking.max_occupants,
+        lobby=booking.lobby,
+        password=booking.password,
+    )
+    message.start_time.FromDatetime(booking.start)
+    if booking.duration is not None:
+        message.duration.FromTimedelta(booking.duration)
+    return message

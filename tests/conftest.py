@@ -1,0 +1,33 @@
+"""What holds for every test: no thread and no file that it opened may outlive it."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ENDING_SECONDS = 5.0
+"""How long threads that were told to stop may take: gRPC's poll every 0.2 s whether they should."""
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    threads, files = set(threading.enumerate()), _open_files()
+    yield
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(ENDING_SECONDS)
+    assert not {thread for thread in threading.enumerate() if thread not in threads}
+    assert not _open_files() - files
+
+
+def _open_files() -> set[str]:
+    """Return the paths of the regular files that this process has open."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            path = entry.readlink()
+        except FileNotFoundError:
+            continue
+        if path.is_file():
+            found.add(str(path))
+    return found

@@ -1,0 +1,1 @@
+"""End to end: real bytes on real sockets, real gRPC, real TLS."""

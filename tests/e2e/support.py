@@ -1,0 +1,234 @@
+"""Real servers for the tests: the proxy on a socket, and backends that do as they are told."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import grpc
+from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
+from jicofo_reservation_proxy.server import Server
+from jicofo_reservation_proxy.settings import Settings
+from jicofo_reservation_proxy.validation import validate
+
+JICOFO = "Apache-HttpClient/4.5.13 (Java/17)"
+PROSODY = "Prosody (0.12.3; posix)"
+CURL = "curl/8.5.0"
+START = "2048-04-20T17:55:12.000Z"
+TIMEOUT_SECONDS = 20.0
+
+Context = grpc.ServicerContext
+
+
+@dataclass
+class Script(reservation_pb2_grpc.ReservationServiceServicer):
+    """A backend whose answers are given by functions; it keeps what it was asked."""
+
+    create: Callable[[pb.CreateConferenceRequest, Context], pb.CreateConferenceResponse]
+    get: Callable[[pb.GetConferenceRequest, Context], pb.GetConferenceResponse] | None = None
+    delete: Callable[[pb.DeleteConferenceRequest, Context], pb.DeleteConferenceResponse] | None = (
+        None
+    )
+    creates: list[pb.CreateConferenceRequest] = field(default_factory=list)
+    gets: list[pb.GetConferenceRequest] = field(default_factory=list)
+    deletes: list[pb.DeleteConferenceRequest] = field(default_factory=list)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Answer as told."""
+        self._note(self.creates, request, context)
+        return self.create(request, context)
+
+    def GetConference(  # noqa: N802 - gRPC's name
+        self, request: pb.GetConferenceRequest, context: Context
+    ) -> pb.GetConferenceResponse:
+        """Answer as told, or say that there is no such method."""
+        self._note(self.gets, request, context)
+        if self.get is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no GetConference here")
+        return self.get(request, context)
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Answer as told, or with OK."""
+        self._note(self.deletes, request, context)
+        return self.delete(request, context) if self.delete else pb.DeleteConferenceResponse()
+
+    def _note(self, requests: list[Any], request: object, context: Context) -> None:
+        requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+
+
+def granting(conference_id: str = "364758328", **fields: object) -> Script:
+    """Return a backend that grants every room, as a conference with these fields."""
+
+    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        return pb.CreateConferenceResponse(conference=conference(request, conference_id, **fields))
+
+    return Script(create)
+
+
+def conference(
+    request: pb.CreateConferenceRequest, conference_id: str = "364758328", **fields: object
+) -> pb.Conference:
+    """Return the conference that a request asks for."""
+    values: dict[str, Any] = {
+        "id": conference_id,
+        "room": request.room.raw,
+        "owner": request.owner.raw,
+        "start_time": request.start_time,
+    }
+    return pb.Conference(**(values | fields))
+
+
+@contextmanager
+def serving_grpc(
+    servicer: reservation_pb2_grpc.ReservationServiceServicer,
+    credentials: grpc.ServerCredentials | None = None,
+    address: str = "127.0.0.1:0",
+) -> Iterator[str]:
+    """Serve a backend on a free port; yield its target."""
+    with ThreadPoolExecutor(32) as executor:
+        server = grpc.server(executor)
+        reservation_pb2_grpc.add_ReservationServiceServicer_to_server(servicer, server)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}" if address.startswith("127.") else address
+        finally:
+            server.stop(0).wait()
+
+
+@contextmanager
+def serving_http(proxy: Proxy) -> Iterator[int]:
+    """Serve a proxy with the real HTTP server on a free port; yield the port."""
+    server = Server(proxy.flask, proxy.settings)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield int(server.effective_port)
+    finally:
+        server.stop()
+        thread.join()
+
+
+def settings(state_dir: Path, **values: object) -> Settings:
+    """Return settings for a test: a free port, and its own state."""
+    return validate({"listen": "127.0.0.1:0", "state_dir": state_dir, "threads": 8} | values)
+
+
+@dataclass
+class Client:
+    """An HTTP client that sends real bytes, a connection for each request."""
+
+    port: int
+    user_agent: str = JICOFO
+
+    def create(self, name: str = "testroom", **fields: str | None) -> "Reply":
+        """Send `POST /conference` as this client does."""
+        values: dict[str, str | None] = {
+            "name": name,
+            "mail_owner": "juliet@example.com",
+            "start_time": START,
+        }
+        form = {key: value for key, value in (values | fields).items() if value is not None}
+        content_type = "application/x-www-form-urlencoded"
+        if self.user_agent == JICOFO:
+            form |= {"duration": "-1"}
+            content_type += "; charset=UTF-8"
+        return self.send(
+            "POST", "/conference", urlencode(form).encode(), {"Content-Type": content_type}
+        )
+
+    def get(self, public_id: object) -> "Reply":
+        """Send `GET /conference/{id}`."""
+        return self.send("GET", f"/conference/{public_id}")
+
+    def delete(self, public_id: object) -> "Reply":
+        """Send `DELETE /conference/{id}`."""
+        return self.send("DELETE", f"/conference/{public_id}")
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Reply":
+        """Send one request and read its answer."""
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"User-Agent: {self.user_agent}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return exchange(self.port, head + (body or b""))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer, as its bytes say."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body, which must be one flat JSON object without arrays and nulls."""
+        fields = json.loads(self.body.decode("ascii"))
+        assert isinstance(fields, dict)
+        assert all(isinstance(value, str | int) for value in fields.values()), fields
+        return fields
+
+
+def exchange(port: int, request: bytes) -> Reply:
+    """Send bytes on a new connection and read one answer."""
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(request)
+        return read_reply(connection)
+
+
+def read_reply(connection: socket.socket) -> Reply:
+    """Read one answer, framed by its Content-Length."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        chunk = connection.recv(65536)
+        assert chunk, f"the connection was closed after {received!r}"
+        received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("ascii").split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    assert len(body) == int(headers["content-length"])
+    return Reply(int(status_line.split()[1]), headers, body)
+
+
+@contextmanager
+def running(
+    state_dir: Path,
+    servicer: reservation_pb2_grpc.ReservationServiceServicer | None = None,
+    **values: object,
+) -> Iterator[Client]:
+    """Run a proxy on real sockets; `servicer` becomes the backend named "default"."""
+    with Proxy(settings(state_dir, **values), servicer) as proxy, serving_http(proxy) as port:
+        yield Client(port)
+
+
+def backends(**targets: str) -> dict[str, dict[str, Sequence[str] | str]]:
+    """Return the settings of plain backends by name."""
+    return {name: {"target": target} for name, target in targets.items()}

@@ -1,0 +1,193 @@
+"""The HTTP side: whatever comes in, the answer is flat JSON with a message, and never a 500."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.forms import MAX_BODY_BYTES
+
+from .support import TIMEOUT_SECONDS, Client, exchange, granting, read_reply, running
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+GOOD = b"name=testroom&start_time=2048-04-20T17:55:12.000Z"
+
+
+@pytest.mark.parametrize(
+    "target", ["/conference", "/conference/", "//conference", "//conference//"]
+)
+def test_doubled_and_trailing_slashes_are_taken(tmp_path: Path, target: str) -> None:
+    """A base URL that ends in "/" gives "//conference"; no answer is a redirect."""
+    with running(tmp_path, granting()) as client:
+        assert client.send("POST", target, GOOD, FORM).status == 200
+        assert client.send("DELETE", f"{target}/364758328").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "headers", "status", "message"),
+    [
+        ("POST", "/conference", b"", FORM, 400, "name: wanted the name of a room, got none."),
+        (
+            "POST",
+            "/conference",
+            b"name=a&start_time=today",
+            FORM,
+            400,
+            "start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got 'today'.",
+        ),
+        (
+            "POST",
+            "/conference",
+            b"{}",
+            {"Content-Type": "application/json"},
+            415,
+            "Content-Type: wanted application/x-www-form-urlencoded, got 'application/json'.",
+        ),
+        ("POST", "/conference", b"name=%ff", FORM, 400, "The form is not valid UTF-8."),
+        ("POST", "/conference", b"name=\xff", FORM, 400, "The form is not valid UTF-8."),
+        ("GET", "/", None, {}, 404, None),
+        ("GET", "/conferences", None, {}, 404, None),
+        ("GET", "/conference", None, {}, 405, None),
+        ("PUT", "/conference", b"", FORM, 405, None),
+        ("PATCH", "/conference/1", b"", FORM, 405, None),
+        ("OPTIONS", "/conference", None, {}, 405, None),
+        ("GET", "/conference/nobody", None, {}, 404, "There is no such conference."),
+        ("BREW", "/pot", None, {}, 404, None),
+    ],
+)
+def test_bad_input_is_refused_in_json(
+    tmp_path: Path,
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    message: str | None,
+) -> None:
+    """Each mistake has its 4xx and one sentence that says what was wanted."""
+    with running(tmp_path, granting()) as client:
+        reply = client.send(method, target, body, headers)
+    assert reply.status == status
+    usage = "Wanted POST /conference, or GET or DELETE /conference/{id}."
+    assert reply.json == {"message": message or usage}
+    assert reply.headers["content-type"] == "application/json"
+
+
+def test_a_wrong_method_names_the_right_ones(tmp_path: Path) -> None:
+    """405 carries Allow (RFC 9110, section 15.5.6)."""
+    with running(tmp_path, granting()) as client:
+        allow = client.send("PUT", "/conference/1", b"", FORM).headers["allow"]
+    assert {"GET", "DELETE"} <= set(allow.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET /conference/a b HTTP/1.1\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"get /conference HTTP/1.1\r\n\r\n", 400),
+        (b"POST /conference HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST /conference HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1), 413),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"POST /conference HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+)
+def test_what_is_no_http_is_refused_in_json(
+    tmp_path: Path, request_bytes: bytes, status: int
+) -> None:
+    """Also what the server itself refuses, before any application sees it."""
+    with running(tmp_path, granting()) as client:
+        reply = exchange(client.port, request_bytes)
+    assert reply.status == status
+    assert reply.json["message"]
+    assert reply.headers["connection"] == "close"
+
+
+def test_a_chunked_body_over_the_limit_is_refused_in_json(tmp_path: Path) -> None:
+    """The limit holds without a Content-Length too."""
+    chunk = b"%x\r\n%s\r\n" % (MAX_BODY_BYTES + 1, b"x" * (MAX_BODY_BYTES + 1))
+    head = b"POST /conference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with running(tmp_path, granting()) as client:
+        reply = exchange(client.port, head + chunk + b"0\r\n\r\n")
+    assert reply.status == 413
+    assert reply.json["message"]
+
+
+def test_a_chunked_body_is_read(tmp_path: Path) -> None:
+    """A body without a Content-Length is as good as one with it."""
+    head = (
+        b"POST /conference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    )
+    with running(tmp_path, granting()) as client:
+        reply = exchange(client.port, head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD))
+    assert reply.status == 200
+
+
+def test_a_connection_is_kept_open(tmp_path: Path) -> None:
+    """Jicofo keeps one connection; requests may follow each other closely on it."""
+    request = b"DELETE /conference/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        running(tmp_path, granting()) as client,
+        socket.create_connection(("127.0.0.1", client.port), TIMEOUT_SECONDS) as connection,
+    ):
+        for _ in range(3):
+            connection.sendall(request)
+            reply = read_reply(connection)
+            assert reply.status == 200
+            assert "close" not in reply.headers.get("connection", "")
+
+
+def test_a_half_sent_request_blocks_nobody(tmp_path: Path) -> None:
+    """Slow clients wait in the server's loop, not in its threads."""
+    with running(tmp_path, granting(), threads=1) as client:
+        slow = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(8)]
+        try:
+            for connection in slow:
+                connection.sendall(b"POST /conference HTTP/1.1\r\nContent-Length: 50\r\n\r\nname")
+            assert client.create().status == 200
+        finally:
+            for connection in slow:
+                connection.close()
+
+
+def test_a_mistake_in_the_proxy_is_a_500_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The trace goes to the log under the incident's id; a DELETE is 200 even then."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    for operation in ("create", "get", "delete"):
+        monkeypatch.setattr(f"jicofo_reservation_proxy.service.ReservationProxy.{operation}", fail)
+    with running(tmp_path, granting()) as client:
+        for reply in (client.create(), client.get(1)):
+            assert reply.status == 500
+            incident = reply.json["message"].partition("(incident ")[2].rstrip(")")
+            assert incident
+            assert incident in caplog.text
+            assert "mistake" not in reply.json["message"]
+        assert client.delete(1).body == b"{}"
+    assert "RuntimeError: a mistake" in caplog.text
+
+
+def test_a_head_request_has_no_body(tmp_path: Path) -> None:
+    """HEAD is answered as GET is, without the body (RFC 9110, section 9.3.2)."""
+    with (
+        running(tmp_path, granting()) as client,
+        socket.create_connection(("127.0.0.1", client.port), TIMEOUT_SECONDS) as connection,
+    ):
+        connection.sendall(b"HEAD /conference/x HTTP/1.1\r\nConnection: close\r\n\r\n")
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 404")
+    assert received.endswith(b"\r\n\r\n")
+
+
+def test_clients_share_the_proxy(tmp_path: Path) -> None:
+    """A burst of connections is answered, each with its own room."""
+    with running(tmp_path, granting()) as client:
+        names = [f"room{number}" for number in range(40)]
+        replies = [Client(client.port).create(name) for name in names]
+    assert [reply.json["name"] for reply in replies] == names

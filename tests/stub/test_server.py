@@ -1,0 +1,344 @@
+"""The server: TLS, the API key, health, reflection, and how it stops."""
+
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import (
+    reflection_pb2,
+    reflection_pb2_grpc,
+)
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
+from jicofo_reservation_stub.server import (
+    SERVICE_NAME,
+    CredentialsError,
+    ListenError,
+    Options,
+    Server,
+    Tls,
+)
+from jicofo_reservation_stub.service import ReservationService
+from jicofo_reservation_stub.store import Conference, Store
+
+from .conftest import Authority, Connect, Serve
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def get(channel: grpc.Channel, *metadata: tuple[str, str]) -> grpc.StatusCode:
+    """Return the status of a call; NOT_FOUND is that of a call that was let in."""
+    stub = pb_grpc.ReservationServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetConference(
+            pb.GetConferenceRequest(conference_id="unknown"), timeout=10, metadata=metadata
+        )
+    return caught.value.code()
+
+
+def health(channel: grpc.Channel, service: str = "") -> object:
+    """Return what a health check is told."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+
+
+def port_of(address: str) -> str:
+    """Return the part behind the last colon."""
+    return address.rpartition(":")[2]
+
+
+def test_port_zero_is_a_real_port(serve: Serve, connect: Connect) -> None:
+    """The address that is returned is the one to call."""
+    address = serve()
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9][0-9]*", address)
+    assert get(connect(address)) is grpc.StatusCode.NOT_FOUND
+
+
+def test_tls_lets_in_who_trusts_it(
+    serve: Serve, connect: Connect, tls: Tls, authority: Authority
+) -> None:
+    """A client that knows the authority and the name gets through."""
+    port = port_of(serve(tls=tls))
+    assert get(connect(f"localhost:{port}", authority.file)) is grpc.StatusCode.NOT_FOUND
+
+
+def test_tls_with_an_unknown_authority(
+    serve: Serve, connect: Connect, tls: Tls, other_authority: Authority
+) -> None:
+    """A client that trusts another authority does not talk to the server."""
+    port = port_of(serve(tls=tls))
+    assert get(connect(f"localhost:{port}", other_authority.file)) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls_under_another_name(
+    serve: Serve, connect: Connect, tls: Tls, authority: Authority
+) -> None:
+    """A client that asks for a name that the certificate lacks does not talk to the server."""
+    address = serve(tls=tls)
+    assert get(connect(address, authority.file)) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls_without_tls(serve: Serve, connect: Connect, tls: Tls) -> None:
+    """A plaintext call to a TLS server fails."""
+    assert get(connect(serve(tls=tls))) is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def mtls(authority: Authority) -> Tls:
+    """Return what a server shows that asks clients for a certificate."""
+    return Tls.from_files(*authority.issue("localhost"), authority.file)
+
+
+def test_mtls_lets_in_its_own_clients(
+    serve: Serve, connect: Connect, mtls: Tls, authority: Authority
+) -> None:
+    """A client with a certificate of the authority gets through."""
+    port = port_of(serve(tls=mtls))
+    channel = connect(f"localhost:{port}", authority.file, authority.issue("client"))
+    assert get(channel) is grpc.StatusCode.NOT_FOUND
+
+
+def test_mtls_without_a_certificate(
+    serve: Serve, connect: Connect, mtls: Tls, authority: Authority
+) -> None:
+    """A client that shows nothing is not let in."""
+    port = port_of(serve(tls=mtls))
+    assert get(connect(f"localhost:{port}", authority.file)) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_mtls_with_a_foreign_certificate(
+    serve: Serve,
+    connect: Connect,
+    mtls: Tls,
+    authority: Authority,
+    other_authority: Authority,
+) -> None:
+    """A client with a certificate of another authority is not let in."""
+    port = port_of(serve(tls=mtls))
+    channel = connect(f"localhost:{port}", authority.file, other_authority.issue("client"))
+    assert get(channel) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_missing_file_is_named(authority: Authority, tmp_path: Path) -> None:
+    """The text says which file, and what is wrong with it."""
+    missing = tmp_path / "missing.pem"
+    cert, key = authority.issue("localhost")
+    for files in ((missing, key), (cert, missing), (cert, key, missing)):
+        with pytest.raises(CredentialsError) as caught:
+            Tls.from_files(*files)
+        assert str(caught.value) == (
+            f"wanted a readable file, got {missing}: No such file or directory"
+        )
+
+
+def encrypted(key: Path) -> bytes:
+    """Return the same key under a password."""
+    loaded = load_pem_private_key(key.read_bytes(), None)
+    encryption = BestAvailableEncryption(b"open sesame")
+    return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def test_unusable_pair_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
+    """No PEM, another certificate's key, an encrypted key: errors, not failing handshakes."""
+    cert, key = authority.issue("localhost")
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no PEM")
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(encrypted(key))
+    other_key = authority.issue("client")[1]
+    for pair in ((broken, key), (cert, broken), (cert, other_key), (cert, locked)):
+        with pytest.raises(CredentialsError, match="its unencrypted private key, got ") as caught:
+            Tls.from_files(*pair)
+        assert f"got {pair[0]} and {pair[1]}: " in str(caught.value)
+        assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+def test_unusable_client_ca_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
+    """A file without certificates would let nobody in."""
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no PEM")
+    with pytest.raises(CredentialsError, match="wanted PEM certificates of an authority, got "):
+        Tls.from_files(*authority.issue("localhost"), broken)
+
+
+def test_private_key_is_not_in_the_repr(tls: Tls) -> None:
+    """Options can be logged."""
+    options = Options(listen="127.0.0.1:0", tls=tls, api_key="hunter2")
+    assert "PRIVATE KEY" not in repr(options)
+    assert "hunter2" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        ([("x-api-key", "hunter2")], grpc.StatusCode.NOT_FOUND),
+        ([("x-api-key", "other"), ("x-api-key", "hunter2")], grpc.StatusCode.NOT_FOUND),
+        ([], grpc.StatusCode.UNAUTHENTICATED),
+        ([("x-api-key", "hunter")], grpc.StatusCode.UNAUTHENTICATED),
+        ([("x-api-key", "")], grpc.StatusCode.UNAUTHENTICATED),
+        ([("authorization", "hunter2")], grpc.StatusCode.UNAUTHENTICATED),
+    ],
+)
+def test_api_key(
+    serve: Serve, connect: Connect, metadata: list[tuple[str, str]], code: grpc.StatusCode
+) -> None:
+    """A call is let in with the key in its header, and only then."""
+    assert get(connect(serve(api_key="hunter2")), *metadata) is code
+
+
+def test_refusal_says_what_was_wanted(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The text names the header; neither it nor the log has a key."""
+    stub = pb_grpc.ReservationServiceStub(connect(serve(api_key="hunter2")))
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.DeleteConference(
+            pb.DeleteConferenceRequest(), timeout=10, metadata=(("x-api-key", "guess"),)
+        )
+    assert caught.value.details() == "x-api-key: wanted the API key of this server"
+    assert f"/{SERVICE_NAME}/DeleteConference: refused, without the API key" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert "guess" not in caplog.text
+
+
+def test_unknown_services_need_the_key_too(serve: Serve, connect: Connect) -> None:
+    """Only health and reflection are open; what begins like them is not."""
+    channel = connect(serve(api_key="hunter2"))
+    for method in ("/acme.Other/Call", "/grpc.health.v1.HealthX/Check"):
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
+            call(b"", timeout=10)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE_NAME])
+def test_healthy_without_a_key(serve: Serve, connect: Connect, service: str) -> None:
+    """Probes see SERVING for the server and for the service, with no key."""
+    assert health(connect(serve(api_key="hunter2")), service) == SERVING
+
+
+def test_service_is_named_as_in_the_contract() -> None:
+    """The name that backend teams and probes know."""
+    assert SERVICE_NAME == "jicofo.reservation.v1.ReservationService"
+
+
+def test_reflection_lists_the_services_without_a_key(serve: Serve, connect: Connect) -> None:
+    """Command line tools find the service without its .proto."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(connect(serve(api_key="hunter2")))
+    asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+    (answer,) = stub.ServerReflectionInfo(asked, timeout=10)
+    assert {service.name for service in answer.list_services_response.service} == {
+        SERVICE_NAME,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+
+
+def test_two_servers_cannot_share_a_port(serve: Serve) -> None:
+    """The second says that it cannot listen, instead of taking half of the calls."""
+    address = serve()
+    with pytest.raises(ListenError, match=f"^{address}: wanted a free address of this machine"):
+        serve(listen=address)
+
+
+def test_two_servers_cannot_share_a_path(serve: Serve, connect: Connect, tmp_path: Path) -> None:
+    """The second does not take the path away from the first."""
+    listen = f"unix:{tmp_path}/s"
+    assert serve(listen=listen) == listen
+    for again in (listen, listen.replace(":", "://")):
+        with pytest.raises(ListenError, match="another server listens there"):
+            serve(listen=again)
+    assert get(connect(listen)) is grpc.StatusCode.NOT_FOUND
+
+
+def test_path_of_a_dead_server_is_taken_over(
+    serve: Serve, connect: Connect, tmp_path: Path
+) -> None:
+    """A socket file that nobody listens at does not stand in the way."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{tmp_path}/s")
+    listen = f"unix:{tmp_path}/s"
+    assert serve(listen=listen) == listen
+    assert get(connect(listen)) is grpc.StatusCode.NOT_FOUND
+
+
+class SlowStore(Store):
+    """A store whose get waits until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def get(self, conference_id: str) -> Conference | None:
+        """Say that it was entered, and wait."""
+        self.entered.set()
+        assert self.go_on.wait(timeout=10)
+        return super().get(conference_id)
+
+
+@pytest.fixture
+def stopping() -> Iterator[Callable[[Server], threading.Thread]]:
+    """Stop a server on another thread, which the test does not outlive."""
+    threads: list[threading.Thread] = []
+
+    def stop(server: Server) -> threading.Thread:
+        thread = threading.Thread(target=server.stop)
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield stop
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def test_stop_finishes_running_calls(
+    connect: Connect, stopping: Callable[[Server], threading.Thread]
+) -> None:
+    """Health watchers see NOT_SERVING first; the running call is answered; then it is over."""
+    store = SlowStore()
+    options = Options(listen="127.0.0.1:0", grace_seconds=10)
+    server = Server(ReservationService(store), options)
+    channel = connect(server.start())
+    watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+    assert next(watch).status == SERVING
+    stub = pb_grpc.ReservationServiceStub(channel)
+    running = stub.GetConference.future(pb.GetConferenceRequest(conference_id="x"), timeout=20)
+    assert store.entered.wait(timeout=10)
+    thread = stopping(server)
+    assert next(watch).status == NOT_SERVING
+    watch.cancel()
+    assert thread.is_alive()
+    store.go_on.set()
+    assert running.code() is grpc.StatusCode.NOT_FOUND
+    thread.join(timeout=10)
+    assert get(channel) is grpc.StatusCode.UNAVAILABLE
+    assert not [left for left in threading.enumerate() if left.name.startswith("reservation")]
+
+
+def test_stop_does_not_wait_beyond_its_grace(
+    connect: Connect, stopping: Callable[[Server], threading.Thread]
+) -> None:
+    """A call that takes longer than the grace is cut off."""
+    store = SlowStore()
+    server = Server(ReservationService(store), Options(listen="127.0.0.1:0", grace_seconds=0))
+    stub = pb_grpc.ReservationServiceStub(connect(server.start()))
+    running = stub.GetConference.future(pb.GetConferenceRequest(conference_id="x"), timeout=20)
+    assert store.entered.wait(timeout=10)
+    stopping(server)
+    assert running.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
+    store.go_on.set()

@@ -1,0 +1,401 @@
+"""The service, as a caller of a real server sees it: the sentences of the contract."""
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import grpc
+import jicofo_reservation_stub
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
+from jicofo_reservation_stub.service import Policy, ReservationService
+from jicofo_reservation_stub.store import Conference, Store
+
+from .conftest import Connect, FakeClock, Serve
+
+INCIDENT = (("x-incident-id", "inc-17"),)
+
+
+def request(
+    request_id: str = "5c9ffa2f-6f5a-4f0e-8d3c-0d9b2a1c7e11",
+    raw: str = "[acme]caf%c3%a9",
+    *,
+    owner: str = "juliet@example.com",
+    start: datetime | None = None,
+    seconds: int | None = None,
+) -> pb.CreateConferenceRequest:
+    """Return a request as the proxy makes it."""
+    message = pb.CreateConferenceRequest(
+        request_id=request_id,
+        room=pb.Room(raw=raw, tenant="acme", name=raw.removeprefix("[acme]")),
+        owner=pb.Owner(raw=owner),
+    )
+    message.start_time.FromDatetime(start or FakeClock().now)
+    if seconds is not None:
+        message.duration.seconds = seconds
+    return message
+
+
+def fault(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+    """Return the status and the text that a call fails with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code(), caught.value.details() or ""
+
+
+class Backend:
+    """A running stub, and its caller."""
+
+    def __init__(self, serve: Serve, connect: Connect, clock: FakeClock) -> None:
+        self._serve = serve
+        self._connect = connect
+        self._clock = clock
+        self.stub = self.start()
+
+    def start(
+        self,
+        policy: Policy | None = None,
+        **store: Any,  # noqa: ANN401
+    ) -> pb_grpc.ReservationServiceStub:
+        """Serve an empty store by this policy from now on."""
+        service = ReservationService(Store(**{"clock": self._clock, **store}), policy)
+        self.stub = pb_grpc.ReservationServiceStub(self._connect(self._serve(service)))
+        return self.stub
+
+    def create(self, message: pb.CreateConferenceRequest) -> pb.CreateConferenceResponse:
+        """Call CreateConference."""
+        return self.stub.CreateConference(message, timeout=10, metadata=INCIDENT)
+
+    def get(self, conference_id: str) -> pb.Conference:
+        """Call GetConference."""
+        message = pb.GetConferenceRequest(conference_id=conference_id)
+        return self.stub.GetConference(message, timeout=10, metadata=INCIDENT).conference
+
+    def delete(self, conference_id: str, reason: pb.DeleteReason.ValueType) -> None:
+        """Call DeleteConference."""
+        message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=reason)
+        self.stub.DeleteConference(message, timeout=10, metadata=INCIDENT)
+
+
+@pytest.fixture
+def backend(serve: Serve, connect: Connect, clock: FakeClock) -> Backend:
+    """Return a running stub without rules."""
+    return Backend(serve, connect, clock)
+
+
+def test_granted_conference_echoes_the_request(backend: Backend) -> None:
+    """Room, owner and start come back as they were sent; the id is the backend's; no extras."""
+    wanted = request()
+    wanted.start_time.nanos = 123_000_000
+    response = backend.create(wanted)
+    assert response.WhichOneof("outcome") == "conference"
+    assert response.conference.id
+    expected = pb.Conference(
+        id=response.conference.id,
+        room="[acme]caf%c3%a9",
+        owner="juliet@example.com",
+        start_time=wanted.start_time,
+    )
+    assert response.conference == expected
+    assert backend.get(response.conference.id) == expected
+
+
+def test_no_owner_is_an_empty_owner(backend: Backend) -> None:
+    """Jitsi without authentication sends no owner."""
+    wanted = request()
+    wanted.ClearField("owner")
+    assert backend.create(wanted).conference.owner == ""
+
+
+def test_repeated_request_is_granted_the_same(backend: Backend) -> None:
+    """Idempotent by request_id: the same conference, granted, not a conflict."""
+    assert backend.create(request()) == backend.create(request())
+
+
+def test_conflict_carries_the_whole_conference(backend: Backend) -> None:
+    """Another request for the room gets the conference that holds it, by the same owner too."""
+    backend.start(Policy(max_occupants=5, lobby=True, password="open sesame"))
+    holder = backend.create(request("r1", seconds=60)).conference
+    for owner in ("juliet@example.com", "romeo@example.com"):
+        response = backend.create(request("r2", owner=owner))
+        assert response.WhichOneof("outcome") == "conflict"
+        assert response.conflict.conference == holder
+    assert holder.password == "open sesame"
+
+
+def test_rooms_are_the_same_when_their_raw_values_are(backend: Backend) -> None:
+    """Room.raw is the identity: another tenant or another spelling is another room."""
+    rooms = ("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd")
+    outcomes = [backend.create(request(f"r{n}", raw)) for n, raw in enumerate(rooms)]
+    assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["conference"] * 5
+    assert len({outcome.conference.id for outcome in outcomes}) == 5
+
+
+@pytest.mark.parametrize("reason", pb.DeleteReason.values())
+def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.ValueType) -> None:
+    """For every reason: its id is NOT_FOUND, its room is free, its request is a new one."""
+    first = backend.create(request()).conference
+    backend.delete(first.id, reason)
+    assert fault(lambda: backend.get(first.id)) == (
+        grpc.StatusCode.NOT_FOUND,
+        "no such conference",
+    )
+    second = backend.create(request()).conference
+    assert second.id != first.id
+    backend.delete(first.id, reason)
+    assert backend.get(second.id) == second
+
+
+def test_deleting_the_unknown_is_ok(backend: Backend) -> None:
+    """Delete is idempotent, and never fails for an id that is not known."""
+    backend.delete("no-such-id", pb.DELETE_REASON_ENDED)
+
+
+def test_getting_the_unknown_is_not_found(backend: Backend) -> None:
+    """NOT_FOUND for an id that was never given."""
+    assert fault(lambda: backend.get("no-such-id"))[0] is grpc.StatusCode.NOT_FOUND
+
+
+def test_conference_that_is_over_is_gone(backend: Backend, clock: FakeClock) -> None:
+    """After start + duration its id is NOT_FOUND, and a later request gets the room."""
+    first = backend.create(request(seconds=60)).conference
+    assert first.duration == Duration(seconds=60)
+    clock.advance(minutes=1)
+    assert fault(lambda: backend.get(first.id))[0] is grpc.StatusCode.NOT_FOUND
+    second = backend.create(request("r2", start=clock.now)).conference
+    assert second.id not in {"", first.id}
+
+
+def test_request_for_the_past_is_denied(backend: Backend, clock: FakeClock) -> None:
+    """A meeting that is over before it begins is a decision, not a fault."""
+    start = clock.now
+    clock.advance(minutes=1)
+    denial = backend.create(request(start=start, seconds=60)).denial
+    assert denial.reason == pb.DENIAL_REASON_TOO_LATE
+    assert denial.message == "The time of this meeting is over already."
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "given"),
+    [(None, None, None), (90, None, 90), (None, 60, 60), (30, 60, 30), (90, 60, 60)],
+)
+def test_the_shorter_duration_counts(
+    backend: Backend, wanted: int | None, limit: int | None, given: int | None
+) -> None:
+    """No duration is no limit; the policy's limits what is asked for."""
+    backend.start(Policy(duration=None if limit is None else timedelta(seconds=limit)))
+    conference = backend.create(request(seconds=wanted)).conference
+    assert conference.HasField("duration") == (given is not None)
+    assert conference.duration.seconds == (given or 0)
+
+
+def test_policy_is_given_to_every_conference(backend: Backend) -> None:
+    """Limits, lobby and password of the policy are in the conference, and not otherwise."""
+    optional = ("max_occupants", "lobby", "password", "pin", "url", "sip_id")
+    plain = backend.create(request()).conference
+    assert [name for name, _ in plain.ListFields() if name.name in optional] == []
+    backend.start(Policy(max_occupants=7, lobby=True, password="open sesame"))
+    conference = backend.create(request()).conference
+    values = (conference.max_occupants, conference.lobby, conference.password)
+    assert values == (7, True, "open sesame")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "denied"),
+    [
+        ("board-*", "board-1", True),
+        ("Board-*", "board-1", True),
+        ("board-*", "keyboard-1", False),
+        ("board", "board-1", False),
+        ("caf\u00e9", "caf\u00c9", True),
+        ("room?", "room1", True),
+    ],
+)
+def test_denied_names(backend: Backend, pattern: str, name: str, denied: bool) -> None:
+    """A pattern is for the whole decoded name, in either case; a denial has words and reason."""
+    backend.start(Policy(deny=("other", pattern)))
+    wanted = request()
+    wanted.room.name = name
+    response = backend.create(wanted)
+    assert response.HasField("denial") == denied
+    if denied:
+        assert response.denial.message == "Rooms of this name are not available."
+        assert response.denial.reason == pb.DENIAL_REASON_INVALID_ROOM
+
+
+def test_denied_name_without_its_parts(backend: Backend) -> None:
+    """A caller that sends only the raw room does not get past the patterns."""
+    backend.start(Policy(deny=("board",)))
+    wanted = request()
+    wanted.room.CopyFrom(pb.Room(raw="board"))
+    assert backend.create(wanted).HasField("denial")
+
+
+BROKEN: list[tuple[str, dict[str, object]]] = [
+    ("request_id: wanted a value, got none", {"request_id": ""}),
+    ("room.raw: wanted a value, got none", {"room": pb.Room(name="board")}),
+    ("room.raw: wanted at most 1023 bytes, got 1024", {"room": pb.Room(raw="\u00e9" * 512)}),
+    ("owner.raw: wanted a value, got none", {"owner": pb.Owner(user="juliet")}),
+    ("start_time: wanted a time, got none", {"start_time": None}),
+    ("start_time: wanted a valid one, got", {"start_time": Timestamp(seconds=10**12)}),
+    ("start_time: wanted a valid one, got", {"start_time": Timestamp(nanos=-1)}),
+    ("duration: wanted a positive one", {"duration": Duration()}),
+    ("duration: wanted a positive one", {"duration": Duration(seconds=-1)}),
+    ("duration: wanted a positive one", {"duration": Duration(seconds=10**12)}),
+    ("duration: wanted a valid one, got", {"duration": Duration(seconds=10**15)}),
+]
+
+
+@pytest.mark.parametrize(("details", "fields"), BROKEN)
+def test_broken_create_is_an_invalid_argument(
+    backend: Backend, details: str, fields: dict[str, Any]
+) -> None:
+    """A request that breaks the contract is a fault that names the field, and holds nothing."""
+    good = request()
+    parts: dict[str, Any] = {
+        "request_id": good.request_id,
+        "room": good.room,
+        "owner": good.owner,
+        "start_time": good.start_time,
+    }
+    broken = pb.CreateConferenceRequest(**{**parts, **fields})
+    code, text = fault(lambda: backend.create(broken))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert text.startswith(details)
+    assert backend.create(request("r2")).HasField("conference")
+
+
+def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
+    """An id is always set."""
+    expected = (grpc.StatusCode.INVALID_ARGUMENT, "conference_id: wanted a value, got none")
+    assert fault(lambda: backend.get("")) == expected
+    assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == expected
+
+
+def test_full_is_a_fault(backend: Backend) -> None:
+    """RESOURCE_EXHAUSTED at the maximum, until something is deleted."""
+    backend.start(max_conferences=1)
+    first = backend.create(request("r1", "one")).conference
+    code, text = fault(lambda: backend.create(request("r2", "two")))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert text == "the store holds 1 conferences, which is its maximum"
+    backend.delete(first.id, pb.DELETE_REASON_ENDED)
+    assert backend.create(request("r2", "two")).HasField("conference")
+
+
+def test_oversized_request_is_refused(backend: Backend) -> None:
+    """What is no reservation any more does not reach the store."""
+    code, _ = fault(lambda: backend.create(request(owner="j" * 100_000)))
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_of_calls_at_the_same_time_one_is_granted(backend: Backend) -> None:
+    """Two callers, many rooms: every room goes to exactly one of them."""
+    barrier = threading.Barrier(2)
+
+    def ask(caller: int) -> list[bool]:
+        barrier.wait(timeout=10)
+        wanted = (request(f"{caller}-{n}", f"room{n}") for n in range(50))
+        return [backend.create(message).HasField("conference") for message in wanted]
+
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(ask, range(2))
+    assert all(a != b for a, b in zip(one, two, strict=True))
+
+
+class StuckStore(Store):
+    """A store whose get takes until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = threading.Semaphore(0)
+        self.free = threading.Event()
+
+    def get(self, conference_id: str) -> Conference | None:
+        """Wait, then find nothing."""
+        self.busy.release()
+        assert self.free.wait(timeout=10)
+        return super().get(conference_id)
+
+
+def test_call_whose_deadline_passed_does_nothing(serve: Serve, connect: Connect) -> None:
+    """A call that waited for a thread beyond its deadline holds no room."""
+    store = StuckStore()
+    stub = pb_grpc.ReservationServiceStub(connect(serve(ReservationService(store))))
+    unknown = pb.GetConferenceRequest(conference_id="x")
+    running = [stub.GetConference.future(unknown, timeout=20) for _ in range(8)]
+    # Now all threads of the server are taken.
+    assert all(store.busy.acquire(timeout=10) for _ in running)
+    # When the second has timed out, the server knows well that the first has.
+    for timeout in (0.1, 0.3):
+        with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+            stub.CreateConference(request("r1", f"room{timeout}"), timeout=timeout)
+    store.free.set()
+    assert [call.code() for call in running] == [grpc.StatusCode.NOT_FOUND] * 8
+    response = stub.CreateConference(request("r2", "room0.1"), timeout=10)
+    assert response.HasField("conference")
+
+
+def test_one_line_for_each_call(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """The line has the incident id, what was asked and what came of it; never a password."""
+    backend.start(Policy(password="open sesame", deny=("denied",)))
+    with caplog.at_level(logging.DEBUG, "jicofo_reservation_stub"):
+        wanted = request("r1", "two\nlines")
+        wanted.extra_fields["x-pass"] = "hunter2"
+        conference = backend.create(wanted).conference
+        backend.create(request("r2", "two\nlines"))
+        backend.create(request("r3", "denied"))
+        backend.get(conference.id)
+        fault(lambda: backend.get(""))
+        backend.delete(conference.id, pb.DELETE_REASON_EXPIRED)
+        backend.delete(conference.id, pb.DELETE_REASON_EXPIRED)
+    cid = conference.id
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
+    assert lines == [
+        f"incident='inc-17' create room='two\\nlines': granted id={cid}",
+        f"incident='inc-17' create room='two\\nlines': conflict with id={cid}",
+        "incident='inc-17' create room='denied': denied: Rooms of this name are not available.",
+        f"incident='inc-17' get id='{cid}': found",
+        "incident='inc-17' get id='': INVALID_ARGUMENT: conference_id: wanted a value, got none",
+        f"incident='inc-17' delete id='{cid}' reason=2: deleted",
+        f"incident='inc-17' delete id='{cid}' reason=2: nothing to delete",
+    ]
+    assert "juliet@example.com" in caplog.text
+    assert "sesame" not in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_face_of_the_package() -> None:
+    """Every name that the package promises is there, and no other."""
+    for name in jicofo_reservation_stub.__all__:
+        assert getattr(jicofo_reservation_stub, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Sever'"):
+        jicofo_reservation_stub.Sever  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("jicofo_reservation_stub.service", ["grpc_health.v1", "grpc_reflection.v1alpha"]),
+        ("jicofo_reservation_stub.store", ["grpc", "google.protobuf"]),
+    ],
+)
+def test_modules_bring_only_what_they_need(module: str, absent: list[str]) -> None:
+    """Who embeds the service does not pay for the server, nor the store for gRPC."""
+    code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {code}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "[]\n"
