@@ -12,12 +12,19 @@ ENDING_SECONDS = 5.0
 
 @pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
-    threads, files = set(threading.enumerate()), _open_files()
+    threads, files = _threads(), _open_files()
     yield
-    for thread in set(threading.enumerate()) - threads:
+    for thread in _threads() - threads:
         thread.join(ENDING_SECONDS)
-    assert not {thread for thread in threading.enumerate() if thread not in threads}
+    assert not _threads() - threads
     assert not _open_files() - files
+
+
+def _threads() -> set[threading.Thread]:
+    """Return the running threads, but for those of gRPC's core that once called into Python."""
+    return {
+        thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)
+    }
 
 
 def _open_files() -> set[str]:

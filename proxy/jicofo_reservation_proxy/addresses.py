@@ -4,13 +4,17 @@ import ipaddress
 
 
 def is_local_target(target: str) -> bool:
-    """Tell whether a gRPC target is certainly this machine: a socket file or loopback addresses."""
+    """Tell whether a gRPC target is certainly this machine: a socket file or loopback addresses.
+
+    A name server of one's own choice (`dns://192.0.2.1/localhost`) could say anything, so what has
+    one is not (gRPC's doc/naming.md describes targets).
+    """
     scheme, colon, rest = target.partition(":")
     if colon and scheme in {"unix", "unix-abstract"}:
         return True
     if colon and scheme in {"ipv4", "ipv6", "dns"}:
-        target = rest.rpartition("/")[2]
-    return all(_is_loopback(_host(address)) for address in target.split(","))
+        target = rest.removeprefix("///") if scheme == "dns" else rest
+    return "/" not in target and all(_is_loopback(_host(part)) for part in target.split(","))
 
 
 def _host(address: str) -> str:

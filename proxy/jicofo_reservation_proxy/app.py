@@ -1,10 +1,12 @@
 """The composition root: settings → objects → a WSGI application."""
 
+from __future__ import annotations
+
 import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from flask import Flask
 
@@ -12,8 +14,6 @@ from . import clients, contract, sources
 from .backend import Backend
 from .channels import BackendChannel, Refresher
 from .clients import Dialect
-from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer
-from .inprocess import InProcessBackend
 from .ledger import Ledger
 from .metrics import Metrics
 from .routing import DEFAULT_BACKEND, Router
@@ -21,6 +21,10 @@ from .service import ReservationProxy
 from .settings import Backend as BackendSettings
 from .settings import Settings, Target
 from .web import Conferences, make_flask
+
+if TYPE_CHECKING:
+    from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer
+    from .inprocess import InProcessBackend
 
 EXTENSION = "jicofo_reservation_proxy"
 """The key of the `Proxy` in `app.extensions`."""
@@ -49,11 +53,11 @@ class Proxy:
         with ExitStack() as stack:
             backends: Mapping[str, BackendSettings] = dict(settings.backends.items())
             if servicer or not backends:
-                local = InProcessBackend(servicer or _stub(), settings.threads)
+                local = _in_process(servicer, settings.threads)
                 stack.callback(local.close)
                 backends = {DEFAULT_BACKEND: BackendSettings(target=Target(local.target))}
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
-            channels = self._open_channels(stack, backends)
+            self.channels = channels = self._open_channels(stack, backends)
             self.ledger = Ledger(settings.state_dir)
             stack.callback(self.ledger.close)
             refresher = Refresher(channels.values())
@@ -123,8 +127,10 @@ def create_app(
     return proxy.flask
 
 
-def _stub() -> ReservationServiceServicer:
-    """Return the stub backend; imported only where it serves."""
+def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
+    """Serve a servicer, or the stub; a gRPC server is imported only where one is needed."""
     from jicofo_reservation_stub import ReservationService  # noqa: PLC0415
 
-    return ReservationService()
+    from .inprocess import InProcessBackend  # noqa: PLC0415
+
+    return InProcessBackend(servicer or ReservationService(), threads)

@@ -31,7 +31,6 @@ from .model import (
     NotFound,
 )
 
-INCIDENT_KEY = "x-incident-id"
 DETAILS_KEY = "grpc-status-details-bin"
 
 STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
@@ -148,7 +147,7 @@ class Backend:
             return method(
                 message,
                 timeout=self._answer_within_seconds,
-                metadata=((INCIDENT_KEY, incident_id), *self._channel.calls.metadata),
+                metadata=((contract.INCIDENT_KEY, incident_id), *self._channel.calls.metadata),
             )
         except grpc.RpcError as error:
             code = _code(error)

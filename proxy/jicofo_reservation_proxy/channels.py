@@ -1,8 +1,8 @@
 """One gRPC channel per backend, replaced when the credentials' files change.
 
-A replacement takes over once it is connected, so that a new set of credentials that the backend
-refuses leaves the old one in use. The old channel is closed when the last call that could be on
-it has passed its deadline: no call fails because of a replacement.
+New credentials take over once the backend has taken them, so that a set that it refuses leaves
+the old one in use. The old channel is closed when the last call that could be on it has passed
+its deadline: no call fails because of a replacement.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 
-from . import __version__, credentials
+from . import __version__, contract, credentials
 from .credentials import Credentials, Metadata
 from .errors import CredentialsError
 from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from .ids import new_incident_id
 from .metrics import Metrics
 from .settings import Backend
 
 REFRESH_SECONDS = 2.0
 """How often the files are looked at; Kubernetes itself takes up to a minute to swap them."""
 
-CONNECT_SECONDS = 5.0
-"""How long a replacement may take to connect before it is tried again."""
+TRY_SECONDS = 3.0
+"""How long new credentials may take to be answered before they are tried again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
 
@@ -34,8 +36,10 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
     # After an outage of 10 s gRPC's own back-off (1 s to 120 s) needs 6.2 s, this 0.8 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # In spite of its name, how long one attempt to connect may take: enough for TLS over a slow
+    # line, and short enough not to hang for gRPC's 20 s on a machine that went away silently.
+    ("grpc.min_reconnect_backoff_ms", 3000),
     # A replacement must not be handed the connection that it replaces.
     ("grpc.use_local_subchannel_pool", 1),
 )
@@ -77,10 +81,6 @@ class BackendChannel:
         """The RPCs over the channel that is now in use."""
         return self._calls
 
-    def connect(self, within_seconds: float) -> bool:
-        """Wait until the channel is connected; false where it is not in that time."""
-        return _is_ready(self._channel, within_seconds)
-
     def refresh(self) -> None:
         """Look at the files, and use what is new in them if it works.
 
@@ -104,20 +104,23 @@ class BackendChannel:
             self._channel.close()
 
     def _use(self, found: Credentials) -> None:
-        if found.tls != self._credentials.tls:
-            self._replace(found)
-        self._credentials = found
-        self._calls = self._bind(self._channel, found)
+        is_same_channel = found.tls == self._credentials.tls
+        channel = self._channel if is_same_channel else self._dial(found)
+        calls = self._bind(channel, found)
+        try:
+            _try(calls)
+        except CredentialsError:
+            if not is_same_channel:
+                channel.close()
+            raise
+        if not is_same_channel:
+            self._retire(self._channel)
+        self._channel, self._calls, self._credentials = channel, calls, found
         logger.info("%s: new credentials are in use", self._key)
 
-    def _replace(self, found: Credentials) -> None:
-        channel = self._dial(found)
-        if not _is_ready(channel, CONNECT_SECONDS):
-            channel.close()
-            raise CredentialsError("cannot connect with the new credentials")
+    def _retire(self, channel: grpc.Channel) -> None:
         lifetime = self._backend.answer_within.total_seconds() + RETIRE_MARGIN_SECONDS
-        self._retired.append((self._channel, time.monotonic() + lifetime))
-        self._channel = channel
+        self._retired.append((channel, time.monotonic() + lifetime))
 
     def _complain(self, complaint: str) -> None:
         self._metrics.credential_reloads.labels(self._key, "failed").inc()
@@ -188,15 +191,31 @@ class BackendChannel:
         )
 
 
-def _is_ready(channel: grpc.Channel, within_seconds: float) -> bool:
-    ready = grpc.channel_ready_future(channel)
+_NOT_TAKEN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
+def _try(calls: Calls) -> None:
+    """Ask for a conference that does not exist; any answer but these shows that the way is open.
+
+    Raises `CredentialsError` where it is not.
+    """
     try:
-        ready.result(timeout=within_seconds)
-    except grpc.FutureTimeoutError:
-        return False
-    finally:
-        ready.cancel()
-    return True
+        calls.get(
+            contract.get_message(contract.PROBE_ID),
+            timeout=TRY_SECONDS,
+            wait_for_ready=True,
+            metadata=((contract.INCIDENT_KEY, new_incident_id()), *calls.metadata),
+        )
+    except grpc.RpcError as error:
+        call = cast("grpc.Call", error)
+        if call.code() in _NOT_TAKEN:
+            raise CredentialsError(
+                f"no use of the new credentials: {call.code().name} {call.details()}"
+            ) from None
 
 
 class Refresher:

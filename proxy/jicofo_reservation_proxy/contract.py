@@ -23,6 +23,12 @@ from .model import (
     Owner,
 )
 
+INCIDENT_KEY = "x-incident-id"
+"""The metadata key of every call, under which both sides log it."""
+
+PROBE_ID = "jicofo-reservation-proxy-probe"
+"""No backend has a conference of this id, so asking for it changes nothing."""
+
 MAX_ID_BYTES = 255
 MAX_SECRET_BYTES = 255
 MAX_URL_BYTES = 2048

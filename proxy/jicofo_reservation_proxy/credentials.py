@@ -96,7 +96,7 @@ def _check_tls(key: str, tls: Tls, files: TlsFiles) -> None:
     if files.ca is not None:
         try:
             context.load_verify_locations(cadata=files.ca.decode("ascii"))
-        except (ssl.SSLError, UnicodeDecodeError) as error:
+        except (ssl.SSLError, ValueError) as error:
             raise CredentialsError(
                 f"{key}.ca_file: wanted certificates (PEM), got {tls.ca_file}: {error}"
             ) from None

@@ -4,11 +4,9 @@ import time
 from dataclasses import dataclass
 
 from .backend import Backend
+from .contract import PROBE_ID
 from .ids import new_incident_id
 from .model import Fault, FaultKind
-
-UNKNOWN_ID = "jicofo-reservation-proxy-check"
-"""No backend has a conference of this id, so asking for it changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ def probe(backend: Backend) -> Probe:
     NOT_FOUND proves the way there and back: the address, TLS, credentials and the method's path.
     """
     started = time.perf_counter()
-    result = backend.get(UNKNOWN_ID, new_incident_id())
+    result = backend.get(PROBE_ID, new_incident_id())
     milliseconds = (time.perf_counter() - started) * 1000
     match result.outcome:
         case Fault(code="UNIMPLEMENTED"):

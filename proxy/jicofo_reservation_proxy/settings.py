@@ -122,8 +122,8 @@ class Backend:
     answer_within: Deadline = field(
         default=Deadline(timedelta(seconds=5)),
         metadata=_doc(
-            "The deadline of each call, from 0.01s to 15s. Prosody gives up after 20s; Jicofo waits "
-            "for ever, and with it every room."
+            "The deadline of each call, from 0.01s to 15s. Prosody gives up after 20s; Jicofo "
+            "waits for ever, and with it every room."
         ),
     )
     tls: Tls | None = field(default=None, metadata=_doc("TLS or mTLS. Absent: plaintext."))

@@ -1,0 +1,290 @@
+"""A backend that fails: every request is answered, in time, and says nothing of what went wrong."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from jicofo_reservation_proxy.backend import STATUS_FAULTS
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+
+from .support import (
+    JICOFO,
+    PROSODY,
+    Client,
+    Context,
+    Script,
+    backends,
+    granting,
+    running,
+    serving_grpc,
+)
+
+SECRET_TEXT = "ORA-00942: table or view does not exist"
+CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+HTTP_STATUSES = {
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+def test_every_status_is_in_the_table() -> None:
+    """No `grpc.StatusCode` is without a meaning."""
+    assert set(STATUS_FAULTS) == set(grpc.StatusCode)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_status_is_masked(
+    tmp_path: Path, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The user gets a fixed sentence and an incident id; the log has the backend's words."""
+
+    def fail(_: object, context: Context) -> pb.CreateConferenceResponse:
+        context.abort(code, SECRET_TEXT)
+        raise AssertionError
+
+    with running(tmp_path, Script(fail)) as client:
+        reply = client.create()
+    assert reply.status == HTTP_STATUSES.get(code, 502)
+    message = reply.json["message"]
+    assert "ORA" not in message
+    incident = message.partition("(incident ")[2].rstrip(")")
+    (record,) = [record for record in caplog.records if record.getMessage() == "create"]
+    fields = vars(record)["fields"]
+    assert fields["incident"] == incident
+    assert (fields["code"], fields["detail"]) == (code.name, SECRET_TEXT)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_delete_is_200_whatever_the_backend_says(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """Jicofo keeps a room whose DELETE was not exactly 200."""
+
+    def fail(_: object, context: Context) -> pb.DeleteConferenceResponse:
+        context.abort(code, SECRET_TEXT)
+        raise AssertionError
+
+    backend = granting()
+    backend.delete = fail
+    with running(tmp_path, backend) as client:
+        reply = client.delete(1)
+    assert (reply.status, reply.body) == (200, b"{}")
+    assert len(backend.deletes) == 1
+
+
+def test_a_get_of_what_the_backend_does_not_know_is_404(tmp_path: Path) -> None:
+    """NOT_FOUND is an answer, not a fault."""
+
+    def missing(_: object, context: Context) -> pb.GetConferenceResponse:
+        context.abort(grpc.StatusCode.NOT_FOUND, SECRET_TEXT)
+        raise AssertionError
+
+    backend = granting()
+    backend.get = missing
+    with running(tmp_path, backend) as client:
+        reply = client.get(1)
+    assert (reply.status, reply.json) == (404, {"message": "There is no such conference."})
+
+
+def test_a_status_with_a_localized_message_is_a_denial(tmp_path: Path) -> None:
+    """google.rpc.LocalizedMessage is meant for people, so they see it (the contract)."""
+
+    def deny(_: object, context: Context) -> pb.CreateConferenceResponse:
+        detail = any_pb2.Any()
+        detail.Pack(error_details_pb2.LocalizedMessage(locale="de", message="Nur mit Termin."))
+        status = status_pb2.Status(code=7, message=SECRET_TEXT, details=[detail])
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, SECRET_TEXT)
+        raise AssertionError
+
+    with running(tmp_path, Script(deny)) as client:
+        reply = client.create()
+    assert (reply.status, reply.json) == (403, {"message": "Nur mit Termin."})
+
+
+@pytest.mark.parametrize("details", [b"\xff\xff", b"", status_pb2.Status().SerializeToString()])
+def test_details_that_say_nothing_leave_a_fault(tmp_path: Path, details: bytes) -> None:
+    """Broken or empty details make no denial, and no exception."""
+
+    def fail(_: object, context: Context) -> pb.CreateConferenceResponse:
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        context.abort(grpc.StatusCode.INTERNAL, SECRET_TEXT)
+        raise AssertionError
+
+    with running(tmp_path, Script(fail)) as client:
+        assert client.create().status == 502
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        pb.CreateConferenceResponse(),
+        pb.CreateConferenceResponse(conference=pb.Conference()),
+        pb.CreateConferenceResponse(conflict=pb.Conflict()),
+        pb.CreateConferenceResponse(conference=pb.Conference(id="1", password="\n")),
+    ],
+)
+def test_a_breach_of_the_contract_is_a_fault(
+    tmp_path: Path, response: pb.CreateConferenceResponse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is 502, and the log says which sentence was broken."""
+    with running(tmp_path, Script(lambda _, __: response)) as client:
+        assert client.create().status == 502
+    assert any(
+        "breach of the contract: wanted" in vars(record).get("fields", {}).get("detail", "")
+        for record in caplog.records
+    )
+
+
+def test_a_sentence_of_two_megabytes_is_cut(tmp_path: Path) -> None:
+    """What a backend says is bounded before a client sees it."""
+    response = pb.CreateConferenceResponse(denial=pb.Denial(message="Nein! " * 350_000))
+    with running(tmp_path, Script(lambda _, __: response)) as client:
+        message = client.create().json["message"]
+    assert len(message) <= 500
+    assert message.startswith("Nein! Nein!")
+
+
+def test_an_answer_over_the_limit_of_grpc_is_a_fault(tmp_path: Path) -> None:
+    """Five megabytes are more than gRPC takes; nobody waits and nothing breaks."""
+    response = pb.CreateConferenceResponse(denial=pb.Denial(message="x" * 5_000_000))
+    with running(tmp_path, Script(lambda _, __: response)) as client:
+        assert client.create().status == 503
+
+
+def test_a_servicer_that_raises_is_a_fault(tmp_path: Path) -> None:
+    """An exception in the backend is UNKNOWN, and masked."""
+
+    def fail(_: object, __: Context) -> pb.CreateConferenceResponse:
+        raise RuntimeError(SECRET_TEXT)
+
+    with running(tmp_path, Script(fail)) as client:
+        reply = client.create()
+    assert reply.status == 502
+    assert "ORA" not in reply.json["message"]
+
+
+def test_a_backend_that_is_not_there_is_503_at_once(tmp_path: Path) -> None:
+    """Nobody waits for a connection that is refused."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{reserved.getsockname()[1]}"
+        with running(tmp_path, backends=backends(default=target)) as client:
+            assert client.create().status == 503
+            assert client.get(1).status == 503
+            assert client.delete(1).status == 200
+
+
+def test_a_backend_that_accepts_and_never_replies_is_504_in_time(tmp_path: Path) -> None:
+    """Every call has a deadline; the answer comes soon after it."""
+    with _silent_server() as target:
+        settings = {"default": {"target": target, "answer_within": "300ms"}}
+        with running(tmp_path, backends=settings) as client:
+            started = time.monotonic()
+            statuses = [client.create().status, client.get(1).status, client.delete(1).status]
+            elapsed = time.monotonic() - started
+    assert statuses == [504, 504, 200]
+    assert elapsed < 10
+
+
+def test_a_servicer_that_hangs_is_504_in_time(tmp_path: Path) -> None:
+    """Also where the connection is fine, and only the answer never comes."""
+    release = threading.Event()
+
+    def hang(_: object, context: Context) -> pb.CreateConferenceResponse:
+        context.add_callback(release.set)
+        release.wait()
+        return pb.CreateConferenceResponse()
+
+    with serving_grpc(Script(hang)) as target:
+        settings = {"default": {"target": target, "answer_within": "200ms"}}
+        with running(tmp_path, backends=settings) as client:
+            assert client.create().status == 504
+
+
+def test_a_hung_backend_does_not_hold_up_another(tmp_path: Path) -> None:
+    """Healthy callers go past those that wait."""
+    with _silent_server() as silent, serving_grpc(granting()) as healthy:
+        settings = {
+            "sick": {"target": silent, "answer_within": "3s"},
+            "well": {"target": healthy},
+        }
+        routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
+        with running(tmp_path, backends=settings, routes=routes, threads=16) as client:
+            waiting = [threading.Thread(target=client.create, args=("sick",)) for _ in range(8)]
+            for thread in waiting:
+                thread.start()
+            assert client.create("well").status == 200
+            assert any(thread.is_alive() for thread in waiting)
+            for thread in waiting:
+                thread.join()
+
+
+def test_a_backend_that_comes_back_is_used_again(tmp_path: Path) -> None:
+    """The first call after a restart works: the channel reconnects by itself."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{reserved.getsockname()[1]}"
+    with running(tmp_path, backends=backends(default=address)) as client:
+        for _ in range(2):
+            with serving_grpc(granting(), address=address):
+                _until_answered_with(200, client)
+            assert client.create().status == 503
+
+
+def test_the_backend_is_told_the_incident(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same id stands in both logs."""
+    caplog.set_level("INFO", "jicofo_reservation_proxy")
+    backend = granting()
+    with running(tmp_path, backend) as client:
+        client.create()
+    (record,) = [record for record in caplog.records if record.getMessage() == "create"]
+    assert backend.metadata[0]["x-incident-id"] == vars(record)["fields"]["incident"]
+
+
+def test_no_password_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A password travels to the client and stands nowhere else."""
+    caplog.set_level("DEBUG")
+    with running(tmp_path, granting(password="hunter22", pin="4711471")) as client:
+        assert client.create().json["password"] == "hunter22"
+    logged = json.dumps([str(vars(record)) for record in caplog.records])
+    assert "hunter22" not in logged
+    assert "4711471" not in logged
+
+
+@pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
+@pytest.mark.parametrize(
+    "conference_id",
+    ["a/b%20c d#?", "c0ffee00-0000-4000-8000-000000000000", "9" * 30, "\N{SNOWMAN}"],
+)
+def test_odd_ids_lead_back_to_their_conference(
+    tmp_path: Path, user_agent: str, conference_id: str
+) -> None:
+    """Ids with slashes, percents and spaces, UUIDs and huge numbers survive both clients."""
+    backend = granting(conference_id)
+    with running(tmp_path, backend) as jicofo:
+        client = Client(jicofo.port, user_agent)
+        public_id = client.create().json["id"]
+        assert client.delete(public_id).status == 200
+    assert backend.deletes[-1].conference_id == conference_id
+
+
+def _until_answered_with(status: int, client: Client) -> None:
+    """Ask until the channel has reconnected, for 15 s at the most."""
+    deadline = time.monotonic() + 15
+    while client.create().status != status:
+        assert time.monotonic() < deadline
+
+
+@contextmanager
+def _silent_server() -> Iterator[str]:
+    """Accept connections and never say a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"

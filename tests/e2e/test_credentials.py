@@ -1,0 +1,375 @@
+"""API keys, tokens and plugins, and their rotation while calls are under way."""
+
+import itertools
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+import pytest
+from jicofo_reservation_proxy import credentials
+from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.channels import BackendChannel, Refresher
+from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.metrics import Metrics
+from jicofo_reservation_proxy.settings import Backend
+
+from .support import (
+    Client,
+    Context,
+    conference,
+    granting,
+    running,
+    serving_grpc,
+    serving_http,
+    settings,
+)
+from .tls import SERVER_NAME, Authority
+
+PLUGIN_CALLS: list[str] = []
+
+
+class Plugin(grpc.AuthMetadataPlugin):
+    """A plugin as an operator would write one."""
+
+    def __call__(
+        self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        """Give a new token for each call."""
+        PLUGIN_CALLS.append(context.method_name)
+        callback((("x-token", f"token-{len(PLUGIN_CALLS)}"),), None)
+
+
+plugin_instance = Plugin()
+not_a_plugin = "text"
+
+
+def _backend(target: str, **values: object) -> Backend:
+    return settings(Path("unused"), backends={"default": {"target": target, **values}}).backends[
+        "default"  # type: ignore[index]
+    ]
+
+
+def test_an_api_key_is_sent_in_the_operators_header(tmp_path: Path) -> None:
+    """The key stands in a file; a newline at its end is no part of it."""
+    key_file = tmp_path / "key"
+    key_file.write_text("s3cret\n")
+    auth = {"api_key_file": str(key_file), "header": "X-Room-Key"}
+    backend = granting()
+    with (
+        serving_grpc(backend) as target,
+        running(tmp_path, backends={"default": {"target": target, "auth": auth}}) as client,
+    ):
+        assert client.create().status == 200
+        assert client.delete(1).status == 200
+    assert [metadata["x-room-key"] for metadata in backend.metadata] == ["s3cret", "s3cret"]
+
+
+def test_a_bearer_token_is_sent_over_tls(tmp_path: Path) -> None:
+    """And with it an API key, where both are set."""
+    (tmp_path / "token").write_text("abc.def")
+    (tmp_path / "key").write_text("k")
+    authority, backend = Authority(tmp_path / "ca"), granting()
+    with serving_grpc(backend, authority.server()) as target:
+        default = {
+            "target": target,
+            "tls": {"ca_file": str(authority.ca_file), "server_name": SERVER_NAME},
+            "auth": {
+                "bearer_token_file": str(tmp_path / "token"),
+                "api_key_file": str(tmp_path / "key"),
+            },
+        }
+        with running(tmp_path, backends={"default": default}) as client:
+            assert client.create().status == 200
+    assert backend.metadata[0]["authorization"] == "Bearer abc.def"
+    assert backend.metadata[0]["x-api-key"] == "k"
+
+
+@pytest.mark.parametrize("attribute", ["Plugin", "plugin_instance"])
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_plugin_is_asked_at_each_call(tmp_path: Path, attribute: str, secure: bool) -> None:
+    """A class or an instance, over TLS or over a local channel."""
+    PLUGIN_CALLS.clear()
+    authority, backend = Authority(tmp_path / "ca"), granting()
+    with serving_grpc(backend, authority.server() if secure else None) as target:
+        default: dict[str, object] = {
+            "target": target,
+            "auth": {"plugin": f"{__name__}:{attribute}"},
+        }
+        if secure:
+            default["tls"] = {"ca_file": str(authority.ca_file), "server_name": SERVER_NAME}
+        with running(tmp_path, backends={"default": default}) as client:
+            assert [client.create().status for _ in range(2)] == [200, 200]
+    assert [metadata["x-token"] for metadata in backend.metadata] == ["token-1", "token-2"]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [
+        ("no_such_module:x", "ModuleNotFoundError"),
+        (f"{__name__}:nothing", "AttributeError"),
+        (f"{__name__}:not_a_plugin", "TypeError"),
+        ("builtins:dict", "wanted a grpc.AuthMetadataPlugin, got dict"),
+    ],
+)
+def test_a_plugin_that_is_none_is_refused_at_the_start(plugin: str, message: str) -> None:
+    """The error names the setting."""
+    with pytest.raises(CredentialsError, match=r"^backends\.default\.auth\.plugin: ") as caught:
+        BackendChannel("backends.default", _backend("unix:/x", auth={"plugin": plugin}), Metrics())
+    assert message in str(caught.value)
+
+
+def test_a_secret_over_a_socket_file_works(tmp_path: Path) -> None:
+    """A socket file is local, so that a secret needs no TLS there."""
+    (tmp_path / "key").write_text("k")
+    backend = granting()
+    address = f"unix:{tmp_path / 'b.sock'}"
+    with serving_grpc(backend, address=address):
+        default = {"target": address, "auth": {"api_key_file": str(tmp_path / "key")}}
+        with running(tmp_path, backends={"default": default}) as client:
+            assert client.create().status == 200
+    assert backend.metadata[0]["x-api-key"] == "k"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * 9000, b"tab\there"])
+def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(
+    tmp_path: Path, content: bytes
+) -> None:
+    """The error names the setting and the file, never what is in it."""
+    key_file = tmp_path / "key"
+    key_file.write_bytes(content)
+    backend = _backend("unix:/x", auth={"api_key_file": str(key_file)})
+    with pytest.raises(CredentialsError) as caught:
+        BackendChannel("backends.default", backend, Metrics())
+    assert str(caught.value) == (
+        "backends.default.auth.api_key_file: wanted one line of 1 to 8192 printable ASCII "
+        f"characters in {key_file}, got {len(content)} bytes that are not"
+    )
+
+
+@pytest.mark.parametrize("broken", ["ca_file", "cert_file", "key_file"])
+@pytest.mark.parametrize("how", ["missing", "garbage", "empty"])
+def test_broken_tls_files_are_refused_at_the_start(tmp_path: Path, broken: str, how: str) -> None:
+    """Rather than at every handshake; the error names the setting and the file."""
+    authority = Authority(tmp_path)
+    files = {"ca_file": str(authority.ca_file)} | authority.client_files()
+    if how == "missing":
+        Path(files[broken]).unlink()
+    else:
+        Path(files[broken]).write_bytes(b"garbage" if how == "garbage" else b"")
+    with pytest.raises(CredentialsError) as caught:
+        BackendChannel("backends.default", _backend("127.0.0.1:1", tls=files), Metrics())
+    assert f"backends.default.tls.{broken}" in str(caught.value)
+    assert files[broken] in str(caught.value)
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
+    """GRPC itself would take it in silence, and fail every handshake."""
+    authority = Authority(tmp_path)
+    files = authority.client_files()
+    files["key_file"] = authority.client_files(tmp_path / "other")["key_file"]
+    with pytest.raises(CredentialsError, match="wanted a certificate chain and its unencrypted"):
+        BackendChannel("backends.default", _backend("127.0.0.1:1", tls=files), Metrics())
+
+
+def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
+    """The files are looked at again and again."""
+    key_file = tmp_path / "key"
+    key_file.write_text("old")
+    backend = granting()
+    with (
+        serving_grpc(backend) as target,
+        _channel(target, auth={"api_key_file": str(key_file)}) as channel,
+    ):
+        assert channel.calls.metadata == (("x-api-key", "old"),)
+        key_file.write_text("new")
+        channel.refresh()
+        assert channel.calls.metadata == (("x-api-key", "new"),)
+
+
+def test_a_broken_new_file_keeps_the_old_credentials_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then a good one is taken over, and said so."""
+    caplog.set_level(logging.INFO)
+    key_file = tmp_path / "key"
+    key_file.write_text("old")
+    with (
+        serving_grpc(granting()) as target,
+        _channel(target, auth={"api_key_file": str(key_file)}) as channel,
+    ):
+        key_file.write_bytes(b"")
+        channel.refresh()
+        channel.refresh()
+        assert channel.calls.metadata == (("x-api-key", "old"),)
+        assert caplog.text.count("the old credentials stay in use") == 1
+        key_file.write_text("new")
+        channel.refresh()
+        assert channel.calls.metadata == (("x-api-key", "new"),)
+        assert "new credentials are in use" in caplog.text
+
+
+def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A replacement takes over once it is connected, and not before."""
+    monkeypatch.setattr("jicofo_reservation_proxy.channels.TRY_SECONDS", 0.5)
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger")
+    files = authority.client_files(tmp_path / "client")
+    server = authority.server(client_authority=authority)
+    tls = {"ca_file": str(authority.ca_file), "server_name": SERVER_NAME, **files}
+    with serving_grpc(granting(), server) as target, _channel(target, tls=tls) as channel:
+        before = channel.calls
+        stranger.client_files(tmp_path / "client")
+        channel.refresh()
+        assert channel.calls is before
+        assert "no use of the new credentials: " in caplog.text
+        authority.client_files(tmp_path / "client")
+        channel.refresh()
+        assert channel.calls is not before
+
+
+def test_rotation_by_symlink_swap_fails_no_call(tmp_path: Path) -> None:
+    """Kubernetes swaps a directory's symlink; calls go on over the old channel and the new one."""
+    authority, backend = Authority(tmp_path / "ca"), granting()
+    volume = _Volume(tmp_path / "volume", authority.client_files)
+    tls = {
+        "ca_file": str(authority.ca_file),
+        "server_name": SERVER_NAME,
+        "cert_file": str(volume.path / "client.pem"),
+        "key_file": str(volume.path / "client.key"),
+    }
+    peers: set[str] = set()
+
+    def create(request: pb.CreateConferenceRequest, context: Context) -> object:
+        peers.add(context.peer())
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    backend.create = create  # type: ignore[assignment]
+    server = authority.server(client_authority=authority)
+    with serving_grpc(backend, server) as target:
+        configured = settings(tmp_path, backends={"default": {"target": target, "tls": tls}})
+        with (
+            Proxy(configured) as proxy,
+            serving_http(proxy) as port,
+            _refreshing(proxy),
+            _calling(Client(port)) as statuses,
+        ):
+            _until(partial(_has_size, peers, 1))
+            for connections in (2, 3, 4):
+                volume.swap()
+                _until(partial(_has_size, peers, connections))
+    assert set(statuses) == {200}
+
+
+def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(tmp_path: Path) -> None:
+    """A key is tried before it is used."""
+    key_file = tmp_path / "key"
+    key_file.write_text("good")
+
+    def get(_: object, context: Context) -> pb.GetConferenceResponse:
+        if dict(context.invocation_metadata())["x-api-key"] != "good":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
+        raise AssertionError
+
+    backend = granting()
+    backend.get = get
+    with (
+        serving_grpc(backend) as target,
+        _channel(target, auth={"api_key_file": str(key_file)}) as channel,
+    ):
+        key_file.write_text("bad")
+        channel.refresh()
+        assert channel.calls.metadata == (("x-api-key", "good"),)
+
+
+def test_secrets_never_stand_in_a_representation(tmp_path: Path) -> None:
+    """Neither the key nor what is sent with each call."""
+    (tmp_path / "key").write_text("s3cret")
+    backend = _backend("unix:/x", auth={"api_key_file": str(tmp_path / "key")})
+    assert "s3cret" not in repr(credentials.load("backends.default", backend))
+
+
+@contextmanager
+def _channel(target: str, **values: object) -> Iterator[BackendChannel]:
+    channel = BackendChannel("backends.default", _backend(target, **values), Metrics())
+    try:
+        yield channel
+    finally:
+        channel.close()
+
+
+class _Volume:
+    """A directory as Kubernetes mounts a secret: files → ..data → a directory of some time."""
+
+    def __init__(self, path: Path, fill: Callable[[Path], object]) -> None:
+        self.path = path
+        self._fill = fill
+        self._numbers = itertools.count()
+        path.mkdir()
+        self.swap()
+        for file in (path / "..data").iterdir():
+            (path / file.name).symlink_to(Path("..data") / file.name)
+
+    def swap(self) -> None:
+        """Put new files in the place of the old in one step."""
+        version = self.path / f"..{next(self._numbers)}"
+        self._fill(version)
+        old = (self.path / "..data").resolve() if (self.path / "..data").exists() else None
+        new_link = self.path / "..data_tmp"
+        new_link.symlink_to(version.name)
+        os.replace(new_link, self.path / "..data")  # noqa: PTH105 - replaces the link, not its target
+        if old:
+            shutil.rmtree(old)
+
+
+@contextmanager
+def _refreshing(proxy: Proxy) -> Iterator[None]:
+    """Look at the files more often than the proxy itself does."""
+    refresher = Refresher(proxy.channels.values(), every_seconds=0.02)
+    try:
+        yield
+    finally:
+        refresher.stop()
+
+
+@contextmanager
+def _calling(client: Client) -> Iterator[list[int]]:
+    """Send requests one after the other while this lasts; collect their statuses."""
+    statuses: list[int] = []
+    stopped = threading.Event()
+
+    def call() -> None:
+        while not stopped.is_set():
+            statuses.append(client.create().status)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def _has_size(found: set[str], size: int) -> bool:
+    return len(found) == size
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, for ten seconds at the most."""
+    pause = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("waited in vain")

@@ -1,0 +1,151 @@
+"""Several backends behind one proxy: rooms find theirs, and ids lead back to it."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .support import JICOFO, PROSODY, Client, Script, granting, running, serving_grpc
+
+ROUTES = [
+    {"tenant": "acme", "room": "board-*", "backend": "exec"},
+    {"tenant_regex": "uni-[0-9]+", "backend": "campus"},
+    {"tenant": "", "room": "lobby", "backend": "campus"},
+]
+
+
+@dataclass
+class Fleet:
+    """Three backends, all of which use the same ids."""
+
+    backends: dict[str, Script]
+    settings: dict[str, dict[str, str]]
+
+    @property
+    def asked(self) -> list[str]:
+        """Which of them were asked for a room."""
+        return [name for name, backend in self.backends.items() if backend.creates]
+
+    @property
+    def deleted(self) -> list[tuple[str, str]]:
+        """What was deleted where."""
+        return [
+            (name, request.conference_id)
+            for name, backend in self.backends.items()
+            for request in backend.deletes
+        ]
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """Serve three backends."""
+    backends = {name: granting("42") for name in ("default", "exec", "campus")}
+    with ExitStack() as stack:
+        targets = {
+            name: {"target": stack.enter_context(serving_grpc(backend))}
+            for name, backend in backends.items()
+        }
+        yield Fleet(backends, targets)
+
+
+@pytest.mark.parametrize(
+    ("room", "backend"),
+    [
+        ("[acme]board-1", "exec"),
+        ("[ACME]Board-1", "exec"),
+        ("[acme]kitchen", "default"),
+        ("board-1", "default"),
+        ("[uni-12]anything", "campus"),
+        ("[uni-12b]anything", "default"),
+        ("lobby", "campus"),
+        ("[acme]lobby", "default"),
+        ("[acme]board%2d1", "exec"),
+    ],
+)
+def test_a_room_goes_to_its_backend(tmp_path: Path, fleet: Fleet, room: str, backend: str) -> None:
+    """The first route that matches the tenant and the name wins."""
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        assert client.create(room).status == 200
+    assert fleet.asked == [backend]
+
+
+@pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
+def test_an_id_leads_to_its_backend_after_a_restart(
+    tmp_path: Path, fleet: Fleet, user_agent: str
+) -> None:
+    """For GET and DELETE, in each client's form, although all backends use the same ids."""
+    public_ids = {}
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        for room in ("[acme]board-1", "[uni-1]x", "other"):
+            public_ids[room] = Client(client.port, user_agent).create(room).json["id"]
+    assert len(set(public_ids.values())) == 3
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        client = Client(client.port, user_agent)  # noqa: PLW2901 - the same proxy, another client
+        assert client.get(public_ids["[acme]board-1"]).status == 502
+        assert client.delete(public_ids["[uni-1]x"]).status == 200
+        assert client.delete(f"{public_ids['[acme]board-1']}").status == 200
+    assert len(fleet.backends["exec"].gets) == 1
+    assert fleet.deleted == [("exec", "42"), ("campus", "42")]
+
+
+def test_a_room_without_a_backend_is_refused(tmp_path: Path, fleet: Fleet) -> None:
+    """No route and no backend named "default": a sentence, and nobody is asked."""
+    del fleet.settings["default"]
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        reply = client.create("elsewhere")
+    assert (reply.status, reply.json) == (
+        403,
+        {"message": "Rooms of this name are not available here."},
+    )
+    assert fleet.asked == []
+
+
+def test_an_id_of_a_backend_that_was_removed_leads_nowhere(tmp_path: Path, fleet: Fleet) -> None:
+    """GET is 404, DELETE is 200, and no other backend is asked instead."""
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        ids = [Client(client.port, agent).create("lobby").json["id"] for agent in (JICOFO, PROSODY)]
+    del fleet.settings["campus"]
+    routes = [{"backend": "exec"}]
+    with running(tmp_path, backends=fleet.settings, routes=routes) as client:
+        assert [client.get(public_id).status for public_id in ids] == [404, 404]
+        assert [client.delete(public_id).status for public_id in ids] == [200, 200]
+    assert fleet.deleted == []
+
+
+def test_a_number_of_nobody_leads_nowhere_with_several_backends(
+    tmp_path: Path, fleet: Fleet
+) -> None:
+    """With several backends a plain number says nothing of whose it is."""
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        assert client.get(42).status == 404
+        assert client.delete(42).status == 200
+        assert client.delete(90_000_000_000_042).status == 200
+    assert fleet.deleted == []
+
+
+def test_a_deleted_conference_leaves_no_alias(tmp_path: Path, fleet: Fleet) -> None:
+    """What is gone at the backend is forgotten here."""
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        public_id = client.create("lobby").json["id"]
+        assert client.delete(public_id).status == 200
+        assert client.delete(public_id).status == 200
+    assert fleet.deleted == [("campus", "42")]
+
+
+def test_methods_can_have_other_paths(tmp_path: Path) -> None:
+    """A backend that offers the messages under other names is called by these."""
+    methods = {
+        "create": "/jicofo.reservation.v1.ReservationService/GetConference",
+        "delete": "/no.such.Service/Method",
+    }
+    backend = granting()
+    backend.get = backend.create  # type: ignore[assignment]
+    with serving_grpc(backend) as target:
+        default = {"target": target, "methods": methods}
+        with running(tmp_path, backends={"default": default}) as client:
+            client.create()
+            assert client.delete(1).status == 200
+    assert len(backend.gets) == 1
+    assert backend.creates == backend.deletes == []

@@ -1,0 +1,47 @@
+"""Certificates for the tests: authorities, servers and clients, all made on the spot by trustme."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import trustme
+
+SERVER_NAME = "reservations.example.com"
+
+
+class Authority:
+    """A certificate authority, and the files of what it issues in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._ca = trustme.CA()
+        self._directory = directory
+        self.ca_file = directory / "ca.pem"
+        self._ca.cert_pem.write_to_path(self.ca_file)
+
+    def server(
+        self,
+        name: str = SERVER_NAME,
+        *,
+        expired: bool = False,
+        client_authority: "Authority | None" = None,
+    ) -> grpc.ServerCredentials:
+        """Return what a server of this name needs; with `client_authority` it wants mTLS."""
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        issued = self._ca.issue_cert(name, not_after=past if expired else None)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        return grpc.ssl_server_credentials(
+            [(issued.private_key_pem.bytes(), chain)],
+            root_certificates=client_authority.ca_file.read_bytes() if client_authority else None,
+            require_client_auth=client_authority is not None,
+        )
+
+    def client_files(self, directory: Path | None = None) -> dict[str, str]:
+        """Issue a client's certificate; return the settings that name its files."""
+        directory = directory or self._directory
+        directory.mkdir(parents=True, exist_ok=True)
+        issued = self._ca.issue_cert("proxy.example.com")
+        cert_file, key_file = directory / "client.pem", directory / "client.key"
+        cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key_file.write_bytes(issued.private_key_pem.bytes())
+        return {"cert_file": str(cert_file), "key_file": str(key_file)}
