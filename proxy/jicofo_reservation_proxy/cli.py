@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a wrong command line exits with 2."""
     arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
     try:
-        settings = sources.load(_config_file(arguments), os.environ, _flags(arguments))
+        settings = sources.load(arguments.config, os.environ, _flags(arguments))
         logs.configure(settings.log_format, settings.log_level)
         return int(arguments.command(settings, arguments))
     except ProxyError as error:
@@ -166,12 +166,6 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--owner", help="create: the mail_owner. Default: none.")
     parser.add_argument("--start-time", help="create: the start_time. Default: now.")
-
-
-def _config_file(arguments: argparse.Namespace) -> Path | None:
-    named = os.environ.get(sources.CONFIG_VARIABLE)
-    given: Path | None = arguments.config
-    return given or (Path(named) if named else None)
 
 
 def _flags(arguments: argparse.Namespace) -> dict[tuple[str, ...], str]:

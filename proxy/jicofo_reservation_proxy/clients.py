@@ -193,8 +193,9 @@ def _found(dialect: Dialect, reservation: Reservation) -> dict[str, Value]:
     fields: dict[str, Value] = {"id": reservation.public_id}
     if dialect.name_in_get:
         fields["name"] = one_line(conference.room, MAX_NAME_CHARACTERS)
-    if conference.owner or dialect.owner_always:
-        fields["mail_owner"] = one_line(conference.owner, MAX_NAME_CHARACTERS)
+    owner = one_line(conference.owner, MAX_NAME_CHARACTERS)
+    if owner or dialect.owner_always:
+        fields["mail_owner"] = owner
     return fields | _details(conference)
 
 

@@ -30,7 +30,7 @@ _LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 _STRING_ID = re.compile(rf"({BACKEND_NAME.pattern})\.((?:[A-Za-z0-9_-]|~[0-9A-F]{{2}})*)")
 _ESCAPE = re.compile(rb"~([0-9A-F]{2})")
 _OWN_NUMBER = re.compile(r"[1-9][0-9]{0,13}")
-_NUMBER_IN_PATH = re.compile(r"([0-9]{1,14})(?:\.0+)?")
+_NUMBER_IN_PATH = re.compile(r"(0|[1-9][0-9]{0,13})(?:\.0+)?")
 
 
 @dataclass(frozen=True, slots=True)

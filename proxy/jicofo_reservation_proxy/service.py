@@ -156,7 +156,8 @@ class ReservationProxy:
         found = ids.decode(public_id)
         if isinstance(found, ids.Number):
             found = self._ref_of_number(found)
-        return found if found and found.backend in self._backends else None
+        is_ours = found and found.conference_id and found.backend in self._backends
+        return found if is_ours else None
 
     def _ref_of_number(self, number: ids.Number) -> ConferenceRef | None:
         if number.is_alias:

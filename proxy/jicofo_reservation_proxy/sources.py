@@ -28,9 +28,13 @@ def load(
 ) -> Settings:
     """Return the validated settings: flags over environment over file.
 
-    `flags` maps key paths, such as ("backends", "default", "target"), to texts.
+    Without a file it is the one that the environment names, if any. `flags` maps key
+    paths, such as ("backends", "default", "target"), to texts.
+
     Raises `SettingsError` with every fault that was found.
     """
+    if file is None and (named := environ.get(CONFIG_VARIABLE)):
+        file = Path(named)
     tree = _read_file(file) if file else {}
     overrides = [*_from_environment(environ), *_from_flags(flags or {})]
     faults = [fault for override in overrides if (fault := _put(tree, override))]

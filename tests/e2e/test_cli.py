@@ -1,0 +1,387 @@
+"""The command line: `main(argv)` called directly, and the real command as a process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+from jicofo_reservation_proxy import __version__, cli
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+
+from .support import (
+    PROSODY,
+    START,
+    TIMEOUT_SECONDS,
+    Client,
+    Context,
+    Script,
+    conference,
+    exchange,
+    granting,
+    read_reply,
+    serving_grpc,
+)
+
+COMMAND = [sys.executable, "-m", "jicofo_reservation_proxy"]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no setting of the machine get in, and write to no directory of it."""
+    for name in os.environ:
+        if name.startswith("JICOFO_RESERVATION_PROXY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def out(capsys: pytest.CaptureFixture[str]) -> "Output":
+    """Return what commands print."""
+    return Output(capsys)
+
+
+class Output:
+    """What a command printed since it was last looked at."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def of(self, *argv: str) -> tuple[int, str, str]:
+        """Run a command; return its exit code, its output and its errors."""
+        try:
+            code = cli.main(argv)
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["serve", "--help"], ["check", "-h"], ["call", "-h"]])
+def test_help_says_what_there_is(out: Output, argv: list[str]) -> None:
+    """Every command explains itself, where settings come from, and its exit codes."""
+    code, text, _ = out.of(*argv)
+    assert code == 0
+    assert "exit codes:" in text
+    assert "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET" in text
+
+
+def test_version(out: Output) -> None:
+    """`--version` prints it."""
+    assert out.of("--version") == (0, f"{__version__}\n", "")
+
+
+def test_a_wrong_command_line_is_2(out: Output) -> None:
+    """As argparse has it."""
+    code, _, errors = out.of("call", "burn", "x")
+    assert code == 2
+    assert "invalid choice: 'burn'" in errors
+
+
+def test_wrong_settings_are_3_with_every_fault(out: Output, tmp_path: Path) -> None:
+    """Each with its key, what was wanted and what was got."""
+    file = tmp_path / "settings.toml"
+    file.write_text('threads = 0\n[backends.default]\ntarget = "a b"\n')
+    code, text, errors = out.of("serve", "--config", str(file), "--listen", "nowhere")
+    assert (code, text) == (3, "")
+    assert errors == (
+        "jicofo-reservation-proxy: cannot start\n"
+        "  listen: wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'nowhere' "
+        "(from the command line)\n"
+        "  threads: wanted a whole number from 1 to 1000, got 0\n"
+        "  backends.default.target: wanted a gRPC target, such as "
+        "dns:///reservations.example.com:50051, got 'a b'\n"
+    )
+
+
+def test_unusable_credentials_are_4(
+    out: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not there."""
+    missing = tmp_path / "missing"
+    monkeypatch.setenv(
+        "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__AUTH__API_KEY_FILE", str(missing)
+    )
+    code, _, errors = out.of("serve", "--target", "unix:/x")
+    assert code == 4
+    assert f"backends.default.auth.api_key_file: cannot read {missing}" in errors
+
+
+def test_an_unusable_state_directory_is_5(out: Output, tmp_path: Path) -> None:
+    """A file where a directory should be."""
+    (tmp_path / "file").write_text("")
+    code, _, errors = out.of("serve", "--state-dir", str(tmp_path / "file"))
+    assert code == 5
+    assert "state_dir: wanted a writable directory" in errors
+
+
+def test_an_address_in_use_is_6(out: Output) -> None:
+    """The error names the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, _, errors = out.of("serve", "--listen", address)
+    assert code == 6
+    assert f"listen: cannot use {address}: Address already in use" in errors
+
+
+def test_a_host_that_does_not_exist_is_6(out: Output) -> None:
+    """Names are resolved at the start."""
+    code, _, errors = out.of("serve", "--listen", "no.such.host.invalid:0")
+    assert code == 6
+    assert "listen: cannot use no.such.host.invalid:0: " in errors
+
+
+def test_check_of_a_good_backend_is_0(out: Output) -> None:
+    """NOT_FOUND for what cannot exist shows that all is well."""
+
+    def missing(_: object, context: Context) -> pb.GetConferenceResponse:
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
+        raise AssertionError
+
+    backend = granting()
+    backend.get = missing
+    with serving_grpc(backend) as target:
+        code, text, _ = out.of("check", "--target", target)
+    assert code == 0
+    assert text.startswith("settings: ok\nstate_dir: ok, ")
+    assert re.search(r"^backends\.default: ok, answered in [0-9]+ ms$", text, re.MULTILINE)
+
+
+def test_check_of_a_backend_without_get_is_0(out: Output) -> None:
+    """It may leave GetConference out."""
+    with serving_grpc(granting()) as target:
+        code, text, _ = out.of("check", "--target", target)
+    assert code == 0
+    assert "backends.default: ok, reached, but it has no GetConference" in text
+
+
+def test_check_without_a_backend_says_that_the_stub_serves(out: Output) -> None:
+    """The default is told, not silent."""
+    code, text, _ = out.of("check")
+    assert code == 0
+    assert "backends: none is set; the built-in stub serves" in text
+
+
+def test_check_of_refused_credentials_is_4(out: Output) -> None:
+    """UNAUTHENTICATED is a matter of credentials."""
+
+    def refuse(_: object, context: Context) -> pb.GetConferenceResponse:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no key")
+        raise AssertionError
+
+    backend = granting()
+    backend.get = refuse
+    with serving_grpc(backend) as target:
+        code, text, _ = out.of("check", "--target", target)
+    assert code == 4
+    assert re.search(
+        r"backends\.default: unauthorized after [0-9]+ ms: UNAUTHENTICATED no key", text
+    )
+
+
+def test_check_of_an_unreachable_backend_is_7(out: Output) -> None:
+    """With gRPC's own reason."""
+    code, text, _ = out.of("check", "--target", "127.0.0.1:1")
+    assert code == 7
+    assert "backends.default: unreachable after " in text
+    assert "Connection refused" in text
+
+
+def test_call_creates_gets_and_deletes(out: Output) -> None:
+    """One request each through the real route, as either client."""
+    backend = granting()
+    backend.get = lambda _, __: pb.GetConferenceResponse(conference=conference(backend.creates[0]))
+    with serving_grpc(backend) as target:
+        flags = ("--target", target, "--as", "jicofo")
+        code, text, _ = out.of(
+            "call", "create", "room", "--owner", "a@example.com", "--start-time", START, *flags
+        )
+        assert code == 0
+        status, _, body = text.partition("\n")
+        assert status == "200 OK"
+        assert json.loads(body) == {
+            "id": 364758328,
+            "name": "room",
+            "mail_owner": "a@example.com",
+            "start_time": START,
+            "duration": 3155760000,
+        }
+        assert out.of("call", "get", "364758328", *flags)[0] == 0
+        assert out.of("call", "delete", "default.364758328", "--target", target)[0] == 0
+    (request,) = backend.creates
+    assert request.client == pb.CLIENT_JICOFO
+    assert [request.conference_id for request in backend.deletes] == ["364758328"]
+
+
+def test_call_that_is_refused_is_8(out: Output) -> None:
+    """The backend was asked, and said no."""
+    denial = pb.CreateConferenceResponse(denial=pb.Denial(message="No."))
+    with serving_grpc(Script(lambda _, __: denial)) as target:
+        code, text, _ = out.of("call", "create", "room", "--target", target)
+    assert code == 8
+    assert text == '403 Forbidden\n{\n  "message": "No."\n}\n'
+
+
+def test_call_to_a_dead_backend_is_7(out: Output) -> None:
+    """And the log on standard error has the reason."""
+    code, text, errors = out.of("call", "create", "room", "--target", "127.0.0.1:1")
+    assert code == 7
+    assert text.startswith("503 Service Unavailable\n")
+    assert "code=UNAVAILABLE" in errors
+
+
+def test_serve_answers_and_drains_on_sigterm() -> None:
+    """What is in flight is finished, new connections are refused, and the exit code is 0."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        arrived.set()
+        assert release.wait(TIMEOUT_SECONDS)
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    with serving_grpc(Script(slow)) as target, _serving("--target", target) as proxy:
+        form = f"name=testroom&start_time={START}".encode()
+        head = (
+            "POST /conference HTTP/1.1\r\nHost: x\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"User-Agent: {PROSODY}\r\nContent-Length: {len(form)}\r\n\r\n"
+        )
+        with (
+            socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_SECONDS) as connection,
+            socket.create_connection(("127.0.0.1", proxy.port), TIMEOUT_SECONDS) as idle,
+        ):
+            connection.sendall(head.encode() + form)
+            assert arrived.wait(TIMEOUT_SECONDS)
+            proxy.process.send_signal(signal.SIGTERM)
+            proxy.wait_for_line("stopping: finishing what is in flight")
+            with pytest.raises(OSError, match="refused"):
+                exchange(proxy.port, b"")
+            release.set()
+            assert read_reply(connection).status == 200
+            assert proxy.process.wait(TIMEOUT_SECONDS) == 0
+            assert idle.recv(1) == b""
+
+
+def test_serve_gives_up_draining_after_its_time(tmp_path: Path) -> None:
+    """A call that does not end does not keep the process from ending."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def hang(_: object, __: Context) -> pb.CreateConferenceResponse:
+        arrived.set()
+        release.wait(TIMEOUT_SECONDS)
+        return pb.CreateConferenceResponse()
+
+    config = tmp_path / "settings.toml"
+    config.write_text('drain_within = "0.2s"\n')
+    with (
+        serving_grpc(Script(hang)) as target,
+        _serving("--target", target, "--config", str(config)) as proxy,
+    ):
+        caller = threading.Thread(target=_swallow, args=(proxy.port,))
+        caller.start()
+        assert arrived.wait(TIMEOUT_SECONDS)
+        proxy.process.send_signal(signal.SIGTERM)
+        assert proxy.process.wait(TIMEOUT_SECONDS) == 0
+        release.set()
+        caller.join()
+
+
+def test_ctrl_c_is_a_clean_end() -> None:
+    """No trace, exit code 0."""
+    with _serving("--log-format", "json") as proxy:
+        assert Client(proxy.port).create().status == 200
+        proxy.process.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in proxy.rest_of_log()]
+    assert proxy.process.returncode == 0
+    (request,) = [line for line in lines if line["message"] == "create"]
+    assert (request["client"], request["room"], request["status"]) == ("jicofo", "testroom", 200)
+    assert lines[-1]["message"] == "stopped"
+
+
+def test_serve_is_the_default_and_writes_its_state_where_it_is_told(tmp_path: Path) -> None:
+    """`--state-dir` alone serves, and the directory is made, for this user only."""
+    with _serving("--state-dir", str(tmp_path / "new" / "state"), command=()) as proxy:
+        assert exchange(proxy.port, b"DELETE /conference/1 HTTP/1.1\r\n\r\n").status == 200
+    state = tmp_path / "new" / "state"
+    assert (state / "ledger.sqlite3").is_file()
+    assert state.stat().st_mode & 0o077 == 0
+
+
+def test_an_alias_survives_kill_9() -> None:
+    """Jicofo's number still leads to its conference after the proxy was killed."""
+    backend = granting("not-a-number")
+    with serving_grpc(backend) as target:
+        with _serving("--target", target) as proxy:
+            public_id = Client(proxy.port).create().json["id"]
+            proxy.process.kill()
+            proxy.process.wait(TIMEOUT_SECONDS)
+        with _serving("--target", target) as proxy:
+            assert Client(proxy.port).delete(public_id).status == 200
+    assert [request.conference_id for request in backend.deletes] == ["not-a-number"]
+
+
+def test_listening_for_others_is_warned_about() -> None:
+    """Loopback is the default; anything else is said in the log."""
+    with _serving("--listen", "0.0.0.0:0") as proxy:
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.rest_of_log()
+    assert proxy.process.returncode == 0
+    assert any("others than this machine may create" in line for line in proxy.log)
+
+
+@dataclass
+class Serving:
+    """The real command at work: its process, its port and its log so far."""
+
+    process: subprocess.Popen[str]
+    port: int = 0
+    log: list[str] = field(default_factory=list)
+
+    def wait_for_line(self, text: str) -> str:
+        """Read the log up to the line with this text."""
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.log.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"no line with {text!r} in {self.log}")
+
+    def rest_of_log(self) -> list[str]:
+        """Wait for the end of the process; return what it has logged since it was looked at."""
+        rest = self.process.communicate(timeout=TIMEOUT_SECONDS)[1].splitlines()
+        self.log += rest
+        return rest
+
+
+@contextmanager
+def _serving(*flags: str, command: tuple[str, ...] = ("serve",)) -> Iterator[Serving]:
+    """Run the real command until it ends or is no longer needed."""
+    listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
+    with subprocess.Popen(
+        [*COMMAND, *command, *listen, *flags], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            proxy = Serving(process)
+            port = re.search(r"http://[^ ,\"]*:([0-9]+)", proxy.wait_for_line("listening on http"))
+            assert port
+            proxy.port = int(port[1])
+            yield proxy
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=TIMEOUT_SECONDS)
+
+
+def _swallow(port: int) -> None:
+    """Send a request whose connection will be closed without an answer."""
+    with pytest.raises(AssertionError, match="the connection was closed"):
+        Client(port).create()
