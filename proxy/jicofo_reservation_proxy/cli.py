@@ -219,10 +219,13 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
                 data=_form(arguments),
                 content_type="application/x-www-form-urlencoded",
                 headers=headers,
+                buffered=True,
             )
         else:
             path = f"/conference/{arguments.subject}"
-            response = client.open(path, method=_METHODS[arguments.operation], headers=headers)
+            response = client.open(
+                path, method=_METHODS[arguments.operation], headers=headers, buffered=True
+            )
     print(response.status)
     print(json.dumps(response.get_json(), indent=2))
     if response.status_code < 400:

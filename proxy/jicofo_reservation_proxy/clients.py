@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from .model import (
     BadInput,
@@ -41,7 +41,7 @@ MAX_SIP_ID = 99_999_999_999_999
 
 Value = str | int | bool
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, as all times here
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _details(conference: Conference) -> dict[str, Value]:
 def format_time(epoch_ms: int) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`, exactly three digits (clients.md "start_time")."""
     moment = _EPOCH + timedelta(milliseconds=epoch_ms)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return moment.isoformat(timespec="milliseconds") + "Z"
 
 
 _SPACE = re.compile(r"\s+")

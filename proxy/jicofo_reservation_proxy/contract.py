@@ -64,12 +64,13 @@ def create_message(
         client=_CLIENTS[client],
         extra_fields=request.extra_fields,
     )
-    message.start_time.FromMilliseconds(request.start_time_ms)
+    message.start_time.seconds, milliseconds = divmod(request.start_time_ms, 1000)
+    message.start_time.nanos = milliseconds * 1_000_000
     if owner is not None:
         message.owner.raw, message.owner.user = owner.raw, owner.user
         message.owner.domain, message.owner.guest = owner.domain, is_guest(owner)
     if request.duration_seconds is not None:
-        message.duration.FromSeconds(request.duration_seconds)
+        message.duration.seconds = request.duration_seconds
     return message
 
 

@@ -1,8 +1,9 @@
 """waitress around the application: bounded input, JSON for every error, and a drain at the end.
 
 waitress answers a broken request line, or a header or body that is too large, in plain text, and
-stops without sending what its threads have just written. Both are mended here, in subclasses of
-its own classes.
+stops without sending what its threads have just written; it lets its threads and its main loop
+contend for the sockets, and wakes the thread that has slept longest. All this is mended here, in
+subclasses of its own classes; benchmarks/README.md has what it is worth.
 """
 
 import logging
@@ -18,7 +19,7 @@ from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from . import clients, forms, logs
 from .addresses import is_loopback_listen, split_listen
@@ -32,11 +33,6 @@ MAX_HEADER_BYTES = 16 * 1024
 IDLE_SECONDS = 600
 """How long an idle connection is kept. Closing one within 2 s of its last answer makes Jicofo's
 next POST fail (clients.md "idle connection"); Jicofo keeps one, so minutes cost little."""
-
-SEND_BYTES = 18_000
-"""Below this waitress lets its main thread send; with its default of 1 the threads contend for
-the sockets, and 64 connections get a fifth of the throughput of 16. It is set as an attribute
-since waitress 3 warns of it as an argument, but offers nothing else."""
 
 _POLL_SECONDS = 0.05
 
@@ -59,13 +55,61 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         self.write(answer.body)
 
 
+class _Task(WSGITask):  # type: ignore[misc]
+    """Sends head and body in one piece, where the body is one piece."""
+
+    wrote_header: bool
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or not data or self.content_length != len(data):
+            super().write(data)
+            return
+        self.channel.write_soon(self.build_response_header() + data)
+        self.wrote_header = True
+        self.content_bytes_written = len(data)
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection whose answer is sent by the thread that made it, at once.
+
+    So the log line after it delays nobody. While a thread is at it, the main loop keeps out of the
+    way: else it spins on a socket that it cannot lock, and 64 connections get a fifth of the
+    throughput of 16.
+    """
+
+    task_class = _Task
     error_task_class = _JsonErrorTask
+
+    def writable(self) -> bool:
+        """Whether the main loop has anything to do here."""
+        is_left_over = self.total_outbufs_len and not self.requests
+        return bool(self.will_close or self.close_when_flushed or is_left_over)
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is being worked on, or an answer is still to be sent."""
         return bool(self.requests or self.total_outbufs_len)
+
+
+class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Threads that are started as they are needed, up to a limit.
+
+    waitress wakes the thread that has slept longest, so that with all of them at work from the
+    start each request meets a cold one; each costs some 45 kB once it has been at work.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def add_task(self, task: object) -> None:
+        """Queue a task, and start a thread for it if none is idle."""
+        super().add_task(task)
+        with self.lock:
+            count = len(self.threads)
+            is_short = len(self.queue) > count - self.active_count
+        if is_short and count < self._limit:
+            self.set_thread_count(count + 1)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
@@ -87,23 +131,21 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=forms.MAX_BODY_BYTES,
             asyncore_use_poll=True,
+            clear_untrusted_proxy_headers=False,
             ident=None,
         )
-        adjustments.send_bytes = SEND_BYTES
         self._sockets: dict[int, wasyncore.dispatcher] = {}
-        dispatcher = ThreadedTaskDispatcher()
         try:
             super().__init__(
                 app,
                 map=self._sockets,
-                dispatcher=dispatcher,
+                dispatcher=_Dispatcher(settings.threads),
                 adj=adjustments,
                 sockinfo=_resolve(settings.listen),
             )
         except OSError as error:
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
-        dispatcher.set_thread_count(settings.threads)
         if not is_loopback_listen(settings.listen):
             logger.warning(
                 "listening on %s: others than this machine may create and delete conferences",
@@ -125,8 +167,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Serve until `stop`, then finish what is in flight, for as long as the settings allow."""
         while not self._stopping:
             self._poll(timeout=30.0)
-        logger.info("stopping: finishing what is in flight")
         self._stop_accepting()
+        logger.info("stopping: finishing what is in flight")
         until = time.monotonic() + self._drain_seconds
         while self._is_busy() and time.monotonic() < until:
             self._poll(timeout=_POLL_SECONDS)

@@ -11,7 +11,7 @@ import http
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, Response, request
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Conferences:
-    """The three requests of the reservation API: what a client sent → the answer to send.
+    """The three requests of the reservation API: what a client sent → an answered exchange.
 
     `forced` is the dialect of all clients, or `None` to go by the `User-Agent`.
     """
@@ -43,35 +43,45 @@ class Conferences:
         self._forced = forced
         self._metrics = metrics
 
-    def create(self, user_agent: str, content_type: str, body: bytes) -> Answer:
+    def create(self, user_agent: str, content_type: str, body: bytes) -> "Exchange":
         """Answer `POST /conference`."""
         exchange = self._begin("create", user_agent)
         form = forms.parse_create(content_type, body)
         if isinstance(form, BadInput):
             return exchange.end(Handled(form), clients.render_bad_input(form))
+        exchange.subject = {"room": form.room.raw}
         handled = self._service.create(form, exchange.dialect, exchange.incident_id)
         answer = clients.render_create(exchange.dialect, form, handled.reply, exchange.incident_id)
-        return exchange.end(handled, answer, room=form.room.raw)
+        return exchange.end(handled, answer)
 
-    def get(self, user_agent: str, public_id: str) -> Answer:
+    def get(self, user_agent: str, public_id: str) -> "Exchange":
         """Answer `GET /conference/{id}`."""
         exchange = self._begin("get", user_agent)
+        exchange.subject = {"id": public_id}
         handled = self._service.get(public_id, exchange.dialect, exchange.incident_id)
         answer = clients.render_get(exchange.dialect, handled.reply, exchange.incident_id)
-        return exchange.end(handled, answer, id=public_id)
+        return exchange.end(handled, answer)
 
-    def delete(self, user_agent: str, public_id: str) -> Answer:
+    def delete(self, user_agent: str, public_id: str) -> "Exchange":
         """Answer `DELETE /conference/{id}`."""
         exchange = self._begin("delete", user_agent)
+        exchange.subject = {"id": public_id}
         handled = self._service.delete(public_id, exchange.incident_id)
-        return exchange.end(handled, clients.render_delete(), id=public_id)
+        return exchange.end(handled, clients.render_delete())
 
-    def _begin(self, operation: str, user_agent: str) -> "_Exchange":
-        return _Exchange(operation, self._forced or clients.dialect_of(user_agent), self._metrics)
+    def _begin(self, operation: str, user_agent: str) -> "Exchange":
+        return Exchange(operation, self._forced or clients.dialect_of(user_agent), self._metrics)
 
 
-class _Exchange:
-    """One request and its answer, for the log and the metrics."""
+class Exchange:
+    """One request and its answer. `record` is called when the answer is on its way.
+
+    `subject` is the room or the id that it is about, for the log.
+    """
+
+    answer: Answer
+    _handled: Handled[object]
+    _seconds: float
 
     def __init__(self, operation: str, dialect: Dialect, metrics: Metrics) -> None:
         self._started = time.perf_counter()
@@ -79,28 +89,34 @@ class _Exchange:
         self._metrics = metrics
         self.dialect = dialect
         self.incident_id = new_incident_id()
+        self.subject: dict[str, str] = {}
 
-    def end(self, handled: Handled[object], answer: Answer, **subject: str) -> Answer:
-        """Log and count the exchange; `subject` is the room or the id that it was about."""
-        seconds = time.perf_counter() - self._started
-        outcome = type(handled.reply).__name__.lower()
-        client = self.dialect.kind.value
-        self._metrics.requests.labels(self._operation, client, outcome, answer.status).inc()
-        self._metrics.request_seconds.labels(self._operation).observe(seconds)
+    def end(self, handled: Handled[object], answer: Answer) -> "Exchange":
+        """Take the answer down, and the time that it took."""
+        self._seconds = time.perf_counter() - self._started
+        self._handled = handled
+        self.answer = answer
+        return self
+
+    def record(self) -> None:
+        """Log and count the exchange: one line, and no client waits for it."""
+        reply, status = self._handled.reply, self.answer.status
+        outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
+        self._metrics.requests.labels(self._operation, client, outcome, status).inc()
+        self._metrics.request_seconds.labels(self._operation).observe(self._seconds)
         fields: dict[str, str | int | float] = {
             "client": client,
-            **subject,
+            **self.subject,
             "outcome": outcome,
-            "status": answer.status,
-            "backend": handled.backend,
-            "code": handled.code,
-            "ms": round(seconds * 1000, 1),
+            "status": status,
+            "backend": self._handled.backend,
+            "code": self._handled.code,
+            "ms": round(self._seconds * 1000, 1),
             "incident": self.incident_id,
-            **_details(handled.reply),
+            **_details(reply),
         }
-        level = logging.ERROR if isinstance(handled.reply, Fault) else logging.INFO
+        level = logging.ERROR if isinstance(reply, Fault) else logging.INFO
         logs.event(logger, level, self._operation, fields)
-        return answer
 
 
 def _details(reply: object) -> dict[str, str]:
@@ -134,22 +150,28 @@ def _blueprint(conferences: Conferences) -> Blueprint:
     @blueprint.post("/conference", provide_automatic_options=False)
     def create() -> Response:
         body = request.get_data(cache=False)
-        return _response(conferences.create(_user_agent(), request.content_type or "", body))
+        return _recorded(conferences.create(_user_agent(), request.content_type or "", body))
 
     @blueprint.get("/conference/<path:public_id>", provide_automatic_options=False)
     def get(public_id: str) -> Response:
-        return _response(conferences.get(_user_agent(), public_id))
+        return _recorded(conferences.get(_user_agent(), public_id))
 
     @blueprint.delete("/conference", provide_automatic_options=False, defaults={"public_id": ""})
     @blueprint.delete("/conference/<path:public_id>", provide_automatic_options=False)
     def delete(public_id: str) -> Response:
-        return _response(conferences.delete(_user_agent(), public_id))
+        return _recorded(conferences.delete(_user_agent(), public_id))
 
     return blueprint
 
 
 def _user_agent() -> str:
     return request.headers.get("User-Agent", "")
+
+
+def _recorded(exchange: Exchange) -> Response:
+    response = _response(exchange.answer)
+    response.call_on_close(exchange.record)
+    return response
 
 
 def _response(answer: Answer) -> Response:
@@ -218,17 +240,31 @@ class _Entrance:
     def _create(
         self, environ: "WSGIEnvironment", length: int, start_response: "StartResponse"
     ) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(length)
+        if len(body) < length:
+            answer = clients.render_bad_input(BadInput(400, "The body ended early."))
+            return _start(answer, start_response)
         try:
-            body = environ["wsgi.input"].read(length)
-            answer = (
-                self._conferences.create(
-                    environ.get("HTTP_USER_AGENT", ""), environ.get("CONTENT_TYPE", ""), body
-                )
-                if len(body) == length
-                else clients.render_bad_input(BadInput(400, "The body ended early."))
+            exchange = self._conferences.create(
+                environ.get("HTTP_USER_AGENT", ""), environ.get("CONTENT_TYPE", ""), body
             )
         except Exception as error:  # noqa: BLE001 - as Flask does: log it, and answer
-            answer = _internal_fault(error)
-        headers = [("Content-Type", JSON), ("Content-Length", str(len(answer.body)))]
-        start_response(_STATUS_LINES[answer.status], headers)
-        return [answer.body]
+            return _start(_internal_fault(error), start_response)
+        return _RecordedBody(exchange, _start(exchange.answer, start_response))
+
+
+def _start(answer: Answer, start_response: "StartResponse") -> list[bytes]:
+    headers = [("Content-Type", JSON), ("Content-Length", str(len(answer.body)))]
+    start_response(_STATUS_LINES[answer.status], headers)
+    return [answer.body]
+
+
+class _RecordedBody:
+    """A body that records its exchange when the server has sent it (PEP 3333, `close`)."""
+
+    def __init__(self, exchange: Exchange, body: list[bytes]) -> None:
+        self._body = body
+        self.close = exchange.record
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)

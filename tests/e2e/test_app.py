@@ -122,9 +122,10 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
     """Requests by outcome, calls by code; no room and no id is a label."""
     with Proxy(settings(tmp_path), granting()) as proxy:
         client = proxy.flask.test_client()
-        client.post("/conference", data=FORM, content_type=TYPE, headers={"User-Agent": JICOFO})
-        client.post("/conference", data="", content_type=TYPE)
-        client.get("/conference/1")
+        headers = {"User-Agent": JICOFO}
+        client.post("/conference", data=FORM, content_type=TYPE, headers=headers, buffered=True)
+        client.post("/conference", data="", content_type=TYPE, buffered=True)
+        client.get("/conference/1", buffered=True)
         value = proxy.metrics.registry.get_sample_value
         prefix = "jicofo_reservation_proxy_"
         labels = {"operation": "create", "client": "jicofo", "outcome": "reservation"}
