@@ -65,6 +65,14 @@ stubs: $(READY) ## Generate the Python stubs from the contract
 check-generated: stubs ## Fail when the committed stubs are not those of the contract
 	@git diff --exit-code -- $(GEN) || { echo "The stubs are stale: run 'make stubs' and commit." >&2; exit 1; }
 
+.PHONY: baseline
+baseline: $(READY) ## Release the contract: later changes must not break it
+	@$(BIN)/buf build --exclude-source-info --output protos/baseline.json
+
+.PHONY: docs
+docs: $(READY) ## Write docs/settings.md from the code
+	@$(BIN)/python docs/generate.py
+
 .PHONY: build
 build: $(READY) ## Build the sdist and the wheel into dist/
 	@rm -rf dist

@@ -214,10 +214,13 @@ class Settings:
     )
     log_format: Literal["text", "json"] = field(
         default="text",
-        metadata=_doc("One line of `key=value` pairs per request, or one JSON object."),
+        metadata=_doc(
+            "One line per request: `text` is `key=value` pairs, `json` is a JSON object."
+        ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
-        default="info", metadata=_doc("The least serious lines to log.")
+        default="info",
+        metadata=_doc("The least serious lines to log: `debug`, `info`, `warning` or `error`."),
     )
     backends: dict[BackendName, Backend] = field(
         default_factory=dict,

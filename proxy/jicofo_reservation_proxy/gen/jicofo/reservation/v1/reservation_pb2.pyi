@@ -236,12 +236,14 @@ class Conference(_message.Message):
     2048 bytes of UTF-8, without control characters. Jicofo only.
     """
     sip_id: _builtins.int
-    """The number of the SIP gateway to use. Absent or negative: none. Jicofo only."""
+    """The number of the SIP gateway to use, of at most 14 digits. Absent or
+    negative: none. Jicofo only.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it begins. Clients add duration to this to know when to close the
-        room. Absent: the start_time of the request. The proxy rounds it down to
-        whole milliseconds.
+        room. MUST be set in a conflict and by GetConference; absent in a grant: the
+        start_time of the request. The proxy rounds it down to whole milliseconds.
         """
 
     @_builtins.property

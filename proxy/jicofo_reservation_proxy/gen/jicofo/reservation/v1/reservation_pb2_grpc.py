@@ -85,6 +85,9 @@ class ReservationServiceServicer:
         or over, the same request_id is a new request.
 
         Of several calls for one room at the same time, at most one MUST be granted.
+
+        A request that breaks this contract SHOULD be answered INVALID_ARGUMENT. A
+        request whose end is past already MAY be denied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

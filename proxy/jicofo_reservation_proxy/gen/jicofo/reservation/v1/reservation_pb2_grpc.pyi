@@ -60,6 +60,9 @@ class ReservationServiceStub:
     or over, the same request_id is a new request.
 
     Of several calls for one room at the same time, at most one MUST be granted.
+
+    A request that breaks this contract SHOULD be answered INVALID_ARGUMENT. A
+    request whose end is past already MAY be denied.
     """
     GetConference: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.GetConferenceRequest, _reservation_pb2.GetConferenceResponse]
     """Reads one conference by the id that the backend chose.
@@ -101,6 +104,9 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     or over, the same request_id is a new request.
 
     Of several calls for one room at the same time, at most one MUST be granted.
+
+    A request that breaks this contract SHOULD be answered INVALID_ARGUMENT. A
+    request whose end is past already MAY be denied.
     """
     GetConference: _aio.UnaryUnaryMultiCallable[_reservation_pb2.GetConferenceRequest, _reservation_pb2.GetConferenceResponse]  # type: ignore[assignment]
     """Reads one conference by the id that the backend chose.
@@ -145,6 +151,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         or over, the same request_id is a new request.
 
         Of several calls for one room at the same time, at most one MUST be granted.
+
+        A request that breaks this contract SHOULD be answered INVALID_ARGUMENT. A
+        request whose end is past already MAY be denied.
         """
 
     @_abc_1.abstractmethod

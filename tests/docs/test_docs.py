@@ -1,0 +1,92 @@
+"""What the documentation shows must be so."""
+
+import importlib.util
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy import cli, clients
+from jicofo_reservation_proxy.model import FaultKind
+from jicofo_reservation_proxy.settings import Settings
+from jicofo_reservation_proxy.validation import validate
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    page
+    for page in ROOT.rglob("*.md")
+    if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+)
+OPERATIONS = (ROOT / "docs/operations.md").read_text("utf-8")
+
+
+def test_the_settings_page_is_that_of_the_code() -> None:
+    """Otherwise: `make docs`."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    assert spec
+    assert spec.loader
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (ROOT / "docs/settings.md").read_text("utf-8") == generate.page()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file of the repository, where they are not to another site."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_that_are_shown_are_valid(page: Path) -> None:
+    """As they stand, once the backends that they name exist."""
+    for example in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        tree = tomllib.loads(example)
+        named = {route["backend"] for route in tree.get("routes", [])}
+        shown: dict[str, dict[str, object]] = tree.get("backends", {})
+        backends = {
+            name: {"target": "unix:/x"} | shown.get(name, {}) for name in named | set(shown)
+        }
+        validate(tree | {"backends": backends})
+
+
+def test_users_see_the_sentences_of_the_operations_page() -> None:
+    """Each fixed sentence and its status stand in the table."""
+    for kind, (status, sentence) in clients.FAULT_ANSWERS.items():
+        if kind is not FaultKind.INTERNAL:
+            assert re.search(rf"\| {status} \| {re.escape(sentence)} \(incident", OPERATIONS), kind
+    for sentence in (clients.TAKEN, clients.NO_BACKEND):
+        assert f"| 403 | {sentence} |" in OPERATIONS
+
+
+def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each once, in order, with its meaning."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    table = capsys.readouterr().out.partition("exit codes:\n")[2]
+    codes = [int(line.split()[0]) for line in table.splitlines() if line.strip()]
+    assert codes == list(range(9))
+    constants = {value for name, value in vars(cli).items() if name.isupper() and value in codes}
+    assert constants == set(codes) - {1}
+
+
+def test_every_setting_is_documented() -> None:
+    """Each says what it is for."""
+    assert all(setting.metadata["doc"] for setting in fields(Settings))
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    """`make run` and `make test` come first, and are targets."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    commands = re.findall(r"^    make ([a-z-]+) ", readme, re.MULTILINE)
+    assert commands == ["run", "test"]
+    assert all(f"\n{command}:" in makefile for command in commands)
+
+
+def test_the_readme_shows_what_the_proxy_answers() -> None:
+    """The limit that the answers show is the real one."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert readme.count(f'"duration": {clients.NO_LIMIT_SECONDS}') == 2
