@@ -31,7 +31,7 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)\"?", re.IGNORECASE)
 _TENANT = re.compile(r"\[([^\[\]]+)\](.+)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _JAVA_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?)"
 )
 """The forms that `datetime.fromisoformat` may see; it knows more than a client may send."""
@@ -166,7 +166,7 @@ def _request_id(fields: Mapping[str, str]) -> str:
 
     A repeated POST has the same fields (clients.md "retries"), in whatever order.
     """
-    digest = hashlib.sha256(repr(sorted(fields.items())).encode()).hexdigest()
+    digest = hashlib.sha256(ascii(sorted(fields.items())).encode()).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 

@@ -26,7 +26,6 @@ def configure(
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(ROOT).setLevel(level.upper())
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def event(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:

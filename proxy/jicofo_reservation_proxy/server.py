@@ -104,12 +104,18 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def add_task(self, task: object) -> None:
         """Queue a task, and start a thread for it if none is idle."""
-        super().add_task(task)
         with self.lock:
-            count = len(self.threads)
-            is_short = len(self.queue) > count - self.active_count
-        if is_short and count < self._limit:
-            self.set_thread_count(count + 1)
+            self.queue.append(task)
+            self.queue_cv.notify()
+            is_short = len(self.queue) > len(self.threads) - self.active_count
+            if is_short and len(self.threads) < self._limit:
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        number = len(self.threads)
+        self.threads.add(number)
+        self.active_count += 1
+        self.start_new_thread(self.handler_thread, number)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]

@@ -70,7 +70,7 @@ class _Unwanted(ValueError):  # noqa: N818 - it is a word of the message
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _LISTEN = re.compile(r"(?:\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
@@ -148,7 +148,7 @@ def _listen(value: object, _: object) -> str:
 def _regex(value: object, _: object) -> str:
     try:
         re.compile(_text(value))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise _Unwanted(f"a regular expression, which this is not ({error})", value) from None
     return str(value)
 
@@ -232,9 +232,14 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
-    return next(
-        (origins[key] for key in sorted(origins, reverse=True) if key == path[: len(key)]), ""
-    )
+    """Return where a value came from: set there itself, or a table around it or a key in it."""
+    longest_first = sorted(origins, key=len, reverse=True)
+    return next((origins[key] for key in longest_first if _is_related(key, path)), "")
+
+
+def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    shared = min(len(key), len(path))
+    return key[:shared] == path[:shared]
 
 
 def _contradictions(settings: Settings) -> Iterator[SettingFault]:
