@@ -1,0 +1,56 @@
+"""The bridge that somebody would write in twenty lines: the measure that the proxy is held against.
+
+Flask, `request.form`, `jsonify`, waitress with its defaults, and a blocking call
+of the generated stub. Each piece is used as its own documentation shows it; nothing
+is slowed down on purpose and nothing tuned. It maps only the happy path.
+
+Run as a script with the backend's address and, if it matters, a port. The first
+line of its output is the port that it listens on.
+"""
+
+import sys
+import uuid
+
+import grpc
+import waitress
+from flask import Flask, Response, jsonify, request
+from google.protobuf.timestamp_pb2 import Timestamp
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import (
+    reservation_pb2 as pb,
+)
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import (
+    reservation_pb2_grpc as pb_grpc,
+)
+
+app = Flask(__name__)
+stub = pb_grpc.ReservationServiceStub(grpc.insecure_channel(sys.argv[1]))
+
+
+@app.post("/conference")
+def create() -> Response:
+    """Ask the backend for the room and answer with the conference."""
+    form = request.form
+    start_time = Timestamp()
+    start_time.FromJsonString(form["start_time"])
+    question = pb.CreateConferenceRequest(
+        request_id=str(uuid.uuid4()),
+        room=pb.Room(raw=form["name"], name=form["name"]),
+        owner=pb.Owner(raw=form["mail_owner"]),
+        start_time=start_time,
+    )
+    conference = stub.CreateConference(question, timeout=5).conference
+    return jsonify(
+        id=int(conference.id),
+        name=conference.room,
+        mail_owner=conference.owner,
+        start_time=conference.start_time.ToJsonString(),
+        duration=conference.duration.seconds or 10**10,
+    )
+
+
+if __name__ == "__main__":
+    port = sys.argv[2] if len(sys.argv) > 2 else 0
+    # What waitress.serve does, only that the port is known.
+    server = waitress.create_server(app, host="127.0.0.1", port=port)
+    print(server.effective_port, flush=True)
+    server.run()

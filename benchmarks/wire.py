@@ -1,0 +1,140 @@
+"""Jicofo's and Prosody's requests, byte for byte, and a client that adds next to nothing.
+
+The headers, their order and the form are those that the real clients send. A raw
+socket is used because a client library would cost more than what is measured.
+"""
+
+import itertools
+import os
+import socket
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+HOST = "127.0.0.1"
+PATIENCE_SECONDS = 10.0  # no answer takes as long; it keeps a broken run from hanging
+HEADER_END = b"\r\n\r\n"
+LENGTH = b"content-length:"
+
+
+class WrongAnswerError(Exception):
+    """A contender did not grant a room, so that its speed means nothing."""
+
+
+class Rooms:
+    """Rooms that nobody asked for before, in this run or in another."""
+
+    def __init__(self) -> None:
+        self._prefix = f"bench-{os.urandom(4).hex()}"
+        self._numbers = itertools.count()
+
+    def next(self) -> str:
+        """Return a room's name, the same length each time."""
+        return f"{self._prefix}-{next(self._numbers):08d}"
+
+
+def now() -> str:
+    """Return the time as Jicofo writes it: milliseconds and `Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def jicofo_request(room: str) -> bytes:
+    """Return the POST of Jicofo's Apache client, for a signed-in owner."""
+    form = urlencode(
+        {
+            "name": room,
+            "mail_owner": "juliet@example.com",
+            "start_time": now(),
+            "duration": "-1",
+        }
+    )
+    return (
+        "POST /conference HTTP/1.1\r\n"
+        f"Content-Length: {len(form)}\r\n"
+        "Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
+        "Host: 127.0.0.1:7777\r\n"
+        "Connection: Keep-Alive\r\n"
+        "User-Agent: Apache-HttpClient/4.5.13 (Java/17)\r\n"
+        "Accept-Encoding: gzip,deflate\r\n"
+        f"\r\n{form}"
+    ).encode()
+
+
+def prosody_request(room: str) -> bytes:
+    """Return the POST of Prosody's `mod_reservations`, on a connection of its own."""
+    form = urlencode(
+        {
+            "name": room,
+            "mail_owner": "juliet@example.com",
+            "start_time": f"{now()[:-4]}000Z",
+        }
+    )
+    return (
+        "POST /conference HTTP/1.1\r\n"
+        "Host: 127.0.0.1:7777\r\n"
+        "Connection: close\r\n"
+        "User-Agent: Prosody (0.12.3; posix)\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(form)}\r\n"
+        f"\r\n{form}"
+    ).encode()
+
+
+def missing_bytes(answer: bytes | bytearray) -> int:
+    """Return how many bytes an answer still lacks, at least; 0 when it is whole.
+
+    Raises WrongAnswerError for anything but a 200 with a Content-Length.
+    """
+    head, end, body = answer.partition(HEADER_END)
+    if not end:
+        return 1
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise WrongAnswerError(f"wanted a 200, got {bytes(answer)!r}")
+    _, found, rest = head.lower().partition(LENGTH)
+    if not found:
+        raise WrongAnswerError(f"wanted a Content-Length, got {bytes(answer)!r}")
+    return int(rest.partition(b"\r\n")[0]) - len(body)
+
+
+class Connection:
+    """One blocking HTTP connection to a contender."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ask(self, request: bytes) -> bytes:
+        """Send a request and return its whole answer, a 200.
+
+        Raises WrongAnswerError for any other answer, and OSError.
+        """
+        self.socket.sendall(request)
+        answer = b""
+        while not answer or missing_bytes(answer) > 0:
+            received = self.socket.recv(16384)
+            if not received:
+                raise WrongAnswerError(f"the connection ended after {answer!r}")
+            answer += received
+        return answer
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.socket.close()
+
+
+def ask_as_prosody(port: int, request: bytes) -> None:
+    """Send one request on a connection of its own, as Prosody does for each."""
+    with Connection(port) as connection:
+        connection.ask(request)

@@ -1,0 +1,240 @@
+"""Public ids: the way from a conference to what a client calls it, and back."""
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy.ids import (
+    ALIAS_BASE,
+    ALIAS_COUNT,
+    BACKEND_NAME,
+    Number,
+    alias_candidate,
+    decode,
+    encode,
+    new_incident_id,
+    own_number,
+)
+from jicofo_reservation_proxy.model import ConferenceRef
+
+backend_names = st.from_regex(BACKEND_NAME, fullmatch=True)
+any_text = st.text()
+"""Every string that UTF-8 can hold, which is all that a backend can send."""
+
+
+@pytest.mark.parametrize(
+    ("conference_id", "public_id"),
+    [
+        ("order/7", "default.order~2F7"),
+        ("AZaz09-_", "default.AZaz09-_"),
+        ("a.b", "default.a~2Eb"),
+        ("~", "default.~7E"),
+        ("100%", "default.100~25"),
+        ("caf\u00e9", "default.caf~C3~A9"),
+        ("two words#?", "default.two~20words~23~3F"),
+        ("364758328", "default.364758328"),
+        ("", "default."),
+    ],
+)
+def test_string_ids(conference_id: str, public_id: str) -> None:
+    """A string id is the backend, a dot, and the backend's id with escapes."""
+    ref = ConferenceRef("default", conference_id)
+    assert encode(ref) == public_id
+    assert decode(public_id) == ref
+
+
+@given(backend=backend_names, conference_id=any_text)
+@example(backend="default", conference_id="\0/%~.\U0010ffff")
+@example(backend="a0_0", conference_id="7.0")
+@settings(deadline=None, max_examples=200)
+def test_every_id_comes_back(backend: str, conference_id: str) -> None:
+    """Any id of any backend goes to the client and comes back, in a form safe in any path."""
+    ref = ConferenceRef(backend, conference_id)
+    public_id = encode(ref)
+    assert decode(public_id) == ref
+    assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", public_id)
+
+
+@given(first=any_text, second=any_text)
+@settings(deadline=None, max_examples=100)
+def test_different_ids_stay_different(first: str, second: str) -> None:
+    """Two conferences never share a string id."""
+    encoded = encode(ConferenceRef("a", first)), encode(ConferenceRef("a", second))
+    assert (encoded[0] == encoded[1]) == (first == second)
+
+
+@given(
+    st.text(st.characters(exclude_categories=[]))
+    | st.from_regex(r"[0-9]{0,16}(\.0*)?", fullmatch=True)
+    | st.from_regex(r"[a-z_]{0,4}\.[A-F0-9~]{0,12}", fullmatch=True)
+)
+@settings(deadline=None, max_examples=200)
+def test_decode_takes_any_text(text: str) -> None:
+    """Whatever stands in a path is a conference, a number, or nothing; it never raises."""
+    found = decode(text)
+    if isinstance(found, Number):
+        assert re.fullmatch(r"[0-9]+(\.0+)?", text, re.ASCII)
+        assert found.value == float(text)
+    elif found is not None:
+        assert text.startswith(found.backend + ".")
+        assert BACKEND_NAME.fullmatch(found.backend)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "default",
+        ".x",
+        "Default.x",
+        "1a.x",
+        "a__b.x",
+        "a_.x",
+        "_a.x",
+        "default.a/b",
+        "default.a b",
+        "default.a.b",
+        "default.caf\u00e9",
+        "default.~",
+        "default.~2",
+        "default.~2f",
+        "default.~GG",
+        "default.~FF",
+        "default.~C3",
+        "default.~ED~A0~80",
+        "default.\ud800",
+        "default.x\n",
+        "\ndefault.x",
+        "null",
+        "-1",
+        "+1",
+        "1.5",
+        "1.",
+        ".0",
+        "1.0.0",
+        "1,0",
+        "1e+14",
+        "1e14",
+        "0x10",
+        " 1",
+        "1 ",
+        "1\n",
+        "\u0661\u0662",
+        "\uff11",
+        "00",
+        "007",
+        "007.0",
+        "100000000000000",
+        "100000000000000.0",
+    ],
+)
+def test_texts_that_are_no_ids(text: str) -> None:
+    """What the proxy never gave out leads nowhere."""
+    assert decode(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("364758328", 364758328),
+        ("364758328.0", 364758328),
+        ("364758328.00", 364758328),
+        ("1", 1),
+        ("0", 0),
+        ("10.0", 10),
+        ("99999999999999", 99_999_999_999_999),
+        ("99999999999999.0", 99_999_999_999_999),
+    ],
+)
+def test_numbers_in_paths(text: str, value: int) -> None:
+    """`N`, `N.0` and `N.00` are the number N."""
+    assert decode(text) == Number(value)
+
+
+def test_aliases_lie_above_the_numbers_of_backends() -> None:
+    """A number is an alias from ALIAS_BASE on, and no alias has more than 14 digits."""
+    assert not Number(ALIAS_BASE - 1).is_alias
+    assert Number(ALIAS_BASE).is_alias
+    assert ALIAS_BASE == 90_000_000_000_000
+    assert ALIAS_BASE + ALIAS_COUNT - 1 == 99_999_999_999_999
+
+
+@pytest.mark.parametrize(
+    ("conference_id", "number"),
+    [
+        ("1", 1),
+        ("364758328", 364758328),
+        ("9999999999999", 9_999_999_999_999),
+        ("10000000000000", 10_000_000_000_000),
+        ("89999999999999", ALIAS_BASE - 1),
+        ("90000000000000", None),
+        ("99999999999999", None),
+        ("100000000000000", None),
+        ("0", None),
+        ("01", None),
+        ("00", None),
+        ("-1", None),
+        ("+1", None),
+        ("1.0", None),
+        ("1e3", None),
+        ("1_000", None),
+        (" 1", None),
+        ("1 ", None),
+        ("1\n", None),
+        ("", None),
+        ("x", None),
+        ("\u0661\u0662\u0663", None),
+        ("\uff11", None),
+        ("\u00b2", None),
+    ],
+)
+def test_own_numbers(conference_id: str, number: int | None) -> None:
+    """A backend's id is a number where it is a plain one below the aliases, else none."""
+    assert own_number(conference_id) == number
+
+
+@given(st.integers(-10, 10**15).map(str) | any_text)
+@settings(deadline=None, max_examples=100)
+def test_own_numbers_come_back_as_the_same_text(conference_id: str) -> None:
+    """Where an id is used as a number, the number in a path is that id again."""
+    number = own_number(conference_id)
+    if number is not None:
+        assert str(number) == conference_id
+        assert decode(f"{number}.0") == Number(number)
+        assert not Number(number).is_alias
+
+
+@given(backend=backend_names, conference_id=any_text, attempt=st.integers(0, 50))
+@settings(deadline=None, max_examples=100)
+def test_alias_candidates(backend: str, conference_id: str, attempt: int) -> None:
+    """A candidate is an alias, always the same one, and another at the next attempt."""
+    ref = ConferenceRef(backend, conference_id)
+    candidate = alias_candidate(ref, attempt)
+    assert ALIAS_BASE <= candidate < ALIAS_BASE + ALIAS_COUNT
+    assert alias_candidate(ConferenceRef(backend, conference_id), attempt) == candidate
+    assert alias_candidate(ref, attempt + 1) != candidate
+    assert decode(str(candidate)) == Number(candidate)
+
+
+def test_alias_candidates_do_not_change_between_versions() -> None:
+    """A client may hold one across an upgrade and the loss of the ledger."""
+    ref = ConferenceRef("default", "order/7")
+    assert [alias_candidate(ref, attempt) for attempt in range(2)] == [
+        93_937_726_857_192,
+        97_969_183_148_624,
+    ]
+
+
+def test_alias_candidates_differ_between_conferences() -> None:
+    """Another id, or the same id of another backend, has another candidate."""
+    refs = [ConferenceRef(backend, str(number)) for backend in "ab" for number in range(500)]
+    assert len({alias_candidate(ref, 0) for ref in refs}) == len(refs)
+
+
+def test_incident_ids() -> None:
+    """Twelve hexadecimal digits, new each time."""
+    made = {new_incident_id() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"[0-9a-f]{12}", incident_id) for incident_id in made)

@@ -1,0 +1,29 @@
+"""The layers of design.md: imports point down only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LINT = (
+    "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+)
+
+
+def test_imports_point_down_only() -> None:
+    """Every contract of pyproject.toml's import-linter section is kept.
+
+    In a process of its own: import-linter configures the logging of the one that it runs in.
+    """
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    result = subprocess.run(
+        [sys.executable, "-c", LINT],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " 0 broken." in result.stdout
