@@ -143,6 +143,14 @@ def test_a_breach_of_the_contract_is_a_fault(
     )
 
 
+def test_a_get_that_breaches_the_contract_is_a_fault(tmp_path: Path) -> None:
+    """A conference without its start cannot be shown: nobody knows when it ends."""
+    backend = granting()
+    backend.get = lambda _, __: pb.GetConferenceResponse(conference=pb.Conference(id="1"))
+    with running(tmp_path, backend) as client:
+        assert client.get(1).status == 502
+
+
 def test_a_sentence_of_two_megabytes_is_cut(tmp_path: Path) -> None:
     """What a backend says is bounded before a client sees it."""
     response = pb.CreateConferenceResponse(denial=pb.Denial(message="Nein! " * 350_000))

@@ -239,6 +239,17 @@ def test_call_to_a_dead_backend_is_7(out: Output) -> None:
     assert "code=UNAVAILABLE" in errors
 
 
+def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a backend is asked: no trace."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "probe", interrupt)
+    code, _, errors = out.of("check", "--target", "127.0.0.1:1")
+    assert (code, errors) == (130, "")
+
+
 def test_serve_answers_and_drains_on_sigterm() -> None:
     """What is in flight is finished, new connections are refused, and the exit code is 0."""
     arrived, release = threading.Event(), threading.Event()

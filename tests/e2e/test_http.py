@@ -72,6 +72,15 @@ def test_bad_input_is_refused_in_json(
     assert reply.headers["content-type"] == "application/json"
 
 
+def test_an_empty_id_leads_nowhere(tmp_path: Path) -> None:
+    """No backend is asked for a conference without an id: the contract rules it out."""
+    backend = granting()
+    with running(tmp_path, backend) as client:
+        assert client.get("default.").status == 404
+        assert client.delete("default.").status == 200
+    assert backend.gets == backend.deletes == []
+
+
 def test_a_wrong_method_names_the_right_ones(tmp_path: Path) -> None:
     """405 carries Allow (RFC 9110, section 15.5.6)."""
     with running(tmp_path, granting()) as client:

@@ -293,7 +293,7 @@ def test_full_is_a_fault(backend: Backend) -> None:
 
 def test_oversized_request_is_refused(backend: Backend) -> None:
     """What is no reservation any more does not reach the store."""
-    code, _ = fault(lambda: backend.create(request(owner="j" * 100_000)))
+    code, _ = fault(lambda: backend.create(request(owner="j" * 300_000)))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
