@@ -90,7 +90,7 @@ class Proxy:
     ) -> dict[str, BackendChannel]:
         channels = {}
         for name, backend in backends.items():
-            channels[name] = BackendChannel(f"backends.{name}", backend, self.metrics)
+            channels[name] = BackendChannel(name, backend, self.metrics)
             stack.callback(channels[name].close)
         return channels
 

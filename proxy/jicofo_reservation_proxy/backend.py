@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from . import contract
 from .channels import BackendChannel
+from .credentials import Metadata
 from .metrics import Metrics
 from .model import (
     ClientKind,
@@ -99,7 +100,8 @@ class Backend:
         """Ask for a room."""
         message = contract.create_message(request, client, self._is_guest)
         try:
-            response = self._call("create", self._channel.calls.create, message, incident_id)
+            calls = self._channel.calls
+            response = self._call("create", calls.create, message, calls.metadata, incident_id)
             return Result(contract.read_create(response, request), "OK")
         except grpc.RpcError as error:
             return _denied(error) or _failed(error)
@@ -110,7 +112,8 @@ class Backend:
         """Ask for a conference."""
         message = contract.get_message(conference_id)
         try:
-            response = self._call("get", self._channel.calls.get, message, incident_id)
+            calls = self._channel.calls
+            response = self._call("get", calls.get, message, calls.metadata, incident_id)
             return Result(contract.read_get(response), "OK")
         except grpc.RpcError as error:
             if _code(error) is grpc.StatusCode.NOT_FOUND:
@@ -125,7 +128,8 @@ class Backend:
         """Say that a conference is over. Unknown there, or no such method: it is gone as well."""
         message = contract.delete_message(conference_id, delete_time_ms)
         try:
-            self._call("delete", self._channel.calls.delete, message, incident_id)
+            calls = self._channel.calls
+            self._call("delete", calls.delete, message, calls.metadata, incident_id)
         except grpc.RpcError as error:
             code = _code(error)
             if code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}:
@@ -138,6 +142,7 @@ class Backend:
         operation: str,
         method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
         message: RequestT,
+        metadata: Metadata,
         incident_id: str,
     ) -> ResponseT:
         """Make one call. Raises `grpc.RpcError` for every status but OK."""
@@ -147,7 +152,7 @@ class Backend:
             return method(
                 message,
                 timeout=self._answer_within_seconds,
-                metadata=((contract.INCIDENT_KEY, incident_id), *self._channel.calls.metadata),
+                metadata=((contract.INCIDENT_KEY, incident_id), *metadata),
             )
         except grpc.RpcError as error:
             code = _code(error)

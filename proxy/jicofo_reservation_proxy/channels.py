@@ -60,16 +60,17 @@ class Calls:
 class BackendChannel:
     """The channel to one backend, always with the newest credentials that work.
 
-    `key` is the key path of the backend's settings. Raises `CredentialsError` where the
-    credentials cannot be used at the start. Connecting happens in the background.
+    Raises `CredentialsError` where the credentials cannot be used at the start. Connecting happens
+    in the background.
     """
 
-    def __init__(self, key: str, backend: Backend, metrics: Metrics) -> None:
-        self._key = key
+    def __init__(self, name: str, backend: Backend, metrics: Metrics) -> None:
+        self._name = name
+        self._key = f"backends.{name}"
         self._backend = backend
         self._metrics = metrics
-        self._plugin = credentials.load_plugin(f"{key}.auth", backend.auth)
-        self._credentials = credentials.load(key, backend)
+        self._plugin = credentials.load_plugin(f"{self._key}.auth", backend.auth)
+        self._credentials = credentials.load(self._key, backend)
         self._channel = self._dial(self._credentials)
         self._calls = self._bind(self._channel, self._credentials)
         self._retired: list[tuple[grpc.Channel, float]] = []
@@ -92,7 +93,7 @@ class BackendChannel:
                 found = credentials.load(self._key, self._backend)
                 if found != self._credentials:
                     self._use(found)
-                    self._metrics.credential_reloads.labels(self._key, "ok").inc()
+                    self._metrics.credential_reloads.labels(self._name, "ok").inc()
                 self._complaint = ""
             except CredentialsError as error:
                 self._complain(str(error))
@@ -123,7 +124,7 @@ class BackendChannel:
         self._retired.append((channel, time.monotonic() + lifetime))
 
     def _complain(self, complaint: str) -> None:
-        self._metrics.credential_reloads.labels(self._key, "failed").inc()
+        self._metrics.credential_reloads.labels(self._name, "failed").inc()
         if complaint != self._complaint:
             logger.error("%s: %s; the old credentials stay in use", self._key, complaint)
         self._complaint = complaint

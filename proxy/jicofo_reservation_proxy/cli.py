@@ -17,7 +17,7 @@ from .app import Proxy
 from .errors import CredentialsError, ListenError, ProxyError, SettingsError, StateError
 from .model import FaultKind
 from .probe import Probe, probe
-from .server import Server, stopping_on_signals
+from .server import Server, StopSignals
 from .settings import Backend, Settings
 
 OK = 0
@@ -182,11 +182,10 @@ def _indented(error: ProxyError) -> str:
 
 
 def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
-    with Proxy(settings) as proxy:
+    with StopSignals() as signals, Proxy(settings) as proxy:
         server = Server(proxy.flask, settings)
-        with stopping_on_signals(server):
-            logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
-            server.run()
+        logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
+        signals.run(server)
     logger.info("stopped")
     return OK
 

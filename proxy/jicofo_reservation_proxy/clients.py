@@ -110,7 +110,7 @@ def may_repeat(dialect: Dialect, request: CreateRequest, existing: Conference) -
     """
     if not dialect.owner_is_a_person or request.owner is None:
         return True
-    return request.owner.raw.casefold() == existing.owner.casefold()
+    return request.owner.raw.lower() == existing.owner.lower()
 
 
 def render_create(
@@ -175,7 +175,7 @@ FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.STATE: (503, _BROKEN),
     FaultKind.INTERNAL: (500, _BROKEN),
 }
-"""The second mapping: what went wrong → what a client may see of it (design.md)."""
+"""The second mapping: what went wrong → what a client may see of it."""
 
 
 def _created(

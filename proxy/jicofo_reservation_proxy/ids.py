@@ -1,7 +1,7 @@
 """Public ids: what a client calls a conference, and the way back from it.
 
 GET and DELETE bring nothing but an id, and it must lead to the right conference of the right
-backend (design.md, "Ids"). There are three forms:
+backend, after a restart too. There are three forms:
 
     default.order~2F7        a string: backend, ".", the backend's id with escapes. For Prosody.
     364758328                a number below ALIAS_BASE: the only backend's own id. For Jicofo.

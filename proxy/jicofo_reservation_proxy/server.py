@@ -10,9 +10,8 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 from flask import Flask
 from waitress import wasyncore
@@ -27,7 +26,9 @@ from .errors import ListenError
 from .model import BadInput
 from .settings import Settings
 
-MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS = 500
+"""Half of the 1024 files that a process may usually have open."""
+
 MAX_HEADER_BYTES = 16 * 1024
 
 IDLE_SECONDS = 600
@@ -137,6 +138,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=forms.MAX_BODY_BYTES,
             asyncore_use_poll=True,
+            log_socket_errors=False,
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
@@ -201,16 +203,32 @@ def _resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:
     return family, kind, protocol, address
 
 
-@contextmanager
-def stopping_on_signals(server: Server) -> Iterator[None]:
-    """Stop the server on SIGTERM and SIGINT while this lasts."""
+class StopSignals:
+    """SIGTERM and SIGINT while this lasts: they stop the server, as soon as there is one."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.stop()
+    def __init__(self) -> None:
+        self._server: Server | None = None
+        self._requested = False
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def run(self, server: Server) -> None:
+        """Run the server until a signal; not at all if one has come already."""
+        self._server = server
+        if self._requested:
+            server.stop()
+        server.run()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._requested = True
+        if self._server:
+            self._server.stop()
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)

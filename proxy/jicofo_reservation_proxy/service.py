@@ -145,7 +145,7 @@ class ReservationProxy:
             return _state_fault(error)
 
     def _public_id(self, dialect: Dialect, ref: ConferenceRef) -> PublicId:
-        """Return what the client will know a conference by (design.md, "Ids")."""
+        """Return what the client will know a conference by (ids.py)."""
         if not dialect.numeric_ids:
             return ids.encode(ref)
         number = ids.own_number(ref.conference_id) if len(self._backends) == 1 else None

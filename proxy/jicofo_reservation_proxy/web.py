@@ -228,7 +228,7 @@ class _Entrance:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
+        path = environ.get("PATH_INFO", "")
         if "//" in path or path.endswith("/"):
             path = environ["PATH_INFO"] = _SLASHES.sub("/", path).rstrip("/") or "/"
         if path == "/conference" and environ["REQUEST_METHOD"] == "POST":

@@ -17,6 +17,7 @@ import grpc
 import pytest
 from jicofo_reservation_proxy import __version__, cli
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.server import Server
 
 from .support import (
     PROSODY,
@@ -280,6 +281,19 @@ def test_serve_answers_and_drains_on_sigterm() -> None:
             assert read_reply(connection).status == 200
             assert proxy.process.wait(TIMEOUT_SECONDS) == 0
             assert idle.recv(1) == b""
+
+
+def test_a_signal_during_the_start_ends_the_proxy_cleanly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SIGTERM before there is a server: nothing is served, nothing is left, and the code is 0."""
+
+    def interrupted(*arguments: object) -> Server:
+        signal.raise_signal(signal.SIGTERM)
+        return Server(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli, "Server", interrupted)
+    assert cli.main(["--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]) == 0
 
 
 def test_serve_gives_up_draining_after_its_time(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_plugin_is_asked_at_each_call(tmp_path: Path, attribute: str, secure: 
 def test_a_plugin_that_is_none_is_refused_at_the_start(plugin: str, message: str) -> None:
     """The error names the setting."""
     with pytest.raises(CredentialsError, match=r"^backends\.default\.auth\.plugin: ") as caught:
-        BackendChannel("backends.default", _backend("unix:/x", auth={"plugin": plugin}), Metrics())
+        BackendChannel("default", _backend("unix:/x", auth={"plugin": plugin}), Metrics())
     assert message in str(caught.value)
 
 
@@ -146,7 +146,7 @@ def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(
     key_file.write_bytes(content)
     backend = _backend("unix:/x", auth={"api_key_file": str(key_file)})
     with pytest.raises(CredentialsError) as caught:
-        BackendChannel("backends.default", backend, Metrics())
+        BackendChannel("default", backend, Metrics())
     assert str(caught.value) == (
         "backends.default.auth.api_key_file: wanted one line of 1 to 8192 printable ASCII "
         f"characters in {key_file}, got {len(content)} bytes that are not"
@@ -164,7 +164,7 @@ def test_broken_tls_files_are_refused_at_the_start(tmp_path: Path, broken: str, 
     else:
         Path(files[broken]).write_bytes(b"garbage" if how == "garbage" else b"")
     with pytest.raises(CredentialsError) as caught:
-        BackendChannel("backends.default", _backend("127.0.0.1:1", tls=files), Metrics())
+        BackendChannel("default", _backend("127.0.0.1:1", tls=files), Metrics())
     assert f"backends.default.tls.{broken}" in str(caught.value)
     assert files[broken] in str(caught.value)
 
@@ -175,7 +175,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     files = authority.client_files()
     files["key_file"] = authority.client_files(tmp_path / "other")["key_file"]
     with pytest.raises(CredentialsError, match="wanted a certificate chain and its unencrypted"):
-        BackendChannel("backends.default", _backend("127.0.0.1:1", tls=files), Metrics())
+        BackendChannel("default", _backend("127.0.0.1:1", tls=files), Metrics())
 
 
 def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_secrets_never_stand_in_a_representation(tmp_path: Path) -> None:
 
 @contextmanager
 def _channel(target: str, **values: object) -> Iterator[BackendChannel]:
-    channel = BackendChannel("backends.default", _backend(target, **values), Metrics())
+    channel = BackendChannel("default", _backend(target, **values), Metrics())
     try:
         yield channel
     finally:

@@ -1,4 +1,4 @@
-"""The layers of design.md: imports point down only."""
+"""The layers of docs/architecture.md: imports point down only."""
 
 import os
 import subprocess
