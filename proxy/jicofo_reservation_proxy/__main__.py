@@ -1,6 +1,21 @@
-"""`python -m jicofo_reservation_proxy`."""
+"""The command `jicofo-reservation-proxy`, also as `python -m jicofo_reservation_proxy`."""
 
-from .cli import run
+import signal
+import sys
+from typing import NoReturn
+
+
+def run() -> NoReturn:
+    """Run the command. Ctrl-C is a clean end also while the modules load, and after the work."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from .cli import main  # noqa: PLC0415 - see above
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = main()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
 
 if __name__ == "__main__":
     run()

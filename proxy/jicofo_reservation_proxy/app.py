@@ -40,7 +40,7 @@ _FORCED: Mapping[str, Dialect | None] = {
 class Proxy:
     """All parts of one proxy, put together; a context manager that closes them in order.
 
-    `servicer` is a backend in this process, named "default", in place of the settings' backends.
+    `servicer` is a backend in this process, in place of the settings' backends and routes.
     With neither it is the stub, which grants every room. Raises `CredentialsError` and
     `StateError`.
     """
@@ -52,10 +52,12 @@ class Proxy:
         self.metrics = Metrics()
         with ExitStack() as stack:
             backends: Mapping[str, BackendSettings] = dict(settings.backends.items())
+            routes = settings.routes
             if servicer or not backends:
                 local = _in_process(servicer, settings.threads)
                 stack.callback(local.close)
                 backends = {DEFAULT_BACKEND: BackendSettings(target=Target(local.target))}
+                routes = ()
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
             self.channels = channels = self._open_channels(stack, backends)
             self.ledger = Ledger(settings.state_dir)
@@ -63,7 +65,7 @@ class Proxy:
             refresher = Refresher(channels.values())
             stack.callback(refresher.stop)
             self.backends = self._make_backends(backends, channels)
-            router = Router(settings.routes, self.backends)
+            router = Router(routes, self.backends)
             service = ReservationProxy(router, self.backends, self.ledger, settings.conflicts)
             conferences = Conferences(service, _FORCED[settings.client], self.metrics)
             self.flask = make_flask(conferences)

@@ -114,7 +114,7 @@ class Backend:
         try:
             calls = self._channel.calls
             response = self._call("get", calls.get, message, calls.metadata, incident_id)
-            return Result(contract.read_get(response), "OK")
+            return Result(contract.read_get(response, conference_id), "OK")
         except grpc.RpcError as error:
             if _code(error) is grpc.StatusCode.NOT_FOUND:
                 return Result(NotFound(), "NOT_FOUND")

@@ -11,12 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import grpc
 
 from . import __version__, contract, credentials
+from .addresses import is_local_target
 from .credentials import Credentials, Metadata
 from .errors import CredentialsError
 from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
@@ -32,7 +33,9 @@ TRY_SECONDS = 3.0
 
 RETIRE_MARGIN_SECONDS = 1.0
 
-_OPTIONS: tuple[tuple[str, str | int], ...] = (
+Options = tuple[tuple[str, str | int], ...]
+
+_OPTIONS: Options = (
     ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
     # After an outage of 10 s gRPC's own back-off (1 s to 120 s) needs 6.2 s, this 0.8 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -109,7 +112,7 @@ class BackendChannel:
         channel = self._channel if is_same_channel else self._dial(found)
         calls = self._bind(channel, found)
         try:
-            _try(calls)
+            self._prefer(calls)
         except CredentialsError:
             if not is_same_channel:
                 channel.close()
@@ -118,6 +121,18 @@ class BackendChannel:
             self._retire(self._channel)
         self._channel, self._calls, self._credentials = channel, calls, found
         logger.info("%s: new credentials are in use", self._key)
+
+    def _prefer(self, calls: Calls) -> None:
+        """Raise `CredentialsError` where the calls in use are better than these."""
+        refusal = _refusal(calls)
+        if refusal is None:
+            return
+        is_about_credentials = refusal.code in _NOT_ALLOWED
+        if is_about_credentials and _refusal(self._calls) == refusal:
+            return  # perhaps the backend allows nobody to ask this
+        raise CredentialsError(
+            f"no use of the new credentials: {refusal.code.name} {refusal.detail}"
+        )
 
     def _retire(self, channel: grpc.Channel) -> None:
         lifetime = self._backend.answer_within.total_seconds() + RETIRE_MARGIN_SECONDS
@@ -136,12 +151,11 @@ class BackendChannel:
         self._retired = [entry for entry in self._retired if entry[1] > now]
 
     def _dial(self, found: Credentials) -> grpc.Channel:
+        target, options = self._backend.target, _OPTIONS + self._options()
         channel_credentials = self._channel_credentials(found)
         if channel_credentials is None:
-            return grpc.insecure_channel(self._backend.target, options=_OPTIONS)
-        return grpc.secure_channel(
-            self._backend.target, channel_credentials, options=_OPTIONS + self._name_options()
-        )
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, channel_credentials, options=options)
 
     def _channel_credentials(self, found: Credentials) -> grpc.ChannelCredentials | None:
         """Return TLS, gRPC's check that a secret stays on this machine, or `None`: plaintext."""
@@ -161,14 +175,14 @@ class BackendChannel:
             base, grpc.metadata_call_credentials(self._plugin)
         )
 
-    def _name_options(self) -> tuple[tuple[str, str | int], ...]:
-        tls = self._backend.tls
-        if tls is None or tls.server_name is None:
-            return ()
-        return (
-            ("grpc.ssl_target_name_override", tls.server_name),
-            ("grpc.default_authority", tls.server_name),
-        )
+    def _options(self) -> Options:
+        options: Options = ()
+        if is_local_target(self._backend.target):
+            # $http_proxy would take what is meant for this machine, secrets too, to another one.
+            options += (("grpc.enable_http_proxy", 0),)
+        if self._backend.tls and (name := self._backend.tls.server_name):
+            options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
+        return options
 
     def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
         methods = self._backend.methods
@@ -192,18 +206,20 @@ class BackendChannel:
         )
 
 
-_NOT_TAKEN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNAUTHENTICATED,
-}
+_NOT_REACHED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
-def _try(calls: Calls) -> None:
-    """Ask for a conference that does not exist; any answer but these shows that the way is open.
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a backend could not be asked; the detail is for people only."""
 
-    Raises `CredentialsError` where it is not.
-    """
+    code: grpc.StatusCode
+    detail: str = field(compare=False)
+
+
+def _refusal(calls: Calls) -> _Refusal | None:
+    """Ask for a conference that does not exist; `None` where the answer shows an open way."""
     try:
         calls.get(
             contract.get_message(contract.PROBE_ID),
@@ -213,10 +229,9 @@ def _try(calls: Calls) -> None:
         )
     except grpc.RpcError as error:
         call = cast("grpc.Call", error)
-        if call.code() in _NOT_TAKEN:
-            raise CredentialsError(
-                f"no use of the new credentials: {call.code().name} {call.details()}"
-            ) from None
+        if call.code() in _NOT_REACHED | _NOT_ALLOWED:
+            return _Refusal(call.code(), call.details() or "")
+    return None
 
 
 class Refresher:
@@ -232,9 +247,9 @@ class Refresher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and wait for it."""
+        """End the thread, and wait for it, but no longer than it may be trying credentials."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(2 * TRY_SECONDS)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):

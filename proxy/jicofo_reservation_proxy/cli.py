@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from . import __version__, clients, logs, sources
 from .app import Proxy
@@ -84,11 +83,6 @@ _USER_AGENTS = {
 }
 
 logger = logging.getLogger(__name__)
-
-
-def run() -> NoReturn:
-    """Be the command `jicofo-reservation-proxy`."""
-    sys.exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -221,7 +215,7 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
                 buffered=True,
             )
         else:
-            path = f"/conference/{arguments.subject}"
+            path = f"/conference/{quote(os.fsencode(arguments.subject))}"
             response = client.open(
                 path, method=_METHODS[arguments.operation], headers=headers, buffered=True
             )
@@ -244,4 +238,4 @@ def _form(arguments: argparse.Namespace) -> str:
     fields["start_time"] = arguments.start_time or clients.format_time(now_ms)
     if arguments.client_name == "jicofo":
         fields["duration"] = "-1"
-    return urlencode(fields)
+    return urlencode(fields, errors="surrogateescape")

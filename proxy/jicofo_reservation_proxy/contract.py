@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from fnmatch import translate
 
-from .forms import FIRST_SECOND, LAST_SECOND
+from .forms import CONTROL, FIRST_SECOND, LAST_SECOND
 from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from .model import (
     ClientKind,
@@ -38,8 +38,6 @@ _CLIENTS = {
     ClientKind.JICOFO: pb.CLIENT_JICOFO,
     ClientKind.PROSODY: pb.CLIENT_PROSODY,
 }
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
-
 IsGuest = Callable[[Owner], bool]
 
 
@@ -100,9 +98,11 @@ def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -
             raise ContractBreach("wanted an outcome in CreateConferenceResponse, got none")
 
 
-def read_get(response: pb.GetConferenceResponse) -> Found:
-    """Return the conference that was read. Raises `ContractBreach`."""
-    return Found(_conference(response.conference))
+def read_get(response: pb.GetConferenceResponse, conference_id: str) -> Found:
+    """Return the conference that was asked for. Raises `ContractBreach`."""
+    found = _conference(response.conference)
+    _want(that=found.id == conference_id, wanted=f"the conference {conference_id!r}", got=found.id)
+    return Found(found)
 
 
 def denial_reason(number: int) -> str:
@@ -173,7 +173,7 @@ def _typed(name: str, text: str) -> str | None:
 
 
 def _is_typeable(text: str, max_bytes: int) -> bool:
-    return len(text.encode()) <= max_bytes and not _CONTROL.search(text)
+    return len(text.encode()) <= max_bytes and not CONTROL.search(text)
 
 
 def _want(*, that: bool, wanted: str, got: object) -> None:

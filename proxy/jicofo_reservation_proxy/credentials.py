@@ -5,8 +5,10 @@ half-written or mismatched set is refused rather than tried.
 """
 
 import importlib
+import os
 import re
 import ssl
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from .settings import Auth, Backend, Tls
 
 MAX_SECRET_BYTES = 8 * 1024
 """gRPC servers refuse more metadata than that by default (grpc.max_metadata_size)."""
+
+MAX_FILE_BYTES = 1024 * 1024
+"""More than all public certificate authorities together."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -95,7 +100,7 @@ def _check_tls(key: str, tls: Tls, files: TlsFiles) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if files.ca is not None:
         try:
-            context.load_verify_locations(cadata=files.ca.decode("ascii"))
+            context.load_verify_locations(cadata=files.ca.decode("ascii", "ignore"))
         except (ssl.SSLError, ValueError) as error:
             raise CredentialsError(
                 f"{key}.ca_file: wanted certificates (PEM), got {tls.ca_file}: {error}"
@@ -135,7 +140,18 @@ def _read_secret(key: str, file: Path) -> str:
 
 
 def _read(key: str, file: Path) -> bytes:
+    """Read a file whole. What is no file, such as a pipe, could make us wait for ever."""
+    # A path that is not absolute may be the secret itself, in the place of its file.
+    name = str(file) if file.is_absolute() else "the file that it names"
     try:
-        return file.read_bytes()
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise CredentialsError(f"{key}: cannot read {file}: {error.strerror}") from None
+        raise CredentialsError(f"{key}: cannot read {name}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CredentialsError(f"{key}: wanted a file, got {name}, which is something else")
+    with open(descriptor, "rb") as opened:  # noqa: PTH123 - pathlib opens no descriptor
+        content = opened.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise CredentialsError(f"{key}: wanted at most {MAX_FILE_BYTES} bytes in {name}, got more")
+    return content

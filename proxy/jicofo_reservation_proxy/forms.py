@@ -29,7 +29,7 @@ _KNOWN_FIELDS = frozenset({"name", "mail_owner", "start_time", "duration"})
 _UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii"})
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)\"?", re.IGNORECASE)
 _TENANT = re.compile(r"\[([^\[\]]+)\](.+)", re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _JAVA_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?)"
@@ -69,7 +69,8 @@ def _fields(body: bytes) -> dict[str, str] | BadInput:
     except ValueError:
         return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
     fields = dict(pairs)
-    if len(fields) < len(pairs):
+    names = [name for name, _ in pairs if name in _KNOWN_FIELDS]
+    if len(names) > len(set(names)):
         return BadInput(400, "The form has a field twice; wanted each field once.")
     return fields
 
@@ -104,7 +105,7 @@ def _wrong_text(key: str, value: str, max_bytes: int) -> BadInput | None:
     size = len(value.encode())
     if size > max_bytes:
         return BadInput(400, f"{key}: wanted at most {max_bytes} bytes of UTF-8, got {size}.")
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         return BadInput(400, f"{key}: wanted no control characters, got {_quoted(value)}.")
     return None
 
@@ -125,7 +126,7 @@ def _percent_decoded(text: str) -> str:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
         return text
-    return text if _CONTROL.search(decoded) else decoded
+    return text if CONTROL.search(decoded) else decoded
 
 
 def parse_owner(raw: str) -> Owner:

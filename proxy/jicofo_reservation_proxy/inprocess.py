@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 
+from .errors import StateError
 from .gen.jicofo.reservation.v1 import reservation_pb2_grpc
 
 GRACE_SECONDS = 1.0
@@ -27,11 +28,20 @@ class InProcessBackend:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="backend")
         self._server = grpc.server(self._executor)
         reservation_pb2_grpc.add_ReservationServiceServicer_to_server(servicer, self._server)
-        self._server.add_insecure_port(self.target)
+        try:
+            self._server.add_insecure_port(self.target)
+        except RuntimeError as error:
+            shutil.rmtree(self._directory)
+            raise StateError(
+                f"{self._directory}: cannot hold a socket; set TMPDIR to a short, plain path"
+            ) from error
         self._server.start()
 
     def close(self) -> None:
-        """Stop serving, let what is being worked on finish for a moment, and clean up."""
+        """Stop serving, let what is being worked on finish for a moment, and clean up.
+
+        A servicer that hangs is not waited for.
+        """
         self._server.stop(GRACE_SECONDS).wait()
-        self._executor.shutdown()
+        self._executor.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self._directory, ignore_errors=True)

@@ -2,11 +2,13 @@
 
 It holds the aliases: the numbers under which Jicofo knows conferences whose own id is no number
 that Jicofo could keep. An alias is on the disk before it is given out, since after a restart it
-is the only way from a GET or a DELETE to the conference.
+is the only way from a GET or a DELETE to the conference. And it knows whose the other numbers are,
+so that they still lead somewhere when a second backend is added.
 
 This module knows no gRPC and no HTTP. All methods may be called from any thread.
 """
 
+import fcntl
 import logging
 import sqlite3
 import threading
@@ -25,6 +27,7 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = int.from_bytes(b"JRPl", "big")
 """Marks the file as a ledger (SQLite's PRAGMA application_id)."""
 FILE_NAME = "ledger.sqlite3"
+LOCK_NAME = "ledger.lock"
 MAX_ALIASES = 1_000_000
 """Some 100 MB of disk. Beyond it the oldest alias gives way to a new one."""
 
@@ -35,6 +38,10 @@ CREATE TABLE alias (
     made_at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX alias_by_age ON alias (made_at_ms);
+CREATE TABLE number_owner (
+    only    INTEGER PRIMARY KEY CHECK (only = 1),
+    backend TEXT NOT NULL
+) STRICT;
 """
 
 logger = logging.getLogger(__name__)
@@ -64,7 +71,10 @@ class Ledger:
         self._lock = threading.Lock()
         _make_directory(state_dir)
         try:
-            self._connection, self._alias_count = self._open()
+            with _lock(state_dir):
+                self._connection, self._alias_count = self._open()
+        except OSError as error:
+            raise StateError(f"state_dir: cannot write to {state_dir}: {error.strerror}") from error
         except sqlite3.Error as error:
             raise StateError(f"{self._file}: cannot be used as the ledger: {error}") from error
 
@@ -96,6 +106,25 @@ class Ledger:
         with self._transaction() as connection:
             cursor = connection.execute("DELETE FROM alias WHERE string_id = ?", (ids.encode(ref),))
             self._alias_count -= cursor.rowcount
+
+    @property
+    def number_owner(self) -> str | None:
+        """The backend whose own numbers Jicofo was last given, when it was the only one."""
+        with self._transaction():
+            owner: str | None = self._one("SELECT backend FROM number_owner")
+        return owner
+
+    def set_number_owner(self, backend: str) -> None:
+        """Note that from now on Jicofo is given this backend's own numbers.
+
+        Raises `StateError` where that cannot be written.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO number_owner (only, backend) VALUES (1, ?)"
+                " ON CONFLICT (only) DO UPDATE SET backend = excluded.backend",
+                (backend,),
+            )
 
     def close(self) -> None:
         """Close the file. The ledger raises `StateError` afterwards."""
@@ -192,6 +221,16 @@ class Ledger:
     def _one(self, sql: str, *parameters: object) -> Any:  # noqa: ANN401 - SQL is not typed
         row = self._connection.execute(sql, parameters).fetchone()
         return row[0] if row else None
+
+
+@contextmanager
+def _lock(state_dir: Path) -> Iterator[None]:
+    """Let one process at a time make the ledger, for this user only; SQLite does not wait."""
+    for name in (LOCK_NAME, FILE_NAME):
+        (state_dir / name).touch(mode=0o600)
+    with (state_dir / LOCK_NAME).open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _make_directory(state_dir: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 ROOT = "jicofo_reservation_proxy"
 
-_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_PLAIN = re.compile(r"[^\s\"=\\]+")
 
 Fields = Mapping[str, str | int] | Mapping[str, str | int | float]
 
@@ -76,6 +76,6 @@ def _one_line(text: str) -> str:
 
 
 def _value(value: str | float) -> str:
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+    if isinstance(value, str) and not (value.isprintable() and _PLAIN.fullmatch(value)):
         return json.dumps(value)
     return str(value)

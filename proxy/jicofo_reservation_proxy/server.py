@@ -7,6 +7,8 @@ subclasses of its own classes; benchmarks/README.md has what it is worth.
 """
 
 import logging
+import resource
+import select
 import signal
 import socket
 import time
@@ -26,8 +28,7 @@ from .errors import ListenError
 from .model import BadInput
 from .settings import Settings
 
-MAX_CONNECTIONS = 500
-"""Half of the 1024 files that a process may usually have open."""
+MAX_CONNECTIONS = 1000
 
 MAX_HEADER_BYTES = 16 * 1024
 
@@ -36,6 +37,8 @@ IDLE_SECONDS = 600
 next POST fail (clients.md "idle connection"); Jicofo keeps one, so minutes cost little."""
 
 _POLL_SECONDS = 0.05
+_QUIET_SECONDS = 0.2
+"""After so long without work, what clients had sent before the end has been read."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +64,13 @@ class _Task(WSGITask):  # type: ignore[misc]
 
     wrote_header: bool
 
+    def build_response_header(self) -> bytes:
+        """Return the head, which announces the end of the connection where the server drains."""
+        if self.channel.server.is_draining:
+            self.set_close_on_finish()
+        head: bytes = super().build_response_header()
+        return head
+
     def write(self, data: bytes) -> None:
         if self.wrote_header or not data or self.content_length != len(data):
             super().write(data)
@@ -85,6 +95,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         """Whether the main loop has anything to do here."""
         is_left_over = self.total_outbufs_len and not self.requests
         return bool(self.will_close or self.close_when_flushed or is_left_over)
+
+    def handle_expt(self) -> None:
+        """Close the connection on urgent data (TCP's URG), which no HTTP client sends.
+
+        Left unread it would make the main loop spin.
+        """
+        self.handle_close()
 
     @property
     def is_busy(self) -> bool:
@@ -114,9 +131,13 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def _start_thread(self) -> None:
         number = len(self.threads)
+        try:
+            self.start_new_thread(self.handler_thread, number)
+        except RuntimeError as error:
+            logger.error("%s; %d are at work", error, number)  # noqa: TRY400 - the line says it all
+            return
         self.threads.add(number)
         self.active_count += 1
-        self.start_new_thread(self.handler_thread, number)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
@@ -130,13 +151,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
+        self.is_draining = False
         adjustments = Adjustments(
             threads=settings.threads,
-            connection_limit=MAX_CONNECTIONS,
+            connection_limit=_max_connections(),
             backlog=1024,
             channel_timeout=IDLE_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=forms.MAX_BODY_BYTES,
+            max_request_body_size=forms.MAX_BODY_BYTES + 1,  # waitress refuses what reaches it
             asyncore_use_poll=True,
             log_socket_errors=False,
             clear_untrusted_proxy_headers=False,
@@ -168,31 +190,52 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Make `run` drain and return. Safe in a signal handler and from any thread."""
-        self._stopping = True
-        self.pull_trigger()
+        if not self._stopping:
+            self._stopping = True
+            self.pull_trigger()
 
     def run(self) -> None:
         """Serve until `stop`, then finish what is in flight, for as long as the settings allow."""
         while not self._stopping:
             self._poll(timeout=30.0)
+        self._accept_waiting()
         self._stop_accepting()
         logger.info("stopping: finishing what is in flight")
         until = time.monotonic() + self._drain_seconds
-        while self._is_busy() and time.monotonic() < until:
+        quiet_since = time.monotonic()
+        while (now := time.monotonic()) < min(until, quiet_since + _QUIET_SECONDS):
             self._poll(timeout=_POLL_SECONDS)
+            quiet_since = now if self._is_busy() else quiet_since
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()) + 1)
         wasyncore.close_all(self._sockets)
 
     def _poll(self, timeout: float) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
+    def _accept_waiting(self) -> None:
+        """Take the connections that clients believe to have, before the listener goes."""
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        while poller.poll(0) and len(self.active_channels) < self.adj.connection_limit:
+            self.handle_accept()
+
     def _stop_accepting(self) -> None:
+        self.is_draining = True
         self.accepting = False
         self.del_channel()
         self.socket.close()
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))
+
+
+def _max_connections() -> int:
+    """Return how many connections may be open: half of the files that this process may have.
+
+    One that cannot be accepted for want of a file would make the main loop spin.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
 def _resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:

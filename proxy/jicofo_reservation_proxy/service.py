@@ -74,6 +74,9 @@ class ReservationProxy:
         self._ledger = ledger
         self._conflicts = conflicts
         self._now_ms = now_ms
+        if len(backends) == 1:
+            ledger.set_number_owner(next(iter(backends)))
+        self._number_owner = ledger.number_owner
 
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str
@@ -162,9 +165,7 @@ class ReservationProxy:
     def _ref_of_number(self, number: ids.Number) -> ConferenceRef | None:
         if number.is_alias:
             return self._ledger.resolve(number.value)
-        if len(self._backends) == 1:
-            return ConferenceRef(next(iter(self._backends)), str(number.value))
-        return None
+        return ConferenceRef(self._number_owner, str(number.value)) if self._number_owner else None
 
     def _forget(self, ref: ConferenceRef) -> None:
         try:

@@ -6,6 +6,7 @@ be an index: `…_ROUTES__0__BACKEND`. Arrays and tables are written as TOML.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from .validation import validate
 ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 """Names the TOML file; it is no setting itself."""
+
+_IS_NO_SETTING = re.compile(
+    f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
+    r"(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_\w+)?)"
+)
+"""Kubernetes gives each container such variables for a Service named jicofo-reservation-proxy."""
 
 
 def load(
@@ -50,7 +57,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise SettingsError(
             [SettingFault(str(file), f"cannot be read: {error.strerror}")]
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError([SettingFault(str(file), f"wanted TOML: {error}")]) from None
 
 
@@ -63,7 +70,7 @@ class _Override:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
     for name in sorted(environ, key=_path):
-        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
+        if name.startswith(ENVIRONMENT_PREFIX) and not _IS_NO_SETTING.fullmatch(name):
             parts = tuple(part for _, part in _path(name))
             yield _Override(parts, _table_or_text(environ[name]), f"from ${name}")
 

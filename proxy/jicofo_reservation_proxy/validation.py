@@ -63,11 +63,22 @@ def validate(
 
 
 class _Unwanted(ValueError):  # noqa: N818 - it is a word of the message
-    """A value that is not what a setting wants; the text says what was wanted and got."""
+    """A value that is not what a setting wants."""
 
     def __init__(self, wanted: str, got: object) -> None:
-        super().__init__(f"wanted {wanted}, got {got!r}")
+        super().__init__(wanted, got)
+        self.wanted = wanted
+        self.got = got
 
+    def sentence(self, path: tuple[str, ...]) -> str:
+        """Say what was wanted and got. What stands among credentials may be a secret."""
+        is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
+        got = f"something else ({type(self.got).__name__})" if is_secret else repr(self.got)
+        return f"wanted {self.wanted}, got {got}"
+
+
+_CREDENTIALS = {("tls",), ("auth",)}
+_NO_SECRETS = {"plugin", "server_name"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
@@ -90,6 +101,8 @@ def _path(value: object, _: object) -> Path:
     text = str(value) if isinstance(value, Path) else _text(value)
     if not text:
         raise _Unwanted("a path", value)
+    if not text.isprintable() or "-----BEGIN" in text:
+        raise _Unwanted("the path of a file, not what stands in it", value)
     return Path(text)
 
 
@@ -227,6 +240,8 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
                 yield (*path, key), f"unknown key; wanted one of {known}"
         case KeyError():
             yield path, "wanted a value, got none"
+        case _Unwanted():
+            yield path, error.sentence(path)
         case _:
             yield path, str(error)
 

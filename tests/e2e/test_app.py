@@ -30,6 +30,16 @@ def test_create_app_serves_a_servicer_of_this_process(tmp_path: Path) -> None:
     assert backend.metadata[0]["x-incident-id"]
 
 
+def test_a_servicer_takes_the_place_of_all_backends(tmp_path: Path) -> None:
+    """Routes of the settings lead to backends that are not there then, so they do not count."""
+    configured = settings(
+        tmp_path, backends={"other": {"target": "unix:/x"}}, routes=[{"backend": "other"}]
+    )
+    with Proxy(configured, granting()) as proxy:
+        reply = proxy.flask.test_client().post("/conference", data=FORM, content_type=TYPE)
+        assert reply.status_code == 200
+
+
 def test_create_app_takes_its_settings_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from jicofo_reservation_proxy.settings import Backend
 from .support import (
     Client,
     Context,
+    Script,
     conference,
     granting,
     running,
@@ -268,21 +270,17 @@ def test_rotation_by_symlink_swap_fails_no_call(tmp_path: Path) -> None:
     assert set(statuses) == {200}
 
 
-def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED]
+)
+def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(
+    tmp_path: Path, code: grpc.StatusCode
+) -> None:
     """A key is tried before it is used."""
     key_file = tmp_path / "key"
     key_file.write_text("good")
-
-    def get(_: object, context: Context) -> pb.GetConferenceResponse:
-        if dict(context.invocation_metadata())["x-api-key"] != "good":
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
-        context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
-        raise AssertionError
-
-    backend = granting()
-    backend.get = get
     with (
-        serving_grpc(backend) as target,
+        serving_grpc(_taking_key("good", code)) as target,
         _channel(target, auth={"api_key_file": str(key_file)}) as channel,
     ):
         key_file.write_text("bad")
@@ -290,11 +288,116 @@ def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(tmp_path: Path) 
         assert channel.calls.metadata == (("x-api-key", "good"),)
 
 
+def test_a_key_is_used_where_the_backend_lets_nobody_ask(tmp_path: Path) -> None:
+    """One that refuses the question with the old key as well says nothing about the new one."""
+    key_file = tmp_path / "key"
+    key_file.write_text("old")
+    with (
+        serving_grpc(_taking_key("none", grpc.StatusCode.PERMISSION_DENIED)) as target,
+        _channel(target, auth={"api_key_file": str(key_file)}) as channel,
+    ):
+        key_file.write_text("new")
+        channel.refresh()
+        assert channel.calls.metadata == (("x-api-key", "new"),)
+
+
+def test_a_secret_for_this_machine_goes_through_no_http_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$http_proxy would hand it to another machine, in plaintext."""
+    (tmp_path / "key").write_text("k")
+    backend = granting()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as http_proxy,
+        serving_grpc(backend) as target,
+    ):
+        http_proxy.settimeout(0)
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{http_proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        auth = {"api_key_file": str(tmp_path / "key")}
+        for local in (target, target.replace("127.0.0.1", "dns:///localhost")):
+            default = {"target": local, "auth": auth}
+            with running(tmp_path, backends={"default": default}) as client:
+                assert client.create().status == 200
+        with pytest.raises(BlockingIOError):
+            http_proxy.accept()
+
+
+def test_a_call_under_way_survives_the_swap(tmp_path: Path) -> None:
+    """The old channel is closed when its last call is over, and not before."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        arrived.set()
+        assert release.wait(10)
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    authority = Authority(tmp_path / "ca")
+    files = authority.client_files(tmp_path / "client")
+    tls = {"ca_file": str(authority.ca_file), "server_name": SERVER_NAME, **files}
+    statuses: list[int] = []
+    server = authority.server(client_authority=authority)
+    with serving_grpc(Script(slow), server) as target:
+        configured = settings(tmp_path, backends={"default": {"target": target, "tls": tls}})
+        with Proxy(configured) as proxy, serving_http(proxy) as port:
+            caller = threading.Thread(target=lambda: statuses.append(Client(port).create().status))
+            caller.start()
+            assert arrived.wait(10)
+            before = proxy.channels["default"].calls
+            authority.client_files(tmp_path / "client")
+            proxy.channels["default"].refresh()
+            proxy.channels["default"].refresh()
+            assert proxy.channels["default"].calls is not before
+            release.set()
+            caller.join()
+    assert statuses == [200]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "huge"])
+def test_what_is_no_credentials_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """A pipe would make us wait for ever, at the start and at each look."""
+    place = tmp_path / "key"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.write_bytes(b"x" * (1024 * 1024 + 1))
+    backend = _backend("unix:/x", auth={"api_key_file": str(place)})
+    with pytest.raises(CredentialsError, match=r"^backends\.default\.auth\.api_key_file: wanted "):
+        BackendChannel("default", backend, Metrics())
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
+    """A path that is not absolute may be the key itself."""
+    backend = _backend("unix:/x", auth={"api_key_file": "s3cret"})
+    with pytest.raises(CredentialsError) as caught:
+        BackendChannel("default", backend, Metrics())
+    assert str(caught.value) == (
+        "backends.default.auth.api_key_file: cannot read the file that it names: "
+        "No such file or directory"
+    )
+
+
 def test_secrets_never_stand_in_a_representation(tmp_path: Path) -> None:
     """Neither the key nor what is sent with each call."""
     (tmp_path / "key").write_text("s3cret")
     backend = _backend("unix:/x", auth={"api_key_file": str(tmp_path / "key")})
     assert "s3cret" not in repr(credentials.load("backends.default", backend))
+
+
+def _taking_key(key: str, otherwise: grpc.StatusCode) -> Script:
+    """Return a backend whose GetConference takes this key and refuses others with this code."""
+
+    def get(_: object, context: Context) -> pb.GetConferenceResponse:
+        is_right = dict(context.invocation_metadata())["x-api-key"] == key
+        context.abort(grpc.StatusCode.NOT_FOUND if is_right else otherwise, "no")
+        raise AssertionError
+
+    backend = granting()
+    backend.get = get
+    return backend
 
 
 @contextmanager

@@ -125,6 +125,18 @@ def test_a_number_of_nobody_leads_nowhere_with_several_backends(
     assert fleet.deleted == []
 
 
+def test_numbers_of_the_only_backend_lead_to_it_when_others_are_added(
+    tmp_path: Path, fleet: Fleet
+) -> None:
+    """Jicofo still holds them; which backend gave them is in the ledger."""
+    only = {"campus": fleet.settings["campus"]}
+    with running(tmp_path, backends=only) as client:
+        assert client.create("lobby").json["id"] == 42
+    with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
+        assert client.delete(42).status == 200
+    assert fleet.deleted == [("campus", "42")]
+
+
 def test_a_deleted_conference_leaves_no_alias(tmp_path: Path, fleet: Fleet) -> None:
     """What is gone at the backend is forgotten here."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:

@@ -1,11 +1,16 @@
 """The HTTP server under the application: threads as they are needed, and answers sent at once."""
 
+import resource
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 from jicofo_reservation_proxy.server import Server
 
 from .support import (
@@ -16,8 +21,17 @@ from .support import (
     Script,
     conference,
     granting,
+    read_reply,
     settings,
 )
+
+FORM = f"name=testroom&start_time={START}".encode()
+POST = (
+    b"POST /conference HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM)
+)
+DELETE = b"DELETE /conference/1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Gate:
@@ -35,34 +49,56 @@ class _Gate:
         return pb.CreateConferenceResponse(conference=conference(request))
 
 
-def _running_server(tmp_path: Path, proxy: Proxy) -> tuple[Server, threading.Thread]:
-    server = Server(proxy.flask, settings(tmp_path, threads=proxy.settings.threads))
+@contextmanager
+def _server(
+    tmp_path: Path,
+    servicer: reservation_pb2_grpc.ReservationServiceServicer | None = None,
+    threads: int = 8,
+) -> Iterator[Server]:
+    """Yield a server that listens and does not run yet."""
+    with Proxy(settings(tmp_path, threads=threads), servicer or granting()) as proxy:
+        server = Server(proxy.flask, proxy.settings)
+        try:
+            yield server
+        finally:
+            if server.socket.fileno() >= 0:
+                server.stop()
+                server.run()
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[threading.Thread]:
+    """Run a server until this ends."""
     thread = threading.Thread(target=server.run)
     thread.start()
-    return server, thread
+    try:
+        yield thread
+    finally:
+        server.stop()
+        thread.join()
+
+
+def _connect(server: Server) -> socket.socket:
+    address = ("127.0.0.1", int(server.effective_port))
+    return socket.create_connection(address, TIMEOUT_SECONDS)
 
 
 def test_one_request_at_a_time_takes_one_thread(tmp_path: Path) -> None:
     """Threads are started when there is no idle one, and not before."""
-    with Proxy(settings(tmp_path, threads=8), granting()) as proxy:
-        server, thread = _running_server(tmp_path, proxy)
+    with _server(tmp_path) as server, _running(server):
         assert len(server.task_dispatcher.threads) == 0
         client = Client(int(server.effective_port))
         for _ in range(5):
             assert client.create().status == 200
-        started = len(server.task_dispatcher.threads)
-        server.stop()
-        thread.join()
-    assert 1 <= started <= 2
+        assert 1 <= len(server.task_dispatcher.threads) <= 2
 
 
 def test_threads_grow_to_their_limit_and_the_rest_waits(tmp_path: Path) -> None:
     """As many requests as threads are worked on at once; all are answered in the end."""
     gate = _Gate()
-    with Proxy(settings(tmp_path, threads=4), Script(gate.create)) as proxy:
-        server, thread = _running_server(tmp_path, proxy)
+    statuses: list[int] = []
+    with _server(tmp_path, Script(gate.create), threads=4) as server, _running(server):
         client = Client(int(server.effective_port))
-        statuses: list[int] = []
         callers = [
             threading.Thread(target=lambda: statuses.append(client.create().status))
             for _ in range(9)
@@ -76,66 +112,125 @@ def test_threads_grow_to_their_limit_and_the_rest_waits(tmp_path: Path) -> None:
         gate.released.set()
         for caller in callers:
             caller.join()
-        server.stop()
-        thread.join()
     assert statuses == [200] * 9
 
 
 def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
     """A second packet would wait for the first one's acknowledgement (Nagle)."""
-    form = f"name=testroom&start_time={START}".encode()
-    request = (
-        b"POST /conference HTTP/1.1\r\nHost: x\r\n"
-        b"Content-Type: application/x-www-form-urlencoded\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(form), form)
-    )
-    with Proxy(settings(tmp_path), granting()) as proxy:
-        server, thread = _running_server(tmp_path, proxy)
-        address = ("127.0.0.1", int(server.effective_port))
-        with socket.create_connection(address, TIMEOUT_SECONDS) as connection:
-            connection.sendall(request)
-            piece = connection.recv(65536)
-            assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert piece.endswith(b"}")
-        server.stop()
-        thread.join()
+    with _server(tmp_path) as server, _running(server), _connect(server) as connection:
+        connection.sendall(POST)
+        piece = connection.recv(65536)
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"}")
 
 
-def test_requests_that_follow_each_other_closely_are_answered_in_order(tmp_path: Path) -> None:
+def test_requests_that_follow_each_other_closely_are_all_answered(tmp_path: Path) -> None:
     """HTTP/1.1 lets a client send the next request before it has its answer (RFC 9112, 9.3.2)."""
-    requests = b"".join(
-        b"GET /conference/other.%d HTTP/1.1\r\nHost: x\r\n%s\r\n"
-        % (number, b"Connection: close\r\n" if number == 9 else b"")
-        for number in range(10)
-    )
-    with Proxy(settings(tmp_path), granting()) as proxy:
-        server, thread = _running_server(tmp_path, proxy)
-        address = ("127.0.0.1", int(server.effective_port))
-        received = b""
-        with socket.create_connection(address, TIMEOUT_SECONDS) as connection:
-            connection.sendall(requests)
-            while chunk := connection.recv(65536):
-                received += chunk
-        server.stop()
-        thread.join()
-    assert received.count(b"HTTP/1.1 404 ") == 10
+    last = DELETE.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    received = b""
+    with _server(tmp_path) as server, _running(server), _connect(server) as connection:
+        connection.sendall(DELETE * 9 + last)
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.count(b"HTTP/1.1 200 ") == 10
 
 
 def test_a_client_that_leaves_without_its_answer_harms_nobody(tmp_path: Path) -> None:
     """Its thread is free again when the backend has answered."""
     gate = _Gate()
-    with Proxy(settings(tmp_path, threads=1), Script(gate.create)) as proxy:
-        server, thread = _running_server(tmp_path, proxy)
-        port = int(server.effective_port)
-        form = f"name=testroom&start_time={START}".encode()
-        with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
-            connection.sendall(
-                b"POST /conference HTTP/1.1\r\n"
-                b"Content-Type: application/x-www-form-urlencoded\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(form), form)
-            )
+    with _server(tmp_path, Script(gate.create), threads=1) as server, _running(server):
+        with _connect(server) as connection:
+            connection.sendall(POST)
             assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         gate.released.set()
-        assert Client(port).create().status == 200
+        assert Client(int(server.effective_port)).create().status == 200
+
+
+def test_what_waits_to_be_accepted_is_answered_before_the_end(tmp_path: Path) -> None:
+    """A client with a connection has sent its request in good faith."""
+    with _server(tmp_path) as server, ExitStack() as stack:
+        waiting = [stack.enter_context(_connect(server)) for _ in range(20)]
+        for connection in waiting:
+            connection.sendall(DELETE)
         server.stop()
-        thread.join()
+        server.run()
+        assert [read_reply(connection).status for connection in waiting] == [200] * 20
+
+
+def test_the_last_answer_on_a_connection_says_so(tmp_path: Path) -> None:
+    """While it drains the server announces `Connection: close`, so that nobody goes on."""
+    gate = _Gate()
+    with (
+        _server(tmp_path, Script(gate.create)) as server,
+        _running(server) as thread,
+        _connect(server) as connection,
+    ):
+        connection.sendall(POST)
+        assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
+        server.stop()
+        while not server.is_draining:
+            thread.join(0.01)
+        gate.released.set()
+        reply = read_reply(connection)
+        assert connection.recv(1) == b""
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+
+def test_stopping_again_after_the_end_is_fine(tmp_path: Path) -> None:
+    """A second signal meets a server whose sockets are closed."""
+    with _server(tmp_path) as server:
+        with _running(server):
+            pass
+        server.stop()
+
+
+def test_urgent_data_ends_its_connection_and_nothing_else(tmp_path: Path) -> None:
+    """TCP's urgent data is nothing that an HTTP client sends; it must not keep the loop busy."""
+    with _server(tmp_path) as server, _running(server):
+        with _connect(server) as connection:
+            connection.send(b"!", socket.MSG_OOB)
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        assert Client(int(server.effective_port)).create().status == 200
+
+
+def test_a_thread_that_cannot_start_is_logged_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request waits; with the next one there is another try."""
+    statuses: list[int] = []
+    failures = iter([RuntimeError("can't start new thread")])
+    with _server(tmp_path) as server:
+        start = server.task_dispatcher.start_new_thread
+
+        def fail_once(*arguments: object) -> None:
+            for failure in failures:
+                raise failure
+            start(*arguments)
+
+        monkeypatch.setattr(server.task_dispatcher, "start_new_thread", fail_once)
+        with _running(server):
+            client = Client(int(server.effective_port))
+            first = threading.Thread(target=lambda: statuses.append(client.create().status))
+            first.start()
+            while "can't start new thread" not in caplog.text:
+                first.join(0.01)
+            assert client.create().status == 200
+            first.join()
+    assert statuses == [200]
+
+
+def test_connections_leave_room_for_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that cannot be accepted for want of a file would keep the loop busy."""
+    for limit, connections in ((256, 128), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        with _server(tmp_path) as server:
+            assert server.adj.connection_limit == connections
+
+
+def test_idle_connections_are_kept_for_minutes(tmp_path: Path) -> None:
+    """One that is closed silently makes Jicofo's next POST fail (clients.md "idle connection")."""
+    with _server(tmp_path) as server:
+        assert server.adj.channel_timeout >= 120

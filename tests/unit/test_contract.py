@@ -213,7 +213,13 @@ def test_conflict() -> None:
 
 def test_found() -> None:
     """A conference is read as it is."""
-    assert read_get(pb.GetConferenceResponse(conference=WHOLE)) == Found(READ)
+    assert read_get(pb.GetConferenceResponse(conference=WHOLE), WHOLE.id) == Found(READ)
+
+
+def test_another_conference_than_was_asked_for() -> None:
+    """A backend that answers for 8 when it is asked for 7 breaks the contract."""
+    with pytest.raises(ContractBreach, match="wanted the conference 'other', got"):
+        read_get(pb.GetConferenceResponse(conference=WHOLE), "other")
 
 
 def test_secrets_stay_out_of_representations() -> None:
@@ -395,7 +401,7 @@ def test_breaches(conference: pb.Conference, text: str) -> None:
         lambda: read_create(
             pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference)), REQUEST
         ),
-        lambda: read_get(pb.GetConferenceResponse(conference=conference)),
+        lambda: read_get(pb.GetConferenceResponse(conference=conference), conference.id),
     ]
     for reading in readings:
         with pytest.raises(ContractBreach) as caught:
@@ -444,7 +450,7 @@ def test_a_conflict_needs_its_conference_whole(conflict: pb.Conflict, text: str)
 def test_a_conference_that_is_read_is_whole(response: pb.GetConferenceResponse, text: str) -> None:
     """A GET needs an id and a start."""
     with pytest.raises(ContractBreach) as caught:
-        read_get(response)
+        read_get(response, response.conference.id)
     assert str(caught.value) == text
 
 
@@ -532,7 +538,7 @@ def test_every_conference_within_the_contract_serves_both_clients(
     conference: pb.Conference,
 ) -> None:
     """What the contract allows is never a breach."""
-    read = read_get(pb.GetConferenceResponse(conference=conference)).conference
+    read = read_get(pb.GetConferenceResponse(conference=conference), conference.id).conference
     assert read.id == conference.id
     assert read.start_time_ms == conference.start_time.ToMilliseconds()
     check_conference(read)

@@ -409,3 +409,37 @@ def test_a_closed_ledger(tmp_path: Path) -> None:
     for attempt in attempts:
         with pytest.raises(StateError, match="closed database"):
             attempt()
+
+
+def test_many_may_open_one_directory_at_once(tmp_path: Path) -> None:
+    """Who comes first makes the ledger, the others wait for it."""
+    barrier = threading.Barrier(8)
+    faults: list[Exception] = []
+
+    def open_ledger(state_dir: Path) -> None:
+        barrier.wait()
+        try:
+            Ledger(state_dir).close()
+        except StateError as error:
+            faults.append(error)
+
+    for number in range(20):
+        state_dir = tmp_path / str(number)
+        threads = [threading.Thread(target=open_ledger, args=(state_dir,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+
+
+def test_the_owner_of_numbers_is_kept(tmp_path: Path) -> None:
+    """The last one that was set, across restarts; none at first."""
+    ledger = Ledger(tmp_path)
+    assert ledger.number_owner is None
+    ledger.set_number_owner("first")
+    ledger.set_number_owner("second")
+    ledger.close()
+    ledger = Ledger(tmp_path)
+    assert ledger.number_owner == "second"
+    ledger.close()

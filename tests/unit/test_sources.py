@@ -266,3 +266,21 @@ def test_a_file_is_not_changed_by_what_wins_over_it(file: Path) -> None:
     """The same file gives the same settings again."""
     load(file, {ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y"})
     assert [route.room for route in load(file, {}).routes] == ["x"]
+
+
+def test_kubernetes_variables_are_no_settings() -> None:
+    """A Service of the proxy's own name gives every container such variables."""
+    environ = {
+        f"{ENVIRONMENT_PREFIX}{name}": "x"
+        for name in (
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_7777_TCP",
+            "PORT_7777_TCP_ADDR",
+            "PORT_7777_TCP_PORT",
+            "PORT_7777_TCP_PROTO",
+        )
+    }
+    assert load(environ=environ) == load(environ={})

@@ -260,8 +260,11 @@ METHOD = "wanted /package.Service/Method"
         (backend(target=""), f"backends.a.target: {TARGET}, got ''"),
         (backend(target="a b"), f"backends.a.target: {TARGET}, got 'a b'"),
         (backend(target=7), "backends.a.target: wanted a string, got 7"),
-        (backend(tls=True), "backends.a.tls: wanted a table, got True"),
-        (backend(tls={"ca_file": ""}), "backends.a.tls.ca_file: wanted a path, got ''"),
+        (backend(tls=True), "backends.a.tls: wanted a table, got something else (bool)"),
+        (
+            backend(tls={"ca_file": ""}),
+            "backends.a.tls.ca_file: wanted a path, got something else (str)",
+        ),
         (
             backend(tls={"server_name": ""}),
             "backends.a.tls.server_name: wanted the name of a host, got ''",
@@ -275,7 +278,10 @@ METHOD = "wanted /package.Service/Method"
             "backends.a.tls.cert_file: wanted together with key_file, got none",
         ),
         *(
-            (backend(auth={"header": bad}), f"backends.a.auth.header: {HEADER}, got {bad!r}")
+            (
+                backend(auth={"header": bad}),
+                f"backends.a.auth.header: {HEADER}, got something else (str)",
+            )
             for bad in ("", "a b", "grpc-x", "GRPC-x", "x-bin", "X-BIN", ":path", "\u00e9", "a\n")
         ),
         (
@@ -547,3 +553,34 @@ def test_regular_expressions_beyond_python_s_own() -> None:
     (fault,) = faults(routed({"backend": "a", "room_regex": "a{9999999999}"}))
     assert fault.startswith(f"routes.0.room_regex: {REGEX} ")
     assert fault.endswith("got 'a{9999999999}'")
+
+
+NO_CONTENT = "wanted the path of a file, not what stands in it, got something else (str)"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (
+            "tls",
+            {"key_file": "-----BEGIN PRIVATE KEY-----\nMIISECRET\n", "cert_file": "/c"},
+            f"tls.key_file: {NO_CONTENT}",
+        ),
+        (
+            "auth",
+            {"api_key_file": "SECRET\x00"},
+            f"auth.api_key_file: {NO_CONTENT}",
+        ),
+        (
+            "auth",
+            {"bearer_token_file": ["SECRET"]},
+            "auth.bearer_token_file: wanted a string, got something else (list)",
+        ),
+        ("auth", "SECRET", "auth: wanted a table, got something else (str)"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(key: str, value: object, sentence: str) -> None:
+    """What stands among credentials may be the credential itself."""
+    with pytest.raises(SettingsError) as caught:
+        validate({"backends": {"a": {"target": "x:1", key: value}}})
+    assert str(caught.value) == f"backends.a.{sentence}"
