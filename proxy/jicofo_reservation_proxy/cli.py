@@ -219,11 +219,12 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
             response = client.open(
                 path, method=_METHODS[arguments.operation], headers=headers, buffered=True
             )
+        has_failed = proxy.metrics.has_fault
     print(response.status)
     print(json.dumps(response.get_json(), indent=2))
-    if response.status_code < 400:
-        return OK
-    return REFUSED if response.status_code < 500 else BACKEND_FAILED
+    if has_failed:
+        return BACKEND_FAILED
+    return OK if response.status_code < 400 else REFUSED
 
 
 _METHODS = {"get": "GET", "delete": "DELETE"}

@@ -45,3 +45,9 @@ class Metrics:
             ("backend", "result"),
             registry=self.registry,
         )
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether any request ended in a fault, be it a DELETE, whose status does not tell."""
+        samples = (sample for metric in self.requests.collect() for sample in metric.samples)
+        return any(sample.labels.get("outcome") == "fault" for sample in samples)

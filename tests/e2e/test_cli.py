@@ -240,6 +240,14 @@ def test_call_to_a_dead_backend_is_7(out: Output) -> None:
     assert "code=UNAVAILABLE" in errors
 
 
+def test_call_of_a_delete_that_fails_is_7(out: Output) -> None:
+    """The client would get 200 all the same; who looks for a fault must see it."""
+    code, text, errors = out.of("call", "delete", "1", "--target", "127.0.0.1:1")
+    assert code == 7
+    assert text == "200 OK\n{}\n"
+    assert "outcome=fault" in errors
+
+
 def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while a backend is asked: no trace."""
 
