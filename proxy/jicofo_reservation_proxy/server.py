@@ -8,7 +8,6 @@ subclasses of its own classes; benchmarks/README.md has what it is worth.
 
 import logging
 import resource
-import select
 import signal
 import socket
 import time
@@ -198,7 +197,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Serve until `stop`, then finish what is in flight, for as long as the settings allow."""
         while not self._stopping:
             self._poll(timeout=30.0)
-        self._accept_waiting()
         self._stop_accepting()
         logger.info("stopping: finishing what is in flight")
         until = time.monotonic() + self._drain_seconds
@@ -212,18 +210,22 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _poll(self, timeout: float) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
-    def _accept_waiting(self) -> None:
-        """Take the connections that clients believe to have, before the listener goes."""
-        poller = select.poll()
-        poller.register(self.socket, select.POLLIN)
-        while poller.poll(0) and len(self.active_channels) < self.adj.connection_limit:
-            self.handle_accept()
-
     def _stop_accepting(self) -> None:
+        """Close the listener, at the very moment when no client waits to be accepted.
+
+        A client with a connection has sent its request in good faith.
+        """
         self.is_draining = True
         self.accepting = False
         self.del_channel()
-        self.socket.close()
+        while True:
+            try:
+                connection, address = self.socket.accept()
+            except OSError:
+                self.socket.close()
+                return
+            self.set_socket_options(connection)
+            self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))
