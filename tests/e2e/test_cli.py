@@ -1,6 +1,7 @@
 """The command line: `main(argv)` called directly, and the real command as a process."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -34,6 +35,17 @@ from .support import (
 )
 
 COMMAND = [sys.executable, "-m", "jicofo_reservation_proxy"]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a command did to logging: its stream is closed after the test."""
+    loggers = [logging.getLogger(), logging.getLogger("jicofo_reservation_proxy")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)

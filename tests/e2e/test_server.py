@@ -83,14 +83,14 @@ def _connect(server: Server) -> socket.socket:
     return socket.create_connection(address, TIMEOUT_SECONDS)
 
 
-def test_one_request_at_a_time_takes_one_thread(tmp_path: Path) -> None:
-    """Threads are started when there is no idle one, and not before."""
-    with _server(tmp_path) as server, _running(server):
+def test_one_request_at_a_time_takes_few_threads(tmp_path: Path) -> None:
+    """Threads are started when there is no idle one: some more where one still writes its log."""
+    with _server(tmp_path, threads=64) as server, _running(server):
         assert len(server.task_dispatcher.threads) == 0
         client = Client(int(server.effective_port))
-        for _ in range(5):
+        for _ in range(100):
             assert client.create().status == 200
-        assert 1 <= len(server.task_dispatcher.threads) <= 2
+        assert 1 <= len(server.task_dispatcher.threads) <= 20
 
 
 def test_threads_grow_to_their_limit_and_the_rest_waits(tmp_path: Path) -> None:
