@@ -201,9 +201,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         logger.info("stopping: finishing what is in flight")
         until = time.monotonic() + self._drain_seconds
         quiet_since = time.monotonic()
-        while (now := time.monotonic()) < min(until, quiet_since + _QUIET_SECONDS):
+        while self.active_channels and time.monotonic() < min(until, quiet_since + _QUIET_SECONDS):
             self._poll(timeout=_POLL_SECONDS)
-            quiet_since = now if self._is_busy() else quiet_since
+            if self._is_busy():
+                quiet_since = time.monotonic()
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()) + 1)
         wasyncore.close_all(self._sockets)
 
