@@ -14,13 +14,14 @@ from . import clients, contract, sources
 from .backend import Backend
 from .channels import BackendChannel, Refresher
 from .clients import Dialect
+from .conferences import Conferences
 from .ledger import Ledger
 from .metrics import Metrics
 from .routing import DEFAULT_BACKEND, Router
 from .service import ReservationProxy
 from .settings import Backend as BackendSettings
 from .settings import Settings, Target
-from .web import Conferences, make_flask
+from .web import make_flask
 
 if TYPE_CHECKING:
     from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer

@@ -1,16 +1,13 @@
-"""The HTTP side: parse → service → render, and one line in the log for each request.
+"""The HTTP side: Flask routes to `Conferences`, and what it refuses is answered in JSON too.
 
 Whatever is asked, the answer is one flat JSON object; no HTML, no stack trace, no redirect
-(clients.md "body", "framing").
-
-`Conferences` answers the three requests and knows no framework. Flask routes to it; for the one
-request that people wait for, `POST /conference`, there is a short cut past Flask.
+(clients.md "body", "framing"). For the one request that people wait for, `POST /conference`,
+there is a short cut past Flask.
 """
 
 import http
 import logging
 import re
-import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,118 +15,21 @@ from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from . import clients, forms, logs
-from .clients import Answer, Dialect
+from .clients import Answer
+from .conferences import Conferences, Exchange
 from .ids import new_incident_id
-from .metrics import Metrics
-from .model import BadInput, Denied, Fault, FaultKind
-from .service import Handled, ReservationProxy
+from .model import BadInput, Fault, FaultKind
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+JSON = "application/json"
 USAGE = "Wanted POST /conference, or GET or DELETE /conference/{id}."
 
+_SLASHES = re.compile(r"/{2,}")
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
+
 logger = logging.getLogger(__name__)
-
-
-class Conferences:
-    """The three requests of the reservation API: what a client sent → an answered exchange.
-
-    `forced` is the dialect of all clients, or `None` to go by the `User-Agent`.
-    """
-
-    def __init__(self, service: ReservationProxy, forced: Dialect | None, metrics: Metrics) -> None:
-        self._service = service
-        self._forced = forced
-        self._metrics = metrics
-
-    def create(self, user_agent: str, content_type: str, body: bytes) -> "Exchange":
-        """Answer `POST /conference`."""
-        exchange = self._begin("create", user_agent)
-        form = forms.parse_create(content_type, body)
-        if isinstance(form, BadInput):
-            return exchange.end(Handled(form), clients.render_bad_input(form))
-        exchange.subject = {"room": form.room.raw}
-        handled = self._service.create(form, exchange.dialect, exchange.incident_id)
-        answer = clients.render_create(exchange.dialect, form, handled.reply, exchange.incident_id)
-        return exchange.end(handled, answer)
-
-    def get(self, user_agent: str, public_id: str) -> "Exchange":
-        """Answer `GET /conference/{id}`."""
-        exchange = self._begin("get", user_agent)
-        exchange.subject = {"id": public_id}
-        handled = self._service.get(public_id, exchange.dialect, exchange.incident_id)
-        answer = clients.render_get(exchange.dialect, handled.reply, exchange.incident_id)
-        return exchange.end(handled, answer)
-
-    def delete(self, user_agent: str, public_id: str) -> "Exchange":
-        """Answer `DELETE /conference/{id}`."""
-        exchange = self._begin("delete", user_agent)
-        exchange.subject = {"id": public_id}
-        handled = self._service.delete(public_id, exchange.incident_id)
-        return exchange.end(handled, clients.render_delete())
-
-    def _begin(self, operation: str, user_agent: str) -> "Exchange":
-        return Exchange(operation, self._forced or clients.dialect_of(user_agent), self._metrics)
-
-
-class Exchange:
-    """One request and its answer. `record` is called when the answer is on its way.
-
-    `subject` is the room or the id that it is about, for the log.
-    """
-
-    answer: Answer
-    _handled: Handled[object]
-    _seconds: float
-
-    def __init__(self, operation: str, dialect: Dialect, metrics: Metrics) -> None:
-        self._started = time.perf_counter()
-        self._operation = operation
-        self._metrics = metrics
-        self.dialect = dialect
-        self.incident_id = new_incident_id()
-        self.subject: dict[str, str] = {}
-
-    def end(self, handled: Handled[object], answer: Answer) -> "Exchange":
-        """Take the answer down, and the time that it took."""
-        self._seconds = time.perf_counter() - self._started
-        self._handled = handled
-        self.answer = answer
-        return self
-
-    def record(self) -> None:
-        """Log and count the exchange: one line, and no client waits for it."""
-        reply, status = self._handled.reply, self.answer.status
-        outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
-        self._metrics.requests.labels(self._operation, client, outcome, status).inc()
-        self._metrics.request_seconds.labels(self._operation).observe(self._seconds)
-        fields: dict[str, str | int | float] = {
-            "client": client,
-            **self.subject,
-            "outcome": outcome,
-            "status": status,
-            "backend": self._handled.backend,
-            "code": self._handled.code,
-            "ms": round(self._seconds * 1000, 1),
-            "incident": self.incident_id,
-            **_details(reply),
-        }
-        level = logging.ERROR if isinstance(reply, Fault) else logging.INFO
-        logs.event(logger, level, self._operation, fields)
-
-
-def _details(reply: object) -> dict[str, str]:
-    """Return what the log, and nobody else, is told of a reply."""
-    match reply:
-        case Fault(kind, _, detail):
-            return {"fault": kind.value, "detail": clients.one_line(detail)}
-        case Denied(_, reason):
-            return {"reason": reason}
-        case BadInput(_, message):
-            return {"detail": message}
-        case _:
-            return {}
 
 
 def make_flask(conferences: Conferences) -> Flask:
@@ -205,11 +105,6 @@ def _internal_fault(error: Exception) -> Answer:
     incident_id = new_incident_id()
     logger.error("a fault of the proxy, incident %s", incident_id, exc_info=error)
     return clients.render_fault(Fault(FaultKind.INTERNAL, "", repr(error)), incident_id)
-
-
-JSON = "application/json"
-_SLASHES = re.compile(r"/{2,}")
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 
 
 class _Entrance:
