@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from flask import Flask
@@ -20,7 +19,7 @@ from .metrics import Metrics
 from .routing import DEFAULT_BACKEND, Router
 from .service import ReservationProxy
 from .settings import Backend as BackendSettings
-from .settings import Settings, Target
+from .settings import BackendName, Settings, Target
 from .web import make_flask
 
 if TYPE_CHECKING:
@@ -52,20 +51,21 @@ class Proxy:
         self.settings = settings
         self.metrics = Metrics()
         with ExitStack() as stack:
-            backends: Mapping[str, BackendSettings] = dict(settings.backends.items())
-            routes = settings.routes
-            if servicer or not backends:
+            backends, routes = settings.backends, settings.routes
+            if servicer is not None or not backends:
                 local = _in_process(servicer, settings.threads)
                 stack.callback(local.close)
-                backends = {DEFAULT_BACKEND: BackendSettings(target=Target(local.target))}
+                backends = {
+                    BackendName(DEFAULT_BACKEND): BackendSettings(target=Target(local.target))
+                }
                 routes = ()
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
-            self.channels = channels = self._open_channels(stack, backends)
+            self.channels = self._open_channels(stack, backends)
             self.ledger = Ledger(settings.state_dir)
             stack.callback(self.ledger.close)
-            refresher = Refresher(channels.values())
+            refresher = Refresher(self.channels.values())
             stack.callback(refresher.stop)
-            self.backends = self._make_backends(backends, channels)
+            self.backends = self._make_backends(backends)
             router = Router(routes, self.backends)
             service = ReservationProxy(router, self.backends, self.ledger, settings.conflicts)
             conferences = Conferences(service, _FORCED[settings.client], self.metrics)
@@ -76,12 +76,7 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -89,22 +84,20 @@ class Proxy:
         self._stack.close()
 
     def _open_channels(
-        self, stack: ExitStack, backends: Mapping[str, BackendSettings]
+        self, stack: ExitStack, backends: Mapping[BackendName, BackendSettings]
     ) -> dict[str, BackendChannel]:
-        channels = {}
+        channels: dict[str, BackendChannel] = {}
         for name, backend in backends.items():
             channels[name] = BackendChannel(name, backend, self.metrics)
             stack.callback(channels[name].close)
         return channels
 
-    def _make_backends(
-        self, backends: Mapping[str, BackendSettings], channels: Mapping[str, BackendChannel]
-    ) -> dict[str, Backend]:
+    def _make_backends(self, backends: Mapping[BackendName, BackendSettings]) -> dict[str, Backend]:
         is_guest = contract.guest_test(self.settings.guest_domains)
         return {
             name: Backend(
                 name,
-                channels[name],
+                self.channels[name],
                 backend.answer_within.total_seconds(),
                 is_guest,
                 self.metrics,
@@ -132,8 +125,10 @@ def create_app(
 
 def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
     """Serve a servicer, or the stub; a gRPC server is imported only where one is needed."""
-    from jicofo_reservation_stub import ReservationService  # noqa: PLC0415
-
     from .inprocess import InProcessBackend  # noqa: PLC0415
 
-    return InProcessBackend(servicer or ReservationService(), threads)
+    if servicer is None:
+        from jicofo_reservation_stub import ReservationService  # noqa: PLC0415
+
+        servicer = ReservationService()
+    return InProcessBackend(servicer, threads)

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from . import __version__, clients, logs, sources
 from .app import Proxy
+from .clock import now_ms
 from .errors import CredentialsError, ListenError, ProxyError, SettingsError, StateError
 from .model import FaultKind
 from .probe import Probe, probe
@@ -216,9 +216,8 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
             )
         else:
             path = f"/conference/{quote(os.fsencode(arguments.subject))}"
-            response = client.open(
-                path, method=_METHODS[arguments.operation], headers=headers, buffered=True
-            )
+            method = arguments.operation.upper()
+            response = client.open(path, method=method, headers=headers, buffered=True)
         has_failed = proxy.metrics.has_fault
     print(response.status)
     print(json.dumps(response.get_json(), indent=2))
@@ -227,16 +226,12 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
     return OK if response.status_code < 400 else REFUSED
 
 
-_METHODS = {"get": "GET", "delete": "DELETE"}
-
-
 def _form(arguments: argparse.Namespace) -> str:
     """Return the form that the client sends (clients.md "POST body")."""
-    now_ms = int(datetime.now(UTC).timestamp()) * 1000
-    fields = {"name": arguments.subject}
+    form = {"name": arguments.subject}
     if arguments.owner is not None:
-        fields["mail_owner"] = arguments.owner
-    fields["start_time"] = arguments.start_time or clients.format_time(now_ms)
+        form["mail_owner"] = arguments.owner
+    form["start_time"] = arguments.start_time or clients.format_time(now_ms())
     if arguments.client_name == "jicofo":
-        fields["duration"] = "-1"
-    return urlencode(fields, errors="surrogateescape")
+        form["duration"] = "-1"
+    return urlencode(form, errors="surrogateescape")

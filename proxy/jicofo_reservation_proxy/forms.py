@@ -77,9 +77,9 @@ def _fields(body: bytes) -> dict[str, str] | BadInput:
 
 def _request(fields: Mapping[str, str]) -> CreateRequest | BadInput:
     raw = fields.get("name", "")
-    if wrong := _wrong_text("name", raw, MAX_JID_PART_BYTES) or (
-        None if raw else BadInput(400, "name: wanted the name of a room, got none.")
-    ):
+    if not raw:
+        return BadInput(400, "name: wanted the name of a room, got none.")
+    if wrong := _wrong_text("name", raw, MAX_JID_PART_BYTES):
         return wrong
     mail_owner = fields.get("mail_owner")
     if wrong := _wrong_text("mail_owner", mail_owner or "", 2 * MAX_JID_PART_BYTES + 1):

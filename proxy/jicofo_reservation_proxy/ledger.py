@@ -12,7 +12,6 @@ import fcntl
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import ids
+from .clock import now_ms
 from .errors import StateError
 from .model import ConferenceRef
 
@@ -47,10 +47,6 @@ CREATE TABLE number_owner (
 logger = logging.getLogger(__name__)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Ledger:
     """The open ledger of one state directory, which is made where it is missing.
 
@@ -63,7 +59,7 @@ class Ledger:
         state_dir: Path,
         *,
         max_aliases: int = MAX_ALIASES,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._file = state_dir / FILE_NAME
         self._max_aliases = max_aliases

@@ -5,7 +5,6 @@ which id, and whether a room that is held already may be had.
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -13,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 from . import clients, ids
 from .backend import Backend
 from .clients import Dialect
+from .clock import now_ms
 from .errors import StateError
 from .ledger import Ledger
 from .model import (
@@ -54,10 +54,6 @@ class Handled(Generic[ReplyT_co]):
     code: str = ""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class ReservationProxy:
     """The three use cases over a set of backends."""
 
@@ -67,16 +63,14 @@ class ReservationProxy:
         backends: Mapping[str, Backend],
         ledger: Ledger,
         conflicts: Conflicts = "answer",
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._router = router
         self._backends = backends
         self._ledger = ledger
         self._conflicts = conflicts
         self._now_ms = now_ms
-        if len(backends) == 1:
-            ledger.set_number_owner(next(iter(backends)))
-        self._number_owner = ledger.number_owner
+        self._number_owner = _number_owner(ledger, backends)
 
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str
@@ -172,6 +166,20 @@ class ReservationProxy:
             self._ledger.forget(ref)
         except StateError as error:
             logger.warning("the alias of a deleted conference stays: %s", error)
+
+
+def _number_owner(ledger: Ledger, backends: Mapping[str, Backend]) -> str | None:
+    """Return whose the numbers are that are no aliases: the only backend's, or the one's before.
+
+    Raises `StateError` where a change of it cannot be kept.
+    """
+    known = ledger.number_owner
+    if len(backends) != 1:
+        return known
+    only = next(iter(backends))
+    if only != known:
+        ledger.set_number_owner(only)
+    return only
 
 
 def _state_fault(error: StateError) -> Fault:

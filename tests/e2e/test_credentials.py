@@ -195,6 +195,19 @@ def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
         assert channel.calls.metadata == (("x-api-key", "new"),)
 
 
+def test_the_proxy_looks_at_its_files_by_itself(tmp_path: Path) -> None:
+    """Nobody needs to tell it that a key has changed."""
+    key_file = tmp_path / "key"
+    key_file.write_text("old")
+    auth = {"api_key_file": str(key_file)}
+    with serving_grpc(granting()) as target:
+        configured = settings(tmp_path, backends={"default": {"target": target, "auth": auth}})
+        with Proxy(configured) as proxy:
+            key_file.write_text("new")
+            channel = proxy.channels["default"]
+            _until(lambda: channel.calls.metadata == (("x-api-key", "new"),))
+
+
 def test_a_broken_new_file_keeps_the_old_credentials_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
