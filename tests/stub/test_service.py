@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import create_autospec
 
 import grpc
 import jicofo_reservation_stub
@@ -152,6 +153,21 @@ def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.Va
     assert second.id != first.id
     backend.delete(first.id, reason)
     assert backend.get(second.id) == second
+
+
+def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> None:
+    """Its caller may have handed the conference out again by the time that a thread is free."""
+    service = ReservationService(Store(clock=clock))
+    context = create_autospec(grpc.ServicerContext, instance=True)
+    context.invocation_metadata.return_value = ()
+    context.abort.side_effect = ConnectionAbortedError
+    held = service.CreateConference(request(), context).conference
+    context.is_active.return_value = False
+    with pytest.raises(ConnectionAbortedError):
+        service.DeleteConference(pb.DeleteConferenceRequest(conference_id=held.id), context)
+    assert context.abort.call_args.args[0] is grpc.StatusCode.CANCELLED
+    get = pb.GetConferenceRequest(conference_id=held.id)
+    assert service.GetConference(get, context).conference == held
 
 
 def test_deleting_the_unknown_is_ok(backend: Backend) -> None:

@@ -129,6 +129,9 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
     ) -> pb.DeleteConferenceResponse:
         """Free the room of this conference; OK as well where there is no such conference."""
         call = _Call(context, f"delete id={request.conference_id!r} reason={request.reason}")
+        if not context.is_active():
+            # The caller gave this call up; people may be meeting under the conference again.
+            call.abort(grpc.StatusCode.CANCELLED, "the call was given up before it was begun")
         deleted = self._store.delete(call.conference_id(request))
         call.log("deleted" if deleted else "nothing to delete")
         return pb.DeleteConferenceResponse()

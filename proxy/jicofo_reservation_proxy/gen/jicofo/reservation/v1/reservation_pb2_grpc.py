@@ -37,6 +37,11 @@ class ReservationServiceStub:
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     def __init__(self, channel):
@@ -74,6 +79,11 @@ class ReservationServiceServicer:
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     def CreateConference(self, request, context):
@@ -110,6 +120,10 @@ class ReservationServiceServicer:
         deleted is OK (NOT_FOUND is taken as OK as well). A deletion MUST affect the
         named conference only, never a later one of the same room. A backend MAY
         leave this RPC unimplemented; rooms are then free when their time is over.
+
+        A backend MUST NOT carry out a deletion whose deadline has passed or whose
+        call was cancelled, once it has named that conference in a later answer to
+        CreateConference: people may be meeting under it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +167,11 @@ class ReservationService:
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     @staticmethod

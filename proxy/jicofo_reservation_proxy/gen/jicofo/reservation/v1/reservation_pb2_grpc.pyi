@@ -45,6 +45,11 @@ class ReservationServiceStub:
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     @_typing.overload
@@ -77,6 +82,10 @@ class ReservationServiceStub:
     deleted is OK (NOT_FOUND is taken as OK as well). A deletion MUST affect the
     named conference only, never a later one of the same room. A backend MAY
     leave this RPC unimplemented; rooms are then free when their time is over.
+
+    A backend MUST NOT carry out a deletion whose deadline has passed or whose
+    call was cancelled, once it has named that conference in a later answer to
+    CreateConference: people may be meeting under it again.
     """
 
 @_typing.type_check_only
@@ -92,6 +101,11 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -121,6 +135,10 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     deleted is OK (NOT_FOUND is taken as OK as well). A deletion MUST affect the
     named conference only, never a later one of the same room. A backend MAY
     leave this RPC unimplemented; rooms are then free when their time is over.
+
+    A backend MUST NOT carry out a deletion whose deadline has passed or whose
+    call was cancelled, once it has named that conference in a later answer to
+    CreateConference: people may be meeting under it again.
     """
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -135,6 +153,11 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     Every call carries a deadline. A backend SHOULD stop working on a call whose
     deadline has passed. Every call carries the metadata key "x-incident-id",
     under which the proxy logs it; a backend SHOULD log it too.
+
+    A call that fails with UNAVAILABLE is repeated by the proxy within its
+    deadline, and so is a deletion after any failure, for days. A backend SHOULD
+    offer grpc.health.v1.Health for the service name "": a replica that is not
+    SERVING gets no calls then.
     """
 
     @_abc_1.abstractmethod
@@ -180,6 +203,10 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         deleted is OK (NOT_FOUND is taken as OK as well). A deletion MUST affect the
         named conference only, never a later one of the same room. A backend MAY
         leave this RPC unimplemented; rooms are then free when their time is over.
+
+        A backend MUST NOT carry out a deletion whose deadline has passed or whose
+        call was cancelled, once it has named that conference in a later answer to
+        CreateConference: people may be meeting under it again.
         """
 
 def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
