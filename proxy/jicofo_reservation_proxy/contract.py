@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from fnmatch import translate
 
+from .clients import NO_LIMIT_SECONDS
 from .forms import CONTROL, FIRST_SECOND, LAST_SECOND
 from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from .model import (
@@ -17,6 +18,7 @@ from .model import (
     Conflict,
     CreateOutcome,
     CreateRequest,
+    DeleteReason,
     Denied,
     Found,
     Granted,
@@ -37,6 +39,10 @@ _CLIENTS = {
     ClientKind.UNKNOWN: pb.CLIENT_UNSPECIFIED,
     ClientKind.JICOFO: pb.CLIENT_JICOFO,
     ClientKind.PROSODY: pb.CLIENT_PROSODY,
+}
+_REASONS = {
+    DeleteReason.ENDED: pb.DELETE_REASON_ENDED,
+    DeleteReason.EXPIRED: pb.DELETE_REASON_EXPIRED,
 }
 IsGuest = Callable[[Owner], bool]
 
@@ -77,9 +83,11 @@ def get_message(conference_id: str) -> pb.GetConferenceRequest:
     return pb.GetConferenceRequest(conference_id=conference_id)
 
 
-def delete_message(conference_id: str, delete_time_ms: int) -> pb.DeleteConferenceRequest:
+def delete_message(
+    conference_id: str, delete_time_ms: int, reason: DeleteReason
+) -> pb.DeleteConferenceRequest:
     """Return the message that says that a meeting is over."""
-    message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=pb.DELETE_REASON_ENDED)
+    message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=_REASONS[reason])
     message.delete_time.FromMilliseconds(delete_time_ms)
     return message
 
@@ -157,7 +165,7 @@ def _duration_seconds(message: pb.Conference) -> int | None:
         wanted="a positive duration, or none for no limit",
         got=f"{seconds}s {nanos}ns",
     )
-    return max(1, seconds)
+    return None if seconds > NO_LIMIT_SECONDS else max(1, seconds)
 
 
 def _typed(name: str, text: str) -> str | None:

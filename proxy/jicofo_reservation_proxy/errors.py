@@ -4,6 +4,7 @@ ProxyError
   ├── SettingsError       a setting is wrong
   ├── CredentialsError    a certificate, key or token cannot be used
   ├── StateError          the state directory or the ledger in it cannot be used
+  │     └── StateInUseError     another proxy has it
   └── ListenError         the address to listen on cannot be used
 """
 
@@ -42,6 +43,10 @@ class CredentialsError(ProxyError):
 
 class StateError(ProxyError):
     """The state directory, or the ledger in it, cannot be used."""
+
+
+class StateInUseError(StateError):
+    """Another process uses the state directory."""
 
 
 class ListenError(ProxyError):

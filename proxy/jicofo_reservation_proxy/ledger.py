@@ -1,238 +1,535 @@
-"""The ledger: what must survive a restart, in one SQLite file in the state directory.
+"""The ledger: every conference that was granted and is not yet known to be gone at its backend.
 
-It holds the aliases: the numbers under which Jicofo knows conferences whose own id is no number
-that Jicofo could keep. An alias is on the disk before it is given out, since after a restart it
-is the only way from a GET or a DELETE to the conference. And it knows whose the other numbers are,
-so that they still lead somewhere when a second backend is added.
+    open    the client has it, as far as the proxy knows
+    ended   the client said DELETE, or its end passed; the backend is still to be told
+    dead    the same, but given up: the backend did not take it for days
 
-This module knows no gRPC and no HTTP. All methods may be called from any thread.
+It is kept in memory and in the database. A grant is written a moment later, so that no meeting
+waits for the disk. What a promise rests on is on the disk before the method returns: that a
+conference is over, and that one which was over goes on after all.
+
+Conferences that are gone are remembered for a while, in memory, so that an answer of the backend
+that still names one is recognized as old.
+
+All methods may be called from any thread.
 """
 
-import fcntl
+import dataclasses
+import enum
+import json
 import logging
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from . import ids
-from .clock import now_ms
+from .database import Database, reading
 from .errors import StateError
-from .model import ConferenceRef
+from .ids import encode
+from .model import Conference, ConferenceRef, DeleteReason
 
-SCHEMA_VERSION = 1
-APPLICATION_ID = int.from_bytes(b"JRPl", "big")
-"""Marks the file as a ledger (SQLite's PRAGMA application_id)."""
-FILE_NAME = "ledger.sqlite3"
-LOCK_NAME = "ledger.lock"
-MAX_ALIASES = 1_000_000
-"""Some 100 MB of disk. Beyond it the oldest alias gives way to a new one."""
+MAX_CONFERENCES = 100_000
+"""Some 100 MB of memory and 50 MB of disk. Beyond it the oldest dead one, or else the oldest open
+one, gives way to a new one; ended ones never do."""
 
-_SCHEMA = """
-CREATE TABLE alias (
-    number     INTEGER PRIMARY KEY,
-    string_id  TEXT NOT NULL UNIQUE,
-    made_at_ms INTEGER NOT NULL
-) STRICT;
-CREATE INDEX alias_by_age ON alias (made_at_ms);
-CREATE TABLE number_owner (
-    only    INTEGER PRIMARY KEY CHECK (only = 1),
-    backend TEXT NOT NULL
-) STRICT;
-"""
+MAX_GONE = 10_000
+"""How many conferences that are gone are remembered."""
+
+WRITE_AFTER_SECONDS = 0.05
+"""How long a grant may wait for others to be written with."""
+
+RETRY_SECONDS = 1.0
+"""How soon a write that failed is tried again."""
+
+KeyT = TypeVar("KeyT")
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
-    """The open ledger of one state directory, which is made where it is missing.
+class RecordState(enum.Enum):
+    """What is known of a conference."""
 
-    Raises `StateError` where the directory cannot be used, or where the file is not a ledger or
-    one of a newer version; the file is then left as it is.
+    OPEN = "open"
+    ENDED = "ended"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A conference in the ledger.
+
+    `room` is the room's raw name, "" where it is unknown, and `conference` what the backend said
+    of it, `None` where that is unknown: both are for an id that the ledger hears of in a DELETE.
+    `is_whole` tells whether the conference is all that the backend said: after a restart it is
+    not where that held a password or a PIN. `over_at_ms` and `reason` are there from the end on.
+    """
+
+    ref: ConferenceRef
+    state: RecordState = RecordState.OPEN
+    room: str = ""
+    conference: Conference | None = None
+    is_whole: bool = True
+    over_at_ms: int | None = None
+    reason: DeleteReason | None = None
+
+    @property
+    def ends_at_ms(self) -> int | None:
+        """When its time is over; `None` where that is unknown or never."""
+        held = self.conference
+        if held is None or held.duration_seconds is None:
+            return None
+        return held.start_time_ms + 1000 * held.duration_seconds
+
+
+class Ledger:
+    """The ledger in a database.
+
+    `write_behind` is whether a thread writes what waits; without it, `flush` does. Raises
+    `StateError` where the database cannot be read.
     """
 
     def __init__(
         self,
-        state_dir: Path,
+        database: Database,
         *,
-        max_aliases: int = MAX_ALIASES,
-        now_ms: Callable[[], int] = now_ms,
+        max_conferences: int = MAX_CONFERENCES,
+        write_behind: bool = True,
     ) -> None:
-        self._file = state_dir / FILE_NAME
-        self._max_aliases = max_aliases
-        self._now_ms = now_ms
+        self._database = database
+        self._max_conferences = max_conferences
         self._lock = threading.Lock()
-        _make_directory(state_dir)
+        self._writing = threading.Lock()
+        self._records: dict[ConferenceRef, Record] = {}
+        self._rooms: dict[tuple[str, str], dict[ConferenceRef, None]] = {}
+        self._ended: dict[str, dict[ConferenceRef, None]] = {}
+        self._ends: list[tuple[int, int, ConferenceRef]] = []
+        self._numbers = count()
+        self._gone: dict[ConferenceRef, None] = {}
+        self._unwritten: dict[ConferenceRef, None] = {}
+        self._unpromised: set[ConferenceRef] = set()
+        for record in _records(database.rows(_SELECT), database.name):
+            self._put(record)
+        self._writer = _Writer(self) if write_behind else None
+
+    def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
+        """Note that a client has this conference; its end is the latest that was told to anyone.
+
+        If it was over, it goes on, and its deletion is called off: then this waits for the disk,
+        and raises `StateError` where that cannot be written. Other open conferences of the room
+        are forgotten: a backend grants one at a time.
+        """
+        with self._lock:
+            known = self._records.get(ref)
+            record = Record(ref, room=room, conference=_later_end(known, conference))
+            was_over = self._is_over(ref)
+            if not was_over:
+                self._add(record)
+                return
+            was_gone = ref in self._gone
+            self._add(record, supersedes=False)
+        self._make_durable(record, known, was_gone=was_gone)
+        with self._lock:
+            self._supersede(record)
+
+    def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
+        """Note, durably, that the client said that a conference is over; unknown ones too.
+
+        Nothing changes where that is known, or where it is gone already. A stand-in, which no
+        backend knows, is gone by this. Raises `StateError` where it cannot be written, or where
+        the ledger is full of ended ones; the conference is then as it was.
+        """
+        if ref.is_stand_in:
+            self.gone(ref)
+            return
+        with self._lock:
+            known = self._records.get(ref)
+            if ref in self._gone:
+                return
+            if known is None and not self._make_room():
+                raise StateError(f"{self._database.name}: full, of DELETEs yet to be delivered")
+            if known is not None and known.state is RecordState.ENDED:
+                record = known
+            else:
+                record = _over(known or Record(ref), over_at_ms, DeleteReason.ENDED)
+                self._change(record)
+            self._unpromised.add(ref)
         try:
-            with _lock(state_dir):
-                self._connection, self._alias_count = self._open()
-        except OSError as error:
-            raise StateError(f"state_dir: cannot write to {state_dir}: {error.strerror}") from error
-        except sqlite3.Error as error:
-            raise StateError(f"{self._file}: cannot be used as the ledger: {error}") from error
+            self._make_durable(record, known)
+        finally:
+            with self._lock:
+                self._unpromised.discard(ref)
 
-    def alias(self, ref: ConferenceRef) -> int:
-        """Return the number that stands for a conference, durably, making it where there is none.
+    def expire(self, before_ms: int) -> list[Record]:
+        """Note that the open conferences whose end was before this are over; return them."""
+        expired = []
+        with self._lock:
+            while self._ends and self._ends[0][0] < before_ms:
+                entry = heappop(self._ends)
+                if self._is_the_end(entry):
+                    ends_at_ms, _, ref = entry
+                    record = _over(self._records[ref], ends_at_ms, DeleteReason.EXPIRED)
+                    self._change(record)
+                    expired.append(record)
+                    if ref.is_stand_in:
+                        self._forget(ref)
+        return expired
 
-        Raises `StateError` where it cannot be written.
+    def ended_before(self, before_ms: int) -> list[Record]:
+        """Return the ended conferences that were over before this."""
+        with self._lock:
+            ended = [self._records[ref] for refs in self._ended.values() for ref in refs]
+        return [record for record in ended if (record.over_at_ms or 0) < before_ms]
+
+    def bury(self, ref: ConferenceRef) -> None:
+        """Give up an ended conference: it is dead. Where it is not ended any more, nothing."""
+        with self._lock:
+            record = self._records.get(ref)
+            if record is not None and record.state is RecordState.ENDED:
+                self._change(dataclasses.replace(record, state=RecordState.DEAD))
+
+    def gone(self, ref: ConferenceRef) -> None:
+        """Note that a conference is gone at its backend. Unknown is fine."""
+        with self._lock:
+            self._forget(ref)
+            self._gone[ref] = None
+            if len(self._gone) > MAX_GONE:
+                del self._gone[next(iter(self._gone))]
+
+    def find(self, ref: ConferenceRef) -> Record | None:
+        """Return the record of a conference, `None` where there is none."""
+        with self._lock:
+            return self._records.get(ref)
+
+    def is_over(self, ref: ConferenceRef) -> bool:
+        """Whether a conference is known to be over: ended, given up, or gone."""
+        with self._lock:
+            return self._is_over(ref)
+
+    def of_room(self, backend: str, room: str, state: RecordState) -> list[Record]:
+        """Return the conferences of a room in this state, in the order in which they began."""
+        with self._lock:
+            records = [self._records[ref] for ref in self._rooms.get((backend, room), ())]
+        return [record for record in records if record.state is state]
+
+    def ended(self, backend: str) -> list[Record]:
+        """Return the conferences whose end a backend is to be told, in the order of their ends.
+
+        Not yet those whose end is just being written: it may have to be undone.
         """
-        string_id = ids.encode(ref)
-        with self._transaction():
-            known: int | None = self._one("SELECT number FROM alias WHERE string_id = ?", string_id)
-            return known if known is not None else self._insert(ref, string_id)
-
-    def resolve(self, number: int) -> ConferenceRef | None:
-        """Return the conference that an alias stands for, or `None` where it stands for none.
-
-        Raises `StateError` where the ledger cannot be read.
-        """
-        with self._transaction():
-            string_id = self._one("SELECT string_id FROM alias WHERE number = ?", number)
-        ref = ids.decode(string_id) if string_id else None
-        return ref if isinstance(ref, ConferenceRef) else None
-
-    def forget(self, ref: ConferenceRef) -> None:
-        """Drop a conference that is gone. Unknown is fine.
-
-        Raises `StateError` where that cannot be written.
-        """
-        with self._transaction() as connection:
-            cursor = connection.execute("DELETE FROM alias WHERE string_id = ?", (ids.encode(ref),))
-            self._alias_count -= cursor.rowcount
+        with self._lock:
+            refs = self._ended.get(backend, ())
+            return [self._records[ref] for ref in refs if ref not in self._unpromised]
 
     @property
-    def number_owner(self) -> str | None:
-        """The backend whose own numbers Jicofo was last given, when it was the only one."""
-        with self._transaction():
-            owner: str | None = self._one("SELECT backend FROM number_owner")
-        return owner
+    def counts(self) -> Mapping[RecordState, int]:
+        """How many conferences there are in each state."""
+        with self._lock:
+            found = Counter(record.state for record in self._records.values())
+        return {state: found[state] for state in RecordState}
 
-    def set_number_owner(self, backend: str) -> None:
-        """Note that from now on Jicofo is given this backend's own numbers.
-
-        Raises `StateError` where that cannot be written.
-        """
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO number_owner (only, backend) VALUES (1, ?)"
-                " ON CONFLICT (only) DO UPDATE SET backend = excluded.backend",
-                (backend,),
-            )
+    def flush(self) -> None:
+        """Write what waits to be written. Raises `StateError`; then it goes on waiting."""
+        with self._writing:
+            self._write_what_waits()
 
     def close(self) -> None:
-        """Close the file. The ledger raises `StateError` afterwards."""
-        with self._lock:
-            self._connection.close()
-
-    def _open(self) -> tuple[sqlite3.Connection, int]:
-        connection = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        """Write what waits; what cannot be written is said in the log."""
+        if self._writer:
+            self._writer.stop()
         try:
-            self._prepare(connection)
-            alias_count = connection.execute("SELECT count(*) FROM alias").fetchone()[0]
-        except (sqlite3.Error, StateError):
-            connection.close()
-            raise
-        return connection, alias_count
+            self.flush()
+        except StateError as error:
+            logger.error("the last changes are lost: %s", error)  # noqa: TRY400 - it says it all
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Check or make the schema, then choose durability.
+    def _make_durable(
+        self, record: Record, previous: Record | None, *, was_gone: bool = False
+    ) -> None:
+        """Wait until a change is written; undo it where it cannot be. Raises `StateError`.
 
-        FULL makes a commit in WAL mode survive a power cut, not just the end of the process.
+        Whoever waits for the disk writes what all have changed meanwhile.
         """
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if application != APPLICATION_ID and (tables or version):
-            raise StateError(
-                f"{self._file}: wanted a ledger, got another program's SQLite file; "
-                "use another state_dir"
-            )
-        if version > SCHEMA_VERSION:
-            raise StateError(
-                f"{self._file}: wanted a ledger of version {SCHEMA_VERSION}, got {version}; it was "
-                "written by a newer jicofo-reservation-proxy: use that one, or another state_dir"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        if version < SCHEMA_VERSION:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
-                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-
-    def _insert(self, ref: ConferenceRef, string_id: str) -> int:
-        self._make_room()
-        number = next(
-            number
-            for attempt in count()
-            if self._insert_number(number := ids.alias_candidate(ref, attempt), string_id)
-        )
-        self._alias_count += 1
-        return number
-
-    def _insert_number(self, number: int, string_id: str) -> bool:
-        """Return whether the number was free, and is now taken."""
-        cursor = self._connection.execute(
-            "INSERT INTO alias (number, string_id, made_at_ms) VALUES (?, ?, ?)"
-            " ON CONFLICT (number) DO NOTHING",
-            (number, string_id, self._now_ms()),
-        )
-        return cursor.rowcount == 1
-
-    def _make_room(self) -> None:
-        if self._alias_count < self._max_aliases:
-            return
-        string_id = self._one(
-            "DELETE FROM alias WHERE number ="
-            " (SELECT number FROM alias ORDER BY made_at_ms LIMIT 1) RETURNING string_id"
-        )
-        self._alias_count -= 1
-        logger.warning(
-            "the ledger is full at %d aliases; the oldest, of %s, was dropped",
-            self._max_aliases,
-            string_id,
-        )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            alias_count = self._alias_count
+        with self._writing:
+            with self._lock:
+                is_written = record.ref not in self._unwritten
+            if is_written:
+                return
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._alias_count = alias_count
-                self._roll_back()
-                raise StateError(f"{self._file}: {error}") from error
+                self._write_what_waits()
+            except StateError:
+                with self._lock:
+                    if self._records.get(record.ref) is record and previous is not record:
+                        self._undo(record.ref, previous, was_gone=was_gone)
+                raise
 
-    def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+    def _undo(self, ref: ConferenceRef, previous: Record | None, *, was_gone: bool) -> None:
+        if previous is None:
+            self._forget(ref)
+        else:
+            self._change(previous)
+        if was_gone:
+            self._gone[ref] = None
 
-    def _one(self, sql: str, *parameters: object) -> Any:  # noqa: ANN401 - SQL is not typed
-        row = self._connection.execute(sql, parameters).fetchone()
-        return row[0] if row else None
+    def _write_what_waits(self) -> None:
+        with self._lock:
+            waiting, self._unwritten = self._unwritten, {}
+            changes = [(ref, self._records.get(ref)) for ref in waiting]
+        try:
+            self._write(changes)
+        except BaseException:
+            with self._lock:
+                self._unwritten = waiting | self._unwritten
+            raise
+
+    def _is_over(self, ref: ConferenceRef) -> bool:
+        record = self._records.get(ref)
+        return ref in self._gone if record is None else record.state is not RecordState.OPEN
+
+    def _add(self, record: Record, *, supersedes: bool = True) -> None:
+        """Put a granted conference in; older ones of its room, or of the ledger, give way."""
+        self._gone.pop(record.ref, None)
+        if record.ref not in self._records and not self._make_room():
+            string_id = encode(record.ref)
+            logger.warning("the ledger is full: %s is not in it, and will not expire", string_id)
+            return
+        if supersedes:
+            self._supersede(record)
+        self._change(record)
+
+    def _supersede(self, record: Record) -> None:
+        """Forget the other open conferences of a room; but a stand-in is not the backend's word."""
+        others = self._rooms.get((record.ref.backend, record.room), {}).keys() - {record.ref}
+        for ref in others:
+            is_superseded = ref.is_stand_in or not record.ref.is_stand_in
+            if is_superseded and self._records[ref].state is RecordState.OPEN:
+                self._forget(ref)
+
+    def _make_room(self) -> bool:
+        """Return whether there is room for one more, now at the latest."""
+        if len(self._records) < self._max_conferences:
+            return True
+        for state in (RecordState.DEAD, RecordState.OPEN):
+            oldest = (record for record in self._records.values() if record.state is state)
+            if record := next(oldest, None):
+                logger.warning(
+                    "the ledger is full at %d conferences; the oldest %s one, %s, was dropped",
+                    self._max_conferences,
+                    state.value,
+                    encode(record.ref),
+                )
+                self._forget(record.ref)
+                return True
+        return False
+
+    def _change(self, record: Record) -> None:
+        self._put(record)
+        self._write_later(record.ref)
+
+    def _put(self, record: Record) -> None:
+        """Take a record into memory, in place of what was known of its conference."""
+        ref = record.ref
+        known = self._records.get(ref)
+        self._take_out(ref)
+        self._records[ref] = record
+        if record.room:
+            self._rooms.setdefault((ref.backend, record.room), {})[ref] = None
+        if record.state is RecordState.ENDED:
+            self._ended.setdefault(ref.backend, {})[ref] = None
+        if record.state is RecordState.OPEN and record.ends_at_ms is not None:
+            has_entry = known and (known.state, known.ends_at_ms) == (
+                record.state,
+                record.ends_at_ms,
+            )
+            if not has_entry:
+                heappush(self._ends, (record.ends_at_ms, next(self._numbers), ref))
+                self._trim_ends()
+
+    def _trim_ends(self) -> None:
+        """Keep the ends of conferences that are long gone from piling up."""
+        if len(self._ends) > 2 * len(self._records) + 1000:
+            self._ends = list(
+                {entry[2]: entry for entry in self._ends if self._is_the_end(entry)}.values()
+            )
+            heapify(self._ends)
+
+    def _is_the_end(self, entry: tuple[int, int, ConferenceRef]) -> bool:
+        """Whether this is when an open conference ends, as far as is known now."""
+        ends_at_ms, _, ref = entry
+        record = self._records.get(ref)
+        if record is None or record.state is not RecordState.OPEN:
+            return False
+        return record.ends_at_ms == ends_at_ms
+
+    def _forget(self, ref: ConferenceRef) -> None:
+        if self._take_out(ref):
+            self._write_later(ref)
+
+    def _take_out(self, ref: ConferenceRef) -> bool:
+        """Take a record out of memory; return whether there was one."""
+        record = self._records.pop(ref, None)
+        if record is None:
+            return False
+        _discard(self._rooms, (ref.backend, record.room), ref)
+        _discard(self._ended, ref.backend, ref)
+        return True
+
+    def _write_later(self, ref: ConferenceRef) -> None:
+        self._unwritten[ref] = None
+        if self._writer:
+            self._writer.wake()
+
+    def _write(self, changes: Iterable[tuple[ConferenceRef, Record | None]]) -> None:
+        changes = list(changes)
+        if not changes:
+            return
+        with self._database.transaction() as connection:
+            gone = [_key(ref) for ref, record in changes if record is None]
+            connection.executemany(_DELETE, gone)
+            connection.executemany(_UPSERT, [_row(record) for _, record in changes if record])
 
 
-@contextmanager
-def _lock(state_dir: Path) -> Iterator[None]:
-    """Let one process at a time make the ledger, for this user only; SQLite does not wait."""
-    for name in (LOCK_NAME, FILE_NAME):
-        (state_dir / name).touch(mode=0o600)
-    with (state_dir / LOCK_NAME).open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class _Writer:
+    """The thread that writes what waits, some moments after it came."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that something waits."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End the thread, and wait for it."""
+        self._stopped.set()
+        self._woken.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        complaint = ""
+        while self._woken.wait() and not self._stopped.wait(WRITE_AFTER_SECONDS):
+            self._woken.clear()
+            try:
+                self._ledger.flush()
+                complaint = ""
+            except StateError as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    logger.error("grants cannot be written: %s", error)  # noqa: TRY400
+                self._stopped.wait(RETRY_SECONDS)
+                self._woken.set()
 
 
-def _make_directory(state_dir: Path) -> None:
+def read(state_dir: Path) -> list[Record]:
+    """Return the conferences in a state directory's ledger, also beside a running proxy.
+
+    Raises `StateError` where it cannot be read.
+    """
+    with reading(state_dir) as connection:
+        rows = connection.execute(_SELECT).fetchall()
+    return _records(rows, str(state_dir))
+
+
+def _discard(index: dict[KeyT, dict[ConferenceRef, None]], key: KeyT, ref: ConferenceRef) -> None:
+    """Take a conference out of an index, and its key with the last one."""
+    refs = index.get(key, {})
+    refs.pop(ref, None)
+    if not refs:
+        index.pop(key, None)
+
+
+def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
+    return dataclasses.replace(
+        record, state=RecordState.ENDED, over_at_ms=over_at_ms, reason=reason
+    )
+
+
+def _later_end(known: Record | None, conference: Conference) -> Conference:
+    """Return the conference with the end that the client with the longest one was told."""
+    if known is None or known.conference is None or conference.duration_seconds is None:
+        return conference
+    if known.conference.duration_seconds is None:
+        return dataclasses.replace(conference, duration_seconds=None)
+    ends_at_ms = known.ends_at_ms or 0
+    seconds = max(conference.duration_seconds, (ends_at_ms - conference.start_time_ms) // 1000)
+    return dataclasses.replace(conference, duration_seconds=seconds)
+
+
+_OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")
+"""What is kept of the rest of a conference. A password or a PIN is never written."""
+
+_SELECT = """
+SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, duration_seconds,
+       options, is_whole, over_at_ms, reason
+FROM conference ORDER BY over_at_ms, start_time_ms
+"""
+_UPSERT = "INSERT OR REPLACE INTO conference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM conference WHERE backend = ? AND conference_id = ? AND is_stand_in = ?"
+
+
+def _key(ref: ConferenceRef) -> tuple[str, str, bool]:
+    return ref.backend, ref.conference_id, ref.is_stand_in
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    held = record.conference
+    options = {name: getattr(held, name) for name in _OPTIONS} if held else {}
+    return (
+        *_key(record.ref),
+        record.state.value,
+        record.room,
+        held.owner if held else None,
+        held.start_time_ms if held else None,
+        held.duration_seconds if held else None,
+        json.dumps(options),
+        record.is_whole and not (held and (held.password or held.pin)),
+        record.over_at_ms,
+        record.reason.value if record.reason else None,
+    )
+
+
+def _records(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
+    """Return the records in the database's rows. Raises `StateError` where one makes no sense."""
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
+        return [_record(row) for row in rows]
+    except (TypeError, ValueError) as error:
         raise StateError(
-            f"state_dir: wanted a writable directory, got {state_dir}: {error.strerror}"
+            f"{name}: wanted a sound ledger, got a row that makes no sense ({error})"
         ) from error
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    backend, conference_id, is_stand_in, state, room, *held, is_whole, over_at_ms, reason = row
+    return Record(
+        ConferenceRef(backend, conference_id, bool(is_stand_in)),
+        RecordState(state),
+        room,
+        _conference(conference_id, *held),
+        bool(is_whole),
+        over_at_ms,
+        DeleteReason(reason) if reason else None,
+    )
+
+
+def _conference(
+    conference_id: str,
+    owner: str | None,
+    start_time_ms: int | None,
+    duration_seconds: int | None,
+    options: str,
+) -> Conference | None:
+    if owner is None or start_time_ms is None:
+        return None
+    return Conference(
+        id=conference_id,
+        owner=owner,
+        start_time_ms=start_time_ms,
+        duration_seconds=duration_seconds,
+        **json.loads(options),
+    )

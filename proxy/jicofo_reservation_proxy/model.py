@@ -19,6 +19,7 @@ An outcome is what came of a call to a backend, a reply is what the client is to
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 
 class ClientKind(enum.Enum):
@@ -86,12 +87,26 @@ class Conference:
     sip_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConferenceRef:
-    """A conference's whole name: the backend and the id that this backend gave it."""
+class ConferenceRef(NamedTuple):
+    """A conference's whole name: the backend and the id that this backend gave it.
+
+    A stand-in is a conference that the proxy granted itself while the backend could not be asked;
+    its id is the proxy's own, and the backend never hears of it. (A tuple, since these are keys
+    in many places, and tuples hash fast.)
+    """
 
     backend: str
     conference_id: str
+    is_stand_in: bool = False
+
+
+class DeleteReason(enum.Enum):
+    """Why a conference is over."""
+
+    ENDED = "ended"
+    """The client said so."""
+    EXPIRED = "expired"
+    """Its end passed, and the client never said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,8 @@ class FaultKind(enum.Enum):
     """The backend says that it has too much to do."""
     SLOW = "slow"
     """The deadline passed."""
+    SATURATED = "saturated"
+    """Not asked: as many calls as may be are under way, or the last ones took too long."""
     UNAUTHORIZED = "unauthorized"
     """The backend does not take the proxy's credentials."""
     BROKEN = "broken"
@@ -196,5 +213,22 @@ CreateOutcome = Granted | Conflict | Denied | Fault
 GetOutcome = Found | NotFound | Fault
 DeleteOutcome = Deleted | Fault
 
+OutcomeT_co = TypeVar(
+    "OutcomeT_co", bound=CreateOutcome | GetOutcome | DeleteOutcome, covariant=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[OutcomeT_co]):
+    """What came of a call to a backend: the outcome, and the gRPC code that ended it.
+
+    `code` is "" where the call was not made.
+    """
+
+    outcome: OutcomeT_co
+    code: str
+
+
 CreateReply = Reservation | Taken | Denied | Fault
 GetReply = Reservation | NotFound | Fault
+DeleteReply = Deleted | Fault

@@ -26,6 +26,7 @@ from jicofo_reservation_proxy.model import (
     Conference,
     Conflict,
     CreateRequest,
+    DeleteReason,
     Denied,
     Found,
     Granted,
@@ -123,7 +124,7 @@ def test_clients_are_told(kind: ClientKind, client: pb.Client.ValueType) -> None
 @settings(deadline=None, max_examples=50)
 def test_any_time_fits_the_messages(ms: int) -> None:
     """Every millisecond of the years 1 to 9999 is told exactly."""
-    message = delete_message("7", ms)
+    message = delete_message("7", ms, DeleteReason.ENDED)
     assert message.delete_time.ToMilliseconds() == ms
     assert 0 <= message.delete_time.nanos < 1_000_000_000
 
@@ -133,13 +134,27 @@ def test_get_message() -> None:
     assert get_message("order/7") == pb.GetConferenceRequest(conference_id="order/7")
 
 
-def test_delete_message() -> None:
-    """A DELETE tells the id, that the meeting ended, and when."""
-    assert delete_message("order/7", START_MS) == pb.DeleteConferenceRequest(
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (DeleteReason.ENDED, pb.DELETE_REASON_ENDED),
+        (DeleteReason.EXPIRED, pb.DELETE_REASON_EXPIRED),
+    ],
+)
+def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -> None:
+    """A DELETE tells the id, why the meeting is over, and since when."""
+    assert delete_message("order/7", START_MS, reason) == pb.DeleteConferenceRequest(
         conference_id="order/7",
-        reason=pb.DELETE_REASON_ENDED,
+        reason=told,
         delete_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
     )
+
+
+def test_every_reason_has_its_name_in_the_contract() -> None:
+    """No two reasons are told alike, and none is left out."""
+    told = {delete_message("7", 0, reason).reason for reason in DeleteReason}
+    assert len(told) == len(DeleteReason)
+    assert pb.DELETE_REASON_UNSPECIFIED not in told
 
 
 @pytest.mark.parametrize(
@@ -303,12 +318,14 @@ def test_starts_round_down(seconds: int, nanos: int, ms: int) -> None:
         (2, 0, 2),
         (0, 1, 1),
         (0, 999_999_999, 1),
-        (315_576_000_000, 0, 315_576_000_000),
-        (2**63 - 1, 0, 2**63 - 1),
+        (3_155_760_000, 0, 3_155_760_000),
+        (3_155_760_001, 0, None),
+        (315_576_000_000, 0, None),
+        (2**63 - 1, 999_999_999, None),
     ],
 )
-def test_durations_round_down_to_one(seconds: int, nanos: int, whole: int) -> None:
-    """A duration is whole seconds, rounded down, but never to nothing."""
+def test_durations_round_down_to_one(seconds: int, nanos: int, whole: int | None) -> None:
+    """It is whole seconds, rounded down, but never to nothing; over 100 years are no limit."""
     assert granted(duration=Duration(seconds=seconds, nanos=nanos)).duration_seconds == whole
 
 

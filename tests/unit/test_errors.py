@@ -8,6 +8,7 @@ from jicofo_reservation_proxy.errors import (
     SettingFault,
     SettingsError,
     StateError,
+    StateInUseError,
 )
 
 
@@ -28,12 +29,17 @@ def test_every_fault_is_told() -> None:
     assert str(error) == "b: wrong\na: bad (from the command line)"
 
 
-@pytest.mark.parametrize("class_", [CredentialsError, ListenError, StateError])
+@pytest.mark.parametrize("class_", [CredentialsError, ListenError, StateError, StateInUseError])
 def test_every_reason_not_to_start_is_one(class_: type[ProxyError]) -> None:
     """The command catches one class, and shows its text."""
     error = class_("the text")
     assert isinstance(error, ProxyError)
     assert str(error) == "the text"
+
+
+def test_a_directory_in_use_is_one_that_cannot_be_used() -> None:
+    """Whoever only wants to know that there is no ledger need not tell the two apart."""
+    assert issubclass(StateInUseError, StateError)
 
 
 def test_wrong_settings_are_a_reason_not_to_start() -> None:

@@ -56,6 +56,39 @@ def test_every_id_comes_back(backend: str, conference_id: str) -> None:
     assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", public_id)
 
 
+@pytest.mark.parametrize(
+    ("backend", "conference_id", "public_id"),
+    [
+        ("default", "6f1d2c3b", "default-6f1d2c3b"),
+        ("a_b", "", "a_b-"),
+        ("default", "-x-", "default--x-"),
+        ("default", "a.b", "default-a~2Eb"),
+    ],
+)
+def test_stand_ins(backend: str, conference_id: str, public_id: str) -> None:
+    """A stand-in's id has a hyphen after the backend, where a backend's own has a dot."""
+    stand_in = ConferenceRef(backend, conference_id, is_stand_in=True)
+    assert encode(stand_in) == public_id
+    assert decode(public_id) == stand_in
+
+
+@given(backends=st.tuples(backend_names, backend_names), ids=st.tuples(any_text, any_text))
+@example(backends=("default", "default"), ids=("6f1d", "6f1d"))
+@example(backends=("a", "a"), ids=("-", "."))
+@example(backends=("a_b", "a"), ids=("c", "b-c"))
+@settings(deadline=None, max_examples=200)
+def test_a_stand_in_is_never_taken_for_a_conference(
+    backends: tuple[str, str], ids: tuple[str, str]
+) -> None:
+    """A stand-in comes back as one, and its id, and its alias, are those of no conference."""
+    stand_in = ConferenceRef(backends[0], ids[0], is_stand_in=True)
+    other = ConferenceRef(backends[1], ids[1])
+    assert decode(encode(stand_in)) == stand_in
+    assert encode(stand_in) != encode(other)
+    assert alias_candidate(stand_in, 0) != alias_candidate(other, 0)
+    assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", encode(stand_in))
+
+
 @given(first=any_text, second=any_text)
 @settings(deadline=None, max_examples=100)
 def test_different_ids_stay_different(first: str, second: str) -> None:
@@ -67,7 +100,7 @@ def test_different_ids_stay_different(first: str, second: str) -> None:
 @given(
     st.text(st.characters(exclude_categories=[]))
     | st.from_regex(r"[0-9]{0,16}(\.0*)?", fullmatch=True)
-    | st.from_regex(r"[a-z_]{0,4}\.[A-F0-9~]{0,12}", fullmatch=True)
+    | st.from_regex(r"[a-z_]{0,4}[.-][A-F0-9~-]{0,12}", fullmatch=True)
 )
 @settings(deadline=None, max_examples=200)
 def test_decode_takes_any_text(text: str) -> None:
@@ -77,7 +110,7 @@ def test_decode_takes_any_text(text: str) -> None:
         assert re.fullmatch(r"[0-9]+(\.0+)?", text, re.ASCII)
         assert found.value == float(text)
     elif found is not None:
-        assert text.startswith(found.backend + ".")
+        assert text.startswith(found.backend + ("-" if found.is_stand_in else "."))
         assert BACKEND_NAME.fullmatch(found.backend)
 
 
@@ -96,6 +129,13 @@ def test_decode_takes_any_text(text: str) -> None:
         "default.a/b",
         "default.a b",
         "default.a.b",
+        "-x",
+        "Default-x",
+        "a_-x",
+        "default-a.b",
+        "default-~2f",
+        "default-a b",
+        "default-x\n",
         "default.caf\u00e9",
         "default.~",
         "default.~2",

@@ -1,445 +1,1167 @@
-"""The ledger, on real files."""
+"""The ledger: what it knows of conferences, and what of that is on the disk when."""
 
+import json
 import logging
-import sqlite3
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import count
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy import ledger as ledger_module
+from jicofo_reservation_proxy.database import FILE_NAME, Database
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ids import ALIAS_BASE, ALIAS_COUNT, alias_candidate, encode
-from jicofo_reservation_proxy.ledger import APPLICATION_ID, FILE_NAME, MAX_ALIASES, Ledger
-from jicofo_reservation_proxy.model import ConferenceRef
+from jicofo_reservation_proxy.ledger import (
+    MAX_CONFERENCES,
+    MAX_GONE,
+    Ledger,
+    Record,
+    RecordState,
+    read,
+)
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
-REF = ConferenceRef("default", "order/7")
-OTHER = ConferenceRef("default", "order/8")
+from .ledgers import (
+    LONG_SECONDS,
+    READ_ONLY,
+    START_MS,
+    conference,
+    eventually,
+    failing_disk,
+    opened,
+    ref,
+    together,
+)
 
-
-def refs(number: int) -> list[ConferenceRef]:
-    """Return the names of some conferences."""
-    return [ConferenceRef("default", f"order/{index}") for index in range(number)]
+OPEN, ENDED, DEAD = RecordState
+STAND_IN = ConferenceRef("default", "6f1d", is_stand_in=True)
+END_MS = START_MS + 3_600_000
+"""When `conference()` ends."""
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """Return the ledger of a new state directory."""
-    with closing(Ledger(tmp_path)) as ledger:
+    """Return the ledger of a new state directory, which writes when it is told to."""
+    with opened(tmp_path) as ledger:
         yield ledger
 
 
-@pytest.fixture
-def by_hand(tmp_path: Path, ledger: Ledger) -> Iterator[sqlite3.Connection]:
-    """Return another program's connection to the open ledger's file."""
-    assert ledger.resolve(0) is None
-    connection = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
-    with closing(connection):
-        yield connection
+def grant(ledger: Ledger, conference_id: str = "7", room: str = "board") -> ConferenceRef:
+    """Grant a conference of an hour; return its name."""
+    ledger.grant(ref(conference_id), room, conference(conference_id))
+    return ref(conference_id)
 
 
-def insert(connection: sqlite3.Connection, number: int, string_id: str) -> None:
-    """Put an alias into the file by hand."""
-    connection.execute("INSERT INTO alias VALUES (?, ?, 0)", (number, string_id))
+def state(ledger: Ledger, conference_id: str = "7") -> RecordState | None:
+    """Return what is known of a conference."""
+    record = ledger.find(ref(conference_id))
+    return record.state if record else None
 
 
-def test_an_alias_leads_back(ledger: Ledger) -> None:
-    """A conference has one number, from which it is found again."""
-    number = ledger.alias(REF)
-    assert ALIAS_BASE <= number < ALIAS_BASE + ALIAS_COUNT
-    assert ledger.alias(REF) == number
-    assert ledger.resolve(number) == REF
-    assert ledger.alias(OTHER) != number
+def on_disk(state_dir: Path) -> dict[str, RecordState]:
+    """Return the states of the conferences that would be known after a power cut."""
+    return {record.ref.conference_id: record.state for record in read(state_dir)}
 
 
-@pytest.mark.parametrize("conference_id", ["", "7", "\0", "caf\u00e9/\U0001f389", "a" * 255, "'"])
-def test_any_id_has_an_alias(ledger: Ledger, conference_id: str) -> None:
-    """Whatever a backend's id holds, it comes back."""
-    ref = ConferenceRef("exec", conference_id)
-    assert ledger.resolve(ledger.alias(ref)) == ref
+def after_a_kill(state_dir: Path) -> list[Record]:
+    """Return what the next process reads, were this one killed now."""
+    copy = state_dir / "after"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for file in state_dir.glob(FILE_NAME + "*"):
+        shutil.copy(file, copy)
+    with opened(copy) as ledger:
+        return list(ledger._records.values())
 
 
-def test_unknown_numbers(ledger: Ledger) -> None:
-    """A number that was never given out leads nowhere."""
-    assert ledger.resolve(ALIAS_BASE) is None
+# -- states ------------------------------------------------------------------------------------
 
 
-def test_aliases_outlive_the_process(tmp_path: Path) -> None:
-    """A ledger that is opened again knows what it knew."""
-    with closing(Ledger(tmp_path)) as first:
-        numbers = [first.alias(ref) for ref in refs(5)]
-    with closing(Ledger(tmp_path)) as second:
-        assert [second.resolve(number) for number in numbers] == refs(5)
-        assert [second.alias(ref) for ref in refs(5)] == numbers
+def test_a_grant(ledger: Ledger) -> None:
+    """A conference that a client has is open, and found by its name and by its room."""
+    grant(ledger)
+    record = Record(ref(), room="board", conference=conference())
+    assert ledger.find(ref()) == record
+    assert ledger.of_room("default", "board", OPEN) == [record]
+    assert ledger.of_room("default", "board", ENDED) == []
+    assert ledger.ended("default") == []
+    assert not ledger.is_over(ref())
+    assert ledger.counts == {OPEN: 1, ENDED: 0, DEAD: 0}
+    assert (record.is_whole, record.ends_at_ms) == (True, END_MS)
 
 
-def test_an_alias_is_on_the_disk_before_it_is_given_out(
-    ledger: Ledger, by_hand: sqlite3.Connection
-) -> None:
-    """Another program sees it at once, and a power cut would not undo it."""
-    number = ledger.alias(REF)
-    row = by_hand.execute("SELECT number FROM alias WHERE string_id = ?", (encode(REF),)).fetchone()
-    assert row == (number,)
-    assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+def test_what_is_unknown(ledger: Ledger) -> None:
+    """Of what the ledger never heard of it says nothing."""
+    assert ledger.find(ref()) is None
+    assert not ledger.is_over(ref())
+    assert ledger.of_room("default", "", OPEN) == []
+    assert ledger.ended("nobody") == []
+    assert ledger.expire(END_MS * 2) == []
+    assert list(ledger.ended_before(END_MS * 2)) == []
+    ledger.bury(ref())
+    assert ledger.find(ref()) is None
+    assert ledger.counts == {OPEN: 0, ENDED: 0, DEAD: 0}
 
 
-def test_the_same_number_after_the_file_is_lost(tmp_path: Path) -> None:
-    """Aliases depend on nothing but the conference, so a client's number never changes sides."""
-    with closing(Ledger(tmp_path / "one")) as one, closing(Ledger(tmp_path / "two")) as two:
-        numbers = [one.alias(ref) for ref in refs(5)]
-        assert [two.alias(ref) for ref in reversed(refs(5))] == numbers[::-1]
-        assert numbers == [alias_candidate(ref, 0) for ref in refs(5)]
+def test_an_end(ledger: Ledger) -> None:
+    """After a DELETE the conference is over, and its backend is to be told when and why."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    record = Record(ref(), ENDED, "board", conference(), over_at_ms=5, reason=DeleteReason.ENDED)
+    assert ledger.ended("default") == [record]
+    assert ledger.of_room("default", "board", ENDED) == [record]
+    assert ledger.of_room("default", "board", OPEN) == []
+    assert ledger.is_over(ref())
+    assert ledger.counts == {OPEN: 0, ENDED: 1, DEAD: 0}
 
 
-def test_a_number_that_is_taken(ledger: Ledger, by_hand: sqlite3.Connection) -> None:
-    """Where the first numbers of a conference are another's, it gets the next one."""
-    insert(by_hand, alias_candidate(REF, 0), "default.x")
-    insert(by_hand, alias_candidate(REF, 1), "default.y")
-    assert ledger.alias(REF) == alias_candidate(REF, 2)
-    assert ledger.resolve(alias_candidate(REF, 0)) == ConferenceRef("default", "x")
-    assert ledger.resolve(alias_candidate(REF, 2)) == REF
+def test_an_end_that_is_known(ledger: Ledger) -> None:
+    """A DELETE that is repeated changes nothing: the first one said when the meeting ended."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    ledger.end(ref(), 9)
+    assert [record.over_at_ms for record in ledger.ended("default")] == [5]
 
 
-@pytest.mark.parametrize("string_id", ["7", "no id at all", ""])
-def test_rows_that_are_no_conferences(
-    ledger: Ledger, by_hand: sqlite3.Connection, string_id: str
-) -> None:
-    """What someone wrote into the file by hand leads nowhere."""
-    insert(by_hand, ALIAS_BASE, string_id)
-    assert ledger.resolve(ALIAS_BASE) is None
-
-
-def test_forget(ledger: Ledger) -> None:
-    """A conference that is gone has no alias; unknown ones and repetitions are fine."""
-    number, other = ledger.alias(REF), ledger.alias(OTHER)
-    for _ in range(2):
-        ledger.forget(REF)
-        assert ledger.resolve(number) is None
-    assert ledger.resolve(other) == OTHER
-    assert ledger.alias(REF) == number
-
-
-def ticking() -> Callable[[], int]:
-    """Return a clock that moves on by itself."""
-    return count(1).__next__
-
-
-def test_the_oldest_gives_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A full ledger drops its oldest alias for a new one, and says so."""
-    with closing(Ledger(tmp_path, max_aliases=3, now_ms=ticking())) as ledger:
-        numbers = [ledger.alias(ref) for ref in refs(3)]
-        assert ledger.alias(refs(1)[0]) == numbers[0]
-        assert not caplog.records
-        numbers.append(ledger.alias(refs(4)[3]))
-        assert [ledger.resolve(number) for number in numbers] == [None, *refs(4)[1:]]
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (
-            logging.WARNING,
-            "the ledger is full at 3 aliases; the oldest, of default.order~2F0, was dropped",
-        )
+def test_the_end_of_an_unknown_conference(ledger: Ledger) -> None:
+    """A DELETE for an id that the ledger never heard of is kept too, without a room."""
+    ledger.end(ref(), 5)
+    assert ledger.ended("default") == [
+        Record(ref(), ENDED, over_at_ms=5, reason=DeleteReason.ENDED)
     ]
+    assert ledger.of_room("default", "", ENDED) == []
 
 
-def test_age_counts_not_the_number(tmp_path: Path) -> None:
-    """The oldest is the one that was made first, by the clock, also after a restart."""
-    times = iter([30, 10, 20, 40])
-    with closing(Ledger(tmp_path, max_aliases=3, now_ms=times.__next__)) as ledger:
-        numbers = [ledger.alias(ref) for ref in refs(3)]
-    with closing(Ledger(tmp_path, max_aliases=3, now_ms=times.__next__)) as ledger:
-        ledger.alias(refs(4)[3])
-        assert [ledger.resolve(number) for number in numbers] == [refs(1)[0], None, refs(3)[2]]
+def test_a_conference_that_is_gone(ledger: Ledger) -> None:
+    """When the backend was told it is gone, and remembered as such."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    ledger.gone(ref())
+    assert ledger.find(ref()) is None
+    assert ledger.ended("default") == []
+    assert ledger.of_room("default", "board", ENDED) == []
+    assert ledger.is_over(ref())
+    ledger.end(ref(), 9)
+    assert ledger.find(ref()) is None
+    ledger.gone(ref())
+    assert ledger.is_over(ref())
 
 
-def test_what_is_forgotten_makes_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Conferences that are gone do not count, unknown ones least of all."""
-    with closing(Ledger(tmp_path, max_aliases=2, now_ms=ticking())) as ledger:
-        ledger.forget(OTHER)
-        numbers = [ledger.alias(ref) for ref in refs(2)]
-        ledger.forget(refs(1)[0])
-        ledger.forget(refs(1)[0])
-        numbers.append(ledger.alias(refs(3)[2]))
-        assert [ledger.resolve(number) for number in numbers[1:]] == refs(3)[1:]
-        assert not caplog.records
-        ledger.alias(refs(4)[3])
-    assert len(caplog.records) == 1
+@pytest.mark.parametrize("before", ["ended", "dead", "gone"])
+def test_what_is_over_may_go_on(ledger: Ledger, before: str) -> None:
+    """A backend that names a conference once more makes it open again, whatever it was."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    if before == "dead":
+        ledger.bury(ref())
+    if before == "gone":
+        ledger.gone(ref())
+    grant(ledger)
+    assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
+    assert not ledger.is_over(ref())
+    assert ledger.ended("default") == []
+    ledger.end(ref(), 9)
+    assert [record.over_at_ms for record in ledger.ended("default")] == [9]
 
 
-def test_the_bound() -> None:
-    """A ledger holds a million conferences."""
-    assert MAX_ALIASES == 1_000_000
+def test_what_is_too_old_is_buried(ledger: Ledger) -> None:
+    """What was tried to be delivered for too long is dead, and nothing else is."""
+    for number in range(4):
+        grant(ledger, str(number), f"room{number}")
+    for number in range(3):
+        ledger.end(ref(str(number)), 10 * number)
+    too_old = [record.ref for record in ledger.ended_before(20)]
+    assert too_old == [ref("0"), ref("1")]
+    for name in [*too_old, ref("3"), ref("unknown")]:
+        ledger.bury(name)
+    assert [state(ledger, str(number)) for number in range(4)] == [DEAD, DEAD, ENDED, OPEN]
+    assert [record.ref for record in ledger.ended("default")] == [ref("2")]
+    assert list(ledger.ended_before(20)) == []
+    assert ledger.is_over(ref("0"))
+    assert ledger.counts == {OPEN: 1, ENDED: 1, DEAD: 2}
 
 
-def test_the_clock(ledger: Ledger, by_hand: sqlite3.Connection) -> None:
-    """Ages are milliseconds since the epoch."""
-    ledger.alias(REF)
-    (made_at_ms,) = by_hand.execute("SELECT made_at_ms FROM alias").fetchone()
-    assert 1_700_000_000_000 < made_at_ms < 10_000_000_000_000
+def test_a_dead_one_that_a_client_ends(ledger: Ledger) -> None:
+    """A DELETE that comes once more is delivered once more."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    ledger.bury(ref())
+    ledger.end(ref(), 9)
+    assert [(record.state, record.over_at_ms) for record in ledger.ended("default")] == [(ENDED, 9)]
 
 
-def test_many_threads(ledger: Ledger) -> None:
-    """Threads that ask at the same time agree, and none of them fails."""
-    barrier = threading.Barrier(16)
-
-    def work(worker: int) -> list[int]:
-        barrier.wait()
-        shared = refs(20)[worker % 4 :: 4]
-        own = ConferenceRef("default", f"own-{worker}")
-        ledger.forget(ConferenceRef("default", "unknown"))
-        numbers = [ledger.alias(ref) for ref in [*shared, own]]
-        assert [ledger.resolve(number) for number in numbers] == [*shared, own]
-        return numbers
-
-    with ThreadPoolExecutor(16) as executor:
-        results = list(executor.map(work, range(16)))
-    numbers = {number for result in results for number in result}
-    assert numbers >= {alias_candidate(ref, 0) for ref in refs(20)}
-    assert len(numbers) == 20 + 16
+def test_ends_come_in_their_order(ledger: Ledger) -> None:
+    """A backend is told of the ends in the order in which they came, whatever began first."""
+    for conference_id in ("c", "a", "b"):
+        grant(ledger, conference_id, conference_id)
+    ledger.grant(ref("x", "other"), "x", conference("x"))
+    for conference_id in ("b", "c", "a"):
+        ledger.end(ref(conference_id), 5)
+    ledger.end(ref("x", "other"), 5)
+    assert [record.ref.conference_id for record in ledger.ended("default")] == ["b", "c", "a"]
+    assert [record.ref.conference_id for record in ledger.ended("other")] == ["x"]
 
 
-# -- files that are no ledgers -----------------------------------------------------------------
+def test_a_room_of_each_backend(ledger: Ledger) -> None:
+    """The same room's name, or the same id, at another backend is another one."""
+    for backend in ("a", "b"):
+        ledger.grant(ref("7", backend), "board", conference())
+    ledger.end(ref("7", "a"), 5)
+    assert [record.ref.backend for record in ledger.of_room("a", "board", ENDED)] == ["a"]
+    assert [record.ref.backend for record in ledger.of_room("b", "board", OPEN)] == ["b"]
 
 
-def test_the_directory_is_made(tmp_path: Path) -> None:
-    """A missing state directory is made, with its parents, for its owner only."""
-    state_dir = tmp_path / "a" / "b"
-    with closing(Ledger(state_dir)):
-        assert (state_dir / FILE_NAME).is_file()
-        assert state_dir.stat().st_mode & 0o077 == 0
+def test_a_conference_that_moves(ledger: Ledger) -> None:
+    """Where a backend gives one conference to another room, the first room has it no more."""
+    grant(ledger, room="board")
+    grant(ledger, room="kitchen")
+    assert ledger.of_room("default", "board", OPEN) == []
+    assert [record.ref for record in ledger.of_room("default", "kitchen", OPEN)] == [ref()]
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"), [("file", "File exists"), ("file/state", "Not a directory")]
-)
-def test_directories_that_cannot_be_used(tmp_path: Path, path: str, reason: str) -> None:
-    """Where a file is in the way, the setting and the directory are named."""
-    (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(StateError) as caught:
-        Ledger(tmp_path / path)
-    wanted = f"state_dir: wanted a writable directory, got {tmp_path / path}: {reason}"
-    assert str(caught.value) == wanted
+def test_a_new_conference_in_a_room(ledger: Ledger, tmp_path: Path) -> None:
+    """It takes the place of the open one, which no client has any more, but of no ended one."""
+    for conference_id in ("ended", "open"):
+        grant(ledger, conference_id)
+        ledger.end(ref("ended"), 5)
+    ledger.grant(STAND_IN, "elsewhere", conference(STAND_IN.conference_id))
+    ledger.flush()
+    grant(ledger, "new")
+    assert state(ledger, "open") is None
+    assert not ledger.is_over(ref("open"))
+    assert (state(ledger, "ended"), state(ledger, "new")) == (ENDED, OPEN)
+    assert ledger.find(STAND_IN)
+    ledger.flush()
+    assert on_disk(tmp_path) == {"6f1d": OPEN, "ended": ENDED, "new": OPEN}
 
 
-def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A directory where the ledger should be is no ledger."""
-    file = tmp_path / FILE_NAME
-    file.mkdir()
-    with pytest.raises(StateError) as caught:
-        Ledger(tmp_path)
-    assert (
-        str(caught.value) == f"{file}: cannot be used as the ledger: unable to open database file"
+@pytest.mark.parametrize("before", ["ended", "gone"])
+def test_a_conference_that_goes_on_in_a_room(ledger: Ledger, before: str) -> None:
+    """It takes the place of the open one as well: a backend has one conference for a room."""
+    grant(ledger, "old")
+    ledger.end(ref("old"), 5)
+    if before == "gone":
+        ledger.gone(ref("old"))
+    grant(ledger, "new")
+    grant(ledger, "old")
+    assert [record.ref for record in ledger.of_room("default", "board", OPEN)] == [ref("old")]
+
+
+def test_a_stand_in_gives_way(ledger: Ledger) -> None:
+    """When the backend grants the room, the proxy's own grant is forgotten."""
+    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
+    grant(ledger)
+    assert ledger.find(STAND_IN) is None
+    assert not ledger.is_over(ref())
+
+
+def test_the_end_of_a_stand_in(ledger: Ledger) -> None:
+    """No backend knows it, so no backend is told of its end."""
+    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
+    ledger.end(STAND_IN, 5)
+    assert ledger.find(STAND_IN) is None
+    assert ledger.is_over(STAND_IN)
+    assert ledger.ended("default") == []
+    assert not ledger.is_over(ref(STAND_IN.conference_id))
+
+
+# -- ends --------------------------------------------------------------------------------------
+
+
+def test_what_has_expired(ledger: Ledger) -> None:
+    """An open conference whose end is past is over, since then, and for that reason."""
+    grant(ledger)
+    assert ledger.expire(END_MS) == []
+    record = Record(
+        ref(), ENDED, "board", conference(), over_at_ms=END_MS, reason=DeleteReason.EXPIRED
     )
+    assert ledger.expire(END_MS + 1) == [record]
+    assert ledger.ended("default") == [record]
+    assert ledger.expire(END_MS + 1) == []
 
 
-def refusal(state_dir: Path) -> str:
-    """Return why a file is refused; it must be left as it is."""
-    file = state_dir / FILE_NAME
-    before = file.read_bytes()
-    with pytest.raises(StateError) as caught:
-        Ledger(state_dir)
-    assert file.read_bytes() == before
-    return str(caught.value).removeprefix(f"{file}: ")
+def test_what_does_not_expire(ledger: Ledger) -> None:
+    """Neither what has no end, nor what is over, nor what is unknown ever expires."""
+    ledger.grant(ref("always"), "a", conference("always", lasts=None))
+    grant(ledger, "ended", "b")
+    ledger.end(ref("ended"), 5)
+    grant(ledger, "dead", "c")
+    ledger.end(ref("dead"), 1)
+    ledger.bury(ref("dead"))
+    grant(ledger, "gone", "d")
+    ledger.gone(ref("gone"))
+    ledger.end(ref("unknown"), 5)
+    assert ledger.expire(END_MS * 10) == []
+    assert (state(ledger, "always"), state(ledger, "dead")) == (OPEN, DEAD)
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of anything else is refused."""
-    (tmp_path / FILE_NAME).write_bytes(b"not a database, but long enough to be one " * 100)
-    assert refusal(tmp_path) == "cannot be used as the ledger: file is not a database"
+def test_an_expired_stand_in_vanishes(ledger: Ledger, tmp_path: Path) -> None:
+    """Its time is over, and nobody is to be told."""
+    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
+    ledger.flush()
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [STAND_IN]
+    assert ledger.find(STAND_IN) is None
+    assert ledger.ended("default") == []
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
 
 
-def test_a_ledger_that_is_damaged(tmp_path: Path) -> None:
-    """A ledger whose pages are overwritten behind the first is refused."""
-    with closing(Ledger(tmp_path)) as ledger:
-        for ref in refs(300):
-            ledger.alias(ref)
-    file = tmp_path / FILE_NAME
-    whole = file.read_bytes()
-    file.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
-    assert refusal(tmp_path) == ("cannot be used as the ledger: database disk image is malformed")
+def test_only_the_end_that_is_valid_now_counts(ledger: Ledger) -> None:
+    """A conference whose end was put off does not expire at the old one, but once at the new."""
+    for hours in (1, 3, 2):
+        ledger.grant(ref(), "board", conference(lasts=hours * 3600))
+    assert ledger.expire(START_MS + 3 * 3_600_000) == []
+    expired = ledger.expire(START_MS + 3 * 3_600_000 + 1)
+    assert [record.over_at_ms for record in expired] == [START_MS + 3 * 3_600_000]
 
 
-def test_a_ledger_that_is_cut_off(tmp_path: Path) -> None:
-    """A ledger without its last pages is refused."""
-    with closing(Ledger(tmp_path)) as ledger:
-        ledger.alias(REF)
-    file = tmp_path / FILE_NAME
-    file.write_bytes(file.read_bytes()[:4096])
-    assert refusal(tmp_path).startswith("cannot be used as the ledger: ")
+def test_what_is_granted_twice_expires_once(ledger: Ledger) -> None:
+    """A repeated POST does not make two ends of one conference."""
+    for _ in range(3):
+        grant(ledger)
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
 
 
-def sqlite_file(state_dir: Path, script: str) -> None:
-    """Write an SQLite file where the ledger would be."""
-    with closing(sqlite3.connect(state_dir / FILE_NAME)) as connection:
-        connection.executescript(script)
+def test_a_conference_that_was_over_expires_at_its_end(ledger: Ledger) -> None:
+    """Also when it ended in between, and goes on."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    grant(ledger)
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_they_expire_in_their_order(ledger: Ledger) -> None:
+    """The one that ended first is the first to be delivered."""
+    for conference_id, starts in (("b", 20), ("c", 30), ("a", 10)):
+        ledger.grant(ref(conference_id), conference_id, conference(conference_id, starts=starts))
+    expired = ledger.expire(END_MS + 20_001)
+    assert [record.ref.conference_id for record in expired] == ["a", "b"]
+    assert ledger.ended("default") == expired
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("told", "now", "end_seconds"),
     [
-        "CREATE TABLE mail (x)",
-        "CREATE TABLE mail (x); PRAGMA user_version = 1",
-        "CREATE TABLE mail (x); PRAGMA user_version = 2; PRAGMA application_id = 7",
-        "PRAGMA user_version = 1",
-        "CREATE TABLE alias (x); PRAGMA user_version = 1",
+        ((0, 60), (0, 30), 60),
+        ((0, 60), (0, 90), 90),
+        ((0, 60), (30, 20), 60),
+        ((30, 60), (0, 60), 90),
+        ((0, None), (0, 60), None),
+        ((0, 60), (0, None), None),
     ],
 )
-def test_another_program_s_database(tmp_path: Path, script: str) -> None:
-    """A database that is not marked as a ledger is not touched."""
-    sqlite_file(tmp_path, script)
-    assert refusal(tmp_path) == (
-        "wanted a ledger, got another program's SQLite file; use another state_dir"
-    )
-
-
-def test_a_ledger_of_a_newer_version(tmp_path: Path) -> None:
-    """What a newer proxy wrote is left to that one."""
-    with closing(Ledger(tmp_path)) as ledger:
-        ledger.alias(REF)
-    sqlite_file(tmp_path, "PRAGMA user_version = 2")
-    assert refusal(tmp_path) == (
-        "wanted a ledger of version 1, got 2; it was written by a newer"
-        " jicofo-reservation-proxy: use that one, or another state_dir"
-    )
-
-
-def test_a_marked_file_without_its_table(tmp_path: Path) -> None:
-    """A file that says it is a ledger, but is none, is refused."""
-    sqlite_file(tmp_path, f"PRAGMA user_version = 1; PRAGMA application_id = {APPLICATION_ID}")
-    file = tmp_path / FILE_NAME
-    with pytest.raises(StateError) as caught:
-        Ledger(tmp_path)
-    assert str(caught.value) == f"{file}: cannot be used as the ledger: no such table: alias"
-
-
-def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
-    """An empty file is one that was never written."""
-    (tmp_path / FILE_NAME).touch()
-    with closing(Ledger(tmp_path)) as ledger:
-        assert ledger.resolve(ledger.alias(REF)) == REF
-    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
-        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-
-
-# -- faults while it is open -------------------------------------------------------------------
-
-
-def fill(ledger: Ledger) -> None:
-    """Make more aliases than fit into the pages that a new ledger has."""
-    for ref in refs(1000):
-        ledger.alias(ref)
-
-
-def test_a_full_disk(ledger: Ledger) -> None:
-    """An alias that cannot be written is not given out, and the ledger works on afterwards."""
-    first = ledger.alias(REF)
-    (pages,) = ledger._connection.execute("PRAGMA page_count").fetchone()
-    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StateError, match="database or disk is full"):
-        fill(ledger)
-    assert ledger.resolve(first) == REF
-    ledger._connection.execute("PRAGMA max_page_count = 1000")
-    assert ledger.resolve(ledger.alias(OTHER)) == OTHER
-
-
-def test_a_ledger_that_is_locked(
-    tmp_path: Path, ledger: Ledger, by_hand: sqlite3.Connection
+def test_the_latest_end_that_was_told_is_valid(
+    ledger: Ledger,
+    told: tuple[int, int | None],
+    now: tuple[int, int | None],
+    end_seconds: int | None,
 ) -> None:
-    """While another program writes, every method says so; afterwards all is well."""
-    number = ledger.alias(REF)
-    ledger._connection.execute("PRAGMA busy_timeout = 0")
-    by_hand.execute("BEGIN IMMEDIATE")
-    attempts: list[Callable[[], object]] = [
-        lambda: ledger.alias(OTHER),
-        lambda: ledger.resolve(number),
-        lambda: ledger.forget(REF),
-    ]
-    for attempt in attempts:
-        with pytest.raises(StateError) as caught:
-            attempt()
-        assert str(caught.value) == f"{tmp_path / FILE_NAME}: database is locked"
-    by_hand.execute("ROLLBACK")
-    assert ledger.resolve(number) == REF
-    assert ledger.resolve(ledger.alias(OTHER)) == OTHER
+    """A live room's end cannot be moved, so no conference ends before a client's told end."""
+    for starts, lasts in (told, now):
+        ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts))
+    record = ledger.find(ref())
+    assert record
+    assert record.conference
+    assert record.conference.start_time_ms == START_MS + 1000 * now[0]
+    assert record.ends_at_ms == (None if end_seconds is None else START_MS + 1000 * end_seconds)
 
 
-def test_a_write_that_fails_leaves_nothing_behind(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The alias that gave way for one that could not be written stays, and so does the count."""
-    with closing(Ledger(tmp_path, max_aliases=2, now_ms=ticking())) as ledger:
-        numbers = [ledger.alias(ref) for ref in refs(2)]
-        with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as by_hand:
-            by_hand.execute(
-                "CREATE TRIGGER broken BEFORE INSERT ON alias"
-                " BEGIN SELECT RAISE(ABORT, 'no more'); END"
-            )
-            for _ in range(3):
-                with pytest.raises(StateError, match=r"ledger\.sqlite3: no more$"):
-                    ledger.alias(REF)
-            assert [ledger.resolve(number) for number in numbers] == refs(2)
-            by_hand.execute("DROP TRIGGER broken")
-        caplog.clear()
-        numbers.append(ledger.alias(REF))
-        assert [ledger.resolve(number) for number in numbers] == [None, refs(2)[1], REF]
-        assert len(caplog.records) == 1
+def test_what_is_not_known_of_a_conference(ledger: Ledger) -> None:
+    """A grant fills in what the ledger did not know of an id."""
+    ledger.end(ref(), 5)
+    grant(ledger)
+    assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
 
 
-def test_a_read_that_fails(tmp_path: Path, ledger: Ledger, by_hand: sqlite3.Connection) -> None:
-    """A table that someone dropped is a fault of the state, not of the program."""
-    by_hand.execute("DROP TABLE alias")
-    with pytest.raises(StateError) as caught:
-        ledger.resolve(ALIAS_BASE)
-    assert str(caught.value) == f"{tmp_path / FILE_NAME}: no such table: alias"
+@pytest.mark.parametrize("way", ["gone", "ended", "the same", "extended"])
+def test_ends_do_not_pile_up(way: str) -> None:
+    """However many conferences come and go, no more is kept of their ends than of themselves."""
+    with opened(None) as ledger:
+        for number in range(5000):
+            name = ref("7" if way in {"the same", "extended"} else str(number))
+            lasts = 3600 + number if way == "extended" else 3600
+            ledger.grant(name, "board", conference(lasts=lasts))
+            if way == "ended":
+                ledger.end(name, 5)
+            if way in {"gone", "ended"}:
+                ledger.gone(name)
+        assert len(ledger._ends) <= 1003
+        assert len(ledger._records) <= 1
+        assert len(ledger._rooms) <= 1
 
 
-def test_a_closed_ledger(tmp_path: Path) -> None:
-    """After it is closed, every method says that it cannot be used; closing again is fine."""
-    ledger = Ledger(tmp_path)
-    number = ledger.alias(REF)
-    ledger.close()
-    ledger.close()
-    attempts: list[Callable[[], object]] = [
-        lambda: ledger.alias(REF),
-        lambda: ledger.resolve(number),
-        lambda: ledger.forget(REF),
-    ]
-    for attempt in attempts:
-        with pytest.raises(StateError, match="closed database"):
-            attempt()
-
-
-def test_many_may_open_one_directory_at_once(tmp_path: Path) -> None:
-    """Who comes first makes the ledger, the others wait for it."""
-    barrier = threading.Barrier(8)
-    faults: list[Exception] = []
-
-    def open_ledger(state_dir: Path) -> None:
-        barrier.wait()
-        try:
-            Ledger(state_dir).close()
-        except StateError as error:
-            faults.append(error)
-
+def test_what_is_trimmed_still_expires(ledger: Ledger) -> None:
+    """No end of an open conference gets lost when old ones are thrown away."""
     for number in range(20):
-        state_dir = tmp_path / str(number)
-        threads = [threading.Thread(target=open_ledger, args=(state_dir,)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert faults == []
+        grant(ledger, str(number), f"room{number}")
+    for number in range(3000):
+        grant(ledger, f"gone{number}", "gone")
+        ledger.gone(ref(f"gone{number}"))
+    expired = ledger.expire(END_MS + 1)
+    assert {record.ref for record in expired} == {ref(str(number)) for number in range(20)}
 
 
-def test_the_owner_of_numbers_is_kept(tmp_path: Path) -> None:
-    """The last one that was set, across restarts; none at first."""
-    ledger = Ledger(tmp_path)
-    assert ledger.number_owner is None
-    ledger.set_number_owner("first")
-    ledger.set_number_owner("second")
+# -- what is on the disk when ------------------------------------------------------------------
+
+
+def test_no_grant_waits_for_the_disk(ledger: Ledger, tmp_path: Path) -> None:
+    """A grant is written when the ledger is told to write, and a repeated one as well."""
+    grant(ledger)
+    assert on_disk(tmp_path) == {}
+    grant(ledger)
+    with failing_disk(ledger):
+        grant(ledger, "8", "kitchen")
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": OPEN, "8": OPEN}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_end_is_on_the_disk(ledger: Ledger, tmp_path: Path, is_known: bool) -> None:
+    """A DELETE is there after a power cut, from the moment on in which it was promised."""
+    if is_known:
+        grant(ledger)
+    ledger.end(ref(), 5)
+    (record,) = after_a_kill(tmp_path)
+    assert record == ledger.find(ref())
+    assert record.reason is DeleteReason.ENDED
+
+
+def test_nobody_is_told_of_an_end_before_it_is_on_the_disk(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the write to fail, the client would hear so, and the conference would be deleted."""
+    seen: list[int] = []
+    write = ledger._write
+
+    def look_and_write(changes: Any) -> None:  # noqa: ANN401
+        seen.append(len(ledger.ended("default")))
+        write(changes)
+
+    monkeypatch.setattr(ledger, "_write", look_and_write)
+    grant(ledger)
+    ledger.end(ref(), 5)
+    assert seen == [0]
+    assert len(ledger.ended("default")) == 1
+
+
+@pytest.mark.parametrize("before", ["ended", "dead", "gone"])
+def test_a_call_off_is_on_the_disk(ledger: Ledger, tmp_path: Path, before: str) -> None:
+    """No process that comes later deletes a conference that goes on."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    if before == "dead":
+        ledger.bury(ref())
+        ledger.flush()
+    if before == "gone":
+        ledger.gone(ref())
+    grant(ledger)
+    assert ENDED not in on_disk(tmp_path).values()
+    assert DEAD not in on_disk(tmp_path).values()
+
+
+def test_what_expired_is_written_behind(ledger: Ledger, tmp_path: Path) -> None:
+    """Nobody was promised anything, and the next process would see the same end."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    assert on_disk(tmp_path) == {"7": OPEN}
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": ENDED}
+    ledger.gone(ref())
+    assert on_disk(tmp_path) == {"7": ENDED}
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
+
+
+def test_a_known_end_is_written_before_it_is_promised(ledger: Ledger, tmp_path: Path) -> None:
+    """A DELETE of a conference that had just expired waits for the disk as every other one."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    ledger.end(ref(), END_MS + 2)
+    assert on_disk(tmp_path) == {"7": ENDED}
+
+
+def test_nothing_to_write(ledger: Ledger) -> None:
+    """What is written already is not written again."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    with failing_disk(ledger):
+        ledger.flush()
+        ledger.end(ref(), 9)
+
+
+def test_an_end_that_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:
+    """Then it is no end: the caller is told, and the conference stays open."""
+    grant(ledger)
+    ledger.flush()
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                ledger.end(ref(), 5)
+            assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
+            assert ledger.ended("default") == []
+            assert [found.ref for found in ledger.of_room("default", "board", OPEN)] == [ref()]
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": OPEN}
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_an_unknown_end_that_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:
+    """Then the id is as unknown as before."""
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), 5)
+    assert ledger.find(ref()) is None
+    assert not ledger.is_over(ref())
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
+
+
+def test_a_dead_one_s_end_that_cannot_be_written(ledger: Ledger) -> None:
+    """It stays dead."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    ledger.bury(ref())
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), 9)
+    assert state(ledger) is DEAD
+    assert ledger.ended("default") == []
+
+
+def test_a_known_end_that_cannot_be_written(ledger: Ledger) -> None:
+    """What has expired stays so, but no client is promised what is not on the disk."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), END_MS + 2)
+    assert state(ledger) is ENDED
+
+
+@pytest.mark.parametrize("before", ["ended", "dead"])
+def test_a_call_off_that_cannot_be_written(ledger: Ledger, tmp_path: Path, before: str) -> None:
+    """Then the conference is over as before, here and on the disk."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    if before == "dead":
+        ledger.bury(ref())
+        ledger.flush()
+    known = ledger.find(ref())
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                grant(ledger)
+            assert ledger.find(ref()) == known
+            assert ledger.is_over(ref())
+    ledger.flush()
+    assert after_a_kill(tmp_path) == [known]
+
+
+def test_a_grant_of_a_gone_one_that_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:
+    """While the disk still says that it is over, no client gets it, however often it asks."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    with failing_disk(ledger):
+        ledger.gone(ref())
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                grant(ledger)
+            assert ledger.find(ref()) is None
+            assert ledger.is_over(ref())
+    grant(ledger)
+    assert on_disk(tmp_path) == {"7": OPEN}
+
+
+def test_a_call_off_that_cannot_be_written_leaves_the_room_alone(ledger: Ledger) -> None:
+    """The conference that is open in the room still is."""
+    grant(ledger, "old")
+    ledger.end(ref("old"), 5)
+    grant(ledger, "new")
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        grant(ledger, "old")
+    assert [record.ref for record in ledger.of_room("default", "board", OPEN)] == [ref("new")]
+
+
+def test_a_full_disk(ledger: Ledger, tmp_path: Path) -> None:
+    """What could not be written is written when there is room again, and all of it."""
+    connection = ledger._database._connection
+    ledger.flush()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(100):
+        grant(ledger, str(number), f"room{number}")
+    for _ in range(2):
+        with pytest.raises(StateError, match="database or disk is full"):
+            ledger.flush()
+        with pytest.raises(StateError, match="database or disk is full"):
+            ledger.end(ref("5"), 5)
+    connection.execute("PRAGMA max_page_count = 1000")
+    ledger.end(ref("6"), 5)
+    expected = {str(number): OPEN for number in range(100)} | {"6": ENDED}
+    assert on_disk(tmp_path) == expected
+
+
+def test_what_changed_meanwhile_is_written(ledger: Ledger, tmp_path: Path) -> None:
+    """Changes from before and after a write that failed are written in their last state."""
+    grant(ledger, "a", "a")
+    grant(ledger, "b", "b")
+    with failing_disk(ledger), pytest.raises(StateError):
+        ledger.flush()
+    ledger.gone(ref("a"))
+    grant(ledger, "c", "c")
+    ledger.flush()
+    assert on_disk(tmp_path) == {"b": OPEN, "c": OPEN}
+
+
+def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An end is refused; a grant is not, and at the end it is said what is lost."""
+    database = Database(tmp_path)
+    ledger = Ledger(database, write_behind=False)
+    database.close()
+    with pytest.raises(StateError, match="closed database"):
+        ledger.end(ref(), 5)
+    grant(ledger)
     ledger.close()
-    ledger = Ledger(tmp_path)
-    assert ledger.number_owner == "second"
-    ledger.close()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("the last changes are lost: ")
+    assert str(tmp_path / FILE_NAME) in record.getMessage()
+
+
+# -- what the next process reads ---------------------------------------------------------------
+
+
+def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
+    """What one process wrote another one reads, down to the last field."""
+    told = Conference(
+        id="a",
+        room="Board\u00e9\0",
+        owner="",
+        start_time_ms=-5,
+        duration_seconds=None,
+        max_occupants=7,
+        lobby=False,
+        url="https://example.com",
+        sip_id=2**62,
+    )
+    with opened(tmp_path) as ledger:
+        ledger.grant(ref("a"), "[acme]caf%c3%a9 'x'", told)
+        ledger.grant(STAND_IN, "s", conference(STAND_IN.conference_id))
+        for number, over_at_ms in enumerate((30, 10, 20)):
+            grant(ledger, str(number), f"room{number}")
+            ledger.end(ref(str(number)), over_at_ms)
+        ledger.end(ref("unknown"), 15)
+        ledger.expire(END_MS + 1)
+        ledger.bury(ref("1"))
+        before = {record.ref: record for record in ledger._records.values()}
+    assert {record.ref: record for record in read(tmp_path)} == before
+    with opened(tmp_path) as ledger:
+        assert ledger._records == before
+        assert [record.over_at_ms for record in ledger.ended("default")] == [15, 20, 30]
+        assert ledger.of_room("default", "[acme]caf%c3%a9 'x'", OPEN) == [before[ref("a")]]
+        assert ledger.counts == {OPEN: 1, ENDED: 3, DEAD: 1}
+
+
+def test_a_restart_changes_nothing(tmp_path: Path) -> None:
+    """What one process knew and the next one does not touch, the third one knows as well."""
+    with opened(tmp_path) as ledger:
+        for number in range(5):
+            grant(ledger, str(number), f"room{number}")
+            ledger.end(ref(str(number)), 50 - number)
+    with opened(tmp_path) as ledger:
+        first = ledger.ended("default")
+    with opened(tmp_path) as ledger:
+        assert ledger.ended("default") == first
+    assert [record.ref.conference_id for record in first] == ["4", "3", "2", "1", "0"]
+
+
+def test_what_expires_after_a_restart(tmp_path: Path) -> None:
+    """Ends are known to the next process too."""
+    with opened(tmp_path) as ledger:
+        grant(ledger)
+    with opened(tmp_path) as ledger:
+        assert ledger.expire(END_MS) == []
+        assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+@pytest.mark.parametrize(
+    "told", [conference(password="hunter2hunter2"), conference(pin="hunter2hunter2")]
+)
+def test_secrets_are_never_written(tmp_path: Path, told: Conference) -> None:
+    """A password or PIN stays in memory; the next process knows that something is missing."""
+    with opened(tmp_path) as ledger:
+        ledger.grant(ref(), "board", told)
+        ledger.end(ref(), 5)
+        ledger.grant(ref(), "board", told)
+        ledger.flush()
+        record = ledger.find(ref())
+        assert record
+        assert (record.conference, record.is_whole) == (told, True)
+        files = [file for file in tmp_path.iterdir() if file.stat().st_size]
+        assert f"{FILE_NAME}-wal" in {file.name for file in files}
+        assert all(b"hunter2" not in file.read_bytes() for file in files)
+    assert all(b"hunter2" not in file.read_bytes() for file in tmp_path.iterdir())
+    assert read(tmp_path) == [Record(ref(), OPEN, "board", conference(), is_whole=False)]
+
+
+def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
+    """Until the backend tells it again, through every change and every restart."""
+    with opened(tmp_path) as ledger:
+        ledger.grant(ref(), "board", conference(pin="1234"))
+    for _ in range(2):
+        with opened(tmp_path) as ledger:
+            ledger.end(ref(), 5)
+            assert [record.is_whole for record in ledger.ended("default")] == [False]
+    with opened(tmp_path) as ledger:
+        ledger.grant(ref(), "board", conference(pin="1234"))
+        record = ledger.find(ref())
+        assert record
+        assert record.is_whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'opfn'",
+        "state = 'ended', reason = 'ennui'",
+        "options = '{'",
+        "options = '[]'",
+        "options = '7'",
+        "options = '{}'",
+        """options = '{"room": "x", "colour": "red"}'""",
+    ],
+)
+def test_rows_that_make_no_sense(tmp_path: Path, change: str) -> None:
+    """Damage that SQLite does not see is a fault of the state, not of the program."""
+    with opened(tmp_path) as ledger:
+        grant(ledger)
+    with closing(Database(tmp_path)) as database:
+        with database.transaction() as connection:
+            connection.execute(f"UPDATE conference SET {change}")  # noqa: S608 - from above
+        with pytest.raises(StateError, match=str(tmp_path)):
+            Ledger(database)
+        with pytest.raises(StateError, match=str(tmp_path)):
+            read(tmp_path)
+
+
+def test_what_is_kept_of_a_conference(ledger: Ledger) -> None:
+    """The file has no other fields than those that are meant to be there."""
+    ledger.end(grant(ledger), 5)
+    ((options,),) = ledger._database.rows("SELECT options FROM conference")
+    assert set(json.loads(options)) == {"room", "max_occupants", "lobby", "url", "sip_id"}
+
+
+# -- bounds ------------------------------------------------------------------------------------
+
+
+def test_the_limits() -> None:
+    """There is room for a hundred thousand, and ten thousand are remembered when they are gone."""
+    assert MAX_CONFERENCES == 100_000
+    assert MAX_GONE == 10_000
+
+
+def test_what_is_gone_is_forgotten_in_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last ones that went are remembered."""
+    monkeypatch.setattr(ledger_module, "MAX_GONE", 3)
+    for number in range(5):
+        ledger.gone(ref(str(number)))
+    assert [ledger.is_over(ref(str(number))) for number in range(5)] == [False] * 2 + [True] * 3
+    grant(ledger, "4")
+    ledger.gone(ref("5"))
+    assert ledger.is_over(ref("2"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Ledger]:
+    """Return a ledger that has room for four."""
+    with opened(tmp_path, max_conferences=4) as ledger:
+        yield ledger
+
+
+def dropped(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log said since it was asked last."""
+    found = [record.getMessage() for record in caplog.records]
+    assert all(record.levelno == logging.WARNING for record in caplog.records)
+    caplog.clear()
+    return found
+
+
+def test_who_gives_way(small: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """In a full ledger it is the oldest dead one, then the oldest open one, and it is said."""
+    for conference_id in ("ended", "open", "dead"):
+        grant(small, conference_id, conference_id)
+    small.end(ref("dead"), 1)
+    small.bury(ref("dead"))
+    small.end(ref("ended"), 5)
+    grant(small, "newer", "newer")
+    assert dropped(caplog) == []
+    grant(small, "n1", "n1")
+    assert state(small, "dead") is None
+    assert "the oldest dead one" in dropped(caplog)[0]
+    small.end(ref("unknown"), 5)
+    assert state(small, "open") is None
+    assert dropped(caplog) == [
+        "the ledger is full at 4 conferences; the oldest open one, default.open, was dropped"
+    ]
+    assert [small.counts[kind] for kind in (OPEN, ENDED, DEAD)] == [2, 2, 0]
+    assert len(after_a_kill_of(small)) == 4
+
+
+def after_a_kill_of(ledger: Ledger) -> list[Record]:
+    """Return what the next process would read, all written."""
+    ledger.flush()
+    return after_a_kill(Path(ledger._database.name).parent)
+
+
+def test_what_is_known_needs_no_room(small: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody gives way for a conference that is in the ledger already."""
+    for number in range(4):
+        grant(small, str(number), f"room{number}")
+    for number in range(4):
+        grant(small, str(number), f"room{number}")
+        small.end(ref(str(number)), 5)
+    assert dropped(caplog) == []
+    grant(small, "0", "room0")
+    assert len(small._records) == 4
+
+
+def fill_with_ended(ledger: Ledger) -> None:
+    """Let four conferences end."""
+    for number in range(4):
+        grant(ledger, str(number), f"room{number}")
+        ledger.end(ref(str(number)), 5)
+
+
+def test_ended_ones_never_give_way(small: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """A promise is not dropped for a new conference, which is then not in the ledger."""
+    fill_with_ended(small)
+    grant(small, "new")
+    assert small.find(ref("new")) is None
+    assert not small.is_over(ref("new"))
+    assert dropped(caplog) == ["the ledger is full: default.new is not in it, and will not expire"]
+    assert [record.ref.conference_id for record in small.ended("default")] == ["0", "1", "2", "3"]
+
+
+def test_a_delete_that_finds_no_room(small: Ledger) -> None:
+    """What cannot be kept is not promised; what is known is."""
+    fill_with_ended(small)
+    with pytest.raises(StateError, match="full, of DELETEs yet to be delivered"):
+        small.end(ref("unknown"), 5)
+    assert not small.is_over(ref("unknown"))
+    small.end(ref("2"), 9)
+    small.gone(ref("1"))
+    small.end(ref("unknown"), 5)
+    assert [record.ref.conference_id for record in small.ended("default")] == [
+        "0",
+        "2",
+        "3",
+        "unknown",
+    ]
+
+
+def test_a_gone_one_that_finds_no_room(small: Ledger) -> None:
+    """A conference that a client has is not over, also where it is not in the ledger."""
+    grant(small, "back", "back")
+    small.end(ref("back"), 5)
+    small.gone(ref("back"))
+    fill_with_ended(small)
+    grant(small, "back", "back")
+    assert not small.is_over(ref("back"))
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+def test_many_threads_end_at_once(tmp_path: Path) -> None:
+    """All ends that were promised are on the disk, in far fewer writes than ends."""
+    with opened(tmp_path, write_behind=True) as ledger:
+        barrier = threading.Barrier(16)
+        writes = []
+        write = ledger._write
+
+        def counted(changes: list[tuple[ConferenceRef, Record | None]]) -> None:
+            writes.append(len(changes))
+            write(changes)
+
+        ledger._write = counted  # type: ignore[assignment, method-assign]
+
+        def work(worker: int) -> list[str]:
+            barrier.wait()
+            for number in range(20):
+                grant(ledger, f"{worker}-{number}", f"room{worker}-{number}")
+                ledger.end(ref(f"{worker}-{number}"), 5)
+                assert on_disk(tmp_path)[f"{worker}-{number}"] is ENDED
+            return [f"{worker}-{number}" for number in range(20)]
+
+        with ThreadPoolExecutor(16) as executor:
+            promised = [name for names in executor.map(work, range(16)) for name in names]
+        assert {record.ref.conference_id for record in after_a_kill(tmp_path)} == set(promised)
+        assert len([size for size in writes if size]) < 16 * 20
+
+
+def test_many_threads_on_a_failing_disk(ledger: Ledger) -> None:
+    """None of those who end conferences at the same time is promised what is not written."""
+    barrier = threading.Barrier(8)
+    promised = []
+
+    def work(worker: int) -> None:
+        for number in range(50):
+            barrier.wait(LONG_SECONDS)
+            try:
+                ledger.end(ref(f"{worker}-{number}"), 5)
+                promised.append((worker, number))
+            except StateError:
+                pass
+
+    with failing_disk(ledger), ThreadPoolExecutor(8) as executor:
+        list(executor.map(work, range(8)))
+    assert promised == []
+    assert ledger.ended("default") == []
+
+
+def test_another_thread_tries_to_write_meanwhile(ledger: Ledger) -> None:
+    """An end whose write failed is not promised because the next write has begun already."""
+    flush, write = ledger.flush, ledger._write
+    writes, may_fail = threading.Event(), threading.Event()
+
+    def slow(changes: Iterable[tuple[ConferenceRef, Record | None]]) -> None:
+        writes.set()
+        assert may_fail.wait(LONG_SECONDS)
+        write(changes)
+
+    def then_another(executor: ThreadPoolExecutor) -> None:
+        try:
+            flush()
+        except StateError:
+            ledger.flush, ledger._write = flush, slow  # type: ignore[method-assign]
+            executor.submit(flush)
+            assert writes.wait(LONG_SECONDS)
+            raise
+
+    with failing_disk(ledger), ThreadPoolExecutor(1) as executor:
+        ledger.flush = lambda: then_another(executor)  # type: ignore[method-assign]
+        try:
+            with pytest.raises(StateError):
+                ledger.end(ref(), 5)
+        finally:
+            may_fail.set()
+
+
+def test_threads_of_all_kinds(tmp_path: Path) -> None:
+    """Whatever happens at the same time, the indexes agree with the records, and the disk too."""
+    with opened(tmp_path, max_conferences=30, write_behind=True) as ledger:
+
+        def work(seed: int) -> Callable[[], None]:
+            def run() -> None:
+                for step in range(200):
+                    number = str((step * 7 + seed * 11) % 40)
+                    if (step + seed) % 3 == 0:
+                        grant(ledger, number, f"room{int(number) % 20}")
+                    elif (step + seed) % 3 == 1 and len(ledger.ended("default")) < 15:
+                        ledger.end(ref(number), step)
+                    elif ledger.is_over(ref(number)):
+                        ledger.gone(ref(number))
+
+            return run
+
+        together(*[work(seed) for seed in range(6)])
+        check_indexes(ledger)
+        ledger.flush()
+        assert {record.ref: record for record in read(tmp_path)} == ledger._records
+
+
+def check_indexes(ledger: Ledger) -> None:
+    """Check that what is found by room, by state and by name is the same."""
+    records = ledger._records
+    rooms = {(name.backend, record.room) for name, record in records.items() if record.room}
+    assert ledger._rooms.keys() == rooms
+    found = {name for names in ledger._rooms.values() for name in names}
+    assert found == {name for name, record in records.items() if record.room}
+    ended = {name for names in ledger._ended.values() for name in names}
+    assert ended == {name for name, record in records.items() if record.state is ENDED}
+    for backend, room in rooms:
+        assert len(ledger.of_room(backend, room, OPEN)) <= 1
+
+
+def test_the_writer_writes_by_itself(tmp_path: Path) -> None:
+    """A grant is on the disk soon, without anyone's doing, and so is what comes later."""
+    with opened(tmp_path, write_behind=True) as ledger:
+        for conference_id in ("7", "8"):
+            grant(ledger, conference_id)
+            eventually(lambda name=conference_id: on_disk(tmp_path) == {name: OPEN})  # type: ignore[misc]
+
+
+def test_the_writer_complains_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it cannot write it says so once, tries on, and says so again the next time."""
+    monkeypatch.setattr(ledger_module, "WRITE_AFTER_SECONDS", 0.001)
+    monkeypatch.setattr(ledger_module, "RETRY_SECONDS", 0.001)
+    tries = []
+    with opened(tmp_path, write_behind=True) as ledger:
+        flush = ledger.flush
+
+        def counted() -> None:
+            tries.append(1)
+            flush()
+
+        ledger.flush = counted  # type: ignore[method-assign]
+        for number in (1, 2):
+            tries.clear()
+            with failing_disk(ledger):
+                grant(ledger, str(number))
+                eventually(lambda: len(tries) > 5)
+            eventually(lambda: str(number) in on_disk(tmp_path))  # noqa: B023 - it is called now
+            assert len(caplog.records) == number
+    message = f"grants cannot be written: {tmp_path / FILE_NAME}: {READ_ONLY}"
+    assert [record.getMessage() for record in caplog.records] == [message] * 2
+
+
+def test_closing_writes_the_rest(tmp_path: Path) -> None:
+    """What was granted just before the end is there after it; closing twice is fine."""
+    with closing(Database(tmp_path)) as database:
+        ledger = Ledger(database)
+        grant(ledger)
+        ledger.close()
+        ledger.close()
+        assert on_disk(tmp_path) == {"7": OPEN}
+
+
+def test_closing_says_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be written at the end either is said to be lost, and it ends all the same."""
+    with closing(Database(tmp_path)) as database:
+        ledger = Ledger(database)
+        with failing_disk(ledger):
+            grant(ledger)
+            ledger.close()
+    assert caplog.records[-1].getMessage() == (
+        f"the last changes are lost: {tmp_path / FILE_NAME}: {READ_ONLY}"
+    )
+
+
+def test_a_ledger_in_memory() -> None:
+    """It works the same, and is empty the next time."""
+    with opened(None, write_behind=True) as ledger:
+        grant(ledger)
+        ledger.end(ref(), 5)
+        assert state(ledger) is ENDED
+    with opened(None) as ledger:
+        assert ledger.counts == {OPEN: 0, ENDED: 0, DEAD: 0}
+
+
+def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
+    """A state directory without a ledger has none to be read."""
+    with pytest.raises(StateError, match="wanted one that a proxy has used"):
+        read(tmp_path)
+
+
+def test_reading_beside_a_running_proxy(tmp_path: Path) -> None:
+    """The records are seen while another one has the ledger."""
+    with opened(tmp_path) as ledger:
+        ledger.end(grant(ledger), 5)
+        assert read(tmp_path) == ledger.ended("default")
+
+
+# -- any sequence of operations ----------------------------------------------------------------
+
+names = st.sampled_from(["a", "b", "c", "d"])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("grant"), names, st.sampled_from(["x", "y"]), st.integers(1, 50)),
+        st.tuples(st.just("end"), names, st.integers(0, 50)),
+        st.tuples(st.just("expire"), st.integers(0, 60)),
+        st.tuples(st.just("bury"), st.integers(0, 60)),
+        st.tuples(st.just("gone"), names),
+        st.tuples(st.just("flush")),
+        st.tuples(st.just("break")),
+        st.tuples(st.just("mend")),
+    ),
+    max_size=25,
+)
+
+
+class Promises:
+    """A ledger, and beside it what was promised: which conferences are over, and which are not."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.over: set[str] = set()
+        self.alive: set[str] = set()
+
+    def do(self, kind: str, *arguments: object) -> None:
+        """Do one step, and note what was promised by it."""
+        try:
+            getattr(self, f"_{kind}")(*arguments)
+        except StateError:
+            assert self._is_broken()
+
+    def _grant(self, name: str, room: str, lasts: int) -> None:
+        self.ledger.grant(ref(name), room, conference(name, lasts=lasts))
+        self.alive.add(name)
+        self.over.discard(name)
+
+    def _end(self, name: str, over_at_ms: int) -> None:
+        self.ledger.end(ref(name), over_at_ms)
+        if not self.ledger.find(ref(name)):
+            return
+        self.over.add(name)
+        self.alive.discard(name)
+
+    def _expire(self, seconds: int) -> None:
+        for record in self.ledger.expire(START_MS + 1000 * seconds):
+            self.alive.discard(record.ref.conference_id)
+
+    def _bury(self, before_ms: int) -> None:
+        for record in self.ledger.ended_before(before_ms):
+            self.ledger.bury(record.ref)
+            self.over.discard(record.ref.conference_id)
+
+    def _gone(self, name: str) -> None:
+        if self.ledger.is_over(ref(name)):
+            self.ledger.gone(ref(name))
+            self.over.discard(name)
+
+    def _flush(self) -> None:
+        self.ledger.flush()
+
+    def _break(self) -> None:
+        self.ledger._database._connection.execute("PRAGMA query_only = ON")
+
+    def _mend(self) -> None:
+        self.ledger._database._connection.execute("PRAGMA query_only = OFF")
+
+    def _is_broken(self) -> bool:
+        return self.ledger._database.rows("PRAGMA query_only") == [(1,)]
+
+
+@given(steps=steps)
+@example(steps=[("grant", "a", "x", 1), ("end", "a", 5), ("gone", "a"), ("grant", "a", "x", 1)])
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_promises_are_kept_over_a_kill(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]
+) -> None:
+    """Whatever happened: what was promised to be over is, and what a client has is not."""
+    state_dir = tmp_path_factory.mktemp("state")
+    with opened(state_dir) as ledger:
+        promises = Promises(ledger)
+        for kind, *arguments in steps:
+            promises.do(str(kind), *arguments)
+            check_indexes(ledger)
+        ended = {record.ref.conference_id for record in ledger.ended("default")}
+        left = after_a_kill(state_dir)
+    assert promises.over <= ended
+    found = {record.ref.conference_id for record in left if record.state is not OPEN}
+    assert promises.over <= found
+    assert not promises.alive & found
+    order = [record.over_at_ms or 0 for record in left if record.state is not OPEN]
+    assert all(first <= second for first, second in pairwise(order))
