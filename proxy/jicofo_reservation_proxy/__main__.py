@@ -1,13 +1,19 @@
 """The command `jicofo-reservation-proxy`, also as `python -m jicofo_reservation_proxy`."""
 
+import os
 import signal
 import sys
 from typing import NoReturn
 
 
 def run() -> NoReturn:
-    """Run the command. Ctrl-C is a clean end also while the modules load, and after the work."""
+    """Run the command. Ctrl-C is a clean end also while the modules load, and after the work.
+
+    gRPC's core would write lines of its own among those of the log, such as one for each backend
+    without health checking; what matters of them is in the errors of the calls.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from .cli import main  # noqa: PLC0415 - see above
 
     signal.signal(signal.SIGINT, signal.default_int_handler)

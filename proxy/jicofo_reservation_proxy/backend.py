@@ -15,8 +15,10 @@ from typing import Generic, TypeVar, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from . import contract
+from . import circuit, contract
+from .budget import Budget
 from .channels import BackendChannel
+from .circuit import Circuit, CircuitOpenError
 from .credentials import Metadata
 from .metrics import Metrics
 from .model import (
@@ -25,14 +27,21 @@ from .model import (
     CreateRequest,
     Deleted,
     DeleteOutcome,
+    DeleteReason,
     Denied,
     Fault,
     FaultKind,
     GetOutcome,
     NotFound,
+    Result,
 )
 
+FAIR_SECONDS = 2.0
+"""A call that was given less time, because its request had no more, says nothing of the backend."""
+
 DETAILS_KEY = "grpc-status-details-bin"
+
+_NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
 STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
     grpc.StatusCode.OK: FaultKind.BROKEN,
@@ -56,28 +65,18 @@ STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
 """Every status as a fault. A status is never a decision (protos/README.md), but for the words of
 denial below, a NOT_FOUND where one was asked for, and an UNIMPLEMENTED DeleteConference."""
 
-OutcomeT_co = TypeVar(
-    "OutcomeT_co", bound=CreateOutcome | GetOutcome | DeleteOutcome, covariant=True
-)
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[OutcomeT_co]):
-    """What came of a call: the outcome, and the name of the gRPC code that ended it."""
-
-    outcome: OutcomeT_co
-    code: str
-
-
 class Backend:
     """A `ReservationService` behind a channel.
 
-    Every method returns within `answer_within_seconds`, whatever the backend does, and raises
-    nothing for what a backend does.
+    Every method returns within `answer_within_seconds`, and within the time that it is given,
+    whatever the backend does, and raises nothing for what a backend does. After calls that took
+    too long, the next ones are not made at all (`Circuit`).
     """
 
     def __init__(
@@ -93,28 +92,40 @@ class Backend:
         self._answer_within_seconds = answer_within_seconds
         self._is_guest = is_guest
         self._metrics = metrics
+        self._circuit = Circuit(
+            name, _is_too_slow, failures=circuit.FAILURES, open_seconds=circuit.OPEN_SECONDS
+        )
+        metrics.circuit_open.labels(name).set_function(lambda: self._circuit.is_open)
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
     ) -> Result[CreateOutcome]:
         """Ask for a room."""
         message = contract.create_message(request, client, self._is_guest)
         try:
             calls = self._channel.calls
-            response = self._call("create", calls.create, message, calls.metadata, incident_id)
+            call = _Call("create", message, calls.metadata, incident_id, within_seconds)
+            response = self._call(calls.create, call)
             return Result(contract.read_create(response, request), "OK")
+        except CircuitOpenError:
+            return _NOT_ASKED
         except grpc.RpcError as error:
             return _denied(error) or _failed(error)
         except contract.ContractBreach as breach:
             return _broken(breach)
 
-    def get(self, conference_id: str, incident_id: str) -> Result[GetOutcome]:
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
         """Ask for a conference."""
         message = contract.get_message(conference_id)
         try:
             calls = self._channel.calls
-            response = self._call("get", calls.get, message, calls.metadata, incident_id)
+            call = _Call("get", message, calls.metadata, incident_id, within_seconds)
+            response = self._call(calls.get, call)
             return Result(contract.read_get(response, conference_id), "OK")
+        except CircuitOpenError:
+            return _NOT_ASKED
         except grpc.RpcError as error:
             if _code(error) is grpc.StatusCode.NOT_FOUND:
                 return Result(NotFound(), "NOT_FOUND")
@@ -123,13 +134,29 @@ class Backend:
             return _broken(breach)
 
     def delete(
-        self, conference_id: str, delete_time_ms: int, incident_id: str
+        self,
+        conference_id: str,
+        delete_time_ms: int,
+        reason: DeleteReason,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[DeleteOutcome]:
-        """Say that a conference is over. Unknown there, or no such method: it is gone as well."""
-        message = contract.delete_message(conference_id, delete_time_ms)
+        """Say that a conference is over. Unknown there, or no such method: it is gone as well.
+
+        A harmless question goes first. Where the backend cannot be reached, nothing was sent then,
+        and the result has no code: gRPC alone does not tell whether a call that failed was sent.
+        """
+        budget = Budget(min(self._answer_within_seconds, within_seconds))
+        found = self.get(contract.PROBE_ID, incident_id, budget.left_seconds)
+        if isinstance(found.outcome, Fault) and found.outcome.kind in _NOT_REACHED:
+            return Result(found.outcome, "")
+        message = contract.delete_message(conference_id, delete_time_ms, reason)
         try:
             calls = self._channel.calls
-            self._call("delete", calls.delete, message, calls.metadata, incident_id)
+            call = _Call("delete", message, calls.metadata, incident_id, budget.left_seconds)
+            self._call(calls.delete, call)
+        except CircuitOpenError:
+            return _NOT_ASKED
         except grpc.RpcError as error:
             code = _code(error)
             if code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}:
@@ -138,35 +165,56 @@ class Backend:
         return Result(Deleted(), "OK")
 
     def _call(
-        self,
-        operation: str,
-        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
-        message: RequestT,
-        metadata: Metadata,
-        incident_id: str,
+        self, method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], call: _Call[RequestT]
     ) -> ResponseT:
-        """Make one call. Raises `grpc.RpcError` for every status but OK."""
-        code = grpc.StatusCode.OK
-        started = time.perf_counter()
-        try:
-            return method(
-                message,
-                timeout=self._answer_within_seconds,
-                metadata=((contract.INCIDENT_KEY, incident_id), *metadata),
-            )
-        except grpc.RpcError as error:
-            code = _code(error)
-            raise
-        finally:
-            elapsed = time.perf_counter() - started
-            self._metrics.calls.labels(self.name, operation, code.name).inc()
-            self._metrics.call_seconds.labels(self.name, operation).observe(elapsed)
+        """Make one call.
+
+        Raises `grpc.RpcError` for every status but OK, and `CircuitOpenError` where it is not made.
+        """
+        timeout_seconds = min(self._answer_within_seconds, call.within_seconds)
+        is_fair = timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
+        with self._circuit.call(counts=is_fair):
+            code = grpc.StatusCode.OK
+            started = time.perf_counter()
+            try:
+                return method(
+                    call.message,
+                    timeout=timeout_seconds,
+                    metadata=((contract.INCIDENT_KEY, call.incident_id), *call.metadata),
+                )
+            except grpc.RpcError as error:
+                code = _code(error)
+                raise
+            finally:
+                elapsed = time.perf_counter() - started
+                self._metrics.calls.labels(self.name, call.operation, code.name).inc()
+                self._metrics.call_seconds.labels(self.name, call.operation).observe(elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[RequestT]):
+    """What goes out in one call, and in which time the answer must be here."""
+
+    operation: str
+    message: RequestT
+    metadata: Metadata
+    incident_id: str
+    within_seconds: float
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode:
     """Return the status of what a multi-callable raises, which is a `grpc.Call` as well."""
     code: grpc.StatusCode = cast("grpc.Call", error).code()
     return code
+
+
+def _is_too_slow(error: BaseException) -> bool:
+    if not isinstance(error, grpc.RpcError):
+        return False
+    return _code(error) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+_NOT_ASKED = Result(Fault(FaultKind.SATURATED, "", "not asked: the last calls took too long"), "")
 
 
 def _failed(error: grpc.RpcError) -> Result[Fault]:

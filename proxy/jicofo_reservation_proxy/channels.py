@@ -7,6 +7,7 @@ its deadline: no call fails because of a replacement.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -32,6 +33,16 @@ TRY_SECONDS = 3.0
 """How long new credentials may take to be answered before they are tried again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
+
+_RETRY_POLICY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+"""gRPC's own retries (gRFC A6), within the deadline of the call: some 1.5 s of them. They are safe
+because a backend is idempotent by request_id, and for deletions anyway."""
 
 Options = tuple[tuple[str, str | int], ...]
 
@@ -176,13 +187,27 @@ class BackendChannel:
         )
 
     def _options(self) -> Options:
-        options: Options = ()
+        options: Options = (("grpc.service_config", self._service_config()),)
         if is_local_target(self._backend.target):
             # $http_proxy would take what is meant for this machine, secrets too, to another one.
             options += (("grpc.enable_http_proxy", 0),)
         if self._backend.tls and (name := self._backend.tls.server_name):
             options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
         return options
+
+    def _service_config(self) -> str:
+        """Return gRPC's service config: retries, all addresses in turn, and none that is sick.
+
+        A name service or a control plane (xds) that has a config of its own overrides it.
+        """
+        config: dict[str, object] = {
+            "methodConfig": [{"name": [{}], "retryPolicy": _RETRY_POLICY}],
+            "loadBalancingConfig": [{"round_robin": {}}],
+        }
+        wanted = self._backend.health_check
+        if wanted == "on" or (wanted == "auto" and not self._backend.auth.has_secret):
+            config["healthCheckConfig"] = {"serviceName": ""}
+        return json.dumps(config)
 
     def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
         methods = self._backend.methods

@@ -1,4 +1,4 @@
-"""The command line: `serve`, `check` and `call`."""
+"""The command line: `serve`, `check`, `call` and `ledger`."""
 
 import argparse
 import json
@@ -8,12 +8,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
-from . import __version__, clients, logs, sources
+from . import __version__, clients, ids, ledger, logs, sources
 from .app import Proxy
-from .clock import now_ms
-from .errors import CredentialsError, ListenError, ProxyError, SettingsError, StateError
+from .call import USER_AGENTS, Request, ask_a_new_proxy, ask_the_running_proxy
+from .database import Database
+from .errors import (
+    CredentialsError,
+    ListenError,
+    ProxyError,
+    SettingsError,
+    StateError,
+    StateInUseError,
+)
+from .ledger import Record, RecordState
 from .model import FaultKind
 from .probe import Probe, probe
 from .server import Server, StopSignals
@@ -74,12 +82,8 @@ _ERROR_CODES: Mapping[type[ProxyError], int] = {
     SettingsError: BAD_SETTINGS,
     CredentialsError: BAD_CREDENTIALS,
     StateError: BAD_STATE,
+    StateInUseError: BAD_STATE,
     ListenError: CANNOT_LISTEN,
-}
-
-_USER_AGENTS = {
-    "jicofo": "Apache-HttpClient/4.5.13 (Java/17)",
-    "prosody": "Prosody (0.12.3; posix)",
 }
 
 logger = logging.getLogger(__name__)
@@ -117,10 +121,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     settings = _settings_parser()
-    for name, command, about in (
-        ("serve", _serve, "serve until SIGTERM or Ctrl-C (the default)"),
-        ("check", _check, "validate the settings and credentials, and ask each backend"),
-        ("call", _call, "send one request through the route to its backend, as a client would"),
+    for name, command, about, add_arguments in (
+        ("serve", _serve, "serve until SIGTERM or Ctrl-C (the default)", None),
+        ("check", _check, "validate the settings and credentials, and ask each backend", None),
+        ("call", _call, "send one request, as a client would", _add_call_arguments),
+        ("ledger", _ledger, "list the conferences in state_dir", _add_ledger_arguments),
     ):
         subparser = commands.add_parser(
             name,
@@ -131,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
             parents=[settings],
         )
         subparser.set_defaults(command=command)
-        if name == "call":
-            _add_call_arguments(subparser)
+        if add_arguments:
+            add_arguments(subparser)
     return parser
 
 
@@ -154,12 +159,22 @@ def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as",
         dest="client_name",
-        choices=sorted(_USER_AGENTS),
+        choices=sorted(USER_AGENTS),
         default="prosody",
         help="The client to be. Default: prosody.",
     )
     parser.add_argument("--owner", help="create: the mail_owner. Default: none.")
     parser.add_argument("--start-time", help="create: the start_time. Default: now.")
+
+
+def _add_ledger_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "state",
+        nargs="?",
+        choices=[state.value for state in RecordState],
+        help="Only these. open: a client has it; ended: its backend is yet to be told; "
+        "dead: given up. Default: all.",
+    )
 
 
 def _flags(arguments: argparse.Namespace) -> dict[tuple[str, ...], str]:
@@ -180,20 +195,31 @@ def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
         server = Server(proxy.flask, settings)
         logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
         signals.run(server)
+        proxy.close(server.left_seconds)
     logger.info("stopped")
     return OK
 
 
 def _check(settings: Settings, _arguments: argparse.Namespace) -> int:
     print("settings: ok")
-    with Proxy(settings) as proxy:
-        print(f"state_dir: ok, {settings.state_dir}")
+    print(f"state_dir: ok, {_check_state(settings)}")
+    with Proxy(settings, keeps_state=False) as proxy:
         if not settings.backends:
             print("backends: none is set; the built-in stub serves, which grants every room")
         probes = [probe(backend) for backend in proxy.backends.values()]
     for found in probes:
         print(f"backends.{found.backend}: {found.verdict}")
     return max(map(_probe_code, probes))
+
+
+def _check_state(settings: Settings) -> str:
+    if settings.state == "memory":
+        return "not used"
+    try:
+        Database(settings.state_dir).close()
+    except StateInUseError:
+        return f"{settings.state_dir}, in use by a running proxy"
+    return str(settings.state_dir)
 
 
 def _probe_code(found: Probe) -> int:
@@ -203,35 +229,53 @@ def _probe_code(found: Probe) -> int:
 
 
 def _call(settings: Settings, arguments: argparse.Namespace) -> int:
-    with Proxy(settings) as proxy:
-        headers = {"User-Agent": _USER_AGENTS[arguments.client_name]}
-        client = proxy.flask.test_client()
-        if arguments.operation == "create":
-            response = client.post(
-                "/conference",
-                data=_form(arguments),
-                content_type="application/x-www-form-urlencoded",
-                headers=headers,
-                buffered=True,
-            )
-        else:
-            path = f"/conference/{quote(os.fsencode(arguments.subject))}"
-            method = arguments.operation.upper()
-            response = client.open(path, method=method, headers=headers, buffered=True)
-        has_failed = proxy.metrics.has_fault
+    request = Request(
+        arguments.operation,
+        arguments.subject,
+        arguments.client_name,
+        arguments.owner,
+        arguments.start_time,
+    )
+    try:
+        response = ask_a_new_proxy(settings, request)
+    except StateInUseError:
+        print(f"asking the running proxy at {settings.listen}", file=sys.stderr)
+        response = ask_the_running_proxy(settings.listen, request)
     print(response.status)
-    print(json.dumps(response.get_json(), indent=2))
-    if has_failed:
+    print(json.dumps(response.fields, indent=2))
+    if response.has_failed:
         return BACKEND_FAILED
-    return OK if response.status_code < 400 else REFUSED
+    return REFUSED if response.is_refused else OK
 
 
-def _form(arguments: argparse.Namespace) -> str:
-    """Return the form that the client sends (clients.md "POST body")."""
-    form = {"name": arguments.subject}
-    if arguments.owner is not None:
-        form["mail_owner"] = arguments.owner
-    form["start_time"] = arguments.start_time or clients.format_time(now_ms())
-    if arguments.client_name == "jicofo":
-        form["duration"] = "-1"
-    return urlencode(form, errors="surrogateescape")
+def _ledger(settings: Settings, arguments: argparse.Namespace) -> int:
+    records = [
+        record
+        for record in ledger.read(settings.state_dir)
+        if arguments.state in {None, record.state.value}
+    ]
+    rows = [("STATE", "ID", "ROOM", "ENDS", "OVER", "REASON"), *map(_row, records)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return OK
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    return (
+        record.state.value,
+        ids.encode(record.ref),
+        clients.one_line(record.room) or "-",
+        _time(record.ends_at_ms),
+        _time(record.over_at_ms),
+        record.reason.value if record.reason else "-",
+    )
+
+
+def _time(epoch_ms: int | None) -> str:
+    """Return a time for the table. No calendar here goes beyond the year 9999."""
+    try:
+        return "-" if epoch_ms is None else clients.format_time(epoch_ms)
+    except OverflowError:
+        return "after 9999"

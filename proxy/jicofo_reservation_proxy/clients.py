@@ -16,6 +16,7 @@ from .model import (
     Conference,
     CreateReply,
     CreateRequest,
+    DeleteReply,
     Denied,
     Fault,
     FaultKind,
@@ -139,12 +140,13 @@ def render_get(dialect: Dialect, reply: GetReply, incident_id: str) -> Answer:
             return render_fault(reply, incident_id)
 
 
-def render_delete() -> Answer:
-    """Answer `DELETE /conference/{id}`: 200, whatever the id and whatever happened to it.
+def render_delete(reply: DeleteReply, incident_id: str) -> Answer:
+    """Answer `DELETE /conference/{id}`: 200, whatever the id, as soon as the end is kept.
 
-    Jicofo keeps a room whose DELETE was not exactly 200 (clients.md "status").
+    Jicofo keeps a room whose DELETE was not exactly 200 (clients.md "status"), so it is a fault
+    only where the end of the conference would be lost.
     """
-    return _json(200, {})
+    return render_fault(reply, incident_id) if isinstance(reply, Fault) else _json(200, {})
 
 
 def render_bad_input(wrong: BadInput) -> Answer:
@@ -169,6 +171,7 @@ _BROKEN = "The reservation system has a problem. Please tell your administrator.
 FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.UNREACHABLE: (503, _LATER),
     FaultKind.OVERLOADED: (503, _LATER),
+    FaultKind.SATURATED: (503, _LATER),
     FaultKind.SLOW: (504, "The reservation system took too long. Please try again in a moment."),
     FaultKind.UNAUTHORIZED: (502, _BROKEN),
     FaultKind.BROKEN: (502, _BROKEN),

@@ -51,7 +51,7 @@ class Conferences:
         exchange = self._begin("delete", user_agent)
         exchange.subject = {"id": public_id}
         handled = self._service.delete(public_id, exchange.incident_id)
-        return exchange.end(handled, clients.render_delete())
+        return exchange.end(handled, clients.render_delete(handled.reply, exchange.incident_id))
 
     def _begin(self, operation: str, user_agent: str) -> "Exchange":
         return Exchange(operation, self._forced or clients.dialect_of(user_agent), self._metrics)
@@ -88,6 +88,9 @@ class Exchange:
         outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
         self._metrics.requests.labels(self._operation, client, outcome, status).inc()
         self._metrics.request_seconds.labels(self._operation).observe(self._seconds)
+        source = self._handled.source
+        if source:
+            self._metrics.without_backend.labels(self._handled.backend, source).inc()
         fields: dict[str, str | int | float] = {
             "client": client,
             **self.subject,
@@ -97,10 +100,16 @@ class Exchange:
             "code": self._handled.code,
             "ms": round(self._seconds * 1000, 1),
             "incident": self.incident_id,
+            **({"source": source} if source else {}),
             **_details(reply),
         }
-        level = logging.ERROR if isinstance(reply, Fault) else logging.INFO
-        logs.event(logger, level, self._operation, fields)
+        logs.event(logger, self._level, self._operation, fields)
+
+    @property
+    def _level(self) -> int:
+        if isinstance(self._handled.reply, Fault):
+            return logging.ERROR
+        return logging.WARNING if self._handled.source else logging.INFO
 
 
 def _details(reply: object) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Every metric of the proxy, in one place. Labels are bounded: no room, owner or id is one."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Up to 20 s, where Prosody gives up (clients.md)."""
@@ -37,6 +37,30 @@ class Metrics:
             "Time that gRPC calls to backends took.",
             ("backend", "operation"),
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.circuit_open = Gauge(
+            f"{_PREFIX}_backend_circuit_open",
+            "1 while a backend is not asked, because its last answers took too long.",
+            ("backend",),
+            registry=self.registry,
+        )
+        self.deliveries = Counter(
+            f"{_PREFIX}_deliveries",
+            "Attempts to tell a backend that a conference is over, by what came of it.",
+            ("backend", "reason", "result"),
+            registry=self.registry,
+        )
+        self.conferences = Gauge(
+            f"{_PREFIX}_conferences",
+            "Conferences in the ledger: open; ended, of which a backend is yet to be told; dead.",
+            ("state",),
+            registry=self.registry,
+        )
+        self.without_backend = Counter(
+            f"{_PREFIX}_answers_without_backend",
+            "Requests that the proxy answered itself, since the backend did not.",
+            ("backend", "source"),
             registry=self.registry,
         )
         self.credential_reloads = Counter(

@@ -24,7 +24,7 @@ def probe(backend: Backend) -> Probe:
     NOT_FOUND proves the way there and back: the address, TLS, credentials and the method's path.
     """
     started = time.perf_counter()
-    result = backend.get(PROBE_ID, new_incident_id())
+    result = backend.get(PROBE_ID, new_incident_id(), float("inf"))
     milliseconds = (time.perf_counter() - started) * 1000
     match result.outcome:
         case Fault(code="UNIMPLEMENTED"):

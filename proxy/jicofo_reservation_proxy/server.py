@@ -150,6 +150,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
+        self.left_seconds = self._drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
             threads=settings.threads,
@@ -194,7 +195,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self.pull_trigger()
 
     def run(self) -> None:
-        """Serve until `stop`, then finish what is in flight, for as long as the settings allow."""
+        """Serve until `stop`, then finish what is in flight, for as long as the settings allow.
+
+        `left_seconds` is then what is left of that time.
+        """
         while not self._stopping:
             self._poll(timeout=30.0)
         self._stop_accepting()
@@ -207,6 +211,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 quiet_since = time.monotonic()
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()) + 1)
         wasyncore.close_all(self._sockets)
+        self.left_seconds = max(0.0, until - time.monotonic())
 
     def _poll(self, timeout: float) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)

@@ -1,57 +1,117 @@
 """The use cases: create, get and delete a conference. Only this module knows the order of things.
 
 What came of a backend's answer (an outcome) becomes what the client is told (a reply): under
-which id, and whether a room that is held already may be had.
+which id, and whether a room that is held already may be had. And where the backend gives no
+answer, the ledger may.
+
+A room whose last meeting is over, but not yet at the backend, is asked for in this order: tell the
+backend that the old meeting is over; ask for the room; where the old conference is named still,
+tell once more and ask once more. A conference that is named even then goes on (delivery.py has the
+invariant that this keeps).
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from . import clients, ids
-from .backend import Backend
+from .aliases import Aliases
+from .budget import Budget
 from .clients import Dialect
 from .clock import now_ms
+from .delivery import Deleter, Delivery
 from .errors import StateError
-from .ledger import Ledger
+from .ledger import Ledger, Record, RecordState
 from .model import (
+    ClientKind,
     Conference,
     ConferenceRef,
     Conflict,
+    CreateOutcome,
     CreateReply,
     CreateRequest,
     Deleted,
-    DeleteOutcome,
+    DeleteReply,
     Denied,
     Fault,
     FaultKind,
     Found,
+    GetOutcome,
     GetReply,
     Granted,
     NotFound,
     PublicId,
     Reservation,
+    Result,
     Taken,
 )
 from .routing import Router
+from .slots import Slots
 
 Conflicts = Literal["answer", "report"]
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
+DELIVERY_SHARE = 0.4
+"""How much of what is left of its time a request spends on the end of the meeting before it: the
+greater part remains for the room itself."""
+
+_OUTAGE = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
+"""Faults that mean that the backend could not be asked."""
+
 logger = logging.getLogger(__name__)
+
+
+class AnyBackend(Deleter, Protocol):
+    """What the use cases need of a backend (backend.py)."""
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Ask for a room."""
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Ask for a conference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided.
+
+    `stand_in_seconds` has, for the backends whose rooms are granted while they cannot be asked,
+    for how long.
+    """
+
+    conflicts: Conflicts
+    respond_within_seconds: float
+    stand_in_seconds: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Handled(Generic[ReplyT_co]):
     """A reply, with what the log wants to know of it.
 
-    `backend` is "" and `code` is "" where no backend was asked.
+    `backend` and `code` are "" where no backend was asked; `source` is who answered in its place:
+    "ledger" or "stand_in", else "".
     """
 
     reply: ReplyT_co
     backend: str = ""
     code: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One POST on its way."""
+
+    request: CreateRequest
+    dialect: Dialect
+    incident_id: str
+    backend: str
+    budget: Budget
 
 
 class ReservationProxy:
@@ -60,17 +120,24 @@ class ReservationProxy:
     def __init__(
         self,
         router: Router,
-        backends: Mapping[str, Backend],
+        backends: Mapping[str, AnyBackend],
         ledger: Ledger,
-        conflicts: Conflicts = "answer",
+        aliases: Aliases,
+        delivery: Delivery,
+        slots: Slots,
+        policy: Policy,
         now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._router = router
         self._backends = backends
         self._ledger = ledger
-        self._conflicts = conflicts
+        self._aliases = aliases
+        self._delivery = delivery
+        self._locks = delivery.locks
+        self._slots = slots
+        self._policy = policy
         self._now_ms = now_ms
-        self._number_owner = _number_owner(ledger, backends)
+        self._number_owner = _number_owner(aliases, backends)
 
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str
@@ -79,16 +146,14 @@ class ReservationProxy:
         name = self._router.backend_of(request.room)
         if name is None:
             return Handled(Denied(clients.NO_BACKEND, "no_route"))
-        result = self._backends[name].create(request, dialect.kind, incident_id)
-        reply: CreateReply
-        match result.outcome:
-            case Granted(conference):
-                reply = self._reservation(dialect, name, conference)
-            case Conflict(conference):
-                reply = self._conflict(dialect, name, request, conference)
-            case Denied() | Fault() as reply:
-                pass
-        return Handled(reply, name, result.code)
+        budget = Budget(self._policy.respond_within_seconds)
+        call = _Call(request, dialect, incident_id, name, budget)
+        with self._slots.take(name, budget.left_seconds) as has_slot:
+            patience = budget.left_seconds if has_slot else 0
+            with self._locks.hold((name, request.room.raw), patience) as is_free:
+                if not is_free:
+                    return Handled(_ROOM_IS_BUSY, name)
+                return self._create(call) if has_slot else self._without_backend(call, _TOO_MANY)
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id."""
@@ -96,48 +161,214 @@ class ReservationProxy:
             ref = self._ref(public_id)
         except StateError as error:
             return Handled(_state_fault(error))
-        if ref is None:
+        if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())
-        result = self._backends[ref.backend].get(ref.conference_id, incident_id)
+        result = self._get(ref, incident_id)
         reply: GetReply
         match result.outcome:
             case Found(conference):
-                reply = self._reservation(dialect, ref.backend, conference)
+                reply = self._reservation(dialect, ref, conference)
+            case Fault() if remembered := self._remembered(ref):
+                reply = self._reservation(dialect, ref, remembered)
+                return Handled(reply, ref.backend, result.code, "ledger")
             case NotFound() | Fault() as reply:
                 pass
         return Handled(reply, ref.backend, result.code)
 
-    def delete(self, public_id: str, incident_id: str) -> Handled[DeleteOutcome]:
-        """Tell the backend that the conference that a client knows by this id is over."""
+    def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
+        """Note that the conference that a client knows by this id is over.
+
+        The backend is told soon (delivery.py). Where that cannot be noted durably it is told at
+        once, and only where that fails too is the client told of a fault.
+        """
         try:
             ref = self._ref(public_id)
         except StateError as error:
             return Handled(_state_fault(error))
         if ref is None:
             return Handled(Deleted())
-        backend = self._backends[ref.backend]
-        result = backend.delete(ref.conference_id, self._now_ms(), incident_id)
-        if isinstance(result.outcome, Deleted):
-            self._forget(ref)
+        known = self._ledger.find(ref)
+        try:
+            self._ledger.end(ref, self._now_ms())
+        except StateError as error:
+            return self._delete_now(ref, known, incident_id, error)
+        self._delivery.wake(ref.backend)
+        return Handled(Deleted(), ref.backend)
+
+    def _delete_now(
+        self, ref: ConferenceRef, known: Record | None, incident_id: str, error: StateError
+    ) -> Handled[DeleteReply]:
+        """Tell the backend before the client is answered, as its end cannot be kept."""
+        if self._ledger.find(ref) is None and self._ledger.is_over(ref):
+            return Handled(Deleted(), ref.backend)
+        within_seconds = self._policy.respond_within_seconds
+        result = self._delivery.tell_now(ref, known, incident_id, within_seconds)
+        if isinstance(result.outcome, Fault):
+            return Handled(_state_fault(error), ref.backend, result.code)
+        logger.warning("a DELETE was delivered before its answer, since %s", error)
         return Handled(result.outcome, ref.backend, result.code)
 
-    def _conflict(
-        self, dialect: Dialect, backend: str, request: CreateRequest, existing: Conference
-    ) -> CreateReply:
-        if self._conflicts == "report":
-            reply = self._reservation(dialect, backend, existing)
-            return Taken(reply.public_id) if isinstance(reply, Reservation) else reply
-        if clients.may_repeat(dialect, request, existing):
-            return self._reservation(dialect, backend, existing)
-        return Denied(clients.TAKEN, "other_owner")
+    def _get(self, ref: ConferenceRef, incident_id: str) -> Result[GetOutcome]:
+        if ref.is_stand_in:
+            conference = self._remembered(ref)
+            return Result(Found(conference) if conference else NotFound(), "")
+        budget = Budget(self._policy.respond_within_seconds)
+        with self._slots.take(ref.backend, budget.left_seconds) as has_slot:
+            if not has_slot:
+                return Result(_TOO_MANY, "")
+            backend = self._backends[ref.backend]
+            return backend.get(ref.conference_id, incident_id, budget.left_seconds)
+
+    def _remembered(self, ref: ConferenceRef) -> Conference | None:
+        """Return a conference as the ledger holds it, `None` where that is not all of it."""
+        record = self._ledger.find(ref)
+        return record.conference if record and record.is_whole else None
+
+    def _create(self, call: _Call) -> Handled[CreateReply]:
+        """Ask for a room whose lock is held."""
+        self._deliver_ended(call)
+        result = self._ask(call)
+        if (conference := _named(result.outcome)) is None:
+            return self._answer(call, result)
+        ref = ConferenceRef(call.backend, conference.id)
+        with self._locks.hold(ref, call.budget.left_seconds) as is_free:
+            if not is_free:
+                return Handled(_ROOM_IS_BUSY, call.backend, result.code)
+            if not self._ledger.is_over(ref):
+                return self._answer(call, result)
+            is_gone = self._deliver(ref, call)
+            if not is_gone and not self._delivery.is_in_doubt(ref):
+                return self._answer(call, result)
+        return self._create_once_more(call)
+
+    def _create_once_more(self, call: _Call) -> Handled[CreateReply]:
+        """Ask for a room again, whose old conference the backend was told is over.
+
+        Also where it may not have taken that: only an answer to what was asked after it tells.
+        """
+        result = self._ask(call)
+        if (conference := _named(result.outcome)) is None:
+            return self._answer(call, result)
+        ref = ConferenceRef(call.backend, conference.id)
+        with self._locks.hold(ref, call.budget.left_seconds) as is_free:
+            if not is_free:
+                return Handled(_ROOM_IS_BUSY, call.backend, result.code)
+            return self._answer(call, result)
+
+    def _ask(self, call: _Call) -> Result[CreateOutcome]:
+        backend = self._backends[call.backend]
+        return backend.create(
+            call.request, call.dialect.kind, call.incident_id, call.budget.left_seconds
+        )
+
+    def _deliver_ended(self, call: _Call) -> None:
+        """Tell the backend, in order, of the meetings in this room that are over."""
+        room = call.request.room.raw
+        for record in self._ledger.of_room(call.backend, room, RecordState.ENDED):
+            with self._locks.hold(record.ref, 0) as is_free:
+                if not (is_free and self._deliver(record.ref, call)):
+                    return
+
+    def _deliver(self, ref: ConferenceRef, call: _Call) -> bool:
+        within_seconds = DELIVERY_SHARE * call.budget.left_seconds
+        return self._delivery.attempt(ref, call.incident_id, within_seconds)
+
+    def _answer(self, call: _Call, result: Result[CreateOutcome]) -> Handled[CreateReply]:
+        """Turn what the backend said into what the client is told."""
+        if isinstance(result.outcome, Fault):
+            return self._without_backend(call, result.outcome)
+        self._delivery.backend_answers(call.backend)
+        reply: CreateReply
+        match result.outcome:
+            case Granted(conference):
+                reply = self._give(call, ConferenceRef(call.backend, conference.id), conference)
+            case Conflict(conference):
+                reply = self._share(call, ConferenceRef(call.backend, conference.id), conference)
+            case Denied() as reply:
+                pass
+        return Handled(reply, call.backend, result.code)
+
+    def _without_backend(self, call: _Call, fault: Fault) -> Handled[CreateReply]:
+        """Answer for a backend that gave no answer, where the ledger or the operator allows it."""
+        for record in reversed(self._of_room(call, RecordState.ENDED)):
+            if self._may_go_on(call, record) and record.conference:
+                old = self._give(call, record.ref, record.conference)
+                return Handled(old, call.backend, fault.code, "ledger")
+        seconds = self._policy.stand_in_seconds.get(call.backend)
+        if seconds is None or fault.kind not in _OUTAGE:
+            return Handled(fault, call.backend, fault.code)
+        for record in self._of_room(call, RecordState.OPEN):
+            if record.conference and self._is_certain(record):
+                shared = self._share(call, record.ref, record.conference)
+                return Handled(shared, call.backend, fault.code, "ledger")
+        return Handled(self._stand_in(call, seconds), call.backend, fault.code, "stand_in")
+
+    def _of_room(self, call: _Call, state: RecordState) -> list[Record]:
+        return self._ledger.of_room(call.backend, call.request.room.raw, state)
+
+    def _may_go_on(self, call: _Call, record: Record) -> bool:
+        """Tell whether a client may have a conference back that was over."""
+        return (
+            record.conference is not None
+            and self._is_certain(record)
+            and clients.may_repeat(call.dialect, call.request, record.conference)
+        )
+
+    def _is_certain(self, record: Record) -> bool:
+        """Tell whether a conference is all there, and held at the backend for certain.
+
+        Not if a DELETE of it was sent: it may be carried out still, and would end the meeting.
+        """
+        is_past = record.ends_at_ms is not None and record.ends_at_ms <= self._now_ms()
+        return record.is_whole and not is_past and not self._delivery.is_in_doubt(record.ref)
+
+    def _stand_in(self, call: _Call, seconds: int) -> Reservation | Fault:
+        """Grant a room without its backend, for the time that the operator chose."""
+        request = call.request
+        wanted = request.duration_seconds
+        conference = Conference(
+            id=call.incident_id,
+            room=request.room.raw,
+            owner=request.mail_owner or "",
+            start_time_ms=request.start_time_ms,
+            duration_seconds=seconds if wanted is None else min(seconds, wanted),
+        )
+        ref = ConferenceRef(call.backend, conference.id, is_stand_in=True)
+        return self._give(call, ref, conference)
+
+    def _share(self, call: _Call, ref: ConferenceRef, existing: Conference) -> CreateReply:
+        """Answer for a room that is held already."""
+        is_reported = self._policy.conflicts == "report"
+        if not clients.may_repeat(call.dialect, call.request, existing):
+            if not is_reported or self._ledger.is_over(ref):
+                return Denied(clients.TAKEN, "other_owner")
+            reply = self._reservation(call.dialect, ref, existing)
+        else:
+            reply = self._give(call, ref, existing)
+        if is_reported and isinstance(reply, Reservation):
+            return Taken(reply.public_id)
+        return reply
+
+    def _give(self, call: _Call, ref: ConferenceRef, conference: Conference) -> Reservation | Fault:
+        """Note that the client has a conference from now on, and tell it so.
+
+        One that was over stays so where the client cannot be told.
+        """
+        reply = self._reservation(call.dialect, ref, conference)
+        if isinstance(reply, Fault) and self._ledger.is_over(ref):
+            return reply
+        try:
+            self._ledger.grant(ref, call.request.room.raw, conference)
+        except StateError as error:
+            return _state_fault(error)
+        self._delivery.called_off(ref)
+        return reply
 
     def _reservation(
-        self, dialect: Dialect, backend: str, conference: Conference
+        self, dialect: Dialect, ref: ConferenceRef, conference: Conference
     ) -> Reservation | Fault:
         try:
-            return Reservation(
-                self._public_id(dialect, ConferenceRef(backend, conference.id)), conference
-            )
+            return Reservation(self._public_id(dialect, ref), conference)
         except StateError as error:
             return _state_fault(error)
 
@@ -145,8 +376,9 @@ class ReservationProxy:
         """Return what the client will know a conference by (ids.py)."""
         if not dialect.numeric_ids:
             return ids.encode(ref)
-        number = ids.own_number(ref.conference_id) if len(self._backends) == 1 else None
-        return number if number is not None else self._ledger.alias(ref)
+        is_plain = len(self._backends) == 1 and not ref.is_stand_in
+        number = ids.own_number(ref.conference_id) if is_plain else None
+        return number if number is not None else self._aliases.alias(ref)
 
     def _ref(self, public_id: str) -> ConferenceRef | None:
         """Return the conference that a client's id leads to, or `None` where it leads nowhere."""
@@ -158,27 +390,30 @@ class ReservationProxy:
 
     def _ref_of_number(self, number: ids.Number) -> ConferenceRef | None:
         if number.is_alias:
-            return self._ledger.resolve(number.value)
+            return self._aliases.resolve(number.value)
         return ConferenceRef(self._number_owner, str(number.value)) if self._number_owner else None
 
-    def _forget(self, ref: ConferenceRef) -> None:
-        try:
-            self._ledger.forget(ref)
-        except StateError as error:
-            logger.warning("the alias of a deleted conference stays: %s", error)
+
+_TOO_MANY = Fault(FaultKind.SATURATED, "", "not asked: as many calls as may be are under way")
+_ROOM_IS_BUSY = Fault(FaultKind.SLOW, "", "not asked: another request for the room took too long")
 
 
-def _number_owner(ledger: Ledger, backends: Mapping[str, Backend]) -> str | None:
+def _named(outcome: CreateOutcome) -> Conference | None:
+    """Return the conference that a backend names as the one that holds the room."""
+    return outcome.conference if isinstance(outcome, Granted | Conflict) else None
+
+
+def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
     """Return whose the numbers are that are no aliases: the only backend's, or the one's before.
 
     Raises `StateError` where a change of it cannot be kept.
     """
-    known = ledger.number_owner
+    known = aliases.number_owner
     if len(backends) != 1:
         return known
     only = next(iter(backends))
     if only != known:
-        ledger.set_number_owner(only)
+        aliases.set_number_owner(only)
     return only
 
 

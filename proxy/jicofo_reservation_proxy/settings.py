@@ -21,6 +21,10 @@ MethodPath = NewType("MethodPath", str)
 PluginPath = NewType("PluginPath", str)
 Regex = NewType("Regex", str)
 Target = NewType("Target", str)
+ResponseTime = NewType("ResponseTime", timedelta)
+Retention = NewType("Retention", timedelta)
+StandInTime = NewType("StandInTime", timedelta)
+Grace = NewType("Grace", timedelta)
 ThreadCount = NewType("ThreadCount", int)
 
 _SERVICE = "/jicofo.reservation.v1.ReservationService"
@@ -116,14 +120,40 @@ class Backend:
         metadata=_doc(
             "Where the backend is: anything that gRPC resolves, such as "
             "`dns:///reservations.example.com:50051`, `unix:/run/reservations.sock` or "
-            "`ipv4:192.0.2.1:50051,192.0.2.2:50051`."
+            "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. Several addresses take turns."
         )
     )
     answer_within: Deadline = field(
         default=Deadline(timedelta(seconds=5)),
         metadata=_doc(
-            "The deadline of each call, from 0.01s to 15s. Prosody gives up after 20s; Jicofo "
-            "waits for ever, and with it every room."
+            "The deadline of each call, its retries included, from 0.01s to 15s. `respond_within` "
+            "bounds it too."
+        ),
+    )
+    in_flight: ThreadCount = field(
+        default=ThreadCount(32),
+        metadata=_doc(
+            "How many requests may wait for this backend at once, from 1 to 1000; the others are "
+            "refused with 503. All backends together have three quarters of `threads`."
+        ),
+    )
+    when_unreachable: Literal["refuse", "allow"] = field(
+        default="refuse",
+        metadata=_doc(
+            "What becomes of a room while the backend cannot be asked: `refuse` answers 503 or "
+            "504, `allow` grants it for `allow_for`, and the backend never hears of that."
+        ),
+    )
+    allow_for: StandInTime = field(
+        default=StandInTime(timedelta(hours=1)),
+        metadata=_doc("For how long `allow` grants a room, from 1m to 7d."),
+    )
+    health_check: Literal["auto", "on", "off"] = field(
+        default="auto",
+        metadata=_doc(
+            "Whether replicas that `grpc.health.v1` says are not serving are left out. A backend "
+            "without that service counts as well. `auto` is on unless `auth` holds a secret, since "
+            "gRPC shows none with these checks."
         ),
     )
     tls: Tls | None = field(default=None, metadata=_doc("TLS or mTLS. Absent: plaintext."))
@@ -185,6 +215,13 @@ class Settings:
             "`~/.local/state/jicofo-reservation-proxy` for others."
         ),
     )
+    state: Literal["disk", "memory"] = field(
+        default="disk",
+        metadata=_doc(
+            "Where the ledger is: `disk` is `state_dir`; `memory` needs no directory, and forgets "
+            "at each restart the DELETEs that are not delivered and the numbers given to Jicofo."
+        ),
+    )
     client: Literal["auto", "jicofo", "prosody", "handbook"] = field(
         default="auto",
         metadata=_doc(
@@ -204,13 +241,34 @@ class Settings:
         default=("guest.*",),
         metadata=_doc("Globs for the domains whose users have not signed in. Backends are told."),
     )
+    respond_within: ResponseTime = field(
+        default=ResponseTime(timedelta(seconds=12)),
+        metadata=_doc(
+            "The time for one request with all its calls and retries, from 0.1s to 18s. Prosody "
+            "gives up after 20s; Jicofo waits for ever, and with it every room."
+        ),
+    )
+    expire_after: Grace = field(
+        default=Grace(timedelta(minutes=5)),
+        metadata=_doc(
+            "How long after its end a conference without a DELETE is deleted at the backend, from "
+            "1s to 7d. Prosody closes rooms up to a minute late."
+        ),
+    )
+    give_up_after: Retention = field(
+        default=Retention(timedelta(days=7)),
+        metadata=_doc("How long a DELETE is tried to be delivered, from 1m to 365d."),
+    )
     threads: ThreadCount = field(
         default=ThreadCount(64),
         metadata=_doc("How many requests are worked on at once, from 1 to 1000."),
     )
     drain_within: DrainTime = field(
         default=DrainTime(timedelta(seconds=20)),
-        metadata=_doc("How long SIGTERM waits for the requests in flight, from 0s to 300s."),
+        metadata=_doc(
+            "How long SIGTERM waits for the requests in flight and for the DELETEs that can still "
+            "be delivered, from 0s to 300s."
+        ),
     )
     log_format: Literal["text", "json"] = field(
         default="text",

@@ -96,9 +96,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Answer a mistake in the proxy; the trace goes to the log. A DELETE is 200 even then."""
-    answer = _internal_fault(error)
-    return _response(clients.render_delete() if request.method == "DELETE" else answer)
+    """Answer a mistake in the proxy; the trace goes to the log."""
+    return _response(_internal_fault(error))
 
 
 def _internal_fault(error: Exception) -> Answer:

@@ -79,7 +79,9 @@ class Output:
         return code, printed.out, printed.err
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["serve", "--help"], ["check", "-h"], ["call", "-h"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["serve", "-h"], ["check", "-h"], ["call", "-h"], ["ledger", "-h"]]
+)
 def test_help_says_what_there_is(out: Output, argv: list[str]) -> None:
     """Every command explains itself, where settings come from, and its exit codes."""
     code, text, _ = out.of(*argv)
@@ -257,7 +259,70 @@ def test_call_of_a_delete_that_fails_is_7(out: Output) -> None:
     code, text, errors = out.of("call", "delete", "1", "--target", "127.0.0.1:1")
     assert code == 7
     assert text == "200 OK\n{}\n"
-    assert "outcome=fault" in errors
+    assert "not delivered yet" in errors
+
+
+def test_call_beside_a_running_proxy_asks_that_one(out: Output, tmp_path: Path) -> None:
+    """The state directory is the running proxy's, and it is the one that matters."""
+    state_dir = ("--state-dir", str(tmp_path / "state"))
+    with _serving(*state_dir) as proxy:
+        flags = (*state_dir, "--listen", f"127.0.0.1:{proxy.port}")
+        code, text, errors = out.of("call", "create", "room", *flags)
+        assert (code, text.partition("\n")[0]) == (0, "200 OK")
+        assert errors == f"asking the running proxy at 127.0.0.1:{proxy.port}\n"
+        public_id = json.loads(text.partition("\n")[2])["id"]
+        assert out.of("call", "get", public_id, *flags)[0] == 0
+        assert out.of("call", "get", "default.nobody", *flags)[0] == 8
+        assert out.of("call", "delete", public_id, *flags)[0] == 0
+        assert "in use by a running proxy" in out.of("check", *state_dir)[1]
+
+
+def test_call_beside_a_proxy_that_listens_elsewhere_is_6(out: Output, tmp_path: Path) -> None:
+    """The error says where it was looked for."""
+    state_dir = ("--state-dir", str(tmp_path / "state"))
+    with _serving(*state_dir):
+        code, _, errors = out.of("call", "get", "x", *state_dir, "--listen", "127.0.0.1:1")
+    assert code == 6
+    assert "wanted the running proxy at 127.0.0.1:1, got no answer there" in errors
+
+
+def test_a_second_proxy_on_a_state_directory_is_5(out: Output, tmp_path: Path) -> None:
+    """It names the process that has it."""
+    state_dir = ("--state-dir", str(tmp_path / "state"))
+    with _serving(*state_dir) as proxy:
+        code, _, errors = out.of("serve", *state_dir, "--listen", "127.0.0.1:0")
+    assert code == 5
+    assert f"which the process {proxy.process.pid} is using; stop that one" in errors
+
+
+def test_the_ledger_is_listed(out: Output) -> None:
+    """Also what is still to be delivered: a table that says since when, and of which room."""
+    assert out.of("ledger")[0] == 5
+    with serving_grpc(granting(duration={"seconds": 60})) as target:
+        assert out.of("call", "create", "board", "--start-time", START, "--target", target)[0] == 0
+    assert out.of("call", "delete", "default.7", "--target", "127.0.0.1:1")[0] == 7
+    code, text, _ = out.of("ledger")
+    head, *rows = [line.split() for line in text.splitlines()]
+    assert code == 0
+    assert head == ["STATE", "ID", "ROOM", "ENDS", "OVER", "REASON"]
+    opened = ["open", "default.364758328", "board", "2048-04-20T17:56:12.000Z", "-", "-"]
+    assert opened in rows
+    (ended,) = [row for row in rows if row[0] == "ended"]
+    assert (ended[1], ended[2], ended[5]) == ("default.7", "-", "ended")
+    assert len(out.of("ledger", "ended")[1].splitlines()) == 2
+    assert len(out.of("ledger", "dead")[1].splitlines()) == 1
+
+
+def test_a_ledger_in_memory_is_warned_about(
+    out: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It must be asked for by name, and touches no directory."""
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE", "memory")
+    code, _, errors = out.of("call", "delete", "1")
+    assert code == 0
+    assert 'state = "memory": DELETEs that are not delivered will be lost' in errors
+    assert "state_dir: ok, not used" in out.of("check")[1]
+    assert not (tmp_path / "state").exists()
 
 
 def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from jicofo_reservation_proxy.model import (
     Conference,
     CreateReply,
     CreateRequest,
+    Deleted,
     Denied,
     Fault,
     FaultKind,
@@ -250,6 +251,7 @@ BROKEN = "The reservation system has a problem. Please tell your administrator."
     [
         (FaultKind.UNREACHABLE, 503, LATER),
         (FaultKind.OVERLOADED, 503, LATER),
+        (FaultKind.SATURATED, 503, LATER),
         (FaultKind.SLOW, 504, SLOW),
         (FaultKind.UNAUTHORIZED, 502, BROKEN),
         (FaultKind.BROKEN, 502, BROKEN),
@@ -273,8 +275,20 @@ def test_every_fault_has_an_answer() -> None:
 
 def test_delete() -> None:
     """A DELETE is answered 200 with an empty object."""
-    assert clients.render_delete() == Answer(200, b"{}")
-    read_delete(clients.render_delete().status, clients.render_delete().body)
+    answer = clients.render_delete(Deleted(), INCIDENT)
+    assert answer == Answer(200, b"{}")
+    read_delete(answer.status, answer.body)
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_delete_that_is_lost(kind: FaultKind) -> None:
+    """Where the end of a meeting would be lost it is a 5xx, which Prosody tries again."""
+    fault = Fault(kind, "X", "for the log")
+    answer = clients.render_delete(fault, INCIDENT)
+    assert answer == clients.render_fault(fault, INCIDENT)
+    assert 500 <= answer.status <= 599
+    assert INCIDENT.encode() in answer.body
+    assert b"for the log" not in answer.body
 
 
 def test_bad_input() -> None:

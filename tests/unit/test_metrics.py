@@ -9,6 +9,10 @@ LABELS = {
     "request_seconds_count": ("operation",),
     "backend_calls_total": ("backend", "operation", "code"),
     "backend_call_seconds_count": ("backend", "operation"),
+    "backend_circuit_open": ("backend",),
+    "deliveries_total": ("backend", "reason", "result"),
+    "conferences": ("state",),
+    "answers_without_backend_total": ("backend", "source"),
     "credential_reloads_total": ("backend", "result"),
 }
 
@@ -21,6 +25,10 @@ def metrics() -> Metrics:
     metrics.request_seconds.labels("create").observe(0.3)
     metrics.calls.labels("default", "create", "OK").inc()
     metrics.call_seconds.labels("default", "create").observe(19.9)
+    metrics.circuit_open.labels("default").set_function(lambda: True)
+    metrics.deliveries.labels("default", "ended", "done").inc()
+    metrics.conferences.labels("dead").set_function(lambda: 1)
+    metrics.without_backend.labels("default", "ledger").inc()
     metrics.credential_reloads.labels("default", "ok").inc()
     return metrics
 
@@ -40,6 +48,10 @@ def exposition(metrics: Metrics) -> str:
         'backend_calls_total{backend="default",code="OK",operation="create"} 1.0',
         'backend_call_seconds_bucket{backend="default",le="10.0",operation="create"} 0.0',
         'backend_call_seconds_bucket{backend="default",le="20.0",operation="create"} 1.0',
+        'backend_circuit_open{backend="default"} 1.0',
+        'deliveries_total{backend="default",reason="ended",result="done"} 1.0',
+        'conferences{state="dead"} 1.0',
+        'answers_without_backend_total{backend="default",source="ledger"} 1.0',
         'credential_reloads_total{backend="default",result="ok"} 1.0',
     ],
 )
@@ -54,7 +66,7 @@ def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
         sample.name.removeprefix("jicofo_reservation_proxy_"): tuple(sample.labels)
         for family in metrics.registry.collect()
         for sample in family.samples
-        if sample.name.endswith(("_total", "_count"))
+        if not sample.name.endswith(("_created", "_bucket", "_sum"))
     }
     assert found == LABELS
 
@@ -63,3 +75,15 @@ def test_each_proxy_has_metrics_of_its_own(metrics: Metrics) -> None:
     """Two proxies in one process do not count together."""
     assert exposition(Metrics()) != exposition(metrics)
     assert "1.0" not in exposition(Metrics())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "has_fault"), [("reservation", False), ("denied", False), ("fault", True)]
+)
+def test_a_fault_is_noticed(outcome: str, has_fault: bool) -> None:
+    """That any request ended in a fault is known, whatever else there was."""
+    metrics = Metrics()
+    assert not metrics.has_fault
+    metrics.requests.labels("create", "jicofo", outcome, 200).inc()
+    metrics.requests.labels("delete", "jicofo", "deleted", 200).inc()
+    assert metrics.has_fault is has_fault

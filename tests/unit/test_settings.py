@@ -27,6 +27,7 @@ def test_defaults() -> None:
     assert settings == Settings(
         listen=settings.listen,
         state_dir=default_state_dir(),
+        state="disk",
         client="auto",
         conflicts="answer",
         guest_domains=("guest.*",),
@@ -38,12 +39,19 @@ def test_defaults() -> None:
     assert settings.listen == "127.0.0.1:7777"
     assert settings.threads == 64
     assert settings.drain_within == timedelta(seconds=20)
+    assert settings.respond_within == timedelta(seconds=12)
+    assert settings.expire_after == timedelta(minutes=5)
+    assert settings.give_up_after == timedelta(days=7)
 
 
 def test_defaults_of_a_backend() -> None:
     """A backend wants nothing but a target; without TLS it is plaintext, without secrets."""
     backend = Backend(target=Target("localhost:1"))
     assert backend.answer_within == timedelta(seconds=5)
+    assert backend.in_flight == 32
+    assert backend.when_unreachable == "refuse"
+    assert backend.allow_for == timedelta(hours=1)
+    assert backend.health_check == "auto"
     assert backend.tls is None
     assert not backend.auth.has_secret
     assert backend.auth.header == "x-api-key"

@@ -46,6 +46,10 @@ def test_everything() -> None:
         "client": "prosody",
         "conflicts": "report",
         "guest_domains": ["guest.example.com", "anon.*"],
+        "state": "memory",
+        "respond_within": "15s",
+        "expire_after": "1m",
+        "give_up_after": "2d",
         "threads": 8,
         "drain_within": "1m",
         "log_format": "json",
@@ -54,6 +58,10 @@ def test_everything() -> None:
             "default": {
                 "target": REMOTE,
                 "answer_within": "250ms",
+                "in_flight": 7,
+                "when_unreachable": "allow",
+                "allow_for": "90m",
+                "health_check": "on",
                 "tls": {
                     "ca_file": "ca.pem",
                     "cert_file": "cert.pem",
@@ -84,10 +92,15 @@ def test_everything() -> None:
     assert (read.client, read.conflicts) == ("prosody", "report")
     assert read.guest_domains == ("guest.example.com", "anon.*")
     assert (read.threads, read.drain_within) == (8, timedelta(minutes=1))
+    assert (read.state, read.respond_within) == ("memory", timedelta(seconds=15))
+    assert (read.expire_after, read.give_up_after) == (timedelta(minutes=1), timedelta(days=2))
     assert (read.log_format, read.log_level) == ("json", "debug")
     assert [str(name) for name in read.backends] == ["default", "exec_2"]
     default, other = read.backends.values()
     assert (default.target, default.answer_within) == (REMOTE, timedelta(milliseconds=250))
+    assert (default.in_flight, default.health_check) == (7, "on")
+    assert (default.when_unreachable, default.allow_for) == ("allow", timedelta(minutes=90))
+    assert (other.in_flight, other.when_unreachable, other.health_check) == (32, "refuse", "auto")
     assert default.tls == Tls(
         ca_file=Path("ca.pem"),
         cert_file=Path("cert.pem"),
@@ -127,6 +140,21 @@ def test_everything() -> None:
         ({"drain_within": "0.05h"}, "drain_within", timedelta(minutes=3)),
         ({"drain_within": "0.001d"}, "drain_within", timedelta(seconds=86.4)),
         ({"drain_within": "1500ms"}, "drain_within", timedelta(seconds=1.5)),
+        ({"state": "disk"}, "state", "disk"),
+        ({"respond_within": "100ms"}, "respond_within", timedelta(seconds=0.1)),
+        ({"respond_within": "18s"}, "respond_within", timedelta(seconds=18)),
+        ({"expire_after": "1s"}, "expire_after", timedelta(seconds=1)),
+        (
+            {"expire_after": "7d", "give_up_after": "8d"},
+            "expire_after",
+            timedelta(days=7),
+        ),
+        (
+            {"expire_after": "1s", "give_up_after": "1m"},
+            "give_up_after",
+            timedelta(minutes=1),
+        ),
+        ({"give_up_after": "365d"}, "give_up_after", timedelta(days=365)),
         ({"guest_domains": []}, "guest_domains", ()),
         ({"guest_domains": ("a",)}, "guest_domains", ("a",)),
     ],
@@ -142,9 +170,32 @@ def test_deadlines_that_are_fine(text: str) -> None:
     assert validate(backend(answer_within=text)).backends
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("in_flight", 1, 1),
+        ("in_flight", "1000", 1000),
+        ("when_unreachable", "refuse", "refuse"),
+        ("when_unreachable", "allow", "allow"),
+        ("allow_for", "1m", timedelta(minutes=1)),
+        ("allow_for", "7d", timedelta(days=7)),
+        ("health_check", "auto", "auto"),
+        ("health_check", "off", "off"),
+    ],
+)
+def test_values_of_a_backend_that_are_fine(key: str, value: object, read: object) -> None:
+    """Each form of a backend's value is read, up to its limits."""
+    (found,) = validate(backend(**{key: value})).backends.values()
+    assert getattr(found, key) == read
+
+
 LISTEN = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777"
 THREADS = "wanted a whole number from 1 to 1000"
 DRAIN = "wanted a duration from 0s to 300s, such as 5s or 250ms"
+RESPONSE = "wanted a duration from 0.1s to 18s, such as 5s or 250ms"
+GRACE = "wanted a duration from 1s to 604800s, such as 5s or 250ms"
+RETENTION = "wanted a duration from 60s to 3.1536e+07s, such as 5s or 250ms"
+STAND_IN = "wanted a duration from 60s to 604800s, such as 5s or 250ms"
 DEADLINE = "wanted a duration from 0.01s to 15s, such as 5s or 250ms"
 HEADER = (
     "wanted a header's name of letters, digits, '-', '_' and '.',"
@@ -250,6 +301,44 @@ METHOD = "wanted /package.Service/Method"
             (backend(answer_within=bad), f"backends.a.answer_within: {DEADLINE}, got {bad!r}")
             for bad in ("9ms", "0s", "15.1s", "16s", "1m", 5)
         ),
+        *(
+            ({"state": bad}, f"state: wanted 'disk' or 'memory', got {bad!r}")
+            for bad in ("", "Memory", "/var/lib", None, True, ["disk"])
+        ),
+        *(
+            ({"respond_within": bad}, f"respond_within: {RESPONSE}, got {bad!r}")
+            for bad in ("99ms", "0s", "18.1s", "20s", "1m", "", 12, None)
+        ),
+        *(
+            ({"expire_after": bad}, f"expire_after: {GRACE}, got {bad!r}")
+            for bad in ("999ms", "0s", "7.1d", "8d", "-1s", "", 300, None)
+        ),
+        *(
+            ({"give_up_after": bad}, f"give_up_after: {RETENTION}, got {bad!r}")
+            for bad in ("59s", "0s", "366d", "365.1d", "1w", "", 7, None)
+        ),
+        *(
+            (backend(in_flight=bad), f"backends.a.in_flight: {THREADS}, got {bad!r}")
+            for bad in (0, -1, 1001, True, 1.0, "", "x", None)
+        ),
+        *(
+            (
+                backend(when_unreachable=bad),
+                f"backends.a.when_unreachable: wanted 'refuse' or 'allow', got {bad!r}",
+            )
+            for bad in ("", "Allow", "deny", True, None)
+        ),
+        *(
+            (backend(allow_for=bad), f"backends.a.allow_for: {STAND_IN}, got {bad!r}")
+            for bad in ("59s", "0s", "7.1d", "8d", "", 3600, None)
+        ),
+        *(
+            (
+                backend(health_check=bad),
+                f"backends.a.health_check: wanted 'auto' or 'on' or 'off', got {bad!r}",
+            )
+            for bad in ("", "On", True, False, None)
+        ),
         ({"backends": []}, "backends: wanted a table, got []"),
         ({"backends": {"a": "localhost:1"}}, "backends.a: wanted a table, got 'localhost:1'"),
         *(
@@ -345,10 +434,13 @@ def test_faults(tree: Tree, fault: str) -> None:
 
 
 SETTINGS_KEYS = (
-    "listen, state_dir, client, conflicts, guest_domains, threads, drain_within, log_format,"
-    " log_level, backends, routes"
+    "listen, state_dir, state, client, conflicts, guest_domains, respond_within, expire_after,"
+    " give_up_after, threads, drain_within, log_format, log_level, backends, routes"
 )
-BACKEND_KEYS = "target, answer_within, tls, auth, methods"
+BACKEND_KEYS = (
+    "target, answer_within, in_flight, when_unreachable, allow_for, health_check, tls, auth,"
+    " methods"
+)
 TLS_KEYS = "ca_file, cert_file, key_file, server_name"
 AUTH_KEYS = "api_key_file, header, bearer_token_file, plugin"
 ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
@@ -498,7 +590,11 @@ trees = st.dictionaries(
         [
             "listen",
             "state_dir",
+            "state",
             "client",
+            "respond_within",
+            "expire_after",
+            "give_up_after",
             "threads",
             "drain_within",
             "log_level",
@@ -513,7 +609,16 @@ trees = st.dictionaries(
         {
             "a": st.fixed_dictionaries(
                 {"target": st.text(max_size=8)},
-                optional={"answer_within": plain, "tls": plain, "auth": plain, "methods": plain},
+                optional={
+                    "answer_within": plain,
+                    "in_flight": plain,
+                    "when_unreachable": plain,
+                    "allow_for": plain,
+                    "health_check": plain,
+                    "tls": plain,
+                    "auth": plain,
+                    "methods": plain,
+                },
             )
         }
     )

@@ -1,0 +1,201 @@
+"""A backend that is slow or away: retries, the circuit, slots, and one budget for all of it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from jicofo_reservation_proxy import circuit
+from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+
+from .support import (
+    JICOFO,
+    PROSODY,
+    TIMEOUT_SECONDS,
+    Client,
+    Context,
+    Script,
+    backends,
+    conference,
+    granting,
+    running,
+    serving_grpc,
+    serving_http,
+    settings,
+)
+
+Create = Callable[[pb.CreateConferenceRequest, Context], pb.CreateConferenceResponse]
+
+
+def failing_first(times: int, code: grpc.StatusCode) -> Create:
+    """Return a CreateConference that fails so many times before it grants."""
+    left = [times]
+
+    def create(request: pb.CreateConferenceRequest, context: Context) -> Any:  # noqa: ANN401
+        if left[0]:
+            left[0] -= 1
+            context.abort(code, "not now")
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    return create
+
+
+@contextmanager
+def hanging() -> Iterator[tuple[Script, threading.Semaphore, threading.Event]]:
+    """Yield a backend that hangs until it is released, and what counts the calls that hang."""
+    arrived, released = threading.Semaphore(0), threading.Event()
+
+    def hang(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        arrived.release()
+        released.wait(TIMEOUT_SECONDS)
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    try:
+        yield Script(hang), arrived, released
+    finally:
+        released.set()
+
+
+def in_parallel(count: int, work: Callable[[int], object]) -> list[threading.Thread]:
+    """Start so many threads."""
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_unavailable_is_retried_under_the_same_request_id(tmp_path: Path) -> None:
+    """The user notices nothing of a backend that is away for a moment."""
+    backend = Script(failing_first(2, grpc.StatusCode.UNAVAILABLE))
+    with serving_grpc(backend) as target, running(tmp_path, backends=backends(default=target)) as c:
+        assert c.create().status == 200
+    assert len(backend.creates) == 3
+    assert len({request.request_id for request in backend.creates}) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN],
+)
+def test_nothing_else_is_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """Another status may come of work that was done."""
+    backend = Script(failing_first(1, code))
+    with serving_grpc(backend) as target, running(tmp_path, backends=backends(default=target)) as c:
+        assert c.create().status in {502, 503}
+    assert len(backend.creates) == 1
+
+
+def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
+    """`answer_within` is for all attempts together."""
+    backend = Script(failing_first(100, grpc.StatusCode.UNAVAILABLE))
+    with serving_grpc(backend) as target:
+        default = {"target": target, "answer_within": "150ms"}
+        with running(tmp_path, backends={"default": default}) as client:
+            assert client.create().status in {503, 504}
+    assert 1 <= len(backend.creates) < 5
+
+
+@pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
+def test_a_repeated_post_gets_the_same_reservation(tmp_path: Path, user_agent: str) -> None:
+    """Prosody repeats a POST with the same body after a 5xx or a dropped connection."""
+    with running(tmp_path) as any_client:
+        client = Client(any_client.port, user_agent)
+        first, second = client.create(), client.create()
+    assert (first.status, first.body) == (200, second.body)
+
+
+def test_one_budget_for_waiting_and_calls(tmp_path: Path) -> None:
+    """Two requests for one room at a backend that hangs: both are answered in `respond_within`."""
+    with hanging() as (backend, _, released), serving_grpc(backend) as target:
+        default = {"target": target, "answer_within": "10s"}
+        with running(tmp_path, backends={"default": default}, respond_within="400ms") as client:
+            started = time.monotonic()
+            statuses: list[int] = []
+            threads = in_parallel(2, lambda _: statuses.append(client.create().status))
+            for thread in threads:
+                thread.join()
+            elapsed = time.monotonic() - started
+            released.set()
+    assert statuses == [504, 504]
+    assert elapsed < 5
+
+
+def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
+    """Who comes beyond `in_flight` is refused, and another backend's rooms are opened."""
+    with (
+        hanging() as (sick, arrived, released),
+        serving_grpc(sick) as target,
+        serving_grpc(granting()) as well,
+    ):
+        tree = {"sick": {"target": target, "in_flight": 2}, "well": {"target": well}}
+        routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
+        with running(tmp_path, backends=tree, routes=routes) as client:
+            threads = in_parallel(2, lambda index: client.create(f"sick{index}"))
+            for _ in threads:
+                assert arrived.acquire(timeout=TIMEOUT_SECONDS)
+            assert client.create("sick9").status == 503
+            assert client.get("sick.x").status == 503
+            assert client.create("fine").status == 200
+            released.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_the_circuit_opens_after_timeouts_and_closes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backend that keeps timing out is not waited for; one call tries, and then all go."""
+    monkeypatch.setattr(circuit, "OPEN_SECONDS", 1)
+    with hanging() as (backend, _, released), serving_grpc(backend) as target:
+        default = {"target": target, "answer_within": "200ms"}
+        with (
+            Proxy(settings(tmp_path, backends={"default": default})) as proxy,
+            serving_http(proxy) as port,
+        ):
+            client = Client(port)
+            assert [client.create(f"room{n}").status for n in range(3)] == [504] * 3
+            assert [client.create(f"room{n}").status for n in range(3)] == [503] * 3
+            assert len(backend.creates) == 3
+            gauge = "jicofo_reservation_proxy_backend_circuit_open"
+            labels = {"backend": "default"}
+            assert proxy.metrics.registry.get_sample_value(gauge, labels) == 1
+            released.set()
+            until = time.monotonic() + TIMEOUT_SECONDS
+            while client.create("again").status != 200:
+                assert time.monotonic() < until
+            assert proxy.metrics.registry.get_sample_value(gauge, labels) == 0
+    assert "3 calls in a row took too long" in caplog.text
+    assert "answers in time again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "is_checked"),
+    [
+        ({}, True),
+        ({"health_check": "off"}, False),
+        ({"auth": {"api_key_file": "key"}}, False),
+        ({"auth": {"api_key_file": "key"}, "health_check": "on"}, True),
+    ],
+)
+def test_health_is_checked_where_no_key_could_be_missing(
+    tmp_path: Path, values: dict[str, Any], is_checked: bool
+) -> None:
+    """No key is shown with health checks, so a backend that wants one would never be healthy."""
+    (tmp_path / "key").write_text("secret")
+    if "auth" in values:
+        values = values | {"auth": {"api_key_file": str(tmp_path / "key")}}
+    tree = settings(tmp_path, backends={"default": {"target": "127.0.0.1:1"} | values})
+    with Proxy(tree) as proxy:
+        config = proxy.channels["default"]._service_config()
+    assert ("healthCheckConfig" in config) is is_checked
+
+
+def test_an_xds_target_without_a_control_plane_is_a_503(tmp_path: Path) -> None:
+    """xds:/// is gRPC's own matter; where it is not set up, nobody waits and nothing breaks."""
+    with running(tmp_path, backends=backends(default="xds:///reservations")) as client:
+        assert client.create().status == 503
