@@ -34,6 +34,10 @@ run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
 test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids' selects
 	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
 
+.PHONY: faults
+faults: $(READY) ## Run the fault tests and the rule machine at length; takes some ten minutes
+	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/test_recreation.py $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy import cli, clients
+from jicofo_reservation_proxy import circuit, cli, clients, ledger
 from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings import Settings
 from jicofo_reservation_proxy.validation import validate
@@ -59,6 +59,25 @@ def test_users_see_the_sentences_of_the_operations_page() -> None:
             assert re.search(rf"\| {status} \| {re.escape(sentence)} \(incident", OPERATIONS), kind
     for sentence in (clients.TAKEN, clients.NO_BACKEND):
         assert f"| 403 | {sentence} |" in OPERATIONS
+
+
+def test_every_promise_names_its_tests() -> None:
+    """Each line of the promises of reliability.md names tests, and all of them exist."""
+    page = (ROOT / "docs/reliability.md").read_text("utf-8")
+    promises = re.findall(r"^\| .* \| (`test_.*`) \|$", page, re.MULTILINE)
+    code = "".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
+    assert len(promises) >= 10
+    for name in re.findall(r"`(test_\w+)`", "".join(promises)):
+        assert f"def {name}(" in code, name
+
+
+def test_the_limits_of_the_reliability_page() -> None:
+    """The figures that it gives are those of the code."""
+    page = (ROOT / "docs/reliability.md").read_text("utf-8")
+    assert f"{ledger.MAX_CONFERENCES:,} conferences" in page
+    assert f"{ledger.WRITE_AFTER_SECONDS * 1000:.0f} ms later" in page
+    assert f"every {circuit.OPEN_SECONDS} s tries" in page
+    assert circuit.FAILURES == 3
 
 
 def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
