@@ -1,0 +1,1 @@
+"""Faults, against real processes: proxies and backends that are killed, stopped and cut off."""

@@ -1,0 +1,115 @@
+"""The accounts at the end of the crash loop: what clients were told, against what was done."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from .jitsi import Attempt, Holding, Room
+from .store import Deed, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From when until when the proxy was not there."""
+
+    began: float
+    ended: float
+
+
+@dataclass
+class Accounts:
+    """What was noted on all sides. Each list of what went wrong must be empty."""
+
+    holdings: Sequence[Holding]
+    attempts: Sequence[Attempt]
+    deletes: Sequence[Deed]
+    left_ids: Collection[str]
+    outages: Sequence[Outage]
+
+    @classmethod
+    def of(cls, rooms: Sequence[Room], store: Store, outages: Sequence[Outage]) -> "Accounts":
+        """Close the accounts."""
+        return cls(
+            [*chain.from_iterable(room.holdings for room in rooms)],
+            [*chain.from_iterable(room.attempts for room in rooms)],
+            store.deeds("delete"),
+            store.ids,
+            outages,
+        )
+
+    @property
+    def lost(self) -> list[Holding]:
+        """DELETEs that were answered 200, and whose conference is there and is nobody's."""
+        return [
+            holding
+            for holding in self.holdings
+            if holding.is_deleted
+            and holding.conference_id in self.left_ids
+            and not self._is_held_after(holding)
+        ]
+
+    @property
+    def deleted_alive(self) -> list[tuple[Holding, Deed]]:
+        """Conferences that were deleted at the backend while a client had them."""
+        return [(held, deed) for held, deed in self._effects if held.since <= deed.at < held.until]
+
+    @property
+    def given_dead(self) -> list[tuple[Holding, Deed]]:
+        """Conferences that were given to a client after they were deleted at the backend."""
+        return [(held, deed) for held, deed in self._effects if deed.at < held.since]
+
+    @property
+    def unanswered(self) -> list[Attempt]:
+        """Requests that got no answer from a proxy that was there all the time."""
+        return [
+            attempt
+            for attempt in self.attempts
+            if attempt.status is None
+            and not any(
+                outage.began <= attempt.ended and attempt.began <= outage.ended
+                for outage in self.outages
+            )
+        ]
+
+    @property
+    def slowest_seconds(self) -> float:
+        """The longest that a client waited for an answer."""
+        times = [attempt.ended - attempt.began for attempt in self.attempts if attempt.status]
+        return max(times, default=0.0)
+
+    def lines(self, kills: int, backend_outages: int) -> Iterator[str]:
+        """Yield the figures."""
+        promised = {held.conference_id for held in self.holdings if held.is_deleted}
+        delivered = Counter(deed.conference_id for deed in self.deletes)
+        done = {deed.conference_id for deed in self.deletes if deed.has_changed}
+        again = {held.conference_id for held in self.holdings if self._is_held_after(held)}
+        statuses = Counter(
+            f"{attempt.method} {attempt.status or 'dropped'}" for attempt in self.attempts
+        )
+        yield (
+            f"meetings {len(self.holdings)}, kills of the proxy {kills}, "
+            f"kills and stops of the backend {backend_outages}"
+        )
+        yield "answers: " + ", ".join(f"{key}: {n}" for key, n in sorted(statuses.items()))
+        yield f"slowest answer {self.slowest_seconds:.2f} s"
+        yield (
+            f"DELETEs promised {len(promised)}, of them delivered {len(promised & done)}, "
+            f"called off {len(again)}; delivered twice or more "
+            f"{sum(count > 1 for count in delivered.values())}; "
+            f"conferences left at the backend {len(self.left_ids)}"
+        )
+
+    @property
+    def _effects(self) -> Iterator[tuple[Holding, Deed]]:
+        """Yield each holding with the DELETE that ended its conference."""
+        ended = {deed.conference_id: deed for deed in self.deletes if deed.has_changed}
+        for holding in self.holdings:
+            if holding.conference_id in ended:
+                yield holding, ended[holding.conference_id]
+
+    def _is_held_after(self, holding: Holding) -> bool:
+        return any(
+            later.conference_id == holding.conference_id and later.since > holding.until
+            for later in self.holdings
+        )

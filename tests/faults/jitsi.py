@@ -1,0 +1,130 @@
+"""Jitsi at work in one room: it opens it, closes it, and opens it again at once (clients.md).
+
+What was sent, answered and held is noted, with `time.monotonic()`, for the accounts at the end.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tests.e2e.support import JICOFO, Client, Reply
+
+RNG = random.SystemRandom()
+REPEATS = 3
+"""So often both clients repeat what got no answer, and Prosody also what got 5xx."""
+
+GETS = 0.2
+"""How often a conference is read while it lasts."""
+
+MOVES = 0.5
+"""How often nobody comes back to a room, so that its last DELETE is the end of it."""
+
+
+def answer_or_none(send: Callable[[], Reply]) -> Reply | None:
+    """Return the answer to a request, `None` where the connection broke before there was one."""
+    try:
+        return send()
+    except (OSError, AssertionError):  # refused, reset, or closed
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request on one connection; `status` is `None` where that broke."""
+
+    method: str
+    began: float
+    ended: float
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A conference that a client had: from the answer that gave it until its DELETE was begun."""
+
+    conference_id: str
+    since: float
+    until: float
+    is_deleted: bool
+    """Whether the DELETE was answered 200."""
+
+
+@dataclass
+class Room:
+    """A room that one client opens and closes again and again, until people meet in another one.
+
+    `pause_seconds` is how long Prosody waits before it repeats a request: 3 s in truth.
+    `answered` is called when a DELETE has been answered.
+    """
+
+    name: str
+    client: Client
+    answered: Callable[[], None]
+    pause_seconds: float
+    meeting_seconds: float
+    attempts: list[Attempt] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
+    _number: int = 0
+
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Hold meetings until it is over."""
+        while not is_over():
+            self.meet()
+
+    def meet(self) -> None:
+        """Open the room, meet, and close it; a room that is refused is tried again soon."""
+        created = self._create()
+        if created is None or created.status != 200:
+            self._wait(self.pause_seconds)
+            return
+        since = time.monotonic()
+        public_id = created.json["id"]
+        if RNG.random() < GETS:
+            self._send("GET", lambda: self.client.get(public_id))
+        self._wait(RNG.uniform(0, self.meeting_seconds))
+        until = time.monotonic()
+        reply = self._send("DELETE", lambda: self.client.delete(public_id))
+        conference_id = created.json["url"].removeprefix("conference:")
+        is_deleted = reply is not None and reply.status == 200
+        self.holdings.append(Holding(conference_id, since, until, is_deleted))
+        self.answered()
+        if RNG.random() < MOVES:
+            self._number += 1
+
+    @property
+    def _is_jicofo(self) -> bool:
+        return self.client.user_agent == JICOFO
+
+    def _create(self) -> Reply | None:
+        now = datetime.now(UTC)
+        # Prosody sends whole seconds: a room that is opened twice within one is asked for with
+        # the same bytes.
+        milliseconds = now.microsecond // 1000 if self._is_jicofo else 0
+        start_time = f"{now:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
+        name = f"{self.name}-{self._number}"
+        return self._send("POST", lambda: self.client.create(name, start_time=start_time))
+
+    def _send(self, method: str, send: Callable[[], Reply]) -> Reply | None:
+        """Send a request as often as this client does; return the last answer, if any."""
+        repeats = 0 if self._is_jicofo and method == "POST" else REPEATS
+        reply = self._try(method, send)
+        for _ in range(repeats):
+            if reply is not None and (self._is_jicofo or reply.status < 500):
+                break
+            if not self._is_jicofo:
+                self._wait(self.pause_seconds)
+            reply = self._try(method, send)
+        return reply
+
+    def _try(self, method: str, send: Callable[[], Reply]) -> Reply | None:
+        began = time.monotonic()
+        reply = answer_or_none(send)
+        status = reply.status if reply else None
+        self.attempts.append(Attempt(method, began, time.monotonic(), status))
+        return reply
+
+    def _wait(self, seconds: float) -> None:
+        threading.Event().wait(seconds)

@@ -1,0 +1,284 @@
+"""Processes of our own: a proxy and its backends, started, killed, stopped and always ended."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+from jicofo_reservation_proxy import ledger
+from jicofo_reservation_proxy.ledger import Record, RecordState
+
+from tests.e2e.support import PROSODY, Client
+
+from .backend import READY
+from .store import Store
+from .timing import RESPOND_SECONDS
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 20.0
+"""How long anything that must come to pass may take on a machine that is busy."""
+
+_LISTENING = "listening on http://127.0.0.1:"
+_PREFIX = "JICOFO_RESERVATION_PROXY_"
+
+
+def until(
+    condition: Callable[[], object], what: str, within_seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Wait until a condition holds; fail, and say for what it was, where it does not in time."""
+    deadline = time.monotonic() + within_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"in vain waited {within_seconds} s: {what}"
+        threading.Event().wait(0.02)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, and that no client is given as its own.
+
+    While a server is down, a client that is given its port keeps it from coming back, or is
+    connected to itself.
+    """
+    range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first_of_clients = int(range_file.read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, first_of_clients)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Process:
+    """A command that may be started several times, one after the other; its lines are in a file."""
+
+    def __init__(
+        self, command: Sequence[str], file: Path, ready: str, environ: Mapping[str, str]
+    ) -> None:
+        self.file = file
+        self._command = [sys.executable, "-m", *command]
+        self._ready = ready
+        self._environ = environ
+        self._begin = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        assert self._process is None
+        self._begin = self.file.stat().st_size if self.file.exists() else 0
+        with self.file.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=output, cwd=ROOT, env=self._environ
+            )
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves."""
+        until(lambda: self.has_ended or self._ready in self.text, f"{self._command} serves")
+        assert not self.has_ended, self.text
+
+    @property
+    def text(self) -> str:
+        """What it has written since it was last started."""
+        with self.file.open("rb") as output:
+            output.seek(self._begin)
+            return output.read().decode()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is not running."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Let it do nothing (SIGSTOP), from the moment in which this returns."""
+        self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def go_on(self) -> None:
+        """Let it do its work again (SIGCONT)."""
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it with SIGKILL, at once."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def restart(self) -> None:
+        """Kill it, and start it again."""
+        self.kill()
+        self.start()
+
+    def wait(self, within_seconds: float = PATIENCE_SECONDS) -> int:
+        """Wait for its end; return its exit code."""
+        assert self._process is not None
+        code = self._process.wait(within_seconds)
+        self._process = None
+        return code
+
+    def close(self) -> None:
+        """End it, in whatever state it is."""
+        if self._process is not None:
+            self.kill()
+
+
+class Backend(Process):
+    """A replica of the backend, always at the same address."""
+
+    def __init__(self, directory: Path, replica: str, *, has_health: bool = True) -> None:
+        self.replica = replica
+        self.address = f"127.0.0.1:{free_port()}"
+        command = ["tests.faults.backend", "--store", str(directory / "store.sqlite3")]
+        command += ["--address", self.address, "--replica", replica]
+        if not has_health:
+            command.append("--no-health")
+        super().__init__(command, directory / f"backend-{replica}.log", READY, _environ())
+
+
+class Proxy(Process):
+    """A proxy, always at the same port and on the same state directory.
+
+    Several may have the directory in common, and so the state directory; then `name` differs.
+    """
+
+    def __init__(self, directory: Path, name: str, settings: Mapping[str, object]) -> None:
+        self.port = free_port()
+        self.state_dir = directory / "state"
+        values = {
+            "listen": f"127.0.0.1:{self.port}",
+            "state_dir": self.state_dir,
+            "log_format": "json",
+            **settings,
+        }
+        command = ["jicofo_reservation_proxy", "serve"]
+        ready = f"{_LISTENING}{self.port}"
+        file = directory / f"{name}.log"
+        super().__init__(command, file, ready, _environ() | dict(_variables(values)))
+
+    def client(self, user_agent: str = PROSODY) -> Client:
+        """Return a client of this proxy."""
+        return Client(self.port, user_agent)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What it has logged since it was last started."""
+        lines = self.text.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+    def records(self, state: RecordState) -> list[Record]:
+        """Return the conferences in its ledger that are in this state, as they are on the disk."""
+        return [record for record in ledger.read(self.state_dir) if record.state is state]
+
+    def wait_until_delivered(self) -> None:
+        """Wait until the backend has been told of all that is over."""
+        until(lambda: not self.records(RecordState.ENDED), "all DELETEs are delivered")
+
+
+class Stage:
+    """Where a test sets up its processes; all of them are ended when it closes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._numbers = count(1)
+        with ExitStack() as stack:
+            self.store = stack.enter_context(Store(directory / "store.sqlite3"))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def backend(self, replica: str = "a", *, has_health: bool = True) -> Backend:
+        """Return a replica of the backend, which is starting."""
+        backend = Backend(self.directory, replica, has_health=has_health)
+        self._stack.callback(backend.close)
+        backend.launch()
+        return backend
+
+    def pair(
+        self, *, default: Mapping[str, object] | None = None, **settings: object
+    ) -> tuple[Backend, Proxy]:
+        """Return a backend and a proxy in front of it, both of which serve."""
+        backend = self.backend()
+        proxy = self.proxy(backend, default=default, others=None, **settings)
+        proxy.start()
+        backend.wait_until_ready()
+        return backend, proxy
+
+    def proxy(
+        self,
+        *replicas: Backend | str,
+        default: Mapping[str, object] | None = None,
+        others: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> Proxy:
+        """Return a proxy in front of these replicas, or addresses, as its backend "default".
+
+        It is not started. Its times are short, so that nobody waits long for what they bound;
+        `default` has other settings of the backend, `others` are the targets of other backends.
+        """
+        addresses = [
+            replica.address if isinstance(replica, Backend) else replica for replica in replicas
+        ]
+        backends: dict[str, Mapping[str, object]] = {
+            "default": {
+                "target": f"ipv4:{','.join(addresses)}",
+                "answer_within": "500ms",
+                **(default or {}),
+            }
+        }
+        for name, target in (others or {}).items():
+            backends[name] = {"target": target}
+        values = {
+            "respond_within": f"{RESPOND_SECONDS}s",
+            "drain_within": "5s",
+            "backends": backends,
+            **settings,
+        }
+        proxy = Proxy(self.directory, f"proxy{next(self._numbers)}", values)
+        self._stack.callback(proxy.close)
+        return proxy
+
+
+def _environ() -> dict[str, str]:
+    """Return the environment without any setting of the machine."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+
+
+def _variables(settings: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield settings as variables of the environment."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from _variables(value, f"{name}__{key}" if name else str(key))
+    elif isinstance(settings, list):
+        yield from _variables(dict(enumerate(settings)), name)
+    else:
+        yield _PREFIX + name.upper(), str(settings)

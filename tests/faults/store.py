@@ -1,0 +1,233 @@
+"""The durable store of the faults' backend: one SQLite file, shared by its replicas and the test.
+
+It holds the conferences that exist, every call that arrived, what was carried out and when, and
+how each replica is told to misbehave. Times are `time.monotonic()`, which on Linux is the same for
+all processes.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+Method = Literal["create", "get", "delete"]
+Misdeed = Literal["refuse", "break", "wait", "late", "not_serving"]
+"""What a replica does instead of its work: answer UNAVAILABLE; answer INTERNAL; wait, and then do
+it; do it, and answer late; do it, but tell the health service that it is not serving."""
+
+BUSY_SECONDS = 20.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS conference (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id            TEXT UNIQUE,
+    request_id    TEXT NOT NULL UNIQUE,
+    room          TEXT NOT NULL UNIQUE,
+    owner         TEXT NOT NULL,
+    start_time_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS call (at REAL, replica TEXT, method TEXT, subject TEXT);
+CREATE TABLE IF NOT EXISTS deed (
+    at REAL, replica TEXT, method TEXT, conference_id TEXT, has_changed INTEGER
+);
+CREATE TABLE IF NOT EXISTS misdeed (
+    replica TEXT, method TEXT, misdeed TEXT, seconds REAL, PRIMARY KEY (replica, method)
+);
+"""
+_COLUMNS = "id, request_id, room, owner, start_time_ms"
+
+
+class NotWantedError(Exception):
+    """Nobody waits for the call any more, so it was not carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a request asks for."""
+
+    request_id: str
+    room: str
+    owner: str
+    start_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A conference that exists."""
+
+    id: str
+    request_id: str
+    room: str
+    owner: str
+    start_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that arrived. `subject` is the room or the conference's id."""
+
+    at: float
+    replica: str
+    method: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A call that was carried out; a DELETE of what was gone already has changed nothing."""
+
+    at: float
+    replica: str
+    method: str
+    conference_id: str
+    has_changed: bool
+
+
+class Store:
+    """The store in a file. All methods may be called from any thread, and by any process."""
+
+    def __init__(self, file: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        # What is committed survives the end of the process; nobody cuts the power here.
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.executescript(_SCHEMA)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def create(
+        self, replica: str, wish: Wish, is_wanted: Callable[[], bool]
+    ) -> tuple[Stored, bool]:
+        """Return the conference that holds the room, and whether this request created it.
+
+        Raises `NotWantedError`, as `delete` does: what is decided here is durable, so the question
+        stands where nothing can come in between.
+        """
+        with self._transaction(is_wanted) as connection:
+            found = connection.execute(
+                f"SELECT {_COLUMNS} FROM conference WHERE request_id = ? OR room = ?"  # noqa: S608
+                " ORDER BY request_id = ? DESC",
+                (wish.request_id, wish.room, wish.request_id),
+            ).fetchone()
+            if found:
+                stored = Stored(*found)
+                return stored, stored.request_id == wish.request_id
+            stored = self._insert(connection, wish)
+            self._note(connection, replica, "create", stored.id, has_changed=True)
+            return stored, True
+
+    def get(self, conference_id: str) -> Stored | None:
+        """Return a conference, or `None` where there is none of this id."""
+        return next((found for found in self.conferences if found.id == conference_id), None)
+
+    def delete(self, replica: str, conference_id: str, is_wanted: Callable[[], bool]) -> None:
+        """Delete a conference; one that is gone, or never was, changes nothing."""
+        with self._transaction(is_wanted) as connection:
+            sql = "DELETE FROM conference WHERE id = ?"
+            count = connection.execute(sql, (conference_id,)).rowcount
+            self._note(connection, replica, "delete", conference_id, has_changed=count > 0)
+
+    def note_call(self, replica: str, method: Method, subject: str) -> None:
+        """Note that a call arrived, whatever becomes of it."""
+        row = (time.monotonic(), replica, method, subject)
+        self._execute("INSERT INTO call VALUES (?, ?, ?, ?)", row)
+
+    def misbehave(
+        self,
+        misdeed: Misdeed,
+        *,
+        seconds: float = 0.0,
+        methods: tuple[Method, ...] = ("create", "get", "delete"),
+        replica: str = "a",
+    ) -> None:
+        """Tell a replica what to do from its next call on."""
+        for method in methods:
+            row = (replica, method, misdeed, seconds)
+            self._execute("INSERT OR REPLACE INTO misdeed VALUES (?, ?, ?, ?)", row)
+
+    def behave(self) -> None:
+        """Tell all replicas to do their work."""
+        self._execute("DELETE FROM misdeed", ())
+
+    def misdeed(self, replica: str, method: Method) -> tuple[Misdeed, float] | None:
+        """Return what a replica is to do in place of its work, and for how long."""
+        sql = "SELECT misdeed, seconds FROM misdeed WHERE replica = ? AND method = ?"
+        found = self._execute(sql, (replica, method))
+        return found[0] if found else None
+
+    @property
+    def conferences(self) -> list[Stored]:
+        """The conferences that exist."""
+        sql = f"SELECT {_COLUMNS} FROM conference ORDER BY number"  # noqa: S608
+        return [Stored(*row) for row in self._execute(sql, ())]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the conferences that exist."""
+        return [stored.id for stored in self.conferences]
+
+    def calls(self, method: Method | None = None) -> list[Call]:
+        """Return the calls that arrived, of one method or of all."""
+        calls = [Call(*row) for row in self._execute("SELECT * FROM call ORDER BY at", ())]
+        return [call for call in calls if method in {None, call.method}]
+
+    def deeds(self, method: Method) -> list[Deed]:
+        """Return what was carried out."""
+        rows = self._execute("SELECT * FROM deed WHERE method = ? ORDER BY at", (method,))
+        return [Deed(*row) for row in rows]
+
+    def _insert(self, connection: sqlite3.Connection, wish: Wish) -> Stored:
+        values = (wish.request_id, wish.room, wish.owner, wish.start_time_ms)
+        number = connection.execute(
+            "INSERT INTO conference (request_id, room, owner, start_time_ms) VALUES (?, ?, ?, ?)",
+            values,
+        ).lastrowid
+        # Every other one is no number, so that Jicofo needs an alias for it.
+        conference_id = str(number) if number and number % 2 else f"order/{number}"
+        sql = "UPDATE conference SET id = ? WHERE number = ?"
+        connection.execute(sql, (conference_id, number))
+        return Stored(conference_id, *values)
+
+    def _note(
+        self,
+        connection: sqlite3.Connection,
+        replica: str,
+        method: Method,
+        conference_id: str,
+        *,
+        has_changed: bool,
+    ) -> None:
+        row = (time.monotonic(), replica, method, conference_id, has_changed)
+        connection.execute("INSERT INTO deed VALUES (?, ?, ?, ?, ?)", row)
+
+    @contextmanager
+    def _transaction(self, is_wanted: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                _check(is_wanted)
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _execute(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
+        with self._lock, closing(self._connection.execute(sql, parameters)) as cursor:
+            return cursor.fetchall()
+
+
+def _check(is_wanted: Callable[[], bool]) -> None:
+    if not is_wanted():
+        raise NotWantedError

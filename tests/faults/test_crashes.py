@@ -1,0 +1,131 @@
+"""The crash loop: what a proxy promised survives every SIGKILL, and no live meeting is deleted."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.e2e.support import JICOFO, PROSODY
+
+from .accounts import Accounts, Outage
+from .jitsi import Room
+from .processes import Backend, Proxy, Stage, until
+from .store import Method, Misdeed, Store
+from .timing import IN_TIME
+
+ROOMS = 8
+KILLS = 6
+RNG = random.SystemRandom()
+MISDEEDS: tuple[Misdeed, ...] = ("refuse", "break", "wait", "late")
+METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", "get", "delete"))
+
+
+@dataclass
+class Crashes:
+    """Kills one process again and again, or stops it for a while, until it is over.
+
+    Half of it at random moments, half when `answered` says that a DELETE has just been answered.
+    """
+
+    process: Proxy | Backend
+    answered: threading.Event
+    life_seconds: float
+    stops: bool = False
+    outages: list[Outage] = field(default_factory=list)
+
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Let it live for a moment, and end it in the middle of whatever it does."""
+        while not is_over():
+            threading.Event().wait(RNG.uniform(0.05, self.life_seconds))
+            if RNG.random() < 0.5:
+                self.answered.clear()
+                self.answered.wait(1.0)
+            began = time.monotonic()
+            if self.stops and RNG.random() < 0.5:
+                self._stop_for_a_while()
+            else:
+                self.process.restart()
+            self.outages.append(Outage(began, time.monotonic()))
+
+    def _stop_for_a_while(self) -> None:
+        self.process.stop()
+        threading.Event().wait(RNG.uniform(0.1, 1.5))
+        self.process.go_on()
+
+
+@dataclass
+class Moods:
+    """Lets the backend refuse, fail and dawdle, a moment each, and do its work in between."""
+
+    store: Store
+
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Change its mood until it is over, and leave it well."""
+        while not is_over():
+            misdeed = RNG.choice(MISDEEDS)
+            methods = RNG.choice(METHODS)
+            self.store.misbehave(misdeed, seconds=RNG.uniform(0.05, 0.8), methods=methods)
+            threading.Event().wait(RNG.uniform(0.1, 0.5))
+            self.store.behave()
+            threading.Event().wait(RNG.uniform(0.1, 0.5))
+        self.store.behave()
+
+
+@pytest.mark.timeout(1800)
+def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: bool) -> None:
+    """Every DELETE answered 200 arrives, no live meeting is deleted, every request is answered."""
+    meetings = 2000 if is_long else 60
+    answered = threading.Event()
+    backend = stage.backend()
+    backend.wait_until_ready()
+    proxy = stage.proxy(backend)
+    proxy.start()
+    rooms = [_room(proxy, number, answered.set) for number in range(ROOMS)]
+    crashes = Crashes(proxy, answered, life_seconds=1.5 if is_long else 0.6)
+    moods = Moods(stage.store)
+    others = Crashes(backend, answered, life_seconds=1.5, stops=True)
+    works = [crashes.run, moods.run, *(room.run for room in rooms)]
+    works += [others.run] if is_long else []
+    with at_work(*works):
+        until(
+            lambda: _meetings(rooms) >= meetings and len(crashes.outages) >= KILLS,
+            "enough meetings and kills",
+            1500 if is_long else 120,
+        )
+    proxy.wait_until_delivered()
+    accounts = Accounts.of(rooms, stage.store, crashes.outages)
+    figures += ["crash loop:"]
+    figures += accounts.lines(len(crashes.outages), len(others.outages))
+    assert not accounts.lost
+    assert not accounts.deleted_alive
+    assert not accounts.given_dead
+    assert not accounts.unanswered
+    assert accounts.slowest_seconds < IN_TIME
+
+
+def _room(proxy: Proxy, number: int, answered: Callable[[], None]) -> Room:
+    client = proxy.client(JICOFO if number % 2 else PROSODY)
+    return Room(f"room{number}", client, answered, pause_seconds=0.3, meeting_seconds=0.3)
+
+
+def _meetings(rooms: list[Room]) -> int:
+    return sum(len(room.holdings) for room in rooms)
+
+
+@contextmanager
+def at_work(*works: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
+    """Run each in a thread of its own for as long as this lasts."""
+    over = threading.Event()
+    threads = [threading.Thread(target=work, args=(over.is_set,)) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

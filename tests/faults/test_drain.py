@@ -1,0 +1,98 @@
+"""SIGTERM: what is in flight is answered, what can be delivered is, and the rest is kept."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jicofo_reservation_proxy.ledger import RecordState
+
+from tests.e2e.support import Client, Reply
+
+from .jitsi import answer_or_none
+from .processes import Stage, until
+from .timing import MARGIN_SECONDS, timed
+
+CLIENTS = 8
+DRAIN_SECONDS = 4.0
+QUICK = {"answer_within": "1s"}
+
+
+@contextmanager
+def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
+    """Send some POSTs; their answers are there at the end."""
+    replies: list[Reply | None] = []
+
+    def ask(room: str) -> None:
+        replies.append(answer_or_none(lambda: client.create(room)))
+
+    threads = [threading.Thread(target=ask, args=(f"flight{n}",)) for n in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield replies
+    finally:
+        for thread in threads:
+            thread.join()
+
+
+def test_a_drain_with_a_backend_that_is_well(stage: Stage) -> None:
+    """All that is in flight is granted, and no DELETE is left, though none was due."""
+    _, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
+    client = proxy.client()
+    ended = [client.create(f"ended{n}").json["id"] for n in range(3)]
+    stage.store.misbehave("break", methods=("delete",))
+    assert [client.delete(public_id).status for public_id in ended] == [200] * 3
+    until(lambda: len(stage.store.calls("delete")) >= 3, "each was tried once")
+    stage.store.behave()
+    stage.store.misbehave("wait", seconds=0.5, methods=("create",))
+    asked = len(stage.store.calls("create"))
+    with _in_flight(client) as replies:
+        until(lambda: len(stage.store.calls("create")) == asked + CLIENTS, "all are in flight")
+        proxy.signal(signal.SIGTERM)
+        code, seconds = timed(proxy.wait)
+    assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
+    assert [reply and reply.status for reply in replies] == [200] * CLIENTS
+    assert proxy.records(RecordState.ENDED) == []
+    assert {stored.room for stored in stage.store.conferences} == {
+        f"flight{n}" for n in range(CLIENTS)
+    }
+
+
+def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
+    """Whatever waits for it is refused in time, and its DELETEs are for the next process."""
+    backend, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
+    client = proxy.client()
+    ended = client.create("ended").json["id"]
+    stage.store.misbehave("wait", seconds=60)
+    with _in_flight(client) as replies:
+        assert client.delete(ended).status == 200
+        until(lambda: len(stage.store.calls("create")) == 1 + CLIENTS, "all are in flight")
+        backend.stop()
+        proxy.signal(signal.SIGTERM)
+        code, seconds = timed(proxy.wait)
+    assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
+    assert [reply and reply.status for reply in replies] == [504] * CLIENTS
+    assert [record.room for record in proxy.records(RecordState.ENDED)] == ["ended"]
+    backend.go_on()
+    stage.store.behave()
+    proxy.start()
+    proxy.wait_until_delivered()
+    assert "ended" not in {stored.room for stored in stage.store.conferences}
+
+
+def test_a_drain_with_a_dead_backend(stage: Stage) -> None:
+    """Nobody waits for it, and the DELETEs are for the next process."""
+    backend, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
+    client = proxy.client()
+    ended = client.create("ended").json["id"]
+    backend.kill()
+    assert client.delete(ended).status == 200
+    proxy.signal(signal.SIGTERM)
+    code, seconds = timed(proxy.wait)
+    assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
+    assert [record.room for record in proxy.records(RecordState.ENDED)] == ["ended"]
+    backend.start()
+    proxy.start()
+    proxy.wait_until_delivered()
+    assert stage.store.ids == []

@@ -1,0 +1,98 @@
+"""Replicas behind one target: all take turns, and none that is dead or sick is missed."""
+
+import threading
+from collections import Counter
+
+from tests.e2e.support import Client
+
+from .processes import Backend, Proxy, Stage, until
+from .store import Method
+
+THREADS = 8
+ROUNDS = 6
+WORK_SECONDS = 0.2
+"""How long it takes to grant a room, so that some are on their way when their replica dies."""
+
+REPLICAS = ("a", "b", "c")
+
+
+def _replicas(stage: Stage, *, has_health: bool = True) -> tuple[list[Backend], Proxy]:
+    """Return three replicas and a proxy in front of them, none of which was waited for."""
+    replicas = [stage.backend(name, has_health=has_health) for name in REPLICAS]
+    for replica in replicas:
+        replica.wait_until_ready()
+    return replicas, stage.proxy(*replicas, default={"answer_within": "3s"}, respond_within="8s")
+
+
+def _turns(stage: Stage, method: Method | None = None) -> Counter[str]:
+    """Return how many calls each replica got."""
+    return Counter(call.replica for call in stage.store.calls(method))
+
+
+def _meet(client: Client, rooms: str, statuses: list[int]) -> None:
+    for number in range(ROUNDS):
+        created = client.create(f"{rooms}-{number}")
+        statuses.append(created.status)
+        if created.status == 200:
+            statuses.append(client.get(created.json["id"]).status)
+            statuses.append(client.delete(created.json["id"]).status)
+
+
+def _wait_for_calls(stage: Stage, client: Client, replica: str, before: int) -> None:
+    """Ask until a replica got more calls than before."""
+
+    def has_more() -> bool:
+        client.create("again")
+        return _turns(stage)[replica] > before
+
+    until(has_more, f"the replica {replica} gets calls")
+
+
+def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
+    """All replicas get calls; those of one that dies under load go to the others."""
+    for name in REPLICAS:
+        stage.store.misbehave("wait", seconds=WORK_SECONDS, methods=("create",), replica=name)
+    replicas, proxy = _replicas(stage)
+    proxy.start()
+    statuses: list[int] = []
+    clients = [
+        threading.Thread(target=_meet, args=(proxy.client(), f"room{number}", statuses))
+        for number in range(THREADS)
+    ]
+    for thread in clients:
+        thread.start()
+    until(lambda: len(_turns(stage)) == len(REPLICAS), "all replicas get calls")
+    before = _turns(stage, "create")["a"]
+    until(lambda: _turns(stage, "create")["a"] > before, "a room is being granted")
+    replicas[0].kill()
+    were_at_work = sum(thread.is_alive() for thread in clients)
+    for thread in clients:
+        thread.join()
+    assert were_at_work
+    assert Counter(statuses) == {200: 3 * THREADS * ROUNDS}
+    proxy.wait_until_delivered()
+    assert stage.store.ids == []
+    before = _turns(stage)["a"]
+    replicas[0].start()
+    _wait_for_calls(stage, proxy.client(), "a", before)
+
+
+def test_a_replica_that_does_not_serve_gets_no_calls(stage: Stage) -> None:
+    """Its health service says so; when it says that it serves, it gets calls again."""
+    stage.store.misbehave("not_serving", replica="b")
+    _, proxy = _replicas(stage)
+    proxy.start()
+    statuses: list[int] = []
+    _meet(proxy.client(), "room", statuses)
+    assert set(statuses) == {200}
+    assert set(_turns(stage)) == {"a", "c"}
+    stage.store.behave()
+    _wait_for_calls(stage, proxy.client(), "b", 0)
+
+
+def test_replicas_without_the_health_service(stage: Stage) -> None:
+    """A backend need not have it: all of them get calls."""
+    _, proxy = _replicas(stage, has_health=False)
+    proxy.start()
+    client = proxy.client()
+    until(lambda: client.create("room").status == 200 and len(_turns(stage)) == 3, "all get calls")

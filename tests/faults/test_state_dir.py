@@ -1,0 +1,111 @@
+"""A state directory that cannot be used keeps the proxy from starting, and is left as it is."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.database import APPLICATION_ID, FILE_NAME, LOCK_NAME, SCHEMA_VERSION
+
+from .processes import Proxy, Stage
+
+BAD_STATE = 5
+UNWRITABLE = Path("/proc/sys/kernel")
+"""A directory in which nobody makes files, not even root."""
+
+NOWHERE = "127.0.0.1:1"
+
+
+def _refusal(proxy: Proxy) -> str:
+    """Return what a proxy says that refuses to start."""
+    proxy.launch()
+    assert proxy.wait() == BAD_STATE
+    assert "jicofo-reservation-proxy: cannot start" in proxy.text
+    return proxy.text
+
+
+def test_a_directory_that_cannot_be_written(stage: Stage) -> None:
+    """The refusal names the directory."""
+    proxy = stage.proxy(NOWHERE, state_dir=UNWRITABLE)
+    assert f"state_dir: cannot write to {UNWRITABLE}: " in _refusal(proxy)
+
+
+def test_no_directory(stage: Stage) -> None:
+    """The refusal says what to do."""
+    file = stage.directory / "file"
+    file.write_text("mine")
+    refusal = _refusal(stage.proxy(NOWHERE, state_dir=file))
+    assert f"state_dir: wanted a writable directory, got {file}: " in refusal
+    assert 'make it writable, or set state = "memory"' in refusal
+    assert file.read_text() == "mine"
+
+
+def _damage(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript("CREATE TABLE t (x); CREATE INDEX i ON t (x);")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+
+
+def _write_no_database(file: Path) -> None:
+    file.write_bytes(b"no database" * 1000)
+
+
+def _write_newer_version(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def _write_of_another_program(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE bookmark (url TEXT)")
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (_damage, "damaged"),
+        (_write_no_database, "file is not a database"),
+        (_write_newer_version, f"wanted a ledger of version {SCHEMA_VERSION}, got"),
+        (_write_of_another_program, "another program's SQLite file"),
+    ],
+)
+def test_a_file_that_is_no_ledger(
+    stage: Stage, write: Callable[[Path], None], sentence: str
+) -> None:
+    """The refusal names the file and what is wrong with it, and not a byte is changed."""
+    proxy = stage.proxy(NOWHERE)
+    proxy.state_dir.mkdir()
+    file = proxy.state_dir / FILE_NAME
+    write(file)
+    before = file.read_bytes()
+    refusal = _refusal(proxy)
+    assert str(file) in refusal
+    assert sentence in refusal
+    assert file.read_bytes() == before
+    assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME, LOCK_NAME}
+
+
+def test_memory_needs_no_directory(stage: Stage) -> None:
+    """The proxy serves, and warns of what that costs."""
+    backend, proxy = stage.pair(state="memory", state_dir=UNWRITABLE)
+    client = proxy.client()
+    assert client.delete(client.create("room").json["id"]).status == 200
+    assert 'state = \\"memory\\": DELETEs that are not delivered will be lost' in proxy.text
+    assert not backend.has_ended
+
+
+def test_a_second_proxy_on_the_directory(stage: Stage) -> None:
+    """It is refused while the first one lives, and starts at once when that was killed."""
+    first, second = stage.proxy(NOWHERE), stage.proxy(NOWHERE)
+    first.start()
+    refusal = _refusal(second)
+    assert "state_dir: wanted a directory of this proxy's own" in refusal
+    assert f"the process {first.pid} is using" in refusal
+    assert first.client().delete("default.1").status == 200
+    first.kill()
+    second.start()
