@@ -87,11 +87,19 @@ def _default(setting: "Field[Any]") -> str:
     if value is MISSING and setting.default_factory is MISSING:
         return "**required**"
     if isinstance(value, timedelta):
-        return f"`{value.total_seconds():g}s`"
+        return f"`{_duration(value)}`"
     if isinstance(value, tuple) and value:
         return f"`{list(value)}`".replace("'", '"')
     is_plain = isinstance(value, str | int) and not isinstance(value, bool)
     return f"`{value}`" if is_plain else ""
+
+
+def _duration(value: timedelta) -> str:
+    """Return a duration as people write it: `7d` rather than `604800s`."""
+    seconds = value.total_seconds()
+    sizes = {"d": 86_400, "h": 3600, "m": 60}
+    unit = next((unit for unit, size in sizes.items() if seconds and seconds % size == 0), "s")
+    return f"{seconds / sizes.get(unit, 1):g}{unit}"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from .routing import DEFAULT_BACKEND, Router
 from .service import Policy, ReservationProxy
 from .settings import Backend as BackendSettings
 from .settings import BackendName, Settings, Target
-from .slots import Slots, slots_in_all
+from .slots import Slots
 from .web import make_flask
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _slots(settings: Settings, backends: Mapping[BackendName, BackendSettings]) 
     per_backend: dict[str, int] = {
         name: int(backend.in_flight) for name, backend in backends.items()
     }
-    return Slots(per_backend, slots_in_all(settings.threads))
+    return Slots(per_backend, settings.threads)
 
 
 def _policy(settings: Settings, backends: Mapping[BackendName, BackendSettings]) -> Policy:

@@ -107,25 +107,39 @@ class Backend:
             call = _Call("create", message, calls.metadata, incident_id, within_seconds)
             response = self._call(calls.create, call)
             return Result(contract.read_create(response, request), "OK")
-        except CircuitOpenError:
-            return _NOT_ASKED
+        except _NotAskedError as error:
+            return Result(error.fault, "")
         except grpc.RpcError as error:
             return _denied(error) or _failed(error)
         except contract.ContractBreach as breach:
             return _broken(breach)
 
+    def _probe(self, incident_id: str, within_seconds: float) -> Fault | None:
+        """Ask something harmless; return the fault that shows that the backend is not there."""
+        outcome = self._get("probe", contract.PROBE_ID, incident_id, within_seconds).outcome
+        if isinstance(outcome, Fault) and (
+            outcome.kind in _NOT_REACHED or outcome.code == "CANCELLED"
+        ):
+            return outcome
+        return None
+
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float
     ) -> Result[GetOutcome]:
         """Ask for a conference."""
+        return self._get("get", conference_id, incident_id, within_seconds)
+
+    def _get(
+        self, operation: str, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
         message = contract.get_message(conference_id)
         try:
             calls = self._channel.calls
-            call = _Call("get", message, calls.metadata, incident_id, within_seconds)
+            call = _Call(operation, message, calls.metadata, incident_id, within_seconds)
             response = self._call(calls.get, call)
             return Result(contract.read_get(response, conference_id), "OK")
-        except CircuitOpenError:
-            return _NOT_ASKED
+        except _NotAskedError as error:
+            return Result(error.fault, "")
         except grpc.RpcError as error:
             if _code(error) is grpc.StatusCode.NOT_FOUND:
                 return Result(NotFound(), "NOT_FOUND")
@@ -147,16 +161,15 @@ class Backend:
         and the result has no code: gRPC alone does not tell whether a call that failed was sent.
         """
         budget = Budget(min(self._answer_within_seconds, within_seconds))
-        found = self.get(contract.PROBE_ID, incident_id, budget.left_seconds)
-        if isinstance(found.outcome, Fault) and found.outcome.kind in _NOT_REACHED:
-            return Result(found.outcome, "")
+        if not_reached := self._probe(incident_id, budget.left_seconds):
+            return Result(not_reached, "")
         message = contract.delete_message(conference_id, delete_time_ms, reason)
         try:
             calls = self._channel.calls
             call = _Call("delete", message, calls.metadata, incident_id, budget.left_seconds)
             self._call(calls.delete, call)
-        except CircuitOpenError:
-            return _NOT_ASKED
+        except _NotAskedError as error:
+            return Result(error.fault, "")
         except grpc.RpcError as error:
             code = _code(error)
             if code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}:
@@ -169,11 +182,29 @@ class Backend:
     ) -> ResponseT:
         """Make one call.
 
-        Raises `grpc.RpcError` for every status but OK, and `CircuitOpenError` where it is not made.
+        Raises `grpc.RpcError` for every status but OK, and `_NotAskedError` where it is not made.
         """
         timeout_seconds = min(self._answer_within_seconds, call.within_seconds)
         is_fair = timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
-        with self._circuit.call(counts=is_fair):
+        try:
+            return self._timed(method, call, timeout_seconds, counts=is_fair)
+        except CircuitOpenError as error:
+            raise _NotAskedError(
+                FaultKind.SATURATED, "not asked: the last calls took too long"
+            ) from error
+        except ValueError as error:
+            # What gRPC raises where the channel was closed: the proxy is about to end.
+            raise _NotAskedError(FaultKind.UNREACHABLE, f"not asked: {error}") from error
+
+    def _timed(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        call: _Call[RequestT],
+        timeout_seconds: float,
+        *,
+        counts: bool,
+    ) -> ResponseT:
+        with self._circuit.call(counts=counts):
             code = grpc.StatusCode.OK
             started = time.perf_counter()
             try:
@@ -214,7 +245,12 @@ def _is_too_slow(error: BaseException) -> bool:
     return _code(error) is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-_NOT_ASKED = Result(Fault(FaultKind.SATURATED, "", "not asked: the last calls took too long"), "")
+class _NotAskedError(Exception):
+    """The call was not made."""
+
+    def __init__(self, kind: FaultKind, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = Fault(kind, "", detail)
 
 
 def _failed(error: grpc.RpcError) -> Result[Fault]:

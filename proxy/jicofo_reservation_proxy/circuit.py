@@ -82,7 +82,9 @@ class Circuit:
         with self._logging:
             if is_closed and self._is_said_to_be_open:
                 self._is_said_to_be_open = False
-                logger.warning("backends.%s: answers in time again", self._backend)
+                logger.warning(
+                    "backends.%s: its calls do not take too long any more", self._backend
+                )
             elif not is_closed and not self._is_said_to_be_open:
                 self._is_said_to_be_open = True
                 logger.warning(

@@ -137,6 +137,8 @@ def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
     try:
         _check(file)
         with closing(_read_only(file)) as connection:
+            if _version(connection) < SCHEMA_VERSION:
+                raise StateError(f"{file}: of an older version; a start of the proxy renews it")
             yield connection
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"{file}: cannot be read as the ledger: {error}") from error

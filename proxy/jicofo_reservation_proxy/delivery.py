@@ -16,8 +16,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -48,6 +49,10 @@ LOOK_SECONDS = 1.0
 
 BUSY_SECONDS = 0.1
 """How soon it comes back to a room that is being asked for."""
+
+MANY_REFUSALS = 5
+"""A backend that refused to take the ends of so many conferences, and of none in between, is not
+bothered with those of all the others."""
 
 MANY_ATTEMPTS = 1000
 """Beyond so many more than are needed, those that are not are looked for."""
@@ -93,10 +98,19 @@ class _Attempts:
 
 @dataclass(slots=True)
 class _Pause:
-    """For how long a backend as a whole is left alone."""
+    """For how long a backend as a whole is left alone.
+
+    `refused` are the conferences whose end it refused to take since it last took one.
+    """
 
     count: int = 0
     until: float = 0.0
+    refused: set[ConferenceRef] = field(default_factory=set)
+
+    @property
+    def is_for_refusals(self) -> bool:
+        """Whether it refuses them all, rather than some."""
+        return len(self.refused) >= MANY_REFUSALS
 
 
 class Delivery:
@@ -181,12 +195,8 @@ class Delivery:
         `known` is the conference's record from before. Nothing is sent where that has changed
         since, or where the room or the conference is being asked for: a client may have got it.
         """
-        room = known.room if known else ""
-        with (
-            self.locks.hold((ref.backend, room), 0) as is_room_free,
-            self.locks.hold(ref, 0) as is_free,
-        ):
-            if is_room_free and is_free and self._ledger.find(ref) is known:
+        with self._held(ref, known.room if known else "") as is_free:
+            if is_free and self._ledger.find(ref) is known:
                 return self._send(ref, incident_id, within_seconds)
         return Result(Fault(FaultKind.SATURATED, "", "not sent: the room is being asked for"), "")
 
@@ -209,7 +219,7 @@ class Delivery:
     def backend_answers(self, name: str) -> None:
         """Take note that a backend does its work: what could not be sent because of it is due."""
         pause = self._pauses[name]
-        if pause.count:
+        if pause.count and not pause.is_for_refusals:
             pause.count, pause.until = 0, 0.0
             self.wake(name)
 
@@ -246,18 +256,21 @@ class Delivery:
         return min(waits)
 
     def _deliver(self, record: Record, left_seconds: float) -> bool:
-        """Hold a conference's locks, if they are free, and tell the backend that it is over."""
-        with (
-            self.locks.hold((record.ref.backend, record.room), 0) as is_room_free,
-            self.locks.hold(record.ref, 0) as is_free,
-        ):
-            return is_room_free and is_free and self._deliver_held(record.ref, left_seconds)
+        """Tell the backend that a conference is over, if nobody is asking for its room."""
+        with self._held(record.ref, record.room) as is_free:
+            if not is_free:
+                return False
+            found = self._ledger.find(record.ref)
+            if found is None or found.state is not RecordState.ENDED:
+                return True
+            return self.attempt(record.ref, new_incident_id(), left_seconds)
 
-    def _deliver_held(self, ref: ConferenceRef, left_seconds: float) -> bool:
-        record = self._ledger.find(ref)
-        if record is None or record.state is not RecordState.ENDED:
-            return True
-        return self.attempt(ref, new_incident_id(), left_seconds)
+    @contextmanager
+    def _held(self, ref: ConferenceRef, room: str) -> Iterator[bool]:
+        """Hold the locks of a conference, and of its room where that is known, if they are free."""
+        with ExitStack() as stack:
+            keys = [(ref.backend, room), ref] if room else [ref]
+            yield all(stack.enter_context(self.locks.hold(key, 0)) for key in keys)
 
     def _wait_seconds(self, ref: ConferenceRef, now: float) -> float:
         attempts = self._attempts.get(ref)
@@ -267,6 +280,7 @@ class Delivery:
     def _settle(self, ref: ConferenceRef, code: str) -> None:
         self._ledger.gone(ref)
         self._attempts.pop(ref, None)
+        self._pauses[ref.backend].refused.clear()
         self.backend_answers(ref.backend)
         if code == "UNIMPLEMENTED" and ref.backend not in self._has_no_delete:
             self._has_no_delete.add(ref.backend)
@@ -274,6 +288,10 @@ class Delivery:
                 "backends.%s has no DeleteConference; its rooms are free when their time is over",
                 ref.backend,
             )
+        self.forget_alias(ref)
+
+    def forget_alias(self, ref: ConferenceRef) -> None:
+        """Forget the number of a conference that is gone."""
         try:
             self._aliases.forget(ref)
         except StateError as error:
@@ -288,8 +306,11 @@ class Delivery:
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = now + _back_off(attempts.count) if is_its_own else now
         attempts.is_in_doubt |= was_sent
-        if is_of_the_backend:
-            pause = self._pauses[ref.backend]
+        pause = self._pauses[ref.backend]
+        if not is_of_the_backend:
+            pause.refused.add(ref)
+        is_in_pause = pause.until > now
+        if (is_of_the_backend or pause.is_for_refusals) and not is_in_pause:
             pause.count += 1
             pause.until = now + _back_off(pause.count)
 
@@ -297,6 +318,8 @@ class Delivery:
         """End what has expired, and give up what was tried for too long."""
         now = self._now_ms()
         for record in self._ledger.expire(now - self._expire_after_ms):
+            if record.ref.is_stand_in:
+                self.forget_alias(record.ref)
             fields = {"id": encode(record.ref), "room": record.room}
             logs.event(logger, logging.INFO, "expired", fields)
             self.wake(record.ref.backend)

@@ -19,7 +19,6 @@ import enum
 import json
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -33,7 +32,7 @@ from .ids import encode
 from .model import Conference, ConferenceRef, DeleteReason
 
 MAX_CONFERENCES = 100_000
-"""Some 100 MB of memory and 50 MB of disk. Beyond it the oldest dead one, or else the oldest open
+"""Some 130 MB of memory and 20 MB of disk. Beyond it the oldest dead one, or else the oldest open
 one, gives way to a new one; ended ones never do."""
 
 MAX_GONE = 10_000
@@ -104,6 +103,9 @@ class Ledger:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._records: dict[ConferenceRef, Record] = {}
+        self._in_state: dict[RecordState, dict[ConferenceRef, None]] = {
+            state: {} for state in RecordState
+        }
         self._rooms: dict[tuple[str, str], dict[ConferenceRef, None]] = {}
         self._ended: dict[str, dict[ConferenceRef, None]] = {}
         self._ends: list[tuple[int, int, ConferenceRef]] = []
@@ -111,6 +113,7 @@ class Ledger:
         self._gone: dict[ConferenceRef, None] = {}
         self._unwritten: dict[ConferenceRef, None] = {}
         self._unpromised: set[ConferenceRef] = set()
+        self._promised = threading.Condition(self._lock)
         for record in _records(database.rows(_SELECT), database.name):
             self._put(record)
         self._writer = _Writer(self) if write_behind else None
@@ -135,6 +138,14 @@ class Ledger:
         with self._lock:
             self._supersede(record)
 
+    def update(self, ref: ConferenceRef, conference: Conference) -> None:
+        """Note what a client was told of a conference that is open; others are left alone."""
+        with self._lock:
+            known = self._records.get(ref)
+            if known is not None and known.state is RecordState.OPEN:
+                told = _later_end(known, conference)
+                self._change(dataclasses.replace(known, conference=told, is_whole=True))
+
     def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
         """Note, durably, that the client said that a conference is over; unknown ones too.
 
@@ -146,6 +157,8 @@ class Ledger:
             self.gone(ref)
             return
         with self._lock:
+            # Another DELETE of it that is being written may have to be undone.
+            self._promised.wait_for(lambda: ref not in self._unpromised)
             known = self._records.get(ref)
             if ref in self._gone:
                 return
@@ -162,6 +175,7 @@ class Ledger:
         finally:
             with self._lock:
                 self._unpromised.discard(ref)
+                self._promised.notify_all()
 
     def expire(self, before_ms: int) -> list[Record]:
         """Note that the open conferences whose end was before this are over; return them."""
@@ -228,8 +242,7 @@ class Ledger:
     def counts(self) -> Mapping[RecordState, int]:
         """How many conferences there are in each state."""
         with self._lock:
-            found = Counter(record.state for record in self._records.values())
-        return {state: found[state] for state in RecordState}
+            return {state: len(refs) for state, refs in self._in_state.items()}
 
     def flush(self) -> None:
         """Write what waits to be written. Raises `StateError`; then it goes on waiting."""
@@ -300,11 +313,14 @@ class Ledger:
         self._change(record)
 
     def _supersede(self, record: Record) -> None:
-        """Forget the other open conferences of a room; but a stand-in is not the backend's word."""
+        """Forget the other conferences of a room that hold it no more.
+
+        Not those of which the backend is still to be told; and a stand-in is not its word.
+        """
         others = self._rooms.get((record.ref.backend, record.room), {}).keys() - {record.ref}
         for ref in others:
             is_superseded = ref.is_stand_in or not record.ref.is_stand_in
-            if is_superseded and self._records[ref].state is RecordState.OPEN:
+            if is_superseded and self._records[ref].state is not RecordState.ENDED:
                 self._forget(ref)
 
     def _make_room(self) -> bool:
@@ -312,15 +328,14 @@ class Ledger:
         if len(self._records) < self._max_conferences:
             return True
         for state in (RecordState.DEAD, RecordState.OPEN):
-            oldest = (record for record in self._records.values() if record.state is state)
-            if record := next(oldest, None):
+            if ref := next(iter(self._in_state[state]), None):
                 logger.warning(
                     "the ledger is full at %d conferences; the oldest %s one, %s, was dropped",
                     self._max_conferences,
                     state.value,
-                    encode(record.ref),
+                    encode(ref),
                 )
-                self._forget(record.ref)
+                self._forget(ref)
                 return True
         return False
 
@@ -334,6 +349,7 @@ class Ledger:
         known = self._records.get(ref)
         self._take_out(ref)
         self._records[ref] = record
+        self._in_state[record.state][ref] = None
         if record.room:
             self._rooms.setdefault((ref.backend, record.room), {})[ref] = None
         if record.state is RecordState.ENDED:
@@ -372,6 +388,7 @@ class Ledger:
         record = self._records.pop(ref, None)
         if record is None:
             return False
+        del self._in_state[record.state][ref]
         _discard(self._rooms, (ref.backend, record.room), ref)
         _discard(self._ended, ref.backend, ref)
         return True

@@ -153,7 +153,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.left_seconds = self._drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
-            threads=settings.threads,
+            threads=_threads(settings),
             connection_limit=_max_connections(),
             backlog=1024,
             channel_timeout=IDLE_SECONDS,
@@ -169,7 +169,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             super().__init__(
                 app,
                 map=self._sockets,
-                dispatcher=_Dispatcher(settings.threads),
+                dispatcher=_Dispatcher(_threads(settings)),
                 adj=adjustments,
                 sockinfo=_resolve(settings.listen),
             )
@@ -209,7 +209,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._poll(timeout=_POLL_SECONDS)
             if self._is_busy():
                 quiet_since = time.monotonic()
-        self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()) + 1)
+        if cut_off := sum(channel.is_busy for channel in list(self.active_channels.values())):
+            logger.warning("%d requests are cut off: drain_within is over", cut_off)
+        self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
         wasyncore.close_all(self._sockets)
         self.left_seconds = max(0.0, until - time.monotonic())
 
@@ -235,6 +237,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))
+
+
+def _threads(settings: Settings) -> int:
+    """Return how many threads there may be: those that may wait for backends, and a quarter more.
+
+    The others are there for DELETEs and for refusals (slots.py).
+    """
+    return settings.threads + max(2, settings.threads // 4)
 
 
 def _max_connections() -> int:

@@ -167,6 +167,7 @@ class ReservationProxy:
         reply: GetReply
         match result.outcome:
             case Found(conference):
+                self._ledger.update(ref, conference)
                 reply = self._reservation(dialect, ref, conference)
             case Fault() if remembered := self._remembered(ref):
                 reply = self._reservation(dialect, ref, remembered)
@@ -192,6 +193,8 @@ class ReservationProxy:
             self._ledger.end(ref, self._now_ms())
         except StateError as error:
             return self._delete_now(ref, known, incident_id, error)
+        if ref.is_stand_in:
+            self._delivery.forget_alias(ref)
         self._delivery.wake(ref.backend)
         return Handled(Deleted(), ref.backend)
 
@@ -227,6 +230,10 @@ class ReservationProxy:
     def _create(self, call: _Call) -> Handled[CreateReply]:
         """Ask for a room whose lock is held."""
         self._deliver_ended(call)
+        return self._ask_and_answer(call)
+
+    def _ask_and_answer(self, call: _Call, *, again: bool = False) -> Handled[CreateReply]:
+        """Ask the backend, and once more where it names a conference that is over."""
         result = self._ask(call)
         if (conference := _named(result.outcome)) is None:
             return self._answer(call, result)
@@ -234,26 +241,19 @@ class ReservationProxy:
         with self._locks.hold(ref, call.budget.left_seconds) as is_free:
             if not is_free:
                 return Handled(_ROOM_IS_BUSY, call.backend, result.code)
-            if not self._ledger.is_over(ref):
+            if again or not self._was_told_of_the_end(ref, call):
                 return self._answer(call, result)
-            is_gone = self._deliver(ref, call)
-            if not is_gone and not self._delivery.is_in_doubt(ref):
-                return self._answer(call, result)
-        return self._create_once_more(call)
+        return self._ask_and_answer(call, again=True)
 
-    def _create_once_more(self, call: _Call) -> Handled[CreateReply]:
-        """Ask for a room again, whose old conference the backend was told is over.
+    def _was_told_of_the_end(self, ref: ConferenceRef, call: _Call) -> bool:
+        """Tell the backend of the end of the conference that it named, if that is over.
 
-        Also where it may not have taken that: only an answer to what was asked after it tells.
+        Return whether its answer is old by that: also where it may not have taken it, only an
+        answer to what is asked from now on tells.
         """
-        result = self._ask(call)
-        if (conference := _named(result.outcome)) is None:
-            return self._answer(call, result)
-        ref = ConferenceRef(call.backend, conference.id)
-        with self._locks.hold(ref, call.budget.left_seconds) as is_free:
-            if not is_free:
-                return Handled(_ROOM_IS_BUSY, call.backend, result.code)
-            return self._answer(call, result)
+        if not self._ledger.is_over(ref):
+            return False
+        return self._deliver(ref, call) or self._delivery.is_in_doubt(ref)
 
     def _ask(self, call: _Call) -> Result[CreateOutcome]:
         backend = self._backends[call.backend]
@@ -323,14 +323,17 @@ class ReservationProxy:
         return record.is_whole and not is_past and not self._delivery.is_in_doubt(record.ref)
 
     def _stand_in(self, call: _Call, seconds: int) -> Reservation | Fault:
-        """Grant a room without its backend, for the time that the operator chose."""
+        """Grant a room without its backend, for the time that the operator chose.
+
+        It begins now: Jicofo's own time may be half an hour off (clients.md "start_time").
+        """
         request = call.request
         wanted = request.duration_seconds
         conference = Conference(
             id=call.incident_id,
             room=request.room.raw,
             owner=request.mail_owner or "",
-            start_time_ms=request.start_time_ms,
+            start_time_ms=self._now_ms(),
             duration_seconds=seconds if wanted is None else min(seconds, wanted),
         )
         ref = ConferenceRef(call.backend, conference.id, is_stand_in=True)
@@ -394,7 +397,7 @@ class ReservationProxy:
         return ConferenceRef(self._number_owner, str(number.value)) if self._number_owner else None
 
 
-_TOO_MANY = Fault(FaultKind.SATURATED, "", "not asked: as many calls as may be are under way")
+_TOO_MANY = Fault(FaultKind.OVERLOADED, "", "not asked: as many calls as may be are under way")
 _ROOM_IS_BUSY = Fault(FaultKind.SLOW, "", "not asked: another request for the room took too long")
 
 

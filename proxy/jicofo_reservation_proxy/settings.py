@@ -133,8 +133,8 @@ class Backend:
     in_flight: ThreadCount = field(
         default=ThreadCount(32),
         metadata=_doc(
-            "How many requests may wait for this backend at once, from 1 to 1000; the others are "
-            "refused with 503. All backends together have three quarters of `threads`."
+            "How many calls to this backend may be under way at once, from 1 to 1000. As many more "
+            "requests may wait for their turn; the others are refused with 503."
         ),
     )
     when_unreachable: Literal["refuse", "allow"] = field(
@@ -261,7 +261,11 @@ class Settings:
     )
     threads: ThreadCount = field(
         default=ThreadCount(64),
-        metadata=_doc("How many requests are worked on at once, from 1 to 1000."),
+        metadata=_doc(
+            "How many requests may be with backends at once, from 1 to 1000. Half of them are "
+            "divided among the backends, so that none is left without. A quarter more threads "
+            "serve what waits for no backend."
+        ),
     )
     drain_within: DrainTime = field(
         default=DrainTime(timedelta(seconds=20)),

@@ -16,6 +16,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from .support import (
     JICOFO,
     PROSODY,
+    START,
     TIMEOUT_SECONDS,
     Client,
     Context,
@@ -146,6 +147,35 @@ def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
                 thread.join()
 
 
+def test_too_many_at_once_is_no_outage(tmp_path: Path) -> None:
+    """A backend that is only busy decides on its rooms; `allow` is for one that is away."""
+    with hanging() as (busy, arrived, released), serving_grpc(busy) as target:
+        default = {"target": target, "in_flight": 1, "when_unreachable": "allow"}
+        with running(tmp_path, backends={"default": default}) as client:
+            threads = in_parallel(1, lambda _: client.create("first"))
+            assert arrived.acquire(timeout=TIMEOUT_SECONDS)
+            assert client.create("second").status == 503
+            released.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_closed_proxy_refuses_without_a_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that outlives its proxy is answered; no mistake of the proxy is logged."""
+    with serving_grpc(granting()) as target:
+        tree = settings(tmp_path, backends=backends(default=target))
+        with Proxy(tree) as proxy:
+            client = proxy.flask.test_client()
+            proxy.close()
+            form = {"name": "room", "start_time": START}
+            assert client.post("/conference", data=form, buffered=True).status_code == 503
+            assert client.get("/conference/default.x", buffered=True).status_code == 503
+            assert client.delete("/conference/default.x", buffered=True).status_code == 503
+    assert "a fault of the proxy" not in caplog.text
+
+
 def test_the_circuit_opens_after_timeouts_and_closes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -170,7 +200,7 @@ def test_the_circuit_opens_after_timeouts_and_closes_again(
                 assert time.monotonic() < until
             assert proxy.metrics.registry.get_sample_value(gauge, labels) == 0
     assert "3 calls in a row took too long" in caplog.text
-    assert "answers in time again" in caplog.text
+    assert "do not take too long any more" in caplog.text
 
 
 @pytest.mark.parametrize(

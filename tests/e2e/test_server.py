@@ -93,8 +93,8 @@ def test_one_request_at_a_time_takes_few_threads(tmp_path: Path) -> None:
         assert 1 <= len(server.task_dispatcher.threads) <= 20
 
 
-def test_a_quarter_of_the_threads_waits_for_no_backend(tmp_path: Path) -> None:
-    """The others are taken by a backend that hangs; who comes then is refused, and not queued."""
+def test_some_threads_wait_for_no_backend(tmp_path: Path) -> None:
+    """Where `threads` are taken by a backend that hangs, others refuse rooms and take DELETEs."""
     gate = _Gate()
     statuses: list[int] = []
     with _server(tmp_path, Script(gate.create), threads=4) as server, _running(server):
@@ -103,19 +103,19 @@ def test_a_quarter_of_the_threads_waits_for_no_backend(tmp_path: Path) -> None:
         def create(room: str) -> None:
             statuses.append(client.create(room).status)
 
-        callers = [threading.Thread(target=create, args=(f"room{n}",)) for n in range(3)]
+        callers = [threading.Thread(target=create, args=(f"room{n}",)) for n in range(4)]
         for caller in callers:
             caller.start()
         for _ in callers:
             assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         refused = [client.create(f"late{n}").status for n in range(6)]
         assert client.delete("default.x").status == 200
-        assert len(server.task_dispatcher.threads) == 4
+        assert 4 < len(server.task_dispatcher.threads) <= 6
         gate.released.set()
         for caller in callers:
             caller.join()
     assert refused == [503] * 6
-    assert statuses == [200] * 3
+    assert statuses == [200] * 4
 
 
 def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from .ledgers import LONG_SECONDS, together
 FAILURES = 3
 OPEN_SECONDS = 5
 OPENED = "backends.default: 3 calls in a row took too long; it is asked again in 5 s"
-CLOSED = "backends.default: answers in time again"
+CLOSED = "backends.default: its calls do not take too long any more"
 
 
 class Clock:

@@ -439,11 +439,20 @@ def test_a_new_version_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(database, "MIGRATIONS", broken)
     with pytest.raises(StateError, match="table alias already exists"):
         Database(tmp_path)
-    assert rows(tmp_path, "PRAGMA user_version") == [(1,)]
-    assert rows(tmp_path, "SELECT name FROM sqlite_schema WHERE name = 'conference'") == []
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as by_hand:
+        assert by_hand.execute("PRAGMA user_version").fetchone() == (1,)
+        tables = by_hand.execute("SELECT name FROM sqlite_schema WHERE name = 'conference'")
+        assert tables.fetchall() == []
     monkeypatch.undo()
     with closing(Database(tmp_path)) as opened_database:
         assert opened_database.rows("SELECT count(*) FROM alias") == [(1,)]
+
+
+def test_a_look_at_an_older_version(tmp_path: Path) -> None:
+    """It is not renewed by a look, and the error says what renews it."""
+    make_first_version(tmp_path)
+    with pytest.raises(StateError, match="of an older version; a start of the proxy renews it"):
+        rows(tmp_path, "SELECT 1")
 
 
 # -- transactions ------------------------------------------------------------------------------

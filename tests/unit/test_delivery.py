@@ -20,6 +20,7 @@ from jicofo_reservation_proxy.delivery import (
     BUSY_SECONDS,
     FIRST_RETRY_SECONDS,
     LOOK_SECONDS,
+    MANY_REFUSALS,
     MAX_RETRY_SECONDS,
     Delivery,
 )
@@ -63,6 +64,7 @@ def failed(kind: FaultKind, code: str = "X", detail: str = "why") -> Result[Dele
 
 BROKEN = failed(FaultKind.BROKEN)
 UNREACHABLE = failed(FaultKind.UNREACHABLE)
+NOT_SENT = failed(FaultKind.UNREACHABLE, code="")
 
 
 @dataclass
@@ -333,16 +335,52 @@ def test_the_back_off_doubles(world: World, result: Result[DeleteOutcome]) -> No
     assert world.deliveries("ended", "failed") == 10
 
 
+def test_a_backend_that_refuses_everything(world: World) -> None:
+    """It is tried with one conference at a time, and not with thousands one after the other."""
+    world.backend.usual = BROKEN
+    for number in range(100):
+        world.end(str(number), f"room{number}")
+    world.work(600)
+    assert len(world.backend.calls) < MANY_REFUSALS + 30
+    world.delivery.backend_answers("default")
+    world.backend.usual = DONE
+    world.work(MAX_RETRY_SECONDS)
+    assert world.ledger.ended("default") == []
+
+
+def test_some_that_are_refused_hold_up_no_others(world: World) -> None:
+    """As long as a backend takes some, it is told of all."""
+    world.backend.usual = BROKEN
+    for number in range(MANY_REFUSALS - 1):
+        world.end(str(number), f"room{number}")
+    world.work(10)
+    world.backend.usual = DONE
+    world.end("9", "room9")
+    world.step()
+    assert world.state("9") is None
+
+
+def test_requests_do_not_lengthen_the_pause(world: World) -> None:
+    """However many people ask for a room in an outage, the backend is soon tried again."""
+    world.backend.usual = NOT_SENT
+    world.end()
+    for _ in range(20):
+        world.attempt(ref())
+    world.backend.usual = DONE
+    world.work(2 * FIRST_RETRY_SECONDS)
+    assert world.state() is None
+
+
 def test_the_back_off_is_cut_at_random(world: World) -> None:
     """Each wait is cut by up to a half, so that what failed together comes back spread out."""
     world.backend.usual = BROKEN
-    for number in range(50):
+    for number in range(MANY_REFUSALS - 1):
         world.end(str(number), f"room{number}")
     world.work(1.2)
-    first = [call.at for call in world.backend.calls if call.at > 1000][:50]
+    first = [call.at for call in world.backend.calls if call.at > 1000][: MANY_REFUSALS - 1]
     assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
     assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
-    assert len(set(first)) > 3
+    assert len(set(first)) > 1
     waits = [delivery_module._back_off(count) for count in range(20, 2000)]
     assert MAX_RETRY_SECONDS / 2 <= min(waits) < 0.6 * MAX_RETRY_SECONDS
     assert 0.9 * MAX_RETRY_SECONDS < max(waits) <= MAX_RETRY_SECONDS

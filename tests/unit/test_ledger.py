@@ -450,6 +450,55 @@ def test_nobody_is_told_of_an_end_before_it_is_on_the_disk(
     assert len(ledger.ended("default")) == 1
 
 
+def test_two_deletes_at_once_on_a_failing_disk(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is answered is on the disk, also where the other had to be undone."""
+    grant(ledger)
+    second_waits, answers = threading.Event(), list[str]()
+    write = ledger._write
+
+    def fail_once(_: object) -> None:
+        monkeypatch.setattr(ledger, "_write", write)
+        second.start()
+        second_waits.wait(0.2)
+        raise StateError("the disk is full")
+
+    def end() -> None:
+        ledger.end(ref(), 5)
+        answers.append("answered")
+
+    second = threading.Thread(target=end)
+    monkeypatch.setattr(ledger, "_write", fail_once)
+    with pytest.raises(StateError, match="the disk is full"):
+        ledger.end(ref(), 4)
+    second.join(LONG_SECONDS)
+    assert answers == ["answered"]
+    assert [record.state for record in after_a_kill(tmp_path)] == [RecordState.ENDED]
+
+
+def test_what_a_client_was_told_by_a_get(ledger: Ledger) -> None:
+    """A later end counts from then on; what is over, or unknown, stays as it is."""
+    grant(ledger)
+    ledger.update(ref(), conference(lasts=7200))
+    assert ledger.expire(START_MS + 7_200_000) == []
+    assert len(ledger.expire(START_MS + 7_200_001)) == 1
+    ledger.update(ref(), conference(lasts=9000))
+    ledger.update(ref("8"), conference("8"))
+    assert ledger.is_over(ref())
+    assert ledger.find(ref("8")) is None
+
+
+def test_a_dead_one_whose_room_was_granted_anew(ledger: Ledger) -> None:
+    """The backend would not have done so, had it still held it."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    ledger.bury(ref())
+    ledger.grant(ref("8"), "board", conference("8"))
+    assert ledger.find(ref()) is None
+    assert ledger.counts[RecordState.DEAD] == 0
+
+
 @pytest.mark.parametrize("before", ["ended", "dead", "gone"])
 def test_a_call_off_is_on_the_disk(ledger: Ledger, tmp_path: Path, before: str) -> None:
     """No process that comes later deletes a conference that goes on."""

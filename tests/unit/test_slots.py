@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from jicofo_reservation_proxy.slots import STALLED_SECONDS, Slots, slots_in_all
+from jicofo_reservation_proxy.slots import STALLED_SECONDS, Slots
 
-from .ledgers import LONG_SECONDS
+from .ledgers import LONG_SECONDS, eventually
 
 
 class Clock:
@@ -80,24 +80,13 @@ def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
         assert got
 
 
-def test_where_nothing_moves_at_all_nobody_waits(clock: Clock) -> None:
-    """The same holds for the slots of all, and no other backend's slot is kept by it."""
-    slots = Slots({"a": 2, "b": 1}, 2, clock)
-    with taken(slots, "a", "a"):
-        clock.now += STALLED_SECONDS
-        with slots.take("b", 3600) as got:
-            assert not got
-    with slots.take("b", 0) as got:
-        assert got
-
-
 @pytest.mark.parametrize("stalled_seconds", [0, STALLED_SECONDS])
 def test_a_slot_that_comes_free_is_taken(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, stalled_seconds: float
 ) -> None:
     """Who waits for a backend that is well gets the next slot at once, however long it idled."""
     monkeypatch.setattr("jicofo_reservation_proxy.slots.STALLED_SECONDS", 5 * LONG_SECONDS)
-    slots = Slots({"a": 1}, 1, clock)
+    slots = Slots({"a": 4}, 8, clock)
     clock.now += stalled_seconds
     asked = threading.Event()
 
@@ -107,7 +96,7 @@ def test_a_slot_that_comes_free_is_taken(
             return got
 
     with ThreadPoolExecutor(4) as executor:
-        with slots.take("a", 0):
+        with taken(slots, "a", "a", "a", "a"):
             waiters = [executor.submit(wait) for _ in range(4)]
             assert asked.wait(LONG_SECONDS)
         assert [waiter.result(LONG_SECONDS) for waiter in waiters] == [True] * 4
@@ -115,7 +104,7 @@ def test_a_slot_that_comes_free_is_taken(
 
 def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
     """Who comes when the last slot was just taken, after a long silence, waits for it."""
-    slots = Slots({"a": 1}, 1, clock)
+    slots = Slots({"a": 1}, 2, clock)
     clock.now += 2 * STALLED_SECONDS
     asked = threading.Event()
 
@@ -140,20 +129,43 @@ def test_nobody_waits_longer_than_told() -> None:
         assert not got
 
 
-def test_both_slots_are_waited_for_in_one_time(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who waited for its backend's slot does not wait as long again for the one of all."""
-    ends = []
+def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that moves, but slowly, must not collect all the threads: the rest is refused."""
+    monkeypatch.setattr("jicofo_reservation_proxy.slots.STALLED_SECONDS", 5 * LONG_SECONDS)
+    slots = Slots({"slow": 2, "well": 2}, 100)
+    outcomes: list[bool] = []
 
-    def take(_: object, until: float) -> bool:
-        ends.append(until)
-        clock.now += 3
-        return True
+    def wait() -> None:
+        with slots.take("slow", LONG_SECONDS) as got:
+            outcomes.append(got)
 
-    monkeypatch.setattr("jicofo_reservation_proxy.slots._Pool.take", take)
-    with Slots({"a": 1}, 1, clock).take("a", 12):
-        assert ends == [1012, 1012]
+    with taken(slots, "slow", "slow"):
+        waiters = [threading.Thread(target=wait) for _ in range(7)]
+        for waiter in waiters:
+            waiter.start()
+        eventually(lambda: len(outcomes) == 5)
+        assert not any(outcomes)
+        with slots.take("well", 0) as got:
+            assert got
+    for waiter in waiters:
+        waiter.join()
+    assert sorted(outcomes) == [False] * 5 + [True] * 2
+
+
+@pytest.mark.parametrize("sick", [1, 2, 3])
+def test_every_backend_has_some_of_its_own(sick: int) -> None:
+    """However many of the others hang, with all that they may take."""
+    slots = Slots(dict.fromkeys("abcd", 32), 48)
+    with taken(slots, *"abc"[:sick] * 100) as got, taken(slots, *"d" * 6) as own:
+        assert sum(got) <= 48 - 6
+        assert own == [True] * 6
+
+
+def test_fewer_slots_than_backends() -> None:
+    """Each may have one request all the same."""
+    slots = Slots(dict.fromkeys("abc", 32), 1)
+    with taken(slots, "a", "b", "c", "a") as got:
+        assert got == [True, True, True, False]
 
 
 def test_many_threads(clock: Clock) -> None:
@@ -178,11 +190,3 @@ def test_many_threads(clock: Clock) -> None:
     assert max(of_all for _, of_all in most) <= 4
     with taken(slots, "a", "a", "b", "b") as got:
         assert got == [True] * 4
-
-
-@pytest.mark.parametrize(
-    ("threads", "slots_of_all"), [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (64, 48), (1000, 750)]
-)
-def test_some_threads_wait_for_no_backend(threads: int, slots_of_all: int) -> None:
-    """A quarter of the threads is there for DELETEs and refusals, but one may always wait."""
-    assert slots_in_all(threads) == slots_of_all
