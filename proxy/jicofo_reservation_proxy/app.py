@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -19,12 +19,13 @@ from .clients import Dialect
 from .conferences import Conferences
 from .database import Database
 from .delivery import Delivery
-from .ledger import Ledger, RecordState
+from .ledger import Ledger
 from .metrics import Metrics
+from .records import RecordState
 from .routing import DEFAULT_BACKEND, Router
 from .service import Policy, ReservationProxy
 from .settings import Backend as BackendSettings
-from .settings import BackendName, Settings, Target
+from .settings import BackendName, Route, Settings, Target
 from .slots import Slots
 from .web import make_flask
 
@@ -65,35 +66,17 @@ class Proxy:
         self.metrics = Metrics()
         self._drain_seconds = settings.drain_within.total_seconds()
         with ExitStack() as stack:
-            backends, routes = settings.backends, settings.routes
-            if servicer is not None or not backends:
-                local = _in_process(servicer, settings.threads)
-                stack.callback(local.close)
-                backends = {
-                    BackendName(DEFAULT_BACKEND): BackendSettings(
-                        target=Target(local.target), health_check="off"
-                    )
-                }
-                routes = ()
+            backends, routes = self._choose_backends(stack, servicer)
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
             self.channels = self._open_channels(stack, backends)
+            self.backends = self._make_backends(backends)
             is_on_disk = keeps_state and settings.state == "disk"
             database = Database(settings.state_dir if is_on_disk else None)
             stack.callback(database.close)
             self.ledger = Ledger(database)
             stack.callback(self.ledger.close)
             aliases = Aliases(database)
-            refresher = Refresher(self.channels.values())
-            stack.callback(refresher.stop)
-            self.backends = self._make_backends(backends)
-            self.delivery = Delivery(
-                self.backends,
-                self.ledger,
-                aliases,
-                self.metrics,
-                expire_after=settings.expire_after,
-                give_up_after=settings.give_up_after,
-            )
+            self.delivery = self._make_delivery(aliases)
             service = ReservationProxy(
                 Router(routes, self.backends),
                 self.backends,
@@ -103,6 +86,7 @@ class Proxy:
                 _slots(settings, backends),
                 _policy(settings, backends),
             )
+            stack.callback(Refresher(self.channels.values()).stop)
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
@@ -144,6 +128,27 @@ class Proxy:
 
     def _count(self, state: RecordState) -> int:
         return self.ledger.counts[state]
+
+    def _choose_backends(
+        self, stack: ExitStack, servicer: ReservationServiceServicer | None
+    ) -> tuple[Mapping[BackendName, BackendSettings], Sequence[Route]]:
+        """Return the settings' backends and routes, or the one in this process."""
+        if servicer is None and self.settings.backends:
+            return self.settings.backends, self.settings.routes
+        local = _in_process(servicer, self.settings.threads)
+        stack.callback(local.close)
+        backend = BackendSettings(target=Target(local.target), health_check="off")
+        return {BackendName(DEFAULT_BACKEND): backend}, ()
+
+    def _make_delivery(self, aliases: Aliases) -> Delivery:
+        return Delivery(
+            self.backends,
+            self.ledger,
+            aliases,
+            self.metrics,
+            expire_after=self.settings.expire_after,
+            give_up_after=self.settings.give_up_after,
+        )
 
     def _open_channels(
         self, stack: ExitStack, backends: Mapping[BackendName, BackendSettings]

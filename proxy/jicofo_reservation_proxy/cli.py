@@ -21,9 +21,9 @@ from .errors import (
     StateError,
     StateInUseError,
 )
-from .ledger import Record, RecordState
 from .model import FaultKind
 from .probe import Probe, probe
+from .records import Record, RecordState
 from .server import Server, StopSignals
 from .settings import Backend, Settings
 

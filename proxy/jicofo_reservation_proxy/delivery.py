@@ -27,7 +27,7 @@ from .aliases import Aliases
 from .clock import now_ms
 from .errors import StateError
 from .ids import encode, new_incident_id
-from .ledger import Ledger, Record, RecordState
+from .ledger import Ledger
 from .locks import Locks
 from .metrics import Metrics
 from .model import (
@@ -39,6 +39,7 @@ from .model import (
     FaultKind,
     Result,
 )
+from .records import Record, RecordState
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 60.0

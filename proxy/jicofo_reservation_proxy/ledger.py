@@ -15,21 +15,20 @@ All methods may be called from any thread.
 """
 
 import dataclasses
-import enum
-import json
 import logging
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from . import records
 from .database import Database, reading
 from .errors import StateError
 from .ids import encode
 from .model import Conference, ConferenceRef, DeleteReason
+from .records import Record, RecordState
 
 MAX_CONFERENCES = 100_000
 """Some 130 MB of memory and 20 MB of disk. Beyond it the oldest dead one, or else the oldest open
@@ -47,41 +46,6 @@ RETRY_SECONDS = 1.0
 KeyT = TypeVar("KeyT")
 
 logger = logging.getLogger(__name__)
-
-
-class RecordState(enum.Enum):
-    """What is known of a conference."""
-
-    OPEN = "open"
-    ENDED = "ended"
-    DEAD = "dead"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A conference in the ledger.
-
-    `room` is the room's raw name, "" where it is unknown, and `conference` what the backend said
-    of it, `None` where that is unknown: both are for an id that the ledger hears of in a DELETE.
-    `is_whole` tells whether the conference is all that the backend said: after a restart it is
-    not where that held a password or a PIN. `over_at_ms` and `reason` are there from the end on.
-    """
-
-    ref: ConferenceRef
-    state: RecordState = RecordState.OPEN
-    room: str = ""
-    conference: Conference | None = None
-    is_whole: bool = True
-    over_at_ms: int | None = None
-    reason: DeleteReason | None = None
-
-    @property
-    def ends_at_ms(self) -> int | None:
-        """When its time is over; `None` where that is unknown or never."""
-        held = self.conference
-        if held is None or held.duration_seconds is None:
-            return None
-        return held.start_time_ms + 1000 * held.duration_seconds
 
 
 class Ledger:
@@ -114,7 +78,7 @@ class Ledger:
         self._unwritten: dict[ConferenceRef, None] = {}
         self._unpromised: set[ConferenceRef] = set()
         self._promised = threading.Condition(self._lock)
-        for record in _records(database.rows(_SELECT), database.name):
+        for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._put(record)
         self._writer = _Writer(self) if write_behind else None
 
@@ -226,8 +190,8 @@ class Ledger:
     def of_room(self, backend: str, room: str, state: RecordState) -> list[Record]:
         """Return the conferences of a room in this state, in the order in which they began."""
         with self._lock:
-            records = [self._records[ref] for ref in self._rooms.get((backend, room), ())]
-        return [record for record in records if record.state is state]
+            found = [self._records[ref] for ref in self._rooms.get((backend, room), ())]
+        return [record for record in found if record.state is state]
 
     def ended(self, backend: str) -> list[Record]:
         """Return the conferences whose end a backend is to be told, in the order of their ends.
@@ -403,9 +367,11 @@ class Ledger:
         if not changes:
             return
         with self._database.transaction() as connection:
-            gone = [_key(ref) for ref, record in changes if record is None]
-            connection.executemany(_DELETE, gone)
-            connection.executemany(_UPSERT, [_row(record) for _, record in changes if record])
+            gone = [records.key(ref) for ref, record in changes if record is None]
+            connection.executemany(records.DELETE, gone)
+            connection.executemany(
+                records.UPSERT, [records.to_row(record) for _, record in changes if record]
+            )
 
 
 class _Writer:
@@ -430,8 +396,12 @@ class _Writer:
 
     def _run(self) -> None:
         complaint = ""
-        while self._woken.wait() and not self._stopped.wait(WRITE_AFTER_SECONDS):
+        while not self._stopped.is_set():
+            self._woken.wait()
+            # Before the look at the end, which is said first: so no end is slept through.
             self._woken.clear()
+            if self._stopped.wait(WRITE_AFTER_SECONDS):
+                return
             try:
                 self._ledger.flush()
                 complaint = ""
@@ -449,8 +419,8 @@ def read(state_dir: Path) -> list[Record]:
     Raises `StateError` where it cannot be read.
     """
     with reading(state_dir) as connection:
-        rows = connection.execute(_SELECT).fetchall()
-    return _records(rows, str(state_dir))
+        rows = connection.execute(records.SELECT).fetchall()
+    return records.from_rows(rows, str(state_dir))
 
 
 def _discard(index: dict[KeyT, dict[ConferenceRef, None]], key: KeyT, ref: ConferenceRef) -> None:
@@ -476,77 +446,3 @@ def _later_end(known: Record | None, conference: Conference) -> Conference:
     ends_at_ms = known.ends_at_ms or 0
     seconds = max(conference.duration_seconds, (ends_at_ms - conference.start_time_ms) // 1000)
     return dataclasses.replace(conference, duration_seconds=seconds)
-
-
-_OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")
-"""What is kept of the rest of a conference. A password or a PIN is never written."""
-
-_SELECT = """
-SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, duration_seconds,
-       options, is_whole, over_at_ms, reason
-FROM conference ORDER BY over_at_ms, start_time_ms
-"""
-_UPSERT = "INSERT OR REPLACE INTO conference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM conference WHERE backend = ? AND conference_id = ? AND is_stand_in = ?"
-
-
-def _key(ref: ConferenceRef) -> tuple[str, str, bool]:
-    return ref.backend, ref.conference_id, ref.is_stand_in
-
-
-def _row(record: Record) -> tuple[object, ...]:
-    held = record.conference
-    options = {name: getattr(held, name) for name in _OPTIONS} if held else {}
-    return (
-        *_key(record.ref),
-        record.state.value,
-        record.room,
-        held.owner if held else None,
-        held.start_time_ms if held else None,
-        held.duration_seconds if held else None,
-        json.dumps(options),
-        record.is_whole and not (held and (held.password or held.pin)),
-        record.over_at_ms,
-        record.reason.value if record.reason else None,
-    )
-
-
-def _records(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
-    """Return the records in the database's rows. Raises `StateError` where one makes no sense."""
-    try:
-        return [_record(row) for row in rows]
-    except (TypeError, ValueError) as error:
-        raise StateError(
-            f"{name}: wanted a sound ledger, got a row that makes no sense ({error})"
-        ) from error
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    backend, conference_id, is_stand_in, state, room, *held, is_whole, over_at_ms, reason = row
-    return Record(
-        ConferenceRef(backend, conference_id, bool(is_stand_in)),
-        RecordState(state),
-        room,
-        _conference(conference_id, *held),
-        bool(is_whole),
-        over_at_ms,
-        DeleteReason(reason) if reason else None,
-    )
-
-
-def _conference(
-    conference_id: str,
-    owner: str | None,
-    start_time_ms: int | None,
-    duration_seconds: int | None,
-    options: str,
-) -> Conference | None:
-    if owner is None or start_time_ms is None:
-        return None
-    return Conference(
-        id=conference_id,
-        owner=owner,
-        start_time_ms=start_time_ms,
-        duration_seconds=duration_seconds,
-        **json.loads(options),
-    )

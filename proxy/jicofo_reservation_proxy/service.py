@@ -22,7 +22,7 @@ from .clients import Dialect
 from .clock import now_ms
 from .delivery import Deleter, Delivery
 from .errors import StateError
-from .ledger import Ledger, Record, RecordState
+from .ledger import Ledger
 from .model import (
     ClientKind,
     Conference,
@@ -46,6 +46,7 @@ from .model import (
     Result,
     Taken,
 )
+from .records import Record, RecordState
 from .routing import Router
 from .slots import Slots
 

@@ -70,7 +70,8 @@ def test_an_api_key_is_sent_in_the_operators_header(tmp_path: Path) -> None:
     ):
         assert client.create().status == 200
         assert client.delete(1).status == 200
-    assert [metadata["x-room-key"] for metadata in backend.metadata] == ["s3cret", "s3cret"]
+    assert len(backend.metadata) >= 2
+    assert {metadata["x-room-key"] for metadata in backend.metadata} == {"s3cret"}
 
 
 def test_a_bearer_token_is_sent_over_tls(tmp_path: Path) -> None:

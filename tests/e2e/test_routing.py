@@ -86,7 +86,7 @@ def test_an_id_leads_to_its_backend_after_a_restart(
         assert client.get(public_ids["[acme]board-1"]).status == 200
         assert client.delete(public_ids["[uni-1]x"]).status == 200
         assert client.delete(f"{public_ids['[acme]board-1']}").status == 200
-    assert len(fleet.backends["exec"].gets) == 1
+    assert "42" in {request.conference_id for request in fleet.backends["exec"].gets}
     assert fleet.deleted == [("exec", "42"), ("campus", "42")]
 
 
@@ -158,6 +158,6 @@ def test_methods_can_have_other_paths(tmp_path: Path) -> None:
         default = {"target": target, "methods": methods}
         with running(tmp_path, backends={"default": default}) as client:
             client.create()
+            assert len(backend.gets) == 1
             assert client.delete(1).status == 200
-    assert len(backend.gets) == 1
     assert backend.creates == backend.deletes == []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jicofo_reservation_proxy import ledger
-from jicofo_reservation_proxy.ledger import Record, RecordState
+from jicofo_reservation_proxy.records import Record, RecordState
 
 from tests.e2e.support import PROSODY, Client
 

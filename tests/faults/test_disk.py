@@ -3,7 +3,7 @@
 import resource
 
 from jicofo_reservation_proxy.database import FILE_NAME
-from jicofo_reservation_proxy.ledger import RecordState
+from jicofo_reservation_proxy.records import RecordState
 
 from .processes import Proxy, Stage, until
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jicofo_reservation_proxy.ledger import RecordState
+from jicofo_reservation_proxy.records import RecordState
 
 from tests.e2e.support import Client, Reply
 

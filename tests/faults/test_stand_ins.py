@@ -3,7 +3,7 @@
 import pytest
 from jicofo_reservation_proxy import ledger
 from jicofo_reservation_proxy.ids import ALIAS_BASE
-from jicofo_reservation_proxy.ledger import RecordState
+from jicofo_reservation_proxy.records import RecordState
 
 from tests.e2e.support import JICOFO, PROSODY
 

@@ -24,7 +24,7 @@ from jicofo_reservation_proxy.aliases import Aliases
 from jicofo_reservation_proxy.clients import JICOFO, Dialect
 from jicofo_reservation_proxy.database import Database
 from jicofo_reservation_proxy.delivery import Delivery
-from jicofo_reservation_proxy.ledger import Ledger, RecordState
+from jicofo_reservation_proxy.ledger import Ledger
 from jicofo_reservation_proxy.metrics import Metrics
 from jicofo_reservation_proxy.model import (
     ClientKind,
@@ -49,6 +49,7 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Result,
 )
+from jicofo_reservation_proxy.records import RecordState
 from jicofo_reservation_proxy.routing import Router
 from jicofo_reservation_proxy.service import Handled, Policy, ReservationProxy
 from jicofo_reservation_proxy.slots import Slots

@@ -24,7 +24,7 @@ from jicofo_reservation_proxy.delivery import (
     MAX_RETRY_SECONDS,
     Delivery,
 )
-from jicofo_reservation_proxy.ledger import Ledger, RecordState
+from jicofo_reservation_proxy.ledger import Ledger
 from jicofo_reservation_proxy.metrics import Metrics
 from jicofo_reservation_proxy.model import (
     ConferenceRef,
@@ -35,6 +35,7 @@ from jicofo_reservation_proxy.model import (
     FaultKind,
     Result,
 )
+from jicofo_reservation_proxy.records import RecordState
 
 from .ledgers import LONG_SECONDS, START_MS, conference, eventually, failing_disk, ref
 

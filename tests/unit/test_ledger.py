@@ -17,15 +17,9 @@ from hypothesis import strategies as st
 from jicofo_reservation_proxy import ledger as ledger_module
 from jicofo_reservation_proxy.database import FILE_NAME, Database
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger import (
-    MAX_CONFERENCES,
-    MAX_GONE,
-    Ledger,
-    Record,
-    RecordState,
-    read,
-)
+from jicofo_reservation_proxy.ledger import MAX_CONFERENCES, MAX_GONE, Ledger, read
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
+from jicofo_reservation_proxy.records import Record, RecordState
 
 from .ledgers import (
     LONG_SECONDS,
@@ -1070,6 +1064,19 @@ def test_the_writer_complains_once(
             assert len(caplog.records) == number
     message = f"grants cannot be written: {tmp_path / FILE_NAME}: {READ_ONLY}"
     assert [record.getMessage() for record in caplog.records] == [message] * 2
+
+
+def test_the_writer_ends_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the very moment in which it goes to work, or to wait again."""
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.WRITE_AFTER_SECONDS", 0.0001)
+    for _ in range(100):
+        with closing(Database(None)) as memory:
+            ledger = Ledger(memory)
+            grant(ledger)
+            closer = threading.Thread(target=ledger.close, daemon=True)
+            closer.start()
+            closer.join(LONG_SECONDS)
+            assert not closer.is_alive()
 
 
 def test_closing_writes_the_rest(tmp_path: Path) -> None:
