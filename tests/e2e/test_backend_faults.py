@@ -221,12 +221,15 @@ def test_a_hung_backend_does_not_hold_up_another(tmp_path: Path) -> None:
     """Healthy callers go past those that wait."""
     with _silent_server() as silent, serving_grpc(granting()) as healthy:
         settings = {
-            "sick": {"target": silent, "answer_within": "3s"},
+            "sick": {"target": silent, "answer_within": "2s"},
             "well": {"target": healthy},
         }
         routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
         with running(tmp_path, backends=settings, routes=routes, threads=16) as client:
-            waiting = [threading.Thread(target=client.create, args=("sick",)) for _ in range(8)]
+            waiting = [
+                threading.Thread(target=client.create, args=(f"sick{number}",))
+                for number in range(8)
+            ]
             for thread in waiting:
                 thread.start()
             assert client.create("well").status == 200

@@ -924,7 +924,7 @@ def test_a_gone_one_that_finds_no_room(small: Ledger) -> None:
 def test_many_threads_end_at_once(tmp_path: Path) -> None:
     """All ends that were promised are on the disk, in far fewer writes than ends."""
     with opened(tmp_path, write_behind=True) as ledger:
-        barrier = threading.Barrier(16)
+        barrier = threading.Barrier(8)
         writes = []
         write = ledger._write
 
@@ -936,16 +936,16 @@ def test_many_threads_end_at_once(tmp_path: Path) -> None:
 
         def work(worker: int) -> list[str]:
             barrier.wait()
-            for number in range(20):
+            for number in range(10):
                 grant(ledger, f"{worker}-{number}", f"room{worker}-{number}")
                 ledger.end(ref(f"{worker}-{number}"), 5)
                 assert on_disk(tmp_path)[f"{worker}-{number}"] is ENDED
-            return [f"{worker}-{number}" for number in range(20)]
+            return [f"{worker}-{number}" for number in range(10)]
 
-        with ThreadPoolExecutor(16) as executor:
-            promised = [name for names in executor.map(work, range(16)) for name in names]
+        with ThreadPoolExecutor(8) as executor:
+            promised = [name for names in executor.map(work, range(8)) for name in names]
         assert {record.ref.conference_id for record in after_a_kill(tmp_path)} == set(promised)
-        assert len([size for size in writes if size]) < 16 * 20
+        assert len([size for size in writes if size]) < 8 * 10
 
 
 def test_many_threads_on_a_failing_disk(ledger: Ledger) -> None:
