@@ -254,12 +254,14 @@ class Ledger:
         with self._lock:
             waiting, self._unwritten = self._unwritten, {}
             changes = [(ref, self._records.get(ref)) for ref in waiting]
+        is_written = False
         try:
             self._write(changes)
-        except BaseException:
-            with self._lock:
-                self._unwritten = waiting | self._unwritten
-            raise
+            is_written = True
+        finally:
+            if not is_written:
+                with self._lock:
+                    self._unwritten = waiting | self._unwritten
 
     def _is_over(self, ref: ConferenceRef) -> bool:
         record = self._records.get(ref)
