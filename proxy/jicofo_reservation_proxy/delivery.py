@@ -101,9 +101,11 @@ class _Attempts:
 class _Pause:
     """For how long a backend as a whole is left alone.
 
-    `refused` are the conferences whose end it refused to take since it last took one.
+    `faults` counts what a pause is for, `count` the pauses in a row. `refused` are the conferences
+    whose end the backend refused to take since it last took one.
     """
 
+    faults: int = 0
     count: int = 0
     until: float = 0.0
     refused: set[ConferenceRef] = field(default_factory=set)
@@ -245,14 +247,14 @@ class Delivery:
             now, end = self._clock(), until()
             if end is not None and now >= end:
                 break
-            failures = self._pauses[name].count
+            faults = self._pauses[name].faults
             is_due = end is not None or self._wait_seconds(record.ref, now) <= 0
             left_seconds = float("inf") if end is None else end - now
             if is_due and self._deliver(record, left_seconds):
                 continue
             waits.append(max(BUSY_SECONDS, self._wait_seconds(record.ref, self._clock())))
             waiting_rooms |= {record.room} - {""}
-            if end is not None and self._pauses[name].count > failures:
+            if end is not None and self._pauses[name].faults > faults:
                 break
         return min(waits)
 
@@ -310,8 +312,10 @@ class Delivery:
         pause = self._pauses[ref.backend]
         if not is_of_the_backend:
             pause.refused.add(ref)
-        is_in_pause = pause.until > now
-        if (is_of_the_backend or pause.is_for_refusals) and not is_in_pause:
+        if not (is_of_the_backend or pause.is_for_refusals):
+            return
+        pause.faults += 1
+        if pause.until <= now:
             pause.count += 1
             pause.until = now + _back_off(pause.count)
 

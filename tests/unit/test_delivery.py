@@ -838,6 +838,17 @@ def test_at_the_end_an_outage_is_met_once(world: World) -> None:
     assert world.backend.told == ["0"]
 
 
+def test_at_the_end_a_lasting_outage_is_met_once(world: World) -> None:
+    """Also where the backend is in a pause already: stopping takes no longer than one attempt."""
+    world.backend.usual = NOT_SENT
+    for number in range(5):
+        world.end(str(number), f"room{number}")
+    world.step()
+    before = len(world.backend.calls)
+    world.delivery.step("default", lambda: world.clock.now + 60)
+    assert len(world.backend.calls) == before + 1
+
+
 def test_at_the_end_one_conference_holds_up_no_other(world: World) -> None:
     """What a backend refuses stays for the next process; the others are told."""
     world.backend.answers["0"] = BROKEN
