@@ -18,7 +18,7 @@ from .store import Method, Misdeed, Store
 from .timing import IN_TIME
 
 ROOMS = 8
-KILLS = 6
+KILLS = 5
 RNG = random.SystemRandom()
 MISDEEDS: tuple[Misdeed, ...] = ("refuse", "break", "wait", "late")
 METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", "get", "delete"))
@@ -78,7 +78,7 @@ class Moods:
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: bool) -> None:
     """Every DELETE answered 200 arrives, no live meeting is deleted, every request is answered."""
-    meetings = 2000 if is_long else 60
+    meetings = 2000 if is_long else 40
     answered = threading.Event()
     backend = stage.backend()
     backend.wait_until_ready()

@@ -465,7 +465,7 @@ def test_whatever_happens() -> None:
     run_state_machine_as_test(
         Recreation,
         settings=settings(
-            max_examples=2500 if IS_LONG else 120,
+            max_examples=2500 if IS_LONG else 80,
             stateful_step_count=40 if IS_LONG else 25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
