@@ -15,7 +15,3 @@ class Budget:
     def left_seconds(self) -> float:
         """What is left, never less than 0."""
         return max(0.0, self._until - self._clock())
-
-    def share(self, fraction: float) -> "Budget":
-        """Return a budget of a part of what is left."""
-        return Budget(self.left_seconds * fraction, self._clock)

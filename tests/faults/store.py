@@ -213,15 +213,10 @@ class Store:
 
     @contextmanager
     def _transaction(self, is_wanted: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                _check(is_wanted)
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+            _check(is_wanted)
+            yield self._connection
 
     def _execute(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
         with self._lock, closing(self._connection.execute(sql, parameters)) as cursor:

@@ -34,19 +34,6 @@ def test_it_counts_down(clock: Clock) -> None:
     assert budget.left_seconds == 0
 
 
-def test_a_share(clock: Clock) -> None:
-    """A share is a part of what is left when it is made, and runs out with the same clock."""
-    budget = Budget(12, clock)
-    clock.now += 2
-    share = budget.share(0.4)
-    assert share.left_seconds == 4
-    clock.now += 3
-    assert share.left_seconds == 1
-    assert budget.left_seconds == 7
-    clock.now += 7
-    assert budget.share(0.4).left_seconds == 0
-
-
 def test_the_usual_clock() -> None:
     """By itself it counts real seconds, by a clock that nobody sets."""
     before = time.monotonic()
