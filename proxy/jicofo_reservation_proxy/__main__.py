@@ -5,6 +5,9 @@ import signal
 import sys
 from typing import NoReturn
 
+READER_GONE = 128 + signal.SIGPIPE
+"""The exit code of a command that a shell's pipe ended, by custom."""
+
 
 def run() -> NoReturn:
     """Run the command. Ctrl-C is a clean end also while the modules load, and after the work.
@@ -17,7 +20,13 @@ def run() -> NoReturn:
     from .cli import main  # noqa: PLC0415 - see above
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = main()
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has had enough; Python would flush it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = READER_GONE
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     sys.exit(code)

@@ -336,6 +336,18 @@ def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.Monke
     assert (code, errors) == (130, "")
 
 
+def test_output_that_nobody_reads_is_no_fault() -> None:
+    """As in `check | head -1`: no trace, and the exit code is that of a broken pipe."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with subprocess.Popen(
+        [*COMMAND, "check"], stdout=write_end, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(write_end)
+        errors = process.communicate(timeout=TIMEOUT_SECONDS)[1]
+    assert (process.returncode, errors) == (141, "")
+
+
 def test_serve_answers_and_drains_on_sigterm() -> None:
     """What is in flight is finished, new connections are refused, and the exit code is 0."""
     arrived, release = threading.Event(), threading.Event()
