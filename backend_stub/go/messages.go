@@ -1,0 +1,107 @@
+// The messages of the contract: what a request must be, and how a conference is told.
+
+package main
+
+import (
+	"time"
+
+	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// The contract's limit of Room.raw.
+const roomBytesMax = 1023
+
+// check returns INVALID_ARGUMENT, naming the field, for a request that breaks the contract.
+func check(request *pb.CreateConferenceRequest) error {
+	room, start, duration := request.GetRoom().GetRaw(), request.GetStartTime(), request.GetDuration()
+	switch {
+	case request.GetRequestId() == "":
+		return missing("request_id")
+	case room == "":
+		return missing("room.raw")
+	case len(room) > roomBytesMax:
+		return invalid("room.raw: wanted at most %d bytes, got %d", roomBytesMax, len(room))
+	case request.GetOwner() != nil && request.GetOwner().GetRaw() == "":
+		return missing("owner.raw")
+	case start == nil:
+		return missing("start_time")
+	case !start.IsValid():
+		return invalid("start_time: wanted a valid one, of the years 1 to 9999, got %d s and %d ns",
+			start.GetSeconds(), start.GetNanos())
+	case duration != nil && !(duration.IsValid() && isPositive(duration)):
+		return invalid("duration: wanted a positive one up to 10,000 years, or none, "+
+			"got %d s and %d ns", duration.GetSeconds(), duration.GetNanos())
+	}
+	return nil
+}
+
+func missing(field string) error {
+	return invalid("%s: wanted a value, got none", field)
+}
+
+func invalid(format string, values ...any) error {
+	return status.Errorf(codes.InvalidArgument, format, values...)
+}
+
+// after returns when a duration is over that begins then: the zero Time where there is none. In
+// seconds, because start.Add would take no more than 292 years.
+func after(start time.Time, duration *durationpb.Duration) time.Time {
+	if duration == nil {
+		return time.Time{}
+	}
+	seconds := start.Unix() + duration.GetSeconds()
+	return time.Unix(seconds, int64(start.Nanosecond())+int64(duration.GetNanos())).UTC()
+}
+
+// between is the reverse of after.
+func between(start, end time.Time) *durationpb.Duration {
+	if end.IsZero() {
+		return nil
+	}
+	seconds, nanos := end.Unix()-start.Unix(), int32(end.Nanosecond()-start.Nanosecond())
+	if nanos < 0 {
+		seconds, nanos = seconds-1, nanos+1e9
+	}
+	return &durationpb.Duration{Seconds: seconds, Nanos: nanos}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func isPositive(duration *durationpb.Duration) bool {
+	return duration.GetSeconds() > 0 || duration.GetNanos() > 0
+}
+
+func denied(denial *pb.Denial) *pb.CreateConferenceResponse {
+	return &pb.CreateConferenceResponse{Outcome: &pb.CreateConferenceResponse_Denial{Denial: denial}}
+}
+
+func message(conference Conference) *pb.Conference {
+	return &pb.Conference{
+		Id:           conference.ID,
+		Room:         conference.Room,
+		Owner:        conference.Owner,
+		StartTime:    timestamppb.New(conference.Start),
+		Duration:     between(conference.Start, conference.End),
+		MaxOccupants: said(conference.MaxOccupants),
+		Lobby:        said(conference.Lobby),
+		Password:     said(string(conference.Password)),
+	}
+}
+
+// said returns the value for an optional field: nil where it says nothing.
+func said[T comparable](value T) *T {
+	var nothing T
+	if value == nothing {
+		return nil
+	}
+	return &value
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+var locked = Options{APIKey: "hunter2", APIKeyHeader: "x-api-key"}
+
+// A call is let in with the key in its header, and only then.
+func TestAPIKey(t *testing.T) {
+	connection := dial(t, serve(t, locked), nil)
+	for _, test := range []struct {
+		pairs []string
+		code  codes.Code
+	}{
+		{[]string{"x-api-key", "hunter2"}, codes.NotFound},
+		{[]string{"x-api-key", "other", "x-api-key", "hunter2"}, codes.NotFound},
+		{nil, codes.Unauthenticated},
+		{[]string{"x-api-key", "hunter"}, codes.Unauthenticated},
+		{[]string{"x-api-key", "hunter22"}, codes.Unauthenticated},
+		{[]string{"x-api-key", ""}, codes.Unauthenticated},
+		{[]string{"authorization", "hunter2"}, codes.Unauthenticated},
+	} {
+		ctx := metadata.AppendToOutgoingContext(patient(t), test.pairs...)
+		if code := get(ctx, connection); code != test.code {
+			t.Errorf("%v: wanted %v, got %v", test.pairs, test.code, code)
+		}
+	}
+}
+
+// The text names the header; neither it nor the log has a key.
+func TestRefusalSaysWhatWasWanted(t *testing.T) {
+	var log output
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	service := NewService(newStore(newClock()), Policy{}, logger)
+	client := pb.NewReservationServiceClient(dial(t, start(t, service, locked, logger), nil))
+	ctx := metadata.AppendToOutgoingContext(patient(t), "x-api-key", "guess")
+	_, err := client.DeleteConference(ctx, &pb.DeleteConferenceRequest{})
+	wantCode(t, err, codes.Unauthenticated, "x-api-key: wanted the API key of this server")
+	if text := log.String(); !strings.Contains(text, "ReservationService/DeleteConference") ||
+		strings.Contains(text, "hunter2") || strings.Contains(text, "guess") {
+		t.Errorf("wanted the method and no key, got %s", text)
+	}
+}
+
+// Only health and reflection are open; what begins like them is not, and is unknown with the key.
+func TestUnknownMethodsNeedTheKeyToo(t *testing.T) {
+	connection := dial(t, serve(t, locked), nil)
+	for _, method := range []string{
+		"/acme.Other/Call", "/grpc.health.v1.HealthX/Check",
+		"/jicofo.reservation.v1.ReservationService/Other",
+	} {
+		call := func(ctx context.Context) error {
+			return connection.Invoke(ctx, method, &emptypb.Empty{}, &emptypb.Empty{})
+		}
+		wantCode(t, call(patient(t)), codes.Unauthenticated, "")
+		keyed := metadata.AppendToOutgoingContext(patient(t), "x-api-key", "hunter2")
+		wantCode(t, call(keyed), codes.Unimplemented, "unknown method "+method)
+	}
+}
+
+// Streams need the key as well.
+func TestStreamsNeedTheKey(t *testing.T) {
+	connection := dial(t, serve(t, locked), nil)
+	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+	stream, err := connection.NewStream(patient(t), description, "/acme.Other/Stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, stream.RecvMsg(&emptypb.Empty{}), codes.Unauthenticated, "")
+}
+
+// Probes see SERVING for the server and for the service, with no key.
+func TestHealthyWithoutAKey(t *testing.T) {
+	client := grpc_health_v1.NewHealthClient(dial(t, serve(t, locked), nil))
+	for _, service := range []string{"", "jicofo.reservation.v1.ReservationService"} {
+		request := &grpc_health_v1.HealthCheckRequest{Service: service}
+		response, err := client.Check(patient(t), request)
+		if err != nil || response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			t.Errorf("%q: got %v, %v", service, response, err)
+		}
+	}
+	_, err := client.Check(patient(t), &grpc_health_v1.HealthCheckRequest{Service: "acme.Other"})
+	wantCode(t, err, codes.NotFound, "")
+}
+
+// Command line tools find the service without its .proto, with no key.
+func TestReflectionListsTheServicesWithoutAKey(t *testing.T) {
+	client := grpc_reflection_v1.NewServerReflectionClient(dial(t, serve(t, locked), nil))
+	stream, err := client.ServerReflectionInfo(patient(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &grpc_reflection_v1.ServerReflectionRequest_ListServices{}
+	request := &grpc_reflection_v1.ServerReflectionRequest{MessageRequest: list}
+	if err := stream.Send(request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, service := range answer.GetListServicesResponse().GetService() {
+		names = append(names, service.GetName())
+	}
+	expected := []string{
+		"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+		"grpc.reflection.v1alpha.ServerReflection", "jicofo.reservation.v1.ReservationService",
+	}
+	if slices.Sort(names); !slices.Equal(names, expected) {
+		t.Errorf("wanted %v, got %v", expected, names)
+	}
+}
+
+// The address that is returned is the one to call, and no second server can have it.
+func TestPortZeroIsARealPort(t *testing.T) {
+	address := serve(t, Options{})
+	if !regexp.MustCompile(`^127\.0\.0\.1:[1-9][0-9]*$`).MatchString(address) {
+		t.Errorf("got %s", address)
+	}
+	if code := get(patient(t), dial(t, address, nil)); code != codes.NotFound {
+		t.Errorf("got %v", code)
+	}
+	_, _, err := Listen(address)
+	wanted := address + ": wanted a free address of this machine, but could not listen there; stop"
+	if err == nil || !strings.HasPrefix(err.Error(), wanted) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A second server does not take the path away from the first; the path goes when the server does.
+func TestTwoServersCannotShareAPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, address, err := Listen("unix:" + path)
+	if err != nil || address != "unix:"+path {
+		t.Fatalf("got %s, %v", address, err)
+	}
+	for _, again := range []string{address, "unix://" + path} {
+		_, _, err := Listen(again)
+		if err == nil || !strings.Contains(err.Error(), "another server listens there") {
+			t.Errorf("%s: got %v", again, err)
+		}
+	}
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("wanted the path to be gone, got %v", err)
+	}
+}
+
+// A socket file that nobody listens at does not stand in the way; another file stays.
+func TestPathOfADeadServerIsTakenOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	_ = dead.Close()
+	listener, _, err := Listen("unix:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Listen("unix:" + path); err == nil {
+		t.Error("wanted a file not to be taken over")
+	}
+	if content, _ := os.ReadFile(path); string(content) != "precious" {
+		t.Errorf("got %q", content)
+	}
+}
+
+// slowStore is a store whose Get takes until it is told to go on, whatever becomes of the call.
+type slowStore struct {
+	Store
+	entered, goOn chan struct{}
+}
+
+func (s slowStore) Get(context.Context, string) (Conference, error) {
+	close(s.entered)
+	<-s.goOn
+	return Conference{}, ErrNoConference
+}
+
+// running serves a slow store with one call in it. Stop stops the server; stopped is closed then.
+type running struct {
+	store      slowStore
+	connection *grpc.ClientConn
+	stop       func()
+	stopped    chan struct{}
+	answer     chan codes.Code
+}
+
+func slowCall(t *testing.T, grace time.Duration) *running {
+	t.Helper()
+	store := slowStore{entered: make(chan struct{}), goOn: make(chan struct{})}
+	listener, address, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	r := &running{store, dial(t, address, nil), stop, make(chan struct{}), make(chan codes.Code, 1)}
+	server := NewServer(NewService(store, Policy{}, quiet), Options{Grace: grace}, quiet)
+	go func() {
+		defer close(r.stopped)
+		if err := server.Serve(ctx, listener); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}()
+	go func() { r.answer <- get(patient(t), r.connection) }()
+	<-store.entered
+	return r
+}
+
+// Health watchers see NOT_SERVING first; the running call is answered; then it is over.
+func TestStopFinishesRunningCalls(t *testing.T) {
+	r := slowCall(t, patience)
+	ctx, leave := context.WithCancel(patient(t))
+	watch, err := grpc_health_v1.NewHealthClient(r.connection).Watch(
+		ctx, &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, expected := range []grpc_health_v1.HealthCheckResponse_ServingStatus{
+		grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING,
+	} {
+		response, err := watch.Recv()
+		if err != nil || response.GetStatus() != expected {
+			t.Fatalf("wanted %v, got %v, %v", expected, response, err)
+		}
+		r.stop()
+	}
+	leave()
+	select {
+	case <-r.stopped:
+		t.Error("wanted the server to wait for the call")
+	default:
+	}
+	close(r.store.goOn)
+	if code := <-r.answer; code != codes.NotFound {
+		t.Errorf("wanted the call to be answered, got %v", code)
+	}
+	<-r.stopped
+	if code := get(patient(t), r.connection); code != codes.Unavailable {
+		t.Errorf("wanted no server to be there, got %v", code)
+	}
+}
+
+// A call that takes longer than the grace is cut off, even one that does not look at its context.
+func TestStopDoesNotWaitBeyondItsGrace(t *testing.T) {
+	r := slowCall(t, 0)
+	r.stop()
+	<-r.stopped
+	if code := <-r.answer; code != codes.Unavailable && code != codes.Canceled {
+		t.Errorf("wanted the call to be cut off, got %v", code)
+	}
+	close(r.store.goOn)
+}
+
+// Stopped before it began, it serves nobody and has nothing to complain of.
+func TestStopBeforeStart(t *testing.T) {
+	listener, _, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewServer(NewService(newStore(newClock()), Policy{}, quiet), Options{}, quiet)
+	server.stop()
+	if err := server.Serve(t.Context(), listener); err != nil {
+		t.Error(err)
+	}
+}

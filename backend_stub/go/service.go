@@ -1,0 +1,170 @@
+// The service of the contract: messages in, a decision of Policy and Store, messages out.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// Service is the reservation service, on a store and by a policy. It logs one line for each call,
+// under the incident id that the proxy logs too.
+type Service struct {
+	pb.UnimplementedReservationServiceServer
+	store  Store
+	policy Policy
+	log    *slog.Logger
+}
+
+// NewService returns a service that is ready to be registered.
+func NewService(store Store, policy Policy, log *slog.Logger) *Service {
+	return &Service{store: store, policy: policy, log: log}
+}
+
+// CreateConference grants the room, or says which conference holds it, or why nobody gets it.
+func (s *Service) CreateConference(
+	ctx context.Context, request *pb.CreateConferenceRequest,
+) (*pb.CreateConferenceResponse, error) {
+	log := s.logger(ctx).With("room", request.GetRoom().GetRaw())
+	log.DebugContext(ctx, "create wanted", "request", request.GetRequestId(),
+		"client", request.GetClient(), "owner", request.GetOwner().GetRaw(),
+		"start", request.GetStartTime().AsTime(), "duration", request.GetDuration())
+	response, err := s.create(ctx, request)
+	if err != nil {
+		return nil, failed(ctx, log, "create", err)
+	}
+	switch outcome := response.GetOutcome().(type) {
+	case *pb.CreateConferenceResponse_Conference:
+		log.InfoContext(ctx, "create", "result", "granted", "id", outcome.Conference.GetId())
+	case *pb.CreateConferenceResponse_Conflict:
+		holder := outcome.Conflict.GetConference()
+		log.InfoContext(ctx, "create", "result", "conflict", "id", holder.GetId())
+	case *pb.CreateConferenceResponse_Denial:
+		log.InfoContext(ctx, "create", "result", "denied", "reason", outcome.Denial.GetReason())
+	}
+	return response, nil
+}
+
+// GetConference returns the conference; NOT_FOUND where it is unknown, deleted or over.
+func (s *Service) GetConference(
+	ctx context.Context, request *pb.GetConferenceRequest,
+) (*pb.GetConferenceResponse, error) {
+	log := s.logger(ctx).With("id", request.GetConferenceId())
+	if request.GetConferenceId() == "" {
+		return nil, failed(ctx, log, "get", missing("conference_id"))
+	}
+	conference, err := s.store.Get(ctx, request.GetConferenceId())
+	if err != nil {
+		return nil, failed(ctx, log, "get", err)
+	}
+	log.InfoContext(ctx, "get", "result", "found")
+	return &pb.GetConferenceResponse{Conference: message(conference)}, nil
+}
+
+// DeleteConference frees the room of this conference; OK as well where there is no such conference.
+func (s *Service) DeleteConference(
+	ctx context.Context, request *pb.DeleteConferenceRequest,
+) (*pb.DeleteConferenceResponse, error) {
+	log := s.logger(ctx).With("id", request.GetConferenceId(), "reason", request.GetReason())
+	if request.GetConferenceId() == "" {
+		return nil, failed(ctx, log, "delete", missing("conference_id"))
+	}
+	deleted, err := s.store.Delete(ctx, request.GetConferenceId())
+	if err != nil {
+		return nil, failed(ctx, log, "delete", err)
+	}
+	result := "deleted"
+	if !deleted {
+		result = "nothing to delete"
+	}
+	log.InfoContext(ctx, "delete", "result", result)
+	return &pb.DeleteConferenceResponse{}, nil
+}
+
+func (s *Service) create(
+	ctx context.Context, request *pb.CreateConferenceRequest,
+) (*pb.CreateConferenceResponse, error) {
+	booking, err := s.booking(request)
+	if err != nil {
+		return nil, err
+	}
+	if denial := s.policy.Denial(request.GetRoom()); denial != nil {
+		return denied(denial), nil
+	}
+	outcome, err := s.store.Create(ctx, booking)
+	if err != nil {
+		return nil, err
+	}
+	held := message(outcome.Conference)
+	switch outcome.Verdict {
+	case Granted:
+		granted := &pb.CreateConferenceResponse_Conference{Conference: held}
+		return &pb.CreateConferenceResponse{Outcome: granted}, nil
+	case Held:
+		conflict := &pb.CreateConferenceResponse_Conflict{Conflict: &pb.Conflict{Conference: held}}
+		return &pb.CreateConferenceResponse{Outcome: conflict}, nil
+	case TooLate:
+		// Granting would make Jitsi close the room as it opens, without a word.
+		return denied(&pb.Denial{
+			Message: "The time of this meeting is over already.",
+			Reason:  pb.DenialReason_DENIAL_REASON_TOO_LATE,
+		}), nil
+	default:
+		return nil, fmt.Errorf("the store gave an unknown verdict, %d", outcome.Verdict)
+	}
+}
+
+// booking returns what the request would get. It fails where the request breaks the contract.
+func (s *Service) booking(request *pb.CreateConferenceRequest) (Booking, error) {
+	if err := check(request); err != nil {
+		return Booking{}, err
+	}
+	start := request.GetStartTime().AsTime()
+	return Booking{
+		RequestID:    request.GetRequestId(),
+		Room:         request.GetRoom().GetRaw(),
+		Owner:        request.GetOwner().GetRaw(),
+		Start:        start,
+		End:          earlier(after(start, request.GetDuration()), after(start, s.policy.Longest)),
+		MaxOccupants: s.policy.MaxOccupants,
+		Lobby:        s.policy.Lobby,
+		Password:     s.policy.Password,
+	}, nil
+}
+
+func (s *Service) logger(ctx context.Context) *slog.Logger {
+	incident := ""
+	if values := metadata.ValueFromIncomingContext(ctx, "x-incident-id"); len(values) > 0 {
+		incident = values[0]
+	}
+	return s.log.With("incident", incident)
+}
+
+// failed logs a call that failed and returns the error for the caller: an error that is not meant
+// for it stays in the log.
+func failed(ctx context.Context, log *slog.Logger, call string, err error) error {
+	level, answer := slog.LevelInfo, err
+	switch {
+	case status.Code(err) == codes.InvalidArgument:
+	case errors.Is(err, ErrNoConference):
+		answer = status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, ErrStoreFull):
+		// A fault, not a denial: the room itself could be had.
+		answer = status.Error(codes.ResourceExhausted, err.Error())
+	case ctx.Err() != nil:
+		// Not errors.Is: the driver of a database has an error of its own for this.
+		answer = status.FromContextError(ctx.Err()).Err()
+	default:
+		level, answer = slog.LevelError, status.Error(codes.Internal, "the log has the cause")
+	}
+	log.Log(ctx, level, call,
+		"result", status.Code(answer), "error", status.Convert(err).Message())
+	return answer
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"testing"
+	"time"
+
+	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
+	"google.golang.org/grpc/codes"
+)
+
+// lateStore lets a deletion through to the store only when its call is over.
+type lateStore struct {
+	Store
+	entered chan struct{}
+	result  chan error
+}
+
+func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
+	close(s.entered)
+	<-ctx.Done()
+	deleted, err := s.Store.Delete(ctx, id)
+	s.result <- err
+	return deleted, err
+}
+
+// Its caller may have handed the conference out again: a deletion that was cancelled, or whose
+// deadline has passed, is not carried out.
+func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
+	for name, giveUp := range map[string]func(context.Context) (context.Context, func()){
+		"cancelled": func(ctx context.Context) (context.Context, func()) {
+			return context.WithCancel(ctx)
+		},
+		"deadline": func(ctx context.Context) (context.Context, func()) {
+			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			return ctx, func() { <-ctx.Done(); cancel() }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			late := lateStore{entered: make(chan struct{}), result: make(chan error, 1)}
+			b := newBackend(t, Policy{}, func(s Store) Store { late.Store = s; return late })
+			held := b.create(wanted("r1", "board")).GetConference()
+			ctx, end := giveUp(b.ctx())
+			go func() { <-late.entered; end() }()
+			_, err := b.DeleteConference(ctx, &pb.DeleteConferenceRequest{ConferenceId: held.GetId()})
+			if err == nil || <-late.result == nil {
+				t.Error("wanted the deletion to fail on both sides")
+			}
+			if _, err := b.get(held.GetId()); err != nil {
+				t.Errorf("wanted the conference to be there, got %v", err)
+			}
+		})
+	}
+}
+
+// What the server itself says to a call that is over already.
+func TestCallsThatAreOverHaveTheirCodes(t *testing.T) {
+	service := NewService(newStore(newClock()), Policy{}, quiet)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	overdue, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	request := &pb.DeleteConferenceRequest{ConferenceId: "1"}
+	_, err := service.DeleteConference(cancelled, request)
+	wantCode(t, err, codes.Canceled, "")
+	_, err = service.DeleteConference(overdue, request)
+	wantCode(t, err, codes.DeadlineExceeded, "")
+	_, err = service.CreateConference(overdue, wanted("r1", "board"))
+	wantCode(t, err, codes.DeadlineExceeded, "")
+}
+
+// brokenStore fails, or panics, or answers what no store may.
+type brokenStore struct{ Store }
+
+func (brokenStore) Get(context.Context, string) (Conference, error) {
+	return Conference{}, errors.New("password=hunter2 was refused")
+}
+
+func (brokenStore) Delete(context.Context, string) (bool, error) { panic("nil map") }
+
+func (brokenStore) Create(context.Context, Booking) (Outcome, error) { return Outcome{}, nil }
+
+// INTERNAL without a word of the cause, which is in the log; and the server goes on.
+func TestAFaultOfTheStoreStaysInTheLog(t *testing.T) {
+	b := newBackend(t, Policy{}, func(Store) Store { return brokenStore{} })
+	for range 2 {
+		_, err := b.get("1")
+		wantCode(t, err, codes.Internal, "the log has the cause")
+		_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{ConferenceId: "1"})
+		wantCode(t, err, codes.Internal, "the log has the cause")
+		_, err = b.CreateConference(b.ctx(), wanted("r1", "board"))
+		wantCode(t, err, codes.Internal, "the log has the cause")
+	}
+	for _, cause := range []string{"was refused", "nil map", "unknown verdict, 0"} {
+		if !regexp.MustCompile("level=ERROR .*" + cause).MatchString(b.log.String()) {
+			t.Errorf("wanted %q in the log, got %s", cause, b.log.String())
+		}
+	}
+}

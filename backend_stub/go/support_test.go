@@ -1,0 +1,249 @@
+// Real servers on free ports, connections to them, a clock that stands still, and certificates.
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// fakeClock is a clock that moves when it is told to.
+type fakeClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *fakeClock {
+	return &fakeClock{now: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)}
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Advance(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(by)
+}
+
+// output is a buffer that a server may write to while a test reads it.
+type output struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (o *output) Write(text []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.Write(text)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buffer.String()
+}
+
+// start serves until the test is over, and returns the address.
+func start(t *testing.T, service *Service, options Options, log *slog.Logger) string {
+	t.Helper()
+	listener, address, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- NewServer(service, options, log).Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return address
+}
+
+// serve starts a server on an empty store without rules.
+func serve(t *testing.T, options Options) string {
+	t.Helper()
+	service := NewService(NewMemoryStore(10, newClock().Now), Policy{}, quiet)
+	return start(t, service, options, quiet)
+}
+
+// dial opens a connection that closes itself; plaintext without a config.
+func dial(t *testing.T, target string, config *tls.Config) *grpc.ClientConn {
+	t.Helper()
+	transport := insecure.NewCredentials()
+	if config != nil {
+		transport = credentials.NewTLS(config)
+	}
+	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(transport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	return connection
+}
+
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// get returns the status of a call; NOT_FOUND is that of a call that was let in.
+func get(ctx context.Context, connection *grpc.ClientConn) codes.Code {
+	request := &pb.GetConferenceRequest{ConferenceId: "unknown"}
+	_, err := pb.NewReservationServiceClient(connection).GetConference(ctx, request)
+	return status.Code(err)
+}
+
+// wanted returns a request as the proxy makes it.
+func wanted(requestID, room string) *pb.CreateConferenceRequest {
+	return &pb.CreateConferenceRequest{
+		RequestId: requestID,
+		Room:      &pb.Room{Raw: room, Name: room},
+		Owner:     &pb.Owner{Raw: "juliet@example.com"},
+		StartTime: timestamppb.New(newClock().Now()),
+	}
+}
+
+func wantCode(t *testing.T, err error, code codes.Code, text string) {
+	t.Helper()
+	if status.Code(err) != code || !strings.Contains(status.Convert(err).Message(), text) {
+		t.Errorf("wanted %v with %q, got: %v", code, text, err)
+	}
+}
+
+// authority issues certificates as files.
+type authority struct {
+	t      *testing.T
+	folder string
+	file   string
+	cert   *x509.Certificate
+	key    *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	folder := t.TempDir()
+	a := &authority{t: t, folder: folder, file: filepath.Join(folder, "ca.pem")}
+	a.key = newKey(t)
+	a.cert = &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: folder},
+		NotAfter:              time.Now().Add(time.Hour),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+	}
+	write(t, a.file, "CERTIFICATE", a.sign(a.cert, a.key))
+	return a
+}
+
+// issue returns the files of a new certificate and its key.
+func (a *authority) issue(name string) (string, string) {
+	a.t.Helper()
+	key := newKey(a.t)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert := a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()),
+		DNSNames:     []string{name},
+		NotAfter:     time.Now().Add(time.Hour),
+	}, key)
+	certFile, keyFile := filepath.Join(a.folder, name+".pem"), filepath.Join(a.folder, name+".key")
+	write(a.t, certFile, "CERTIFICATE", cert)
+	write(a.t, keyFile, "PRIVATE KEY", der)
+	return certFile, keyFile
+}
+
+// trusting returns what a client needs that trusts this authority and shows this pair, if any.
+func (a *authority) trusting(pair ...string) *tls.Config {
+	a.t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(a.parsed())
+	config := &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	if len(pair) == 2 {
+		shown, err := tls.LoadX509KeyPair(pair[0], pair[1])
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		// Not Certificates: a client leaves those out that the server would not take.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &shown, nil
+		}
+	}
+	return config
+}
+
+func (a *authority) parsed() *x509.Certificate {
+	content, err := os.ReadFile(a.file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	block, _ := pem.Decode(content)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert
+}
+
+func (a *authority) sign(cert *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return der
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func write(t *testing.T, path, kind string, der []byte) {
+	t.Helper()
+	content := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

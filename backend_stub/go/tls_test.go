@@ -1,0 +1,131 @@
+package main
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+)
+
+// serveTLS serves by these files, and returns the address.
+func serveTLS(t *testing.T, files TLSFiles, log *slog.Logger) string {
+	t.Helper()
+	config, err := files.Config(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, Options{TLS: config})
+}
+
+// issued returns the files of a server named localhost.
+func (a *authority) issued(clientCA string) TLSFiles {
+	cert, key := a.issue("localhost")
+	return TLSFiles{Cert: cert, Key: key, ClientCA: clientCA}
+}
+
+// wantIn calls, and wants to be let in, or not to be.
+func wantIn(t *testing.T, address string, client *tls.Config, in bool) {
+	t.Helper()
+	expected := codes.Unavailable
+	if in {
+		expected = codes.NotFound
+	}
+	if code := get(patient(t), dial(t, address, client)); code != expected {
+		t.Errorf("wanted %v, got %v", expected, code)
+	}
+}
+
+// A client that trusts the authority gets through; one that trusts another, asks for another name,
+// speaks plaintext or old TLS does not.
+func TestTLS(t *testing.T) {
+	good, other := newAuthority(t), newAuthority(t)
+	address := serveTLS(t, good.issued(""), quiet)
+	wantIn(t, address, good.trusting(), true)
+	wantIn(t, address, other.trusting(), false)
+	wantIn(t, address, nil, false)
+	elsewhere := good.trusting()
+	elsewhere.ServerName = "other.example.com"
+	wantIn(t, address, elsewhere, false)
+	old := good.trusting()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
+	wantIn(t, address, old, false)
+}
+
+// A client with a certificate of the authority gets through; one with none or a foreign one does
+// not.
+func TestMTLS(t *testing.T) {
+	good, other := newAuthority(t), newAuthority(t)
+	address := serveTLS(t, good.issued(good.file), quiet)
+	wantIn(t, address, good.trusting(good.issue("client")), true)
+	wantIn(t, address, good.trusting(), false)
+	wantIn(t, address, good.trusting(other.issue("client")), false)
+}
+
+// New connections are met with what the files hold by then; broken files leave the last good ones
+// in force.
+func TestTLSFilesAreReadAgain(t *testing.T) {
+	before, after := newAuthority(t), newAuthority(t)
+	files := before.issued(before.file)
+	var log output
+	address := serveTLS(t, files, slog.New(slog.NewTextHandler(&log, nil)))
+	old := before.trusting(before.issue("client"))
+	wantIn(t, address, old, true)
+
+	replaced := after.issued(after.file)
+	for from, to := range map[string]string{
+		replaced.Cert: files.Cert, replaced.Key: files.Key, replaced.ClientCA: files.ClientCA,
+	} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantIn(t, address, old, false)
+	after.file = files.ClientCA
+	fresh := after.trusting(after.issue("client"))
+	wantIn(t, address, fresh, true)
+	if log.String() != "" {
+		t.Errorf("wanted no warning, got %s", log.String())
+	}
+
+	if err := os.WriteFile(files.Cert, []byte("no PEM"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantIn(t, address, fresh, true)
+	if !strings.Contains(log.String(), "the last good ones stay in force") {
+		t.Errorf("wanted a warning, got %s", log.String())
+	}
+}
+
+// What cannot be used is refused at once, and named, instead of failing in every handshake.
+func TestUnusableTLSFiles(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.issue("localhost")
+	_, otherKey := a.issue("client")
+	broken, encrypted := filepath.Join(a.folder, "broken"), filepath.Join(a.folder, "encrypted")
+	write(t, broken, "NOTHING", nil)
+	write(t, encrypted, "ENCRYPTED PRIVATE KEY", []byte("of which nothing can be read"))
+	const pair = "wanted a PEM certificate chain and its unencrypted private key, got "
+	const missing = "wanted a readable file, got missing: no such file or directory"
+	for _, test := range []struct {
+		files TLSFiles
+		text  string
+	}{
+		{TLSFiles{"missing", key, ""}, missing},
+		{TLSFiles{cert, "missing", ""}, missing},
+		{TLSFiles{cert, key, "missing"}, missing},
+		{TLSFiles{broken, key, ""}, pair + broken + " and " + key + ": "},
+		{TLSFiles{cert, broken, ""}, pair + cert + " and " + broken + ": "},
+		{TLSFiles{cert, otherKey, ""}, pair + cert + " and " + otherKey + ": "},
+		{TLSFiles{cert, encrypted, ""}, pair + cert + " and " + encrypted + ": "},
+		{TLSFiles{cert, key, broken}, "wanted PEM certificates of an authority, got none in " + broken},
+	} {
+		_, err := test.files.Config(quiet)
+		if err == nil || !strings.HasPrefix(err.Error(), test.text) {
+			t.Errorf("wanted %q, got %v", test.text, err)
+		}
+	}
+}
