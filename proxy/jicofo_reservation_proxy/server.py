@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import socket
+import threading
 import time
 from types import FrameType
 from typing import Self
@@ -150,6 +151,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
+        # Reentrant: a signal handler may come while the thread that it interrupts has it.
+        self._ending = threading.RLock()
         self.left_seconds = self._drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
@@ -190,9 +193,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Make `run` drain and return. Safe in a signal handler and from any thread."""
-        if not self._stopping:
-            self._stopping = True
-            self.pull_trigger()
+        with self._ending:  # else `run` could end, and close the trigger, before it is pulled
+            if not self._stopping:
+                self._stopping = True
+                self.pull_trigger()
 
     def run(self) -> None:
         """Serve until `stop`, then finish what is in flight, for as long as the settings allow.
@@ -212,7 +216,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if cut_off := sum(channel.is_busy for channel in list(self.active_channels.values())):
             logger.warning("%d requests are cut off: drain_within is over", cut_off)
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
-        wasyncore.close_all(self._sockets)
+        with self._ending:
+            wasyncore.close_all(self._sockets)
         self.left_seconds = max(0.0, until - time.monotonic())
 
     def _poll(self, timeout: float) -> None:

@@ -187,6 +187,22 @@ def test_stopping_again_after_the_end_is_fine(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_the_loop_does_not_end_before_a_stop_from_another_thread_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what wakes the loop would be closed, though a client that hangs up woke it just then."""
+    with _server(tmp_path) as server, _running(server) as thread, _connect(server) as connection:
+        pull = server.pull_trigger
+
+        def pull_late() -> None:
+            connection.close()
+            thread.join(0.3)
+            pull()
+
+        monkeypatch.setattr(server, "pull_trigger", pull_late)
+        server.stop()
+
+
 def test_urgent_data_ends_its_connection_and_nothing_else(tmp_path: Path) -> None:
     """TCP's urgent data is nothing that an HTTP client sends; it must not keep the loop busy."""
     with _server(tmp_path) as server, _running(server):
