@@ -1,0 +1,153 @@
+package com.example.reservations;
+
+import com.google.protobuf.Timestamp;
+import com.google.protobuf.util.Durations;
+import com.google.protobuf.util.Timestamps;
+import io.grpc.Status;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Optional;
+import jicofo.reservation.v1.Conflict;
+import jicofo.reservation.v1.CreateConferenceRequest;
+import jicofo.reservation.v1.CreateConferenceResponse;
+import jicofo.reservation.v1.Denial;
+import jicofo.reservation.v1.DenialReason;
+import jicofo.reservation.v1.Room;
+
+/** From the contract's messages to the store's values, and back. */
+final class Messages {
+    private static final int ROOM_BYTES_MAX = 1023;
+
+    private Messages() {}
+
+    /**
+     * Returns what the request asks for.
+     *
+     * @throws Fault INVALID_ARGUMENT, with the field's name, where it breaks the contract
+     */
+    static Booking booking(CreateConferenceRequest request) {
+        return new Booking(
+                required("request_id", request.getRequestId()),
+                room(request.getRoom()),
+                request.hasOwner() ? required("owner.raw", request.getOwner().getRaw()) : "",
+                start(request),
+                duration(request),
+                RoomOptions.NONE);
+    }
+
+    /**
+     * Returns the id.
+     *
+     * @throws Fault INVALID_ARGUMENT where it is empty
+     */
+    static String conferenceId(String id) {
+        return required("conference_id", id);
+    }
+
+    /**
+     * Returns the response that tells of the outcome.
+     *
+     * @throws Fault RESOURCE_EXHAUSTED where the store is full
+     */
+    static CreateConferenceResponse response(Outcome outcome) {
+        var response = CreateConferenceResponse.newBuilder();
+        // From Java 21 on, a switch over the sealed type; then javac finds a case that is missing.
+        if (outcome instanceof Outcome.Granted granted) {
+            response.setConference(message(granted.conference()));
+        } else if (outcome instanceof Outcome.Held held) {
+            response.setConflict(Conflict.newBuilder().setConference(message(held.conference())));
+        } else if (outcome instanceof Outcome.TooLate) {
+            // Granting would make Jitsi close the room as it opens, without a word.
+            response.setDenial(
+                    Denial.newBuilder()
+                            .setMessage("The time of this meeting is over already.")
+                            .setReason(DenialReason.DENIAL_REASON_TOO_LATE));
+        } else if (outcome instanceof Outcome.Full full) {
+            // A fault, not a denial: the room itself could be had.
+            throw new Fault(
+                    Status.Code.RESOURCE_EXHAUSTED,
+                    "the store holds " + full.conferences() + " conferences, which is its maximum");
+        } else {
+            throw new AssertionError(outcome);
+        }
+        return response.build();
+    }
+
+    /** Returns the whole conference as a message. */
+    static jicofo.reservation.v1.Conference message(Conference conference) {
+        Booking booking = conference.booking();
+        var message =
+                jicofo.reservation.v1.Conference.newBuilder()
+                        .setId(conference.id())
+                        .setRoom(booking.room())
+                        .setOwner(booking.owner())
+                        .setStartTime(
+                                Timestamp.newBuilder()
+                                        .setSeconds(booking.start().getEpochSecond())
+                                        .setNanos(booking.start().getNano()));
+        booking.duration().map(Messages::message).ifPresent(message::setDuration);
+        booking.options().maxOccupants().ifPresent(message::setMaxOccupants);
+        if (booking.options().lobby()) {
+            message.setLobby(true);
+        }
+        booking.options().password().map(Secret::value).ifPresent(message::setPassword);
+        return message.build();
+    }
+
+    private static com.google.protobuf.Duration message(Duration duration) {
+        return com.google.protobuf.Duration.newBuilder()
+                .setSeconds(duration.getSeconds())
+                .setNanos(duration.getNano())
+                .build();
+    }
+
+    private static String required(String field, String value) {
+        if (value.isEmpty()) {
+            throw Fault.invalid(field, "wanted a value, got none");
+        }
+        return value;
+    }
+
+    private static String room(Room room) {
+        String raw = required("room.raw", room.getRaw());
+        int size = raw.getBytes(StandardCharsets.UTF_8).length;
+        if (size > ROOM_BYTES_MAX) {
+            throw Fault.invalid(
+                    "room.raw", "wanted at most " + ROOM_BYTES_MAX + " bytes, got " + size);
+        }
+        return raw;
+    }
+
+    private static Instant start(CreateConferenceRequest request) {
+        if (!request.hasStartTime()) {
+            throw Fault.invalid("start_time", "wanted a time, got none");
+        }
+        Timestamp start = request.getStartTime();
+        if (!Timestamps.isValid(start)) {
+            throw Fault.invalid(
+                    "start_time",
+                    "wanted a valid one of the years 1 to 9999, got "
+                            + amount(start.getSeconds(), start.getNanos()));
+        }
+        return Instant.ofEpochSecond(start.getSeconds(), start.getNanos());
+    }
+
+    private static Optional<Duration> duration(CreateConferenceRequest request) {
+        if (!request.hasDuration()) {
+            return Optional.empty();
+        }
+        com.google.protobuf.Duration asked = request.getDuration();
+        if (!Durations.isValid(asked) || !Durations.isPositive(asked)) {
+            throw Fault.invalid(
+                    "duration",
+                    "wanted a positive one up to 10,000 years, or none, got "
+                            + amount(asked.getSeconds(), asked.getNanos()));
+        }
+        return Optional.of(Duration.ofSeconds(asked.getSeconds(), asked.getNanos()));
+    }
+
+    private static String amount(long seconds, int nanos) {
+        return seconds + " s and " + nanos + " ns";
+    }
+}

@@ -1,0 +1,159 @@
+package com.example.reservations;
+
+import io.grpc.BindableService;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Server;
+import io.grpc.ServerCredentials;
+import io.grpc.health.v1.HealthCheckResponse.ServingStatus;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
+import io.grpc.netty.shaded.io.netty.channel.MultiThreadIoEventLoopGroup;
+import io.grpc.netty.shaded.io.netty.channel.nio.NioIoHandler;
+import io.grpc.netty.shaded.io.netty.channel.socket.nio.NioServerDomainSocketChannel;
+import io.grpc.protobuf.services.HealthStatusManager;
+import io.grpc.protobuf.services.ProtoReflectionServiceV1;
+import java.io.IOException;
+import java.net.ConnectException;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.SocketChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.TimeUnit;
+import jicofo.reservation.v1.ReservationServiceGrpc;
+
+/** Serves the service until it is stopped: TLS, an API key, health checking and reflection. */
+final class ReservationServer {
+    static final Duration DEFAULT_GRACE = Duration.ofSeconds(5);
+
+    // A request has some hundred bytes, or as many as the largest form that the proxy takes. gRPC's
+    // own limit, 4 MiB, would let the store grow large.
+    private static final int REQUEST_BYTES_MAX = 256 * 1024;
+
+    // A client may ping an idle connection every 10 s to learn early that it broke. gRPC's own
+    // limit, 5 minutes, answers the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+    private static final int PING_SECONDS_MIN = 10;
+
+    // A call lasts microseconds here; with a database, this is how many of them wait at once.
+    private static final int THREADS = 8;
+
+    // So that what waits for a thread is bounded too; RFC 9113, 6.5.2, recommends at least 100.
+    private static final int CALLS_PER_CONNECTION_MAX = 1000;
+
+    /**
+     * How to serve.
+     *
+     * @param tls empty speaks plaintext
+     * @param apiKey empty asks for none
+     * @param grace how long running calls may take when the server stops
+     */
+    record Options(
+            ListenAddress listen, Optional<Tls> tls, Optional<ApiKey> apiKey, Duration grace) {}
+
+    /** The server could not listen on its address. */
+    static final class ListenException extends Exception {
+        ListenException(String text) {
+            super(text);
+        }
+    }
+
+    private final Options options;
+    private final HealthStatusManager health = new HealthStatusManager();
+    private final ExecutorService threads = Executors.newFixedThreadPool(THREADS);
+    private final Optional<EventLoopGroup> unixLoops;
+    private final Server server;
+
+    ReservationServer(ReservationService service, Options options) {
+        this.options = options;
+        ServerCredentials credentials =
+                options.tls().map(Tls::credentials).orElseGet(InsecureServerCredentials::create);
+        NettyServerBuilder builder =
+                NettyServerBuilder.forAddress(options.listen().socketAddress(), credentials)
+                        .executor(threads)
+                        .maxInboundMessageSize(REQUEST_BYTES_MAX)
+                        .maxConcurrentCallsPerConnection(CALLS_PER_CONNECTION_MAX)
+                        .permitKeepAliveTime(PING_SECONDS_MIN, TimeUnit.SECONDS)
+                        .permitKeepAliveWithoutCalls(true)
+                        .addService(service)
+                        .addService(health.getHealthService())
+                        .addService(ProtoReflectionServiceV1.newInstance())
+                        .addService(olderReflection());
+        options.apiKey().ifPresent(builder::intercept);
+        // The last one that is added sees a call first.
+        builder.intercept(new Incident());
+        unixLoops = options.listen().unixPath().map(path -> unixLoops(builder));
+        server = builder.build();
+    }
+
+    /**
+     * Starts to serve, and returns the address, with the real port where 0 was asked for.
+     *
+     * @throws ListenException where the address is in use, or not one of this machine
+     */
+    String start() throws ListenException {
+        for (String name : new String[] {"", ReservationServiceGrpc.SERVICE_NAME}) {
+            health.setStatus(name, ServingStatus.SERVING);
+        }
+        String listen = options.listen().text();
+        try {
+            if (options.listen().unixPath().isPresent()) {
+                makeWay(options.listen().unixPath().get());
+            }
+            server.start();
+        } catch (IOException error) {
+            release();
+            throw new ListenException(
+                    listen + ": wanted a free address of this machine, but could not listen there; "
+                            + "stop the server that does, or choose another address "
+                            + "(port 0: any free port)");
+        }
+        return options.listen().withPort(server.getPort());
+    }
+
+    /** Says so to health checks, takes no new calls, and gives those there are their grace. */
+    void stop() throws InterruptedException {
+        health.enterTerminalState();
+        server.shutdown();
+        if (!server.awaitTermination(options.grace().toMillis(), TimeUnit.MILLISECONDS)) {
+            server.shutdownNow().awaitTermination(1, TimeUnit.SECONDS);
+        }
+        release();
+    }
+
+    private void release() {
+        threads.shutdown();
+        unixLoops.ifPresent(loops -> loops.shutdownGracefully(0, 1, TimeUnit.SECONDS));
+    }
+
+    /** Takes a dead server's socket out of the way; a path that is anything else stays as it is. */
+    private static void makeWay(Path path) throws IOException {
+        if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)
+                || !Files.readAttributes(path, BasicFileAttributes.class).isOther()) {
+            return;
+        }
+        try {
+            SocketChannel.open(UnixDomainSocketAddress.of(path)).close();
+        } catch (ConnectException nobodyListens) {
+            Files.delete(path);
+        }
+    }
+
+    private static EventLoopGroup unixLoops(NettyServerBuilder builder) {
+        var loops = new MultiThreadIoEventLoopGroup(NioIoHandler.newFactory());
+        builder.channelType(NioServerDomainSocketChannel.class)
+                .bossEventLoopGroup(loops)
+                .workerEventLoopGroup(loops);
+        return loops;
+    }
+
+    /** Returns the reflection that tools knew before 2023, v1alpha. */
+    @SuppressWarnings("deprecation")
+    private static BindableService olderReflection() {
+        return io.grpc.protobuf.services.ProtoReflectionService.newInstance();
+    }
+}

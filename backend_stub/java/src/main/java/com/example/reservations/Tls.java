@@ -1,0 +1,136 @@
+package com.example.reservations;
+
+import io.grpc.ServerCredentials;
+import io.grpc.TlsServerCredentials;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyFactory;
+import java.security.PrivateKey;
+import java.security.PublicKey;
+import java.security.Signature;
+import java.security.cert.Certificate;
+import java.security.cert.CertificateFactory;
+import java.security.spec.PKCS8EncodedKeySpec;
+import java.util.Base64;
+import java.util.Collection;
+import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * What the server shows, and what it asks of clients.
+ *
+ * @param mutual whether only clients with a certificate of a certain authority are let in (mTLS)
+ */
+record Tls(ServerCredentials credentials, boolean mutual) {
+    // Java reads PKCS #8 (RFC 5958) without a password, which is what OpenSSL 3 writes.
+    private static final Pattern PKCS8 =
+            Pattern.compile("-----BEGIN PRIVATE KEY-----([^-]+)-----END PRIVATE KEY-----");
+
+    /** The files for TLS cannot be used; the text says which and why. */
+    static final class CredentialsException extends Exception {
+        CredentialsException(String text) {
+            super(text);
+        }
+    }
+
+    /**
+     * Reads the files, PEM, and finds now what would otherwise fail in every handshake.
+     *
+     * @param clientCa the authority of the clients that are let in; empty lets in any client
+     * @throws CredentialsException where a file cannot be read, is not PEM, or the key does not
+     *     belong to the certificate
+     */
+    static Tls fromFiles(Path cert, Path key, Optional<Path> clientCa)
+            throws CredentialsException {
+        byte[] chain = read(cert);
+        byte[] privateKey = read(key);
+        try {
+            checkPair(certificates(chain).iterator().next().getPublicKey(), privateKey);
+        } catch (GeneralSecurityException error) {
+            throw new CredentialsException(
+                    "wanted a PEM certificate chain and its unencrypted private key, got "
+                            + cert + " and " + key + ": " + error.getMessage());
+        }
+        try {
+            var credentials = TlsServerCredentials.newBuilder()
+                    .keyManager(stream(chain), stream(privateKey));
+            if (clientCa.isPresent()) {
+                credentials
+                        .trustManager(stream(authority(clientCa.get())))
+                        .clientAuth(TlsServerCredentials.ClientAuth.REQUIRE);
+            }
+            return new Tls(credentials.build(), clientCa.isPresent());
+        } catch (IOException error) {
+            throw new CredentialsException(error.getMessage());
+        }
+    }
+
+    private static byte[] authority(Path file) throws CredentialsException {
+        byte[] pem = read(file);
+        try {
+            certificates(pem);
+        } catch (GeneralSecurityException error) {
+            throw new CredentialsException(
+                    "wanted PEM certificates of an authority, got " + file + ": "
+                            + error.getMessage());
+        }
+        return pem;
+    }
+
+    private static Collection<? extends Certificate> certificates(byte[] pem)
+            throws GeneralSecurityException {
+        var certificates =
+                CertificateFactory.getInstance("X.509").generateCertificates(stream(pem));
+        if (certificates.isEmpty()) {
+            throw new GeneralSecurityException("there is no certificate in it");
+        }
+        return certificates;
+    }
+
+    private static PrivateKey privateKey(byte[] pem, String algorithm)
+            throws GeneralSecurityException {
+        Matcher block = PKCS8.matcher(new String(pem, StandardCharsets.ISO_8859_1));
+        if (!block.find()) {
+            throw new GeneralSecurityException(
+                    "the key is not PKCS #8 or is encrypted;"
+                            + " openssl pkcs8 -topk8 -nodes converts it");
+        }
+        byte[] der = Base64.getMimeDecoder().decode(block.group(1));
+        return KeyFactory.getInstance(algorithm).generatePrivate(new PKCS8EncodedKeySpec(der));
+    }
+
+    /** Signs something with the key and verifies it with the one of the certificate. */
+    private static void checkPair(PublicKey certified, byte[] pem) throws GeneralSecurityException {
+        PrivateKey key = privateKey(pem, certified.getAlgorithm());
+        byte[] anything = {1, 2, 3};
+        Signature signature =
+                Signature.getInstance(
+                        key.getAlgorithm().equals("EC") ? "SHA256withECDSA" : "SHA256withRSA");
+        signature.initSign(key);
+        signature.update(anything);
+        byte[] signed = signature.sign();
+        signature.initVerify(certified);
+        signature.update(anything);
+        if (!signature.verify(signed)) {
+            throw new GeneralSecurityException("the key is that of another certificate");
+        }
+    }
+
+    private static byte[] read(Path file) throws CredentialsException {
+        try {
+            return Files.readAllBytes(file);
+        } catch (IOException error) {
+            throw new CredentialsException(
+                    "wanted a readable file, got " + file + ": " + Text.reason(error));
+        }
+    }
+
+    private static ByteArrayInputStream stream(byte[] bytes) {
+        return new ByteArrayInputStream(bytes);
+    }
+}

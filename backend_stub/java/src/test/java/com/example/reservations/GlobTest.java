@@ -1,0 +1,55 @@
+package com.example.reservations;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+
+import java.time.Duration;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+@DisplayName("A pattern for names")
+final class GlobTest {
+    @ParameterizedTest
+    @DisplayName("is for the whole name, in either case; only * and ? are special")
+    @CsvSource({
+        "board, board, true",
+        "board, board-1, false",
+        "board-*, board-1, true",
+        "board-*, board-, true",
+        "Board-*, bOARD-1, true",
+        "board-*, keyboard-1, false",
+        "*, anything, true",
+        "*-board, a-board-board, true",
+        "a*b*c, a-b-b-c, true",
+        "a*b*c, a-c-b, false",
+        "*b*b*, b, false",
+        "room?, room1, true",
+        "room?, room, false",
+        "?, \uD83D\uDE00, true",
+        "caf\u00e9, caf\u00c9, true",
+        "a.c, abc, false",
+        "[a], a, false",
+        "[a], [A], true",
+        "a\\Eb, a\\Eb, true",
+    })
+    void matches(String pattern, String name, boolean isMatch) {
+        assertEquals(isMatch, new Glob(pattern).matches(name));
+    }
+
+    @Test
+    @DisplayName("takes a name of two lines as it is")
+    void twoLines() {
+        assertEquals(true, new Glob("two*lines").matches("two\nlines"));
+    }
+
+    @Test
+    @DisplayName("is quick with every name, also where it has many stars")
+    void manyStars() {
+        Glob glob = new Glob("*a".repeat(20) + "*b");
+        assertTimeoutPreemptively(
+                Duration.ofSeconds(5), () -> assertFalse(glob.matches("a".repeat(1000))));
+    }
+}

@@ -1,0 +1,79 @@
+package com.example.reservations;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.protobuf.util.Timestamps;
+import java.io.BufferedReader;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import jicofo.reservation.v1.Conference;
+import jicofo.reservation.v1.CreateConferenceRequest;
+import jicofo.reservation.v1.Room;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+@DisplayName("The jar, as a process")
+final class JarIT {
+    @TempDir private Path folder;
+
+    private Process start(String... flags) throws Exception {
+        var java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+        var command = new ProcessBuilder(
+                java, "-Xmx64m", "-XX:+UseSerialGC", "-jar", System.getProperty("stub.jar"));
+        command.command().addAll(List.of(flags));
+        return command.redirectError(folder.resolve("log").toFile()).start();
+    }
+
+    private int exitCode(Process process) throws InterruptedException {
+        assertTrue(process.waitFor(30, TimeUnit.SECONDS), "it did not end");
+        return process.exitValue();
+    }
+
+    @ParameterizedTest
+    @DisplayName("The first line tells the port; a signal stops it with 0; a call is one log line")
+    @ValueSource(strings = {"TERM", "INT"})
+    void serves(String signal) throws Exception {
+        Backend backend = new Backend();
+        Process process = start("--listen", "127.0.0.1:0");
+        Conference granted;
+        try (BufferedReader out = process.inputReader()) {
+            String address = out.readLine().split(" ")[2];
+            var stub = Backend.with(
+                    Backend.stub(backend.dial(address)), "x-incident-id", "inc-17");
+            granted = stub.createConference(CreateConferenceRequest.newBuilder()
+                            .setRequestId("r1")
+                            .setRoom(Room.newBuilder().setRaw("caf\u00e9"))
+                            .setStartTime(Timestamps.fromMillis(System.currentTimeMillis()))
+                            .build())
+                    .getConference();
+            new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid()))
+                    .start()
+                    .waitFor();
+            assertEquals(0, exitCode(process));
+            assertEquals(null, out.readLine());
+        } finally {
+            process.destroyForcibly();
+            backend.stop();
+        }
+        List<String> log = Files.readAllLines(folder.resolve("log"));
+        assertEquals(1, log.size(), log::toString);
+        assertTrue(
+                log.get(0).endsWith(" INFO com.example.reservations.ReservationService:"
+                        + " incident='inc-17' create room='caf\u00e9': granted id="
+                        + granted.getId()),
+                log::toString);
+    }
+
+    @ParameterizedTest
+    @DisplayName("Flags that cannot be used end it with 2")
+    @ValueSource(strings = {"--listen=nowhere", "--unknown"})
+    void badFlags(String flag) throws Exception {
+        assertEquals(2, exitCode(start(flag)));
+        assertEquals(1, Files.readAllLines(folder.resolve("log")).size());
+    }
+}

@@ -1,0 +1,278 @@
+package com.example.reservations;
+
+import static com.example.reservations.Backend.fault;
+import static com.example.reservations.Backend.stub;
+import static com.example.reservations.Backend.with;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Status;
+import io.grpc.health.v1.HealthCheckRequest;
+import io.grpc.health.v1.HealthCheckResponse;
+import io.grpc.health.v1.HealthCheckResponse.ServingStatus;
+import io.grpc.health.v1.HealthGrpc;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.netty.shaded.io.netty.channel.MultiThreadIoEventLoopGroup;
+import io.grpc.netty.shaded.io.netty.channel.nio.NioIoHandler;
+import io.grpc.netty.shaded.io.netty.channel.socket.nio.NioDomainSocketChannel;
+import io.grpc.reflection.v1.ServerReflectionGrpc;
+import io.grpc.reflection.v1.ServerReflectionRequest;
+import io.grpc.reflection.v1.ServerReflectionResponse;
+import io.grpc.reflection.v1.ServiceResponse;
+import io.grpc.stub.StreamObserver;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.logging.Level;
+import java.util.stream.Collectors;
+import jicofo.reservation.v1.DeleteConferenceRequest;
+import jicofo.reservation.v1.GetConferenceRequest;
+import jicofo.reservation.v1.GetConferenceResponse;
+import jicofo.reservation.v1.ReservationServiceGrpc;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+@DisplayName("The server: the API key, health, reflection, and how it stops")
+final class ReservationServerTest {
+    private static final Optional<ApiKey> KEY =
+            Optional.of(new ApiKey("x-api-key", new Secret("hunter2")));
+
+    private final Backend backend = new Backend();
+
+    @AfterEach
+    void stop() throws InterruptedException {
+        backend.stop();
+    }
+
+    @Test
+    @DisplayName("Port 0 is a real port")
+    void portZero() throws Exception {
+        String address = backend.serve(Backend.options());
+        assertTrue(address.matches("127\\.0\\.0\\.1:[1-9][0-9]*"), address);
+        assertEquals(Status.Code.NOT_FOUND, Backend.get(stub(backend.dial(address))));
+    }
+
+    @ParameterizedTest
+    @DisplayName("A call is let in with the key in its header, and only then")
+    @CsvSource({
+        "x-api-key, hunter2, NOT_FOUND",
+        "x-api-key, hunter, UNAUTHENTICATED",
+        "x-api-key, '', UNAUTHENTICATED",
+        "authorization, hunter2, UNAUTHENTICATED",
+    })
+    void apiKey(String header, String value, Status.Code code) throws Exception {
+        var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
+        assertEquals(code, Backend.get(with(stub(channel), header, value)));
+        assertEquals(Status.Code.UNAUTHENTICATED, Backend.get(stub(channel)));
+    }
+
+    @Test
+    @DisplayName("The right key among several is enough")
+    void apiKeyTwice() throws Exception {
+        var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
+        var headers = with(stub(channel), "x-api-key", "other", "x-api-key", "hunter2");
+        assertEquals(Status.Code.NOT_FOUND, Backend.get(headers));
+    }
+
+    @Test
+    @DisplayName("A refusal names the header; neither it nor the log has a key")
+    void refusal() throws Exception {
+        var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
+        try (LogRecorder log = new LogRecorder()) {
+            var guess = with(stub(channel), "x-api-key", "guess");
+            Status status = fault(
+                    () -> guess.deleteConference(DeleteConferenceRequest.getDefaultInstance()));
+            assertEquals(
+                    "x-api-key: wanted the API key of this server", status.getDescription());
+            assertEquals(
+                    List.of("jicofo.reservation.v1.ReservationService/DeleteConference:"
+                            + " refused, without the API key"),
+                    log.messages(Level.WARNING));
+        }
+    }
+
+    @ParameterizedTest
+    @DisplayName("Probes see SERVING for the server and for the service, without a key")
+    @ValueSource(strings = {"", "jicofo.reservation.v1.ReservationService"})
+    void health(String service) throws Exception {
+        var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
+        var request = HealthCheckRequest.newBuilder().setService(service).build();
+        var response = HealthGrpc.newBlockingStub(channel)
+                .withDeadlineAfter(20, TimeUnit.SECONDS)
+                .check(request);
+        assertEquals(ServingStatus.SERVING, response.getStatus());
+    }
+
+    @Test
+    @DisplayName("Reflection lists the services, without a key")
+    void reflection() throws Exception {
+        var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
+        var answer = new Recorder<ServerReflectionResponse>();
+        var asker = ServerReflectionGrpc.newStub(channel).serverReflectionInfo(answer);
+        asker.onNext(ServerReflectionRequest.newBuilder().setListServices("").build());
+        Set<String> names = answer.first.get(20, TimeUnit.SECONDS)
+                .getListServicesResponse()
+                .getServiceList()
+                .stream()
+                .map(ServiceResponse::getName)
+                .collect(Collectors.toSet());
+        asker.onCompleted();
+        assertEquals(
+                Set.of(
+                        ReservationServiceGrpc.SERVICE_NAME,
+                        "grpc.health.v1.Health",
+                        "grpc.reflection.v1.ServerReflection",
+                        "grpc.reflection.v1alpha.ServerReflection"),
+                names);
+    }
+
+    @Test
+    @DisplayName("Two servers cannot share a port or a path; a dead server's path is taken over")
+    void listening(@TempDir Path folder) throws Exception {
+        Path path = folder.resolve("s");
+        var dead = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
+        dead.bind(UnixDomainSocketAddress.of(path));
+        dead.close();
+        for (String listen : List.of("127.0.0.1:0", "unix:" + path)) {
+            String address = backend.serve(options(listen, Duration.ZERO));
+            var error = assertThrows(
+                    ReservationServer.ListenException.class,
+                    () -> backend.serve(options(address, Duration.ZERO)));
+            assertTrue(
+                    error.getMessage().startsWith(address + ": wanted a free address of this"),
+                    error::getMessage);
+        }
+        Path file = Files.writeString(folder.resolve("file"), "not a socket");
+        assertThrows(
+                ReservationServer.ListenException.class,
+                () -> backend.serve(options("unix:" + file, Duration.ZERO)));
+        assertEquals("not a socket", Files.readString(file));
+    }
+
+    @Test
+    @DisplayName("A Unix socket is served like a port")
+    void unixSocket(@TempDir Path folder) throws Exception {
+        String listen = "unix:" + folder.resolve("s");
+        assertEquals(listen, backend.serve(options(listen, Duration.ZERO)));
+        var loops = new MultiThreadIoEventLoopGroup(1, NioIoHandler.newFactory());
+        ManagedChannel channel = NettyChannelBuilder
+                .forAddress(
+                        UnixDomainSocketAddress.of(folder.resolve("s")),
+                        InsecureChannelCredentials.create())
+                .channelType(NioDomainSocketChannel.class)
+                .eventLoopGroup(loops)
+                .build();
+        assertEquals(Status.Code.NOT_FOUND, Backend.get(stub(channel)));
+        channel.shutdownNow();
+        loops.shutdownGracefully(0, 1, TimeUnit.SECONDS);
+    }
+
+    private static ReservationServer.Options options(String listen, Duration grace) {
+        return new ReservationServer.Options(
+                ListenAddress.parse(listen), Optional.empty(), Optional.empty(), grace);
+    }
+
+    /** Keeps the first and the next answer of a stream, and its end. */
+    private static final class Recorder<T> implements StreamObserver<T> {
+        final CompletableFuture<T> first = new CompletableFuture<>();
+        final CompletableFuture<T> second = new CompletableFuture<>();
+        final CompletableFuture<Status> end = new CompletableFuture<>();
+
+        @Override
+        public void onNext(T value) {
+            if (!first.complete(value)) {
+                second.complete(value);
+            }
+        }
+
+        @Override
+        public void onError(Throwable error) {
+            end.complete(Status.fromThrowable(error));
+        }
+
+        @Override
+        public void onCompleted() {
+            end.complete(Status.OK);
+        }
+    }
+
+    /** A server with a call that waits at a gate. */
+    private final class Busy {
+        final Gate gate = new Gate(new FakeClock());
+        final Recorder<GetConferenceResponse> running = new Recorder<>();
+        final ReservationServer server;
+        final ManagedChannel channel;
+
+        Busy(Duration grace) throws Exception {
+            Store store = new Store(10, gate, () -> "1");
+            var service = new ReservationService(store, Policy.OPEN);
+            server = new ReservationServer(service, options("127.0.0.1:0", grace));
+            channel = backend.dial(server.start());
+            ReservationServiceGrpc.newStub(channel).getConference(
+                    GetConferenceRequest.newBuilder().setConferenceId("x").build(),
+                    running);
+            gate.awaitEntered();
+        }
+
+        Thread stopping() {
+            Thread thread = new Thread(() -> {
+                try {
+                    server.stop();
+                } catch (InterruptedException error) {
+                    throw new AssertionError(error);
+                }
+            });
+            thread.start();
+            return thread;
+        }
+    }
+
+    @Test
+    @DisplayName("Stopping tells health watchers first, answers running calls, then it is over")
+    void stopsGracefully() throws Exception {
+        Busy busy = new Busy(Duration.ofSeconds(20));
+        var watch = new Recorder<HealthCheckResponse>();
+        ManagedChannel watcher = busy.channel;
+        HealthGrpc.newStub(watcher).watch(HealthCheckRequest.getDefaultInstance(), watch);
+        assertEquals(
+                ServingStatus.SERVING, watch.first.get(20, TimeUnit.SECONDS).getStatus());
+        Thread stopping = busy.stopping();
+        assertEquals(
+                ServingStatus.NOT_SERVING, watch.second.get(20, TimeUnit.SECONDS).getStatus());
+        assertTrue(stopping.isAlive());
+        busy.gate.open();
+        assertEquals(
+                Status.Code.NOT_FOUND, busy.running.end.get(20, TimeUnit.SECONDS).getCode());
+        watcher.shutdownNow();
+        stopping.join();
+    }
+
+    @Test
+    @DisplayName("A call that takes longer than the grace is cut off")
+    void stopsWithoutWaiting() throws Exception {
+        Busy busy = new Busy(Duration.ZERO);
+        Thread stopping = busy.stopping();
+        Status status = busy.running.end.get(20, TimeUnit.SECONDS);
+        assertTrue(
+                Set.of(Status.Code.CANCELLED, Status.Code.UNAVAILABLE).contains(status.getCode()),
+                status::toString);
+        busy.gate.open();
+        stopping.join();
+    }
+}

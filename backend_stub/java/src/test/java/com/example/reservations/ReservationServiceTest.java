@@ -1,0 +1,377 @@
+package com.example.reservations;
+
+import static com.example.reservations.Backend.fault;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.protobuf.Duration;
+import com.google.protobuf.Timestamp;
+import io.grpc.Status;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+import java.util.logging.Level;
+import java.util.stream.Stream;
+import jicofo.reservation.v1.Conference;
+import jicofo.reservation.v1.CreateConferenceRequest;
+import jicofo.reservation.v1.CreateConferenceResponse;
+import jicofo.reservation.v1.CreateConferenceResponse.OutcomeCase;
+import jicofo.reservation.v1.DeleteConferenceRequest;
+import jicofo.reservation.v1.DeleteReason;
+import jicofo.reservation.v1.DenialReason;
+import jicofo.reservation.v1.GetConferenceRequest;
+import jicofo.reservation.v1.Owner;
+import jicofo.reservation.v1.ReservationServiceGrpc.ReservationServiceBlockingStub;
+import jicofo.reservation.v1.Room;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
+
+@DisplayName("The service, as a caller of a real server sees it")
+final class ReservationServiceTest {
+    private static final RoomOptions OPTIONS =
+            new RoomOptions(OptionalInt.of(7), true, Optional.of(new Secret("open sesame")));
+
+    private final FakeClock clock = new FakeClock();
+    private final Backend backend = new Backend();
+    private ReservationServiceBlockingStub stub;
+
+    @BeforeEach
+    void serve() throws Exception {
+        serve(Policy.OPEN, 100);
+    }
+
+    @AfterEach
+    void stop() throws InterruptedException {
+        backend.stop();
+    }
+
+    private void serve(Policy policy, int maxConferences) throws Exception {
+        Store store = new Store(maxConferences, clock, new ClockIds(clock));
+        stub = Backend.with(backend.serve(store, policy), "x-incident-id", "inc-17");
+    }
+
+    /** Returns a request as the proxy makes it. */
+    private CreateConferenceRequest.Builder request(String requestId, String room) {
+        return CreateConferenceRequest.newBuilder()
+                .setRequestId(requestId)
+                .setRoom(Room.newBuilder().setRaw(room).setName(room))
+                .setOwner(Owner.newBuilder().setRaw("juliet@example.com"))
+                .setStartTime(timestamp(clock.instant()));
+    }
+
+    private static Timestamp timestamp(Instant time) {
+        return Timestamp.newBuilder()
+                .setSeconds(time.getEpochSecond())
+                .setNanos(time.getNano())
+                .build();
+    }
+
+    private static Duration seconds(long seconds) {
+        return Duration.newBuilder().setSeconds(seconds).build();
+    }
+
+    private CreateConferenceResponse create(CreateConferenceRequest.Builder request) {
+        return stub.createConference(request.build());
+    }
+
+    private Conference get(String id) {
+        return stub.getConference(GetConferenceRequest.newBuilder().setConferenceId(id).build())
+                .getConference();
+    }
+
+    private Object delete(String id, DeleteReason reason) {
+        return stub.deleteConference(
+                DeleteConferenceRequest.newBuilder().setConferenceId(id).setReason(reason).build());
+    }
+
+    @Test
+    @DisplayName("Room, owner and start come back as they were sent; there is nothing else")
+    void grantEchoesTheRequest() {
+        Timestamp start = timestamp(clock.instant().plusNanos(123_456_789));
+        Conference granted =
+                create(request("r1", "[acme]caf%c3%a9").setStartTime(start)).getConference();
+        Conference expected = Conference.newBuilder()
+                .setId(granted.getId())
+                .setRoom("[acme]caf%c3%a9")
+                .setOwner("juliet@example.com")
+                .setStartTime(start)
+                .build();
+        assertTrue(granted.getId().matches("[1-9][0-9]{13}"), granted.getId());
+        assertEquals(expected, granted);
+        assertEquals(expected, get(granted.getId()));
+    }
+
+    @Test
+    @DisplayName("Jitsi without authentication sends no owner")
+    void noOwner() {
+        assertEquals("", create(request("r1", "board").clearOwner()).getConference().getOwner());
+    }
+
+    @Test
+    @DisplayName("The same request gets the same conference, granted, not a conflict")
+    void idempotent() {
+        assertEquals(create(request("r1", "board")), create(request("r1", "board")));
+    }
+
+    @Test
+    @DisplayName("A conflict carries the whole conference, for the same owner too")
+    void conflict() throws Exception {
+        serve(new Policy(List.of(), Optional.empty(), OPTIONS), 100);
+        Conference holder =
+                create(request("r1", "board").setDuration(seconds(60))).getConference();
+        CreateConferenceResponse other = create(request("r2", "board"));
+        assertEquals(OutcomeCase.CONFLICT, other.getOutcomeCase());
+        assertEquals(holder, other.getConflict().getConference());
+        assertEquals("open sesame", holder.getPassword());
+        assertEquals(7, holder.getMaxOccupants());
+        assertTrue(holder.getLobby());
+    }
+
+    @Test
+    @DisplayName("Rooms are the same when their raw values are")
+    void rooms() {
+        List<String> rooms = List.of("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd");
+        long granted = rooms.stream()
+                .filter(room -> create(request("for " + room, room)).hasConference())
+                .count();
+        assertEquals(rooms.size(), granted);
+    }
+
+    @ParameterizedTest
+    @DisplayName("For every reason: the id is NOT_FOUND, the room free, the request a new one")
+    @EnumSource(mode = EnumSource.Mode.EXCLUDE, names = "UNRECOGNIZED")
+    void deleted(DeleteReason reason) {
+        Conference first = create(request("r1", "board")).getConference();
+        delete(first.getId(), reason);
+        Status status = fault(() -> get(first.getId()));
+        assertEquals(Status.Code.NOT_FOUND, status.getCode());
+        assertEquals("no such conference", status.getDescription());
+        Conference second = create(request("r1", "board")).getConference();
+        assertNotEquals(first.getId(), second.getId());
+        delete(first.getId(), reason);
+        assertEquals(second, get(second.getId()));
+    }
+
+    @Test
+    @DisplayName("A request for what is over already is denied, with a sentence")
+    void tooLate() {
+        var past = request("r1", "board").setDuration(seconds(60));
+        clock.advance(java.time.Duration.ofMinutes(1));
+        var denial = create(past).getDenial();
+        assertEquals(DenialReason.DENIAL_REASON_TOO_LATE, denial.getReason());
+        assertEquals("The time of this meeting is over already.", denial.getMessage());
+    }
+
+    @ParameterizedTest
+    @DisplayName("The shorter duration counts; none is no limit")
+    @CsvSource({",,", "90,,90", ",60,60", "30,60,30", "90,60,60"})
+    void durations(Long wanted, Long limit, Long given) throws Exception {
+        var longest = Optional.ofNullable(limit).map(java.time.Duration::ofSeconds);
+        serve(new Policy(List.of(), longest, RoomOptions.NONE), 100);
+        var request = request("r1", "board");
+        if (wanted != null) {
+            request.setDuration(seconds(wanted));
+        }
+        Conference granted = create(request).getConference();
+        assertEquals(given != null, granted.hasDuration());
+        assertEquals(given == null ? 0 : given, granted.getDuration().getSeconds());
+    }
+
+    @Test
+    @DisplayName("A room whose name is denied is nobody's, also when only its raw form is sent")
+    void denied() throws Exception {
+        var deny = List.of(new Glob("other"), new Glob("board-*"));
+        serve(new Policy(deny, Optional.empty(), RoomOptions.NONE), 100);
+        var denial = create(request("r1", "Board-1")).getDenial();
+        assertEquals(DenialReason.DENIAL_REASON_INVALID_ROOM, denial.getReason());
+        assertEquals("Rooms of this name are not available.", denial.getMessage());
+        assertTrue(create(request("r2", "x").setRoom(Room.newBuilder().setRaw("board-2")))
+                .hasDenial());
+        assertTrue(create(request("r3", "keyboard-1")).hasConference());
+    }
+
+    private static Arguments broken(
+            String text, Consumer<CreateConferenceRequest.Builder> breakIt) {
+        return Arguments.of(text, breakIt);
+    }
+
+    private static Stream<Arguments> broken() {
+        return Stream.of(
+                broken("request_id: wanted a value, got none", r -> r.setRequestId("")),
+                broken("room.raw: wanted a value, got none", r -> r.clearRoom()),
+                broken(
+                        "room.raw: wanted at most 1023 bytes, got 1024",
+                        r -> r.setRoom(Room.newBuilder().setRaw("\u00e9".repeat(512)))),
+                broken(
+                        "owner.raw: wanted a value, got none",
+                        r -> r.setOwner(Owner.newBuilder().setUser("juliet"))),
+                broken("start_time: wanted a time, got none", r -> r.clearStartTime()),
+                broken(
+                        "start_time: wanted a valid one of the years 1 to 9999, got",
+                        r -> r.setStartTime(Timestamp.newBuilder().setSeconds(253402300800L))),
+                broken(
+                        "start_time: wanted a valid one of the years 1 to 9999, got",
+                        r -> r.setStartTime(Timestamp.newBuilder().setNanos(-1))),
+                broken("duration: wanted a positive one", r -> r.setDuration(seconds(0))),
+                broken("duration: wanted a positive one", r -> r.setDuration(seconds(-1))),
+                broken(
+                        "duration: wanted a positive one up to 10,000 years, or none, got "
+                                + "315576000001 s and 0 ns",
+                        r -> r.setDuration(seconds(315_576_000_001L))),
+                broken(
+                        "duration: wanted a positive one",
+                        r -> r.setDuration(seconds(1).toBuilder().setNanos(-1))),
+                broken(
+                        "duration: wanted a positive one",
+                        r -> r.setDuration(seconds(Long.MAX_VALUE))));
+    }
+
+    @ParameterizedTest
+    @DisplayName("A request that breaks the contract is a fault that names the field")
+    @MethodSource("broken")
+    void brokenCreate(String text, Consumer<CreateConferenceRequest.Builder> breakIt) {
+        var request = request("r1", "board");
+        breakIt.accept(request);
+        Status status = fault(() -> create(request));
+        assertEquals(Status.Code.INVALID_ARGUMENT, status.getCode());
+        assertTrue(status.getDescription().startsWith(text), status::getDescription);
+        assertTrue(create(request("r2", "board")).hasConference());
+    }
+
+    @ParameterizedTest
+    @DisplayName("The largest values of the contract are taken")
+    @CsvSource({"253402300799, 999999999, 315576000000", "253402300799, 0, 1"})
+    void largest(long start, int nanos, long duration) {
+        var request = request("r1", "x".repeat(1023))
+                .setStartTime(Timestamp.newBuilder().setSeconds(start).setNanos(nanos))
+                .setDuration(seconds(duration));
+        Conference granted = create(request).getConference();
+        assertEquals(request.getStartTime(), granted.getStartTime());
+        var conflict = create(request("r2", "x".repeat(1023))).getConflict();
+        assertEquals(granted, conflict.getConference());
+    }
+
+    @Test
+    @DisplayName("Without an id, GetConference and DeleteConference are invalid arguments")
+    void noId() {
+        for (Status status :
+                List.of(
+                        fault(() -> get("")),
+                        fault(() -> delete("", DeleteReason.DELETE_REASON_ENDED)))) {
+            assertEquals(Status.Code.INVALID_ARGUMENT, status.getCode());
+            assertEquals("conference_id: wanted a value, got none", status.getDescription());
+        }
+    }
+
+    @Test
+    @DisplayName("A full store is RESOURCE_EXHAUSTED, until something is deleted")
+    void full() throws Exception {
+        serve(Policy.OPEN, 1);
+        Conference first = create(request("r1", "one")).getConference();
+        Status status = fault(() -> create(request("r2", "two")));
+        assertEquals(Status.Code.RESOURCE_EXHAUSTED, status.getCode());
+        assertEquals(
+                "the store holds 1 conferences, which is its maximum", status.getDescription());
+        delete(first.getId(), DeleteReason.DELETE_REASON_ENDED);
+        assertTrue(create(request("r2", "two")).hasConference());
+    }
+
+    @Test
+    @DisplayName("What is no reservation any more, 256 KiB and over, is refused")
+    void oversized() {
+        var owner = Owner.newBuilder().setRaw("j".repeat(300_000));
+        Status status = fault(() -> create(request("r1", "board").setOwner(owner)));
+        assertEquals(Status.Code.RESOURCE_EXHAUSTED, status.getCode());
+    }
+
+    @Test
+    @DisplayName("Calls whose deadline passes while they wait are not carried out")
+    void givenUp() throws Exception {
+        Gate gate = Gate.opened(clock);
+        stub = backend.serve(new Store(10, gate, new ClockIds(clock)), Policy.OPEN);
+        Conference held = create(request("r1", "board")).getConference();
+        gate.shut();
+        var unknown = GetConferenceRequest.newBuilder().setConferenceId("x").build();
+        Thread holder = new Thread(() -> fault(() -> stub.getConference(unknown)));
+        holder.start();
+        gate.awaitEntered();
+        var patient = stub;
+        stub = patient.withDeadlineAfter(200, TimeUnit.MILLISECONDS);
+        Status deletion = fault(() -> delete(held.getId(), DeleteReason.DELETE_REASON_ENDED));
+        assertEquals(Status.Code.DEADLINE_EXCEEDED, deletion.getCode());
+        // When a later call has timed out, the server knows well that the deletion has.
+        stub = patient.withDeadlineAfter(200, TimeUnit.MILLISECONDS);
+        assertEquals(Status.Code.DEADLINE_EXCEEDED, fault(() -> get("x")).getCode());
+        gate.open();
+        holder.join();
+        stub = patient;
+        assertEquals(held, get(held.getId()));
+    }
+
+    @Test
+    @DisplayName("An unexpected error is INTERNAL without its text, which the log has")
+    void unexpected() throws Exception {
+        try (LogRecorder log = new LogRecorder()) {
+            var ids = new IllegalStateException("the table is gone");
+            stub = backend.serve(
+                    new Store(
+                            10,
+                            clock,
+                            () -> {
+                                throw ids;
+                            }),
+                    Policy.OPEN);
+            Status status = fault(() -> create(request("r1", "board")));
+            assertEquals(Status.Code.INTERNAL, status.getCode());
+            assertEquals("see the backend's log", status.getDescription());
+            assertEquals(
+                    List.of("incident='' create room='board': INTERNAL"),
+                    log.messages(Level.SEVERE));
+            assertEquals(List.of(ids), log.errors());
+        }
+    }
+
+    @Test
+    @DisplayName("Each call is one line, with its incident id; never a password")
+    void oneLineForEachCall() throws Exception {
+        serve(new Policy(List.of(new Glob("denied")), Optional.empty(), OPTIONS), 100);
+        try (LogRecorder log = new LogRecorder()) {
+            String id = create(request("r1", "two\nlines")).getConference().getId();
+            create(request("r2", "two\nlines"));
+            create(request("r3", "denied"));
+            get(id);
+            fault(() -> get(""));
+            delete(id, DeleteReason.DELETE_REASON_EXPIRED);
+            delete(id, DeleteReason.DELETE_REASON_EXPIRED);
+            String none = "INVALID_ARGUMENT: conference_id: wanted a value, got none";
+            String create = "incident='inc-17' create room='two\\u{a}lines': ";
+            assertEquals(
+                    List.of(
+                            create + "granted id=" + id,
+                            create + "conflict with id=" + id,
+                            "incident='inc-17' create room='denied': denied:"
+                                    + " Rooms of this name are not available.",
+                            "incident='inc-17' get id='" + id + "': found",
+                            "incident='inc-17' get id='': " + none,
+                            "incident='inc-17' delete id='" + id + "' reason=2: deleted",
+                            "incident='inc-17' delete id='" + id + "' reason=2: nothing to delete"),
+                    log.messages(Level.INFO));
+            String wanted = String.join("", log.messages(Level.FINE));
+            assertTrue(wanted.contains("juliet@example.com"), wanted);
+            assertFalse(wanted.contains("sesame"), wanted);
+            assertFalse(wanted.contains("\n"), wanted);
+        }
+    }
+}

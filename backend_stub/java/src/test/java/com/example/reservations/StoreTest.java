@@ -1,0 +1,289 @@
+package com.example.reservations;
+
+import static com.example.reservations.Bookings.booking;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.DisplayName;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+@DisplayName("The store, without gRPC")
+final class StoreTest {
+    private static final Duration MINUTE = Duration.ofMinutes(1);
+
+    private final FakeClock clock = new FakeClock();
+    private final Store store = store(Store.DEFAULT_MAX_CONFERENCES);
+
+    private Store store(int maxConferences) {
+        return new Store(maxConferences, clock, new ClockIds(clock));
+    }
+
+    private Conference granted(Booking booking) {
+        return assertInstanceOf(Outcome.Granted.class, store.create(booking)).conference();
+    }
+
+    private Store.Deletion delete(Conference conference) {
+        return store.delete(conference.id(), () -> false);
+    }
+
+    @Test
+    @DisplayName("While its conference exists, a request is answered with it")
+    void sameRequest() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        assertEquals(first, granted(booking(clock.instant(), "r1", "board")));
+        assertEquals(1, store.size());
+    }
+
+    @Test
+    @DisplayName("The request's id decides, not the room")
+    void sameRequestForAnotherRoom() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        assertEquals(first, granted(booking(clock.instant(), "r1", "hall")));
+    }
+
+    @Test
+    @DisplayName("A room that is held is not granted to another request; case matters")
+    void anotherRequest() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        Booking other = booking(clock.instant(), "r2", "board");
+        assertEquals(new Outcome.Held(first), store.create(other));
+        granted(booking(clock.instant(), "r3", "Board"));
+    }
+
+    @Test
+    @DisplayName("After its conference is deleted, a request is new and gets another id")
+    void deletedRequest() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        assertEquals(Store.Deletion.DELETED, delete(first));
+        assertEquals(Optional.empty(), store.get(first.id()));
+        assertNotEquals(first.id(), granted(booking(clock.instant(), "r1", "board")).id());
+    }
+
+    @Test
+    @DisplayName("A second deletion of an id leaves the later conference of its room alone")
+    void deleteOnlyTheNamed() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        delete(first);
+        Conference second = granted(booking(clock.instant(), "r2", "board"));
+        assertEquals(Store.Deletion.NOTHING_TO_DELETE, delete(first));
+        assertEquals(Optional.of(second), store.get(second.id()));
+    }
+
+    @Test
+    @DisplayName("A deletion whose caller gave up is not carried out")
+    void deleteGivenUp() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        assertEquals(Store.Deletion.GIVEN_UP, store.delete(first.id(), () -> true));
+        assertEquals(Optional.of(first), store.get(first.id()));
+    }
+
+    @Test
+    @DisplayName("Whether the caller gave up is asked when the lock is had, not before")
+    void deleteGivenUpWhileItWaited() throws Exception {
+        Gate gate = Gate.opened(clock);
+        Store slow = new Store(10, gate, new ClockIds(clock));
+        var held = (Outcome.Granted) slow.create(booking(clock.instant(), "r1", "board"));
+        gate.shut();
+        AtomicBoolean isGivenUp = new AtomicBoolean();
+        var result = new ArrayList<Store.Deletion>();
+        Thread holder = new Thread(() -> slow.get("x"));
+        Thread deleter = new Thread(
+                () -> result.add(slow.delete(held.conference().id(), isGivenUp::get)));
+        holder.start();
+        gate.awaitEntered();
+        deleter.start();
+        while (deleter.getState() != Thread.State.BLOCKED) {
+            Thread.onSpinWait();
+        }
+        isGivenUp.set(true);
+        gate.open();
+        holder.join();
+        deleter.join();
+        assertEquals(List.of(Store.Deletion.GIVEN_UP), result);
+        assertTrue(slow.get(held.conference().id()).isPresent());
+    }
+
+    @Test
+    @DisplayName("To the moment: a conference exists until start + duration, and then it does not")
+    void ends() {
+        Conference first = granted(booking(clock.instant(), "r1", "board", MINUTE));
+        clock.advance(MINUTE.minusNanos(1));
+        assertEquals(Optional.of(first), store.get(first.id()));
+        clock.advance(Duration.ofNanos(1));
+        assertEquals(Optional.empty(), store.get(first.id()));
+        assertEquals(0, store.size());
+        assertEquals(Store.Deletion.NOTHING_TO_DELETE, delete(first));
+    }
+
+    @Test
+    @DisplayName("When a conference is over, its request is new, and its room is free for others")
+    void overIsFree() {
+        Conference first = granted(booking(clock.instant(), "r1", "board", MINUTE));
+        clock.advance(MINUTE);
+        Conference second = granted(booking(clock.instant(), "r1", "board", MINUTE));
+        clock.advance(MINUTE);
+        Conference third = granted(booking(clock.instant(), "r2", "board"));
+        assertEquals(3, List.of(first.id(), second.id(), third.id()).stream().distinct().count());
+    }
+
+    @ParameterizedTest
+    @DisplayName("An end far beyond the calendar is as good as any")
+    @CsvSource({
+        "2030-01-02T03:04:05Z, 315576000000, true",
+        "9999-12-31T23:59:59.999999999Z, 315576000000, true",
+        "9999-12-31T23:59:59.999999999Z, 1, true",
+        "0001-01-01T00:00:00Z, 315576000000, true",
+        "0001-01-01T00:00:00Z, 1, false",
+    })
+    void farEnds(Instant start, long seconds, boolean isGranted) {
+        Outcome outcome =
+                store.create(booking(start, "r1", "board", Duration.ofSeconds(seconds)));
+        assertEquals(isGranted, outcome instanceof Outcome.Granted, outcome::toString);
+        assertEquals(isGranted ? 1 : 0, store.size());
+    }
+
+    @Test
+    @DisplayName("A conference without duration does not end by itself")
+    void noLimit() {
+        Conference first = granted(booking(clock.instant(), "r1", "board"));
+        clock.advance(Duration.ofDays(36_500));
+        assertEquals(Optional.of(first), store.get(first.id()));
+    }
+
+    @Test
+    @DisplayName("What is over before it is made holds no room")
+    void tooLate() {
+        Booking past = booking(clock.instant(), "r1", "board", MINUTE);
+        clock.advance(MINUTE);
+        assertEquals(new Outcome.TooLate(), store.create(past));
+        assertEquals(0, store.size());
+    }
+
+    @Test
+    @DisplayName("At its maximum, the store still answers repeats and conflicts, and deletes")
+    void full() {
+        Store small = store(1);
+        Booking one = booking(clock.instant(), "r1", "board");
+        var first = assertInstanceOf(Outcome.Granted.class, small.create(one));
+        Booking two = booking(clock.instant(), "r2", "hall");
+        assertEquals(new Outcome.Full(1), small.create(two));
+        assertEquals(first, small.create(one));
+        assertEquals(
+                new Outcome.Held(first.conference()),
+                small.create(booking(clock.instant(), "r2", "board")));
+        small.delete(first.conference().id(), () -> false);
+        assertInstanceOf(Outcome.Granted.class, small.create(two));
+    }
+
+    @Test
+    @DisplayName("Conferences that nobody asks for again do not fill the store for ever")
+    void fullOfWhatIsOver() {
+        Store small = store(3);
+        small.create(booking(clock.instant(), "r1", "room1", MINUTE));
+        small.create(booking(clock.instant(), "r2", "room2", MINUTE));
+        small.create(booking(clock.instant(), "r3", "room3"));
+        clock.advance(MINUTE);
+        Outcome outcome = small.create(booking(clock.instant(), "r4", "room4"));
+        assertInstanceOf(Outcome.Granted.class, outcome);
+        assertEquals(2, small.size());
+    }
+
+    @Test
+    @DisplayName("Nobody gets between the look and the grant")
+    void nobodyGetsBetween() throws Exception {
+        CountDownLatch entered = new CountDownLatch(1);
+        CountDownLatch goOn = new CountDownLatch(1);
+        ClockIds ids = new ClockIds(clock);
+        Store slow = new Store(10, clock, () -> {
+            entered.countDown();
+            awaitQuietly(goOn);
+            return ids.get();
+        });
+        Map<String, Outcome> outcomes = new ConcurrentHashMap<>();
+        Thread first = creating(slow, "r1", outcomes);
+        entered.await();
+        Thread second = creating(slow, "r2", outcomes);
+        // Held up by the first one's lock, or, were there none, by its own wait for an id.
+        while (second.getState() != Thread.State.BLOCKED
+                && second.getState() != Thread.State.WAITING) {
+            Thread.onSpinWait();
+        }
+        goOn.countDown();
+        first.join();
+        second.join();
+        Conference granted =
+                assertInstanceOf(Outcome.Granted.class, outcomes.get("r1")).conference();
+        assertEquals(new Outcome.Held(granted), outcomes.get("r2"));
+    }
+
+    private Thread creating(Store slow, String requestId, Map<String, Outcome> outcomes) {
+        Booking wanted = booking(clock.instant(), requestId, "board");
+        Thread thread = new Thread(() -> outcomes.put(requestId, slow.create(wanted)));
+        thread.start();
+        return thread;
+    }
+
+    private static void awaitQuietly(CountDownLatch latch) {
+        try {
+            latch.await();
+        } catch (InterruptedException error) {
+            throw new AssertionError(error);
+        }
+    }
+
+    @Test
+    @DisplayName("Of many requests for a room at the same time, one is granted")
+    void races() throws Exception {
+        int callers = 8;
+        int rooms = 200;
+        ExecutorService threads = Executors.newFixedThreadPool(callers);
+        CountDownLatch start = new CountDownLatch(1);
+        List<Future<Long>> grants = IntStream.range(0, callers)
+                .mapToObj(caller -> threads.submit(() -> {
+                    start.await();
+                    return IntStream.range(0, rooms)
+                            .mapToObj(n -> booking(clock.instant(), caller + "-" + n, "room" + n))
+                            .filter(wanted -> store.create(wanted) instanceof Outcome.Granted)
+                            .count();
+                }))
+                .toList();
+        start.countDown();
+        long sum = 0;
+        for (Future<Long> granted : grants) {
+            sum += granted.get(20, TimeUnit.SECONDS);
+        }
+        threads.shutdown();
+        assertEquals(rooms, sum);
+        assertEquals(rooms, store.size());
+    }
+
+    @Test
+    @DisplayName("A booking can be logged: its password is not in the text")
+    void passwordIsNotInTheText() {
+        var options = new RoomOptions(
+                OptionalInt.of(7), true, Optional.of(new Secret("hunter2")));
+        Booking booking =
+                new Booking("r1", "board", "", clock.instant(), Optional.empty(), options);
+        assertFalse(new Outcome.Held(new Conference("1", booking)).toString().contains("hunter2"));
+    }
+}
