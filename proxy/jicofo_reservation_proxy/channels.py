@@ -17,11 +17,10 @@ from typing import cast
 
 import grpc
 
-from . import __version__, contract, credentials
-from .addresses import is_local_target
-from .credentials import Credentials, Metadata
+from . import contract, credentials
+from .credentials import Credentials
+from .dialing import Calls, Options, bind, dial
 from .errors import CredentialsError
-from .gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from .ids import new_incident_id
 from .metrics import Metrics
 from .settings import Backend
@@ -44,31 +43,7 @@ _RETRY_POLICY = {
 """gRPC's own retries (gRFC A6), within the deadline of the call: some 1.5 s of them. They are safe
 because a backend is idempotent by request_id, and for deletions anyway."""
 
-Options = tuple[tuple[str, str | int], ...]
-
-_OPTIONS: Options = (
-    ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
-    # After an outage of 10 s gRPC's own back-off (1 s to 120 s) needs 6.2 s, this 0.8 s.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # In spite of its name, how long one attempt to connect may take: enough for TLS over a slow
-    # line, and short enough not to hang for gRPC's 20 s on a machine that went away silently.
-    ("grpc.min_reconnect_backoff_ms", 3000),
-    # A replacement must not be handed the connection that it replaces.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """The three RPCs over one channel, with the metadata that each call carries."""
-
-    create: grpc.UnaryUnaryMultiCallable[pb.CreateConferenceRequest, pb.CreateConferenceResponse]
-    get: grpc.UnaryUnaryMultiCallable[pb.GetConferenceRequest, pb.GetConferenceResponse]
-    delete: grpc.UnaryUnaryMultiCallable[pb.DeleteConferenceRequest, pb.DeleteConferenceResponse]
-    metadata: Metadata
 
 
 class BackendChannel:
@@ -162,38 +137,8 @@ class BackendChannel:
         self._retired = [entry for entry in self._retired if entry[1] > now]
 
     def _dial(self, found: Credentials) -> grpc.Channel:
-        target, options = self._backend.target, _OPTIONS + self._options()
-        channel_credentials = self._channel_credentials(found)
-        if channel_credentials is None:
-            return grpc.insecure_channel(target, options=options)
-        return grpc.secure_channel(target, channel_credentials, options=options)
-
-    def _channel_credentials(self, found: Credentials) -> grpc.ChannelCredentials | None:
-        """Return TLS, gRPC's check that a secret stays on this machine, or `None`: plaintext."""
-        base: grpc.ChannelCredentials | None = None
-        if found.tls is not None:
-            base = grpc.ssl_channel_credentials(found.tls.ca, found.tls.key, found.tls.cert)
-        elif self._backend.auth.has_secret:
-            is_socket_file = self._backend.target.startswith("unix")
-            base = grpc.local_channel_credentials(
-                grpc.LocalConnectionType.UDS
-                if is_socket_file
-                else grpc.LocalConnectionType.LOCAL_TCP
-            )
-        if base is None or self._plugin is None:
-            return base
-        return grpc.composite_channel_credentials(
-            base, grpc.metadata_call_credentials(self._plugin)
-        )
-
-    def _options(self) -> Options:
         options: Options = (("grpc.service_config", self._service_config()),)
-        if is_local_target(self._backend.target):
-            # $http_proxy would take what is meant for this machine, secrets too, to another one.
-            options += (("grpc.enable_http_proxy", 0),)
-        if self._backend.tls and (name := self._backend.tls.server_name):
-            options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
-        return options
+        return dial(self._backend, found, self._plugin, options)
 
     def _service_config(self) -> str:
         """Return gRPC's service config: retries, all addresses in turn, and none that is sick.
@@ -210,25 +155,7 @@ class BackendChannel:
         return json.dumps(config)
 
     def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
-        methods = self._backend.methods
-        return Calls(
-            create=channel.unary_unary(
-                methods.create,
-                request_serializer=pb.CreateConferenceRequest.SerializeToString,
-                response_deserializer=pb.CreateConferenceResponse.FromString,
-            ),
-            get=channel.unary_unary(
-                methods.get,
-                request_serializer=pb.GetConferenceRequest.SerializeToString,
-                response_deserializer=pb.GetConferenceResponse.FromString,
-            ),
-            delete=channel.unary_unary(
-                methods.delete,
-                request_serializer=pb.DeleteConferenceRequest.SerializeToString,
-                response_deserializer=pb.DeleteConferenceResponse.FromString,
-            ),
-            metadata=found.metadata,
-        )
+        return bind(channel, self._backend.methods, found.metadata)
 
 
 _NOT_REACHED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

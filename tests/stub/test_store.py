@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jicofo_reservation_stub.store import (
     Booking,
     Conference,
+    GivenUpError,
     Granted,
     Held,
     Store,
@@ -104,6 +105,21 @@ def test_over_request_and_room_are_free(store: Store, clock: FakeClock) -> None:
     assert second.id != first.id
     clock.advance(minutes=1)
     assert granted(store, booking(clock, "r2", "board")).id not in {first.id, second.id}
+
+
+def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeClock) -> None:
+    """Whether it is wanted is asked while nobody can be granted anything."""
+    conference = granted(store, booking(clock, "r1", "board"))
+    asked = []
+
+    def is_wanted() -> bool:
+        asked.append(store._lock.locked())
+        return False
+
+    with pytest.raises(GivenUpError):
+        store.delete(conference.id, is_wanted)
+    assert asked == [True]
+    assert store.get(conference.id) == conference
 
 
 def test_no_limit_stays_until_deleted(store: Store, clock: FakeClock) -> None:

@@ -16,6 +16,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_g
 from jicofo_reservation_stub.store import (
     Booking,
     Conference,
+    GivenUpError,
     Granted,
     Held,
     Outcome,
@@ -129,10 +130,10 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
     ) -> pb.DeleteConferenceResponse:
         """Free the room of this conference; OK as well where there is no such conference."""
         call = _Call(context, f"delete id={request.conference_id!r} reason={request.reason}")
-        if not context.is_active():
-            # The caller gave this call up; people may be meeting under the conference again.
-            call.abort(grpc.StatusCode.CANCELLED, "the call was given up before it was begun")
-        deleted = self._store.delete(call.conference_id(request))
+        try:
+            deleted = self._store.delete(call.conference_id(request), context.is_active)
+        except GivenUpError:
+            call.abort(grpc.StatusCode.CANCELLED, "the call was given up, nothing is deleted")
         call.log("deleted" if deleted else "nothing to delete")
         return pb.DeleteConferenceResponse()
 

@@ -19,6 +19,10 @@ class StoreFullError(Exception):
     """The store holds as many conferences as it may."""
 
 
+class GivenUpError(Exception):
+    """Whoever wanted a conference to be deleted waits no longer; nothing was done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
     """What a conference is to be: who gets which room, when and for how long.
@@ -140,9 +144,18 @@ class Store:
         with self._lock:
             return self._existing(self._by_id.get(conference_id), self._clock())
 
-    def delete(self, conference_id: str) -> bool:
-        """Delete this conference and no other; return whether it was there."""
+    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Delete this conference and no other; return whether it was there.
+
+        `is_wanted` tells whether the caller still waits. It is asked where no `create` can come in
+        between: the conference of a deletion that was given up may have been handed out again. In
+        SQL that is in the transaction, once the row is locked.
+
+        Raises GivenUpError where the caller waits no longer.
+        """
         with self._lock:
+            if not is_wanted():
+                raise GivenUpError
             conference = self._existing(self._by_id.get(conference_id), self._clock())
             if conference is None:
                 return False
