@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from . import clients
+from . import clients, user_agents
 from .addresses import split_listen
 from .app import Proxy
 from .clock import now_ms
 from .errors import ListenError
 from .settings import Settings
 
-USER_AGENTS: Mapping[str, str] = {
-    "jicofo": "Apache-HttpClient/4.5.13 (Java/17)",
-    "prosody": "Prosody (0.12.3; posix)",
-}
-"""What the clients call themselves (clients.md "User-Agent")."""
+USER_AGENTS: Mapping[str, str] = {"jicofo": user_agents.JICOFO, "prosody": user_agents.PROSODY}
+"""The names that people call the clients, and those that these call themselves."""
 
 TIMEOUT_SECONDS = 20.0
 

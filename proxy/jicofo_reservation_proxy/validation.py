@@ -117,13 +117,17 @@ def _count(value: object, _: object) -> int:
     raise _Unwanted("a whole number from 1 to 1000", value)
 
 
+def parse_duration(text: str) -> timedelta | None:
+    """Return a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`; `None` where it is none."""
+    match = _DURATION.fullmatch(text)
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else None
+
+
 def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], timedelta]:
     def structure(value: object, _: object) -> timedelta:
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match:
-            parsed = timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-            if least <= parsed <= most:
-                return parsed
+        parsed = parse_duration(value) if isinstance(value, str) else None
+        if parsed is not None and least <= parsed <= most:
+            return parsed
         raise _Unwanted(
             f"a duration from {_seconds(least)} to {_seconds(most)}, such as 5s or 250ms", value
         )

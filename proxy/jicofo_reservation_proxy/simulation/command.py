@@ -1,0 +1,297 @@
+"""`simulate`: behave as a Jitsi client towards a running proxy."""
+
+import argparse
+import re
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+from jicofo_reservation_proxy import exits
+from jicofo_reservation_proxy.addresses import split_listen
+from jicofo_reservation_proxy.progress import Progress
+from jicofo_reservation_proxy.settings import Listen
+from jicofo_reservation_proxy.validation import CONVERTER, parse_duration
+
+from .client import Client
+from .jicofo import Jicofo, JicofoHabits
+from .meetings import Meetings, Plan, room_node
+from .prosody import Prosody, ProsodyHabits
+from .report import Report
+from .schedule import Schedule
+from .wire import Address
+
+DEFAULT_OWNER = "juliet@example.com"
+MAX_ROOMS = 100_000
+MAX_REQUESTS = 50
+"""So many requests of Prosody's are under way at once, at most: each has a thread."""
+
+EPILOG = """\
+It behaves as clients.md says: its bytes, its retries, its time-outs, what it makes of an answer.
+Jicofo opens and closes its rooms one after the other, Prosody in parallel. The names of the rooms
+are new at each run. Ctrl-C closes the rooms that are open and reports; a second one leaves them.
+
+  jicofo-reservation-proxy simulate --as prosody --rooms 50 --lifetime 5s
+"""
+
+CONNECT_SECONDS = 5.0
+PROGRESS_SECONDS = 0.2
+
+LEAST_SECONDS = 0.001
+MOST_SECONDS = 7 * 86400.0
+
+_PATH = re.compile(r"(?:/[!-~]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """The times of both clients; those of the real ones, but in tests."""
+
+    jicofo: JicofoHabits = field(default_factory=JicofoHabits)
+    prosody: ProsodyHabits = field(default_factory=ProsodyHabits)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--as", dest="client", choices=("jicofo", "prosody"), required=True, help="The client."
+    )
+    parser.add_argument(
+        "--listen",
+        type=_address,
+        default=Address("127.0.0.1", 7777),
+        metavar="HOST:PORT",
+        help="Where the proxy, or any other reservation system, listens. Default: 127.0.0.1:7777.",
+    )
+    parser.add_argument(
+        "--path",
+        type=_path,
+        default="",
+        help="The path of its base URL. Jicofo takes a slash at its end away, Prosody does not. "
+        "Default: none.",
+    )
+    _add_room_arguments(parser)
+    parser.add_argument(
+        "--at-once",
+        type=_whole(1, MAX_REQUESTS),
+        default=MAX_REQUESTS,
+        metavar="N",
+        help="prosody: how many requests are under way at once, at most. Jicofo has one. "
+        f"Default: {MAX_REQUESTS}.",
+    )
+    parser.add_argument(
+        "--give-up-after",
+        type=_duration,
+        default=60.0,
+        metavar="DURATION",
+        help="jicofo: how long to wait for an answer before it is said to hang; Jicofo itself "
+        "waits for ever. Default: 60s.",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="Write the report there as JSON, with every meeting; - is stdout, in place of "
+        "the report for people.",
+    )
+
+
+def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rooms",
+        type=_whole(1, MAX_ROOMS),
+        default=10,
+        metavar="N",
+        help="How many rooms. Default: 10.",
+    )
+    parser.add_argument(
+        "--times",
+        type=_whole(1, MAX_ROOMS),
+        default=1,
+        metavar="N",
+        help="How often each is opened, again at once after it was closed. Default: 1.",
+    )
+    parser.add_argument(
+        "--lifetime",
+        type=_duration,
+        default=1.0,
+        metavar="DURATION",
+        help="How long people meet in each, such as 250ms, 5s or 10m. Default: 1s.",
+    )
+    parser.add_argument(
+        "--name",
+        type=_text,
+        help="What the names of the rooms begin with; a number follows. Default: another one at "
+        "each run, so that runs do not meet.",
+    )
+    parser.add_argument(
+        "--tenant", type=_text, help="The tenant that the rooms belong to. Default: none."
+    )
+    owner = parser.add_mutually_exclusive_group()
+    owner.add_argument(
+        "--owner",
+        type=_text,
+        default=DEFAULT_OWNER,
+        help=f"Who opens the rooms. Default: {DEFAULT_OWNER}.",
+    )
+    owner.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="Nobody has signed in: Jicofo names no owner, Prosody a new guest at each opening.",
+    )
+
+
+def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
+    """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt."""
+    address: Address = arguments.listen
+    if reason := _why_nobody_listens(address):
+        print(
+            f"jicofo-reservation-proxy: listen: wanted a reservation system at "
+            f"{address.authority}, got no connection: {reason}; start it, or name another address",
+            file=sys.stderr,
+        )
+        return exits.CANNOT_LISTEN
+    with ExitStack() as stack:
+        try:
+            file = _opened(arguments.json, stack)
+        except OSError as error:
+            print(f"jicofo-reservation-proxy: --json: cannot write: {error}", file=sys.stderr)
+            return exits.USAGE
+        report = _simulate(arguments, habits or Habits())
+        _write(report, file)
+    if report.is_interrupted:
+        return exits.INTERRUPTED
+    return exits.OK if report.is_all_well else exits.NOT_AS_EXPECTED
+
+
+def _simulate(arguments: argparse.Namespace, habits: Habits) -> Report:
+    plan = _plan(arguments)
+    stops = threading.Event()
+    began = time.monotonic()
+    with _client(arguments, habits, stops) as client:
+        schedule = Schedule(min(client.max_requests, len(plan.rooms)))
+        meetings = Meetings(plan, client, schedule, stops)
+        is_interrupted = _hold(meetings, schedule)
+    seconds = time.monotonic() - began
+    address = arguments.listen.authority + arguments.path
+    return Report(arguments.client, address, plan, meetings.past, seconds, is_interrupted)
+
+
+def _hold(meetings: Meetings, schedule: Schedule) -> bool:
+    """Hold all meetings; return whether Ctrl-C has ended them early, and closed the rooms."""
+    meetings.begin()
+    progress = Progress()
+    try:
+        schedule.start()
+        while not schedule.wait(PROGRESS_SECONDS):
+            progress.show(meetings.progress)
+    except KeyboardInterrupt:
+        meetings.stop()
+        progress.show("closing the rooms that are open; Ctrl-C again leaves them open")
+        schedule.wait()
+        return True
+    finally:
+        progress.clear()
+    return False
+
+
+@contextmanager
+def _client(
+    arguments: argparse.Namespace, habits: Habits, stops: threading.Event
+) -> Iterator[Client]:
+    address = replace(arguments.listen, path=arguments.path)
+    if arguments.client == "jicofo":
+        give_up = arguments.give_up_after
+        with Jicofo(address, replace(habits.jicofo, give_up=give_up)) as client:
+            yield client
+    else:
+        yield Prosody(address, arguments.at_once, habits=habits.prosody, pause=stops.wait)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    prefix = arguments.name or f"simulated-{secrets.token_hex(3)}"
+    is_jicofo = arguments.client == "jicofo"
+    return Plan(
+        rooms=[
+            room_node(f"{prefix}-{number}", arguments.tenant)
+            for number in range(1, arguments.rooms + 1)
+        ],
+        times=arguments.times,
+        lifetime_seconds=arguments.lifetime,
+        owner=None if arguments.anonymous else arguments.owner,
+        has_guests=arguments.anonymous and not is_jicofo,
+    )
+
+
+def _opened(path: Path | None, stack: ExitStack) -> TextIO | None:
+    """Open the file for JSON before the simulation, so that this does not fail after it."""
+    if path is None or str(path) == "-":
+        return None if path is None else sys.stdout
+    return stack.enter_context(path.open("w", encoding="utf-8"))
+
+
+def _write(report: Report, file: TextIO | None) -> None:
+    if file is not sys.stdout:
+        print(report.text())
+    if file is not None:
+        print(report.json(), file=file)
+
+
+def _why_nobody_listens(address: Address) -> str:
+    """Return why no connection can be made, or nothing where one can."""
+    try:
+        socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _address(text: str) -> Address:
+    """Take an address as the setting `listen` does."""
+    try:
+        CONVERTER.structure(text, Listen)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got {text!r}"
+        ) from None
+    return Address(*split_listen(text))
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"wanted a printable text, got {text!r}")
+    return text
+
+
+def _path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"wanted a path such as / or /reservations, got {text!r}")
+    return text
+
+
+def _duration(text: str) -> float:
+    """Take a duration as the settings do; return seconds."""
+    duration = parse_duration(text)
+    seconds = duration.total_seconds() if duration else 0.0
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"wanted a duration from 1ms to 7d, such as 250ms or 5s, got {text!r}"
+        )
+    return seconds
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"wanted a whole number from {least} to {most}, got {text!r}"
+        )
+
+    return number

@@ -1,0 +1,1 @@
+"""The simulated clients, each part alone."""
