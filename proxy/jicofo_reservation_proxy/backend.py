@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from . import circuit, contract
 from .budget import Budget
@@ -39,7 +38,6 @@ from .model import (
 FAIR_SECONDS = 2.0
 """A call that was given less time, because its request had no more, says nothing of the backend."""
 
-DETAILS_KEY = "grpc-status-details-bin"
 
 _NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
@@ -265,27 +263,6 @@ def _broken(breach: contract.ContractBreach) -> Result[Fault]:
 
 def _denied(error: grpc.RpcError) -> Result[Denied] | None:
     """Return the denial in a status whose details carry a `google.rpc.LocalizedMessage`."""
-    trailers = cast("grpc.Call", error).trailing_metadata() or ()
-    details = next((value for key, value in trailers if key == DETAILS_KEY), None)
-    if not isinstance(details, bytes):
-        return None
-    message = _localized_message(details)
+    message = contract.localized_message(cast("grpc.Call", error).trailing_metadata() or ())
     code = _code(error).name
     return Result(Denied(message, f"status_{code.lower()}"), code) if message else None
-
-
-def _localized_message(details: bytes) -> str:
-    """Return the sentence in a serialized `google.rpc.Status`, or "" where there is none.
-
-    Imported when first needed: few backends send details, and all would pay at the start.
-    """
-    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415
-
-    localized = error_details_pb2.LocalizedMessage()
-    try:
-        for detail in status_pb2.Status.FromString(details).details:
-            if detail.Unpack(localized):
-                return str(localized.message)
-    except DecodeError:
-        logger.warning("the details of a status could not be read")
-    return ""

@@ -1,15 +1,18 @@
-"""The command line: `serve`, `check`, `call` and `ledger`."""
+"""The command line: `serve`, `check`, `call`, `ledger`, `conformance` and `simulate`."""
 
 import argparse
+import importlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from . import __version__, clients, ids, ledger, logs, sources
+from . import __version__, clients, exits, ids, ledger, logs, sources
 from .app import Proxy
 from .call import USER_AGENTS, Request, ask_a_new_proxy, ask_the_running_proxy
 from .database import Database
@@ -20,35 +23,13 @@ from .errors import (
     SettingsError,
     StateError,
     StateInUseError,
+    UnreachableError,
 )
 from .model import FaultKind
 from .probe import Probe, probe
 from .records import Record, RecordState
 from .server import Server, StopSignals
 from .settings import Backend, Settings
-
-OK = 0
-USAGE = 2
-BAD_SETTINGS = 3
-BAD_CREDENTIALS = 4
-BAD_STATE = 5
-CANNOT_LISTEN = 6
-BACKEND_FAILED = 7
-REFUSED = 8
-INTERRUPTED = 130
-
-_EXIT_CODES = f"""\
-exit codes:
-  {OK}  done; for serve: it was told to stop, and stopped
-  1  something unexpected
-  {USAGE}  the command line is wrong
-  {BAD_SETTINGS}  a setting is wrong
-  {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not take it
-  {BAD_STATE}  the state directory cannot be used
-  {CANNOT_LISTEN}  the address to listen on cannot be used
-  {BACKEND_FAILED}  a backend cannot be reached, is too slow, or is broken
-  {REFUSED}  call: the backend was asked, and refused
-"""
 
 _DESCRIPTION = """\
 Answers the reservation API of Jicofo and Prosody by asking a gRPC backend.
@@ -79,11 +60,12 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 """The flags that set a setting; their help is the setting's own documentation."""
 
 _ERROR_CODES: Mapping[type[ProxyError], int] = {
-    SettingsError: BAD_SETTINGS,
-    CredentialsError: BAD_CREDENTIALS,
-    StateError: BAD_STATE,
-    StateInUseError: BAD_STATE,
-    ListenError: CANNOT_LISTEN,
+    SettingsError: exits.BAD_SETTINGS,
+    CredentialsError: exits.BAD_CREDENTIALS,
+    StateError: exits.BAD_STATE,
+    StateInUseError: exits.BAD_STATE,
+    ListenError: exits.CANNOT_LISTEN,
+    UnreachableError: exits.BACKEND_FAILED,
 }
 
 logger = logging.getLogger(__name__)
@@ -91,16 +73,15 @@ logger = logging.getLogger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a wrong command line exits with 2."""
-    arguments = _parser().parse_args(_with_command(sys.argv[1:] if argv is None else argv))
+    argv = _with_command(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(argv[0]).parse_args(argv)
     try:
-        settings = sources.load(arguments.config, os.environ, _flags(arguments))
-        logs.configure(settings.log_format, settings.log_level)
-        return int(arguments.command(settings, arguments))
+        return int(arguments.command(arguments))
     except ProxyError as error:
         print(f"jicofo-reservation-proxy: cannot start\n{_indented(error)}", file=sys.stderr)
         return _ERROR_CODES[type(error)]
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exits.INTERRUPTED
 
 
 def _with_command(argv: Sequence[str]) -> list[str]:
@@ -111,11 +92,12 @@ def _with_command(argv: Sequence[str]) -> list[str]:
     return ["serve", *argv] if is_serve else list(argv)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str) -> argparse.ArgumentParser:
+    """Return the parser for this command; of the tools it is the only one that is loaded."""
     parser = argparse.ArgumentParser(
         "jicofo-reservation-proxy",
         description=_DESCRIPTION,
-        epilog=f"{_SETTINGS}\n{_EXIT_CODES}",
+        epilog=f"{_SETTINGS}\n{exits.HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -127,18 +109,50 @@ def _parser() -> argparse.ArgumentParser:
         ("call", _call, "send one request, as a client would", _add_call_arguments),
         ("ledger", _ledger, "list the conferences in state_dir", _add_ledger_arguments),
     ):
-        subparser = commands.add_parser(
-            name,
-            help=about,
-            description=f"{about[0].upper()}{about[1:]}.",
-            epilog=f"{_SETTINGS}\n{_EXIT_CODES}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[settings],
-        )
-        subparser.set_defaults(command=command)
+        subparser = _add_command(commands, name, about, _SETTINGS, [settings])
+        subparser.set_defaults(command=partial(_with_settings, command))
         if add_arguments:
             add_arguments(subparser)
+    for name, about, module in (
+        ("conformance", "tell whether a backend keeps the contract", "conformance"),
+        ("simulate", "behave as a Jitsi client towards a running proxy", "simulation"),
+    ):
+        tool = _tool(module) if name == asked else None
+        subparser = _add_command(commands, name, about, tool.EPILOG if tool else "", [])
+        if tool:
+            subparser.set_defaults(command=tool.run)
+            tool.add_arguments(subparser)
     return parser
+
+
+def _tool(module: str) -> Any:  # noqa: ANN401 - its command module
+    """Load a command that `serve` shall not pay for, in memory and at the start."""
+    return importlib.import_module(f"{__package__}.{module}.command")
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    epilog: str,
+    parents: Sequence[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=f"{epilog}\n{exits.HELP}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=parents,
+    )
+
+
+def _with_settings(
+    command: Callable[[Settings, argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    settings = sources.load(arguments.config, os.environ, _flags(arguments))
+    logs.configure(settings.log_format, settings.log_level)
+    return command(settings, arguments)
 
 
 def _settings_parser() -> argparse.ArgumentParser:
@@ -197,7 +211,7 @@ def _serve(settings: Settings, _arguments: argparse.Namespace) -> int:
         signals.run(server)
         proxy.close(server.left_seconds)
     logger.info("stopped")
-    return OK
+    return exits.OK
 
 
 def _check(settings: Settings, _arguments: argparse.Namespace) -> int:
@@ -224,8 +238,8 @@ def _check_state(settings: Settings) -> str:
 
 def _probe_code(found: Probe) -> int:
     if found.fault is None:
-        return OK
-    return BAD_CREDENTIALS if found.fault is FaultKind.UNAUTHORIZED else BACKEND_FAILED
+        return exits.OK
+    return exits.BAD_CREDENTIALS if found.fault is FaultKind.UNAUTHORIZED else exits.BACKEND_FAILED
 
 
 def _call(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -244,8 +258,8 @@ def _call(settings: Settings, arguments: argparse.Namespace) -> int:
     print(response.status)
     print(json.dumps(response.fields, indent=2))
     if response.has_failed:
-        return BACKEND_FAILED
-    return REFUSED if response.is_refused else OK
+        return exits.BACKEND_FAILED
+    return exits.REFUSED if response.is_refused else exits.OK
 
 
 def _ledger(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -259,7 +273,7 @@ def _ledger(settings: Settings, arguments: argparse.Namespace) -> int:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-    return OK
+    return exits.OK
 
 
 def _row(record: Record) -> tuple[str, ...]:

@@ -5,9 +5,12 @@ contract where a client would choke on it or where guessing would open a room th
 closed, such as one whose password cannot be typed.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import translate
+
+from google.protobuf.message import DecodeError
 
 from .clients import NO_LIMIT_SECONDS
 from .forms import CONTROL, FIRST_SECOND, LAST_SECOND
@@ -31,6 +34,9 @@ INCIDENT_KEY = "x-incident-id"
 PROBE_ID = "jicofo-reservation-proxy-probe"
 """No backend has a conference of this id, so asking for it changes nothing."""
 
+DETAILS_KEY = "grpc-status-details-bin"
+"""The metadata key under which gRPC carries a serialized `google.rpc.Status`."""
+
 MAX_ID_BYTES = 255
 MAX_SECRET_BYTES = 255
 MAX_URL_BYTES = 2048
@@ -45,6 +51,8 @@ _REASONS = {
     DeleteReason.EXPIRED: pb.DELETE_REASON_EXPIRED,
 }
 IsGuest = Callable[[Owner], bool]
+
+logger = logging.getLogger(__name__)
 
 
 class ContractBreach(Exception):  # noqa: N818 - the contract's own word
@@ -111,6 +119,27 @@ def read_get(response: pb.GetConferenceResponse, conference_id: str) -> Found:
     found = _conference(response.conference)
     _want(that=found.id == conference_id, wanted=f"the conference {conference_id!r}", got=found.id)
     return Found(found)
+
+
+def localized_message(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the sentence of a denial in gRPC's own words, "" where a status is none.
+
+    Such a status carries a `google.rpc.LocalizedMessage` in its details (reservation.proto). The
+    messages of those are imported when first needed: few backends send any.
+    """
+    details = next((value for key, value in trailing_metadata if key == DETAILS_KEY), None)
+    if not isinstance(details, bytes):
+        return ""
+    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415 - see above
+
+    localized = error_details_pb2.LocalizedMessage()
+    try:
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Unpack(localized):
+                return str(localized.message)
+    except DecodeError:
+        logger.warning("the details of a status could not be read")
+    return ""
 
 
 def denial_reason(number: int) -> str:

@@ -5,7 +5,8 @@ ProxyError
   ├── CredentialsError    a certificate, key or token cannot be used
   ├── StateError          the state directory or the ledger in it cannot be used
   │     └── StateInUseError     another proxy has it
-  └── ListenError         the address to listen on cannot be used
+  ├── ListenError         the address to listen on cannot be used
+  └── UnreachableError    a backend that is to be checked does not answer
 """
 
 from collections.abc import Sequence
@@ -51,3 +52,7 @@ class StateInUseError(StateError):
 
 class ListenError(ProxyError):
     """The address to listen on is taken or not this machine's."""
+
+
+class UnreachableError(ProxyError):
+    """A backend that is to be checked does not answer."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy import circuit, cli, clients, ledger
+from jicofo_reservation_proxy import circuit, cli, clients, exits, ledger
 from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings import Settings
 from jicofo_reservation_proxy.validation import validate
@@ -86,8 +86,8 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
         cli.main(["--help"])
     table = capsys.readouterr().out.partition("exit codes:\n")[2]
     codes = [int(line.split()[0]) for line in table.splitlines() if line.strip()]
-    assert codes == list(range(9))
-    constants = {value for name, value in vars(cli).items() if name.isupper() and value in codes}
+    assert codes == list(range(10))
+    constants = {value for name, value in vars(exits).items() if name.isupper() and value in codes}
     assert constants == set(codes) - {1}
 
 

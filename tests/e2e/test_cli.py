@@ -90,6 +90,15 @@ def test_help_says_what_there_is(out: Output, argv: list[str]) -> None:
     assert "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET" in text
 
 
+@pytest.mark.parametrize("command", ["conformance", "simulate"])
+def test_tools_explain_themselves(out: Output, command: str) -> None:
+    """They need no settings, and their exit codes are the same."""
+    code, text, _ = out.of(command, "--help")
+    assert code == 0
+    assert "exit codes:" in text
+    assert "JICOFO_RESERVATION_PROXY_" not in text
+
+
 def test_version(out: Output) -> None:
     """`--version` prints it."""
     assert out.of("--version") == (0, f"{__version__}\n", "")

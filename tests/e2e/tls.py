@@ -36,6 +36,14 @@ class Authority:
             require_client_auth=client_authority is not None,
         )
 
+    def server_files(self, name: str = SERVER_NAME) -> tuple[Path, Path]:
+        """Issue a server's certificate; return the files of its chain and of its key."""
+        issued = self._ca.issue_cert(name)
+        cert_file, key_file = self._directory / "server.pem", self._directory / "server.key"
+        cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key_file.write_bytes(issued.private_key_pem.bytes())
+        return cert_file, key_file
+
     def client_files(self, directory: Path | None = None) -> dict[str, str]:
         """Issue a client's certificate; return the settings that name its files."""
         directory = directory or self._directory

@@ -1,0 +1,193 @@
+"""Whether the answers of a step are as its case wants them; the first that is not is told."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from jicofo_reservation_proxy.contract import MAX_ID_BYTES, MAX_SECRET_BYTES, MAX_URL_BYTES
+from jicofo_reservation_proxy.forms import CONTROL, FIRST_SECOND, LAST_SECOND
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+
+from .answer import Answer
+from .case import Step, tally
+
+MAX_MESSAGE_CHARACTERS = 500
+MAX_SIP_ID = 10**14 - 1
+
+Saved = Mapping[str, Sequence[Answer]]
+"""The answers of earlier steps in one room, by their names."""
+
+
+def complaint(step: Step, answers: Sequence[Answer], saved: Saved) -> str | None:
+    """Say what is wrong with the answers that a step got in one room, `None` where nothing is.
+
+    The texts in `step.fields` are those of this room already.
+    """
+    counts = Counter(answer.kind for answer in answers)
+    if not step.expect.is_met_by(counts):
+        return f"wanted {step.expect}, got {tally(counts)}{_details(step, answers)}"
+    return next(_complaints(step, answers, saved), None)
+
+
+def complaint_of_all(step: Step, rooms: Sequence[Sequence[Answer]]) -> str | None:
+    """Say what is wrong with the answers of all rooms together, `None` where nothing is."""
+    ids = [answer.conference_id for answers in rooms for answer in answers]
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if step.ids == "distinct" and repeated:
+        return f"wanted {len(ids)} different ids, got {len(set(ids))}: {repeated[0]!r} is repeated"
+    return None
+
+
+def _complaints(step: Step, answers: Sequence[Answer], saved: Saved) -> Iterator[str]:
+    for answer in answers:
+        yield from _about_fields(step, answer)
+        yield from _about_earlier(step, answer, saved)
+    if step.same:
+        yield from _about_sameness(answers, saved[step.same])
+    ids = {answer.conference_id for answer in answers}
+    if step.ids == "same" and len(ids) > 1:
+        yield f"wanted one conference, got {len(ids)}: {_list(ids)}"
+
+
+def _about_fields(step: Step, answer: Answer) -> Iterator[str]:
+    conference = answer.conference or pb.Conference()
+    for name, wanted in step.fields.items():
+        got = getattr(conference, name)
+        if got != wanted:
+            yield f"{name}: wanted {_short(wanted)}, got {_short(got)}"
+    for name in step.valid:
+        wrong = wrong_message(answer.message) if name == "message" else _RULES[name](conference)
+        if wrong:
+            yield f"{name}: {wrong}"
+
+
+def _about_earlier(step: Step, answer: Answer, saved: Saved) -> Iterator[str]:
+    if step.whole:
+        yield from _differences(saved[step.whole][0], answer)
+    if step.id and (wanted := saved[step.id][0].conference_id) != answer.conference_id:
+        yield f"id: wanted that of the first conference, {wanted!r}, got {answer.conference_id!r}"
+    if step.not_id and saved[step.not_id][0].conference_id == answer.conference_id:
+        yield f"id: wanted a new one, got that of an earlier conference, {answer.conference_id!r}"
+
+
+def _about_sameness(answers: Sequence[Answer], earlier: Sequence[Answer]) -> Iterator[str]:
+    for now, then in zip(answers, earlier, strict=True):
+        if (now.kind, now.conference_id) != (then.kind, then.conference_id):
+            yield (
+                f"wanted what was answered before, {then.kind} {then.conference_id!r}, "
+                f"got {now.kind} {now.conference_id!r}"
+            )
+
+
+def _details(step: Step, answers: Sequence[Answer]) -> str:
+    """Return the status's text of the first answer that is not wanted, for the backend's team."""
+    unwanted = [answer for answer in answers if answer.kind not in step.expect.kinds]
+    return next((f" ({_short(answer.detail)})" for answer in unwanted if answer.detail), "")
+
+
+def _differences(earlier: Answer, now: Answer) -> Iterator[str]:
+    wanted, got = _normal(earlier.conference), _normal(now.conference)
+    for field in pb.Conference.DESCRIPTOR.fields:
+        before, after = _value(wanted, field), _value(got, field)
+        if before != after and field.GetOptions().debug_redact:
+            yield f"{field.name}: wanted the same as before, got another"
+        elif before != after:
+            yield f"{field.name}: wanted {before or 'none'} as before, got {after or 'none'}"
+
+
+def _value(conference: pb.Conference, field: FieldDescriptor) -> str:
+    """Return a field's value for people, empty where it is not set."""
+    is_set = {descriptor.name for descriptor, _ in conference.ListFields()}
+    if field.name not in is_set:
+        return ""
+    value = getattr(conference, field.name)
+    if isinstance(value, Timestamp | Duration):
+        return f"{value.seconds} s {value.nanos} ns"
+    return _short(value)
+
+
+def _normal(conference: pb.Conference | None) -> pb.Conference:
+    """Return a conference without the differences that mean nothing by the contract."""
+    normal = pb.Conference()
+    normal.CopyFrom(conference or pb.Conference())
+    if normal.HasField("start_time"):
+        normal.start_time.nanos -= normal.start_time.nanos % 1_000_000
+    for name in ("password", "pin", "url"):
+        if not getattr(normal, name):
+            normal.ClearField(name)
+    if normal.max_occupants <= 0:
+        normal.ClearField("max_occupants")
+    if normal.sip_id < 0:
+        normal.ClearField("sip_id")
+    return normal
+
+
+def wrong_message(message: str) -> str | None:
+    """Say what is wrong with the sentence of a denial."""
+    if not message.strip():
+        return "wanted a sentence for people, got none"
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        return f"wanted at most {MAX_MESSAGE_CHARACTERS} characters, got {len(message)}"
+    return None
+
+
+def _wrong_id(conference: pb.Conference) -> str | None:
+    size = len(conference.id.encode())
+    return None if 1 <= size <= MAX_ID_BYTES else f"wanted 1 to {MAX_ID_BYTES} bytes, got {size}"
+
+
+def _wrong_start_time(conference: pb.Conference) -> str | None:
+    start = conference.start_time
+    if FIRST_SECOND <= start.seconds <= LAST_SECOND and 0 <= start.nanos < 1_000_000_000:
+        return None
+    return f"wanted a time in the years 1 to 9999, got {start.seconds} s {start.nanos} ns"
+
+
+def _wrong_duration(conference: pb.Conference) -> str | None:
+    duration = conference.duration
+    is_positive = (duration.seconds, duration.nanos) > (0, 0) and 0 <= duration.nanos < 10**9
+    if is_positive or not conference.HasField("duration"):
+        return None
+    return f"wanted a positive one, or none, got {duration.seconds} s {duration.nanos} ns"
+
+
+def _typeable(name: str, most: int) -> Callable[[pb.Conference], str | None]:
+    def wrong(conference: pb.Conference) -> str | None:
+        text: str = getattr(conference, name)
+        if len(text.encode()) > most:
+            return f"wanted at most {most} bytes, got {len(text.encode())}"
+        # Not shown: a password is a secret.
+        return "wanted no control characters, got some" if CONTROL.search(text) else None
+
+    return wrong
+
+
+def _wrong_sip_id(conference: pb.Conference) -> str | None:
+    got = conference.sip_id
+    return None if got <= MAX_SIP_ID else f"wanted at most 14 digits, got {got}"
+
+
+_RULES: Mapping[str, Callable[[pb.Conference], str | None]] = {
+    "id": _wrong_id,
+    "start_time": _wrong_start_time,
+    "duration": _wrong_duration,
+    "password": _typeable("password", MAX_SECRET_BYTES),
+    "pin": _typeable("pin", MAX_SECRET_BYTES),
+    "url": _typeable("url", MAX_URL_BYTES),
+    "sip_id": _wrong_sip_id,
+}
+
+
+def _short(value: object) -> str:
+    text = re.sub(r"\s+", " ", str(value)).strip()
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _list(ids: set[str]) -> str:
+    return ", ".join(sorted(map(repr, ids))[:3])

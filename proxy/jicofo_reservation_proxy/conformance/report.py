@@ -1,0 +1,134 @@
+"""Results → a table for people, JUnit XML for build servers, JSON for everything else."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from .result import Result, Verdict
+
+SUITE = "jicofo.reservation.v1.ReservationService"
+
+MAX_CELL = 100
+"""How long a cell of the table may be; what is left out stands below the table."""
+
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML document may hold (XML 1.0, production 2)."""
+
+_WORDS = {
+    Verdict.PASSED: "passed",
+    Verdict.FAILED: "failed",
+    Verdict.KNOWN: "known to fail",
+    Verdict.SKIPPED: "skipped",
+}
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return a row for each case, then what is to be said of those that did not pass."""
+    rows = [("", "CASE", "WANTED", "GOT"), *map(_row, results)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_explanations(results), summary(results)])
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return how many passed, failed and so on: `42 cases: 40 passed, 2 skipped`."""
+    counts = Counter(result.verdict for result in results)
+    parts = [f"{counts[verdict]} {word}" for verdict, word in _WORDS.items() if counts[verdict]]
+    return f"{len(results)} cases: {', '.join(parts) or 'none was played'}"
+
+
+def junit(results: Sequence[Result]) -> bytes:
+    """Return the results as JUnit XML. A known failure is one that is skipped there."""
+    counts = Counter(result.verdict for result in results)
+    suite = ET.Element(
+        "testsuite",
+        name=SUITE,
+        tests=str(len(results)),
+        failures=str(counts[Verdict.FAILED]),
+        errors="0",
+        skipped=str(counts[Verdict.SKIPPED] + counts[Verdict.KNOWN]),
+        time=_seconds(sum(result.seconds for result in results)),
+    )
+    for result in results:
+        _add_case(suite, result)
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def json_text(target: str, results: Sequence[Result], left: Sequence[str]) -> str:
+    """Return the results as JSON; `left` are the ids of the conferences that are still there."""
+    tree = {
+        "target": target,
+        "counts": Counter(result.verdict.value.lower() for result in results),
+        "cases": [
+            {
+                "name": result.case.name,
+                "verdict": result.verdict.value.lower(),
+                "sentence": result.case.sentence,
+                "wanted": result.case.wanted,
+                "detail": result.detail,
+                "reason": result.reason,
+                "seconds": round(result.seconds, 3),
+            }
+            for result in results
+        ],
+        "left": list(left),
+    }
+    return json.dumps(tree, indent=2, ensure_ascii=False)
+
+
+def _row(result: Result) -> tuple[str, str, str, str]:
+    got = {
+        Verdict.PASSED: "the same",
+        Verdict.FAILED: _shortened(result.detail),
+        Verdict.KNOWN: f"known: {result.reason}",
+        Verdict.SKIPPED: result.detail,
+    }
+    return (result.verdict.value, result.case.name, result.case.wanted, got[result.verdict])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 3]}..."
+
+
+def _explanations(results: Sequence[Result]) -> list[str]:
+    return [
+        line
+        for result in results
+        if result.verdict in {Verdict.FAILED, Verdict.KNOWN}
+        for line in (
+            f"{result.verdict.value} {result.case.name}: {result.detail}",
+            f"    The contract: {result.case.sentence}",
+            "",
+        )
+    ]
+
+
+def _add_case(suite: ET.Element, result: Result) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=SUITE,
+        name=result.case.name,
+        time=_seconds(result.seconds),
+    )
+    text = _NO_XML.sub("\ufffd", result.detail)
+    if result.verdict is Verdict.FAILED:
+        ET.SubElement(case, "failure", message=text).text = result.case.sentence
+    elif result.verdict is Verdict.KNOWN:
+        reason = _NO_XML.sub("\ufffd", result.reason)
+        ET.SubElement(case, "skipped", message=f"known: {reason}").text = text
+    elif result.verdict is Verdict.SKIPPED:
+        ET.SubElement(case, "skipped", message=text)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}"

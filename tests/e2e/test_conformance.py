@@ -1,0 +1,315 @@
+"""The command `conformance`: what it prints, writes and returns; nothing is left behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import grpc
+import pytest
+from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.conformance import Kit, Verdict, cases
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_stub import Policy, ReservationService, Store
+
+from .support import Context, Script, granting, serving_grpc
+from .tls import SERVER_NAME, Authority
+
+DENYING = Policy(deny=("conformance-denied",))
+QUICK = ("--only", "get*", "--without", "denial")
+"""Cases that take no time."""
+
+
+@pytest.fixture
+def store() -> Store:
+    """Return the store of the backend."""
+    return Store()
+
+
+@pytest.fixture
+def target(store: Store) -> Iterator[str]:
+    """Serve a sound backend, but for health checking."""
+    with serving_grpc(ReservationService(store, DENYING)) as address:
+        yield address
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def conformance(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command: its exit code, its output, its errors."""
+
+    def run(*argv: object) -> tuple[int, str, str]:
+        try:
+            code = cli.main(["conformance", *map(str, argv)])
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_a_sound_backend_passes_and_nothing_is_left(
+    conformance: Run, target: str, store: Store
+) -> None:
+    """Every case but those that are left out by a flag; all conferences are deleted."""
+    code, out, _ = conformance(target, "--without", "health")
+    assert code == 0, out
+    assert out.splitlines()[0].split() == ["CASE", "WANTED", "GOT"]
+    assert out.splitlines()[-1] == f"{len(cases())} cases: {len(cases()) - 1} passed, 1 skipped"
+    assert len(store) == 0
+
+
+def test_what_a_backend_leaves_out_is_said(conformance: Run, target: str, store: Store) -> None:
+    """Skipped by flag; without DeleteConference the conferences stay, and that is said too."""
+    code, out, _ = conformance(
+        target, "--only", "*delete*", "--only", "clients", "--without=delete"
+    )
+    assert code == 0
+    assert "skip  get-deleted" in out
+    assert "the backend is without delete" in out
+    assert "left at the backend until their time is over: 3 conferences (" in out
+    assert len(store) == 3
+
+
+def test_a_failure_says_what_was_wanted_and_got(conformance: Run) -> None:
+    """And it names the sentence of the contract; the exit code is 9."""
+    with serving_grpc(granting("4711")) as target:
+        code, out, _ = conformance(target, "--only", "one-winner", "--only", "get-unknown")
+    assert code == 9
+    assert (
+        "FAIL one-winner: step 1, create: wanted 1 conference + 4 conflict, got 5 conference\n"
+        "    The contract: Of several calls for one room at the same time, at most one MUST be "
+        "granted.\n"
+    ) in out
+    assert (
+        "FAIL get-unknown: step 1, get: wanted NOT_FOUND, got UNIMPLEMENTED ('no GetConference "
+        "here'); a backend that leaves this out is checked with --without get\n"
+    ) in out
+    assert out.endswith("2 cases: 2 failed\n")
+
+
+def test_there_are_no_retries(conformance: Run) -> None:
+    """One UNAVAILABLE is a failure, though the next call would have gone well."""
+
+    def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+
+    backend = Script(create)
+    with serving_grpc(backend) as target:
+        code, out, _ = conformance(target, "--only", "id")
+    assert code == 9
+    assert "wanted conference, got UNAVAILABLE ('restarting')" in out
+    assert len(backend.creates) == 2, "the call of the case, and one to clean up after it"
+
+
+def test_the_results_as_documents(conformance: Run, target: str, tmp_path: Path) -> None:
+    """JUnit XML and JSON say what the table says."""
+    junit, document = tmp_path / "junit.xml", tmp_path / "results.json"
+    code, out, _ = conformance(target, *QUICK, "--junit", junit, "--json", document)
+    assert code == 0
+    assert out.endswith("3 cases: 3 passed\n")
+    suite = ET.parse(junit).getroot()[0]  # noqa: S314 - we wrote it
+    assert suite.attrib["tests"] == "3"
+    results = json.loads(document.read_text("utf-8"))
+    names = [case.attrib["name"] for case in suite]
+    assert names == [case["name"] for case in results["cases"]]
+    assert (results["target"], results["counts"], results["left"]) == (target, {"pass": 3}, [])
+
+
+def test_json_alone_on_stdout(conformance: Run, target: str) -> None:
+    """`--json -` leaves the table out."""
+    _, out, _ = conformance(target, *QUICK, "--json", "-")
+    assert json.loads(out)["counts"] == {"pass": 3}
+
+
+def test_known_failures_do_not_count_and_must_fail(conformance: Run, tmp_path: Path) -> None:
+    """Each with its reason; one that passes is an error."""
+    known = tmp_path / "known.toml"
+    with serving_grpc(granting("4711")) as target:
+        known.write_text('one-winner = "one thread for now"\n')
+        code, out, _ = conformance(target, "--only", "one-winner", "--known-failures", known)
+        assert code == 0
+        assert "known: one thread for now" in out
+        known.write_text('id = "they are long"\n')
+        code, out, _ = conformance(target, "--only", "id", "--known-failures", known)
+    assert code == 9
+    assert "FAIL id: it is listed as a known failure, but passes; take it off the list" in out
+
+
+def test_a_wrong_list_of_known_failures_is_3(conformance: Run, tmp_path: Path) -> None:
+    """Every fault is told, before anything is played."""
+    known = tmp_path / "known.toml"
+    known.write_text('nothing = "x"\nget = ""\n')
+    code, _, errors = conformance("127.0.0.1:1", "--known-failures", known)
+    assert code == 3
+    assert "nothing: wanted the name of a case (--list shows them), got another" in errors
+    assert "get: wanted the reason why it fails, got ''" in errors
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "complaint"),
+    [
+        ([], 2, "TARGET: wanted a gRPC target, such as 127.0.0.1:50051, got none"),
+        (["x", "--only", "zzz"], 2, "--only: wanted a case (--list shows them), got 'zzz'"),
+        (["x", "--junit", "/nowhere/x.xml"], 2, "--junit: wanted a file to write, got /nowhere"),
+        (["x", "--without", "create"], 2, "invalid choice: 'create'"),
+        (["x", "--tls-cert-file", "a"], 3, "backends.target.tls.key_file: wanted together with"),
+        (["x", "--methods-get", "get"], 3, "wanted /package.Service/Method"),
+        (["127.0.0.1:1", "--tls-ca-file", "/nowhere"], 4, "cannot read /nowhere"),
+        (["127.0.0.1:1"], 7, "127.0.0.1:1: wanted a backend that answers, got UNAVAILABLE"),
+    ],
+)
+def test_wrong_things(conformance: Run, argv: list[str], code: int, complaint: str) -> None:
+    """Each has its exit code, and its error says what was wanted."""
+    got, out, errors = conformance(*argv)
+    assert (got, out) == (code, "")
+    assert complaint in errors
+
+
+def test_the_list_of_cases(conformance: Run) -> None:
+    """Each with its sentence; no backend is needed."""
+    code, out, _ = conformance("--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [case.name for case in cases()]
+    assert re.search(r"^delete-later-one +A deletion MUST affect the named", out, re.MULTILINE)
+
+
+def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
+    """The flags are those of the settings, and each call brings the token."""
+    authority = Authority(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("t0ken\n")
+    files = authority.client_files()
+    flags = [f"--tls-{name.replace('_', '-')}={value}" for name, value in files.items()]
+    flags += [f"--tls-ca-file={authority.ca_file}", f"--tls-server-name={SERVER_NAME}"]
+    backend = granting()
+    credentials = authority.server(client_authority=authority)
+    with serving_grpc(backend, credentials) as target:
+        code, _, _ = conformance(
+            target, *flags, f"--auth-bearer-token-file={token}", "--only", "id"
+        )
+        assert conformance(target, *flags[2:], "--only", "id")[0] == 7, "no certificate of its own"
+    assert code == 0
+    assert all(metadata["authorization"] == "Bearer t0ken" for metadata in backend.metadata)
+    assert all(len(str(metadata["x-incident-id"])) == 12 for metadata in backend.metadata)
+
+
+def test_other_paths_for_the_same_messages(conformance: Run) -> None:
+    """As the settings have it in `methods`."""
+    handler = grpc.unary_unary_rpc_method_handler(
+        lambda request, _: pb.CreateConferenceResponse(
+            conference=pb.Conference(id="1", room=request.room.raw)
+        ),
+        pb.CreateConferenceRequest.FromString,
+        pb.CreateConferenceResponse.SerializeToString,
+    )
+    handlers = grpc.method_handlers_generic_handler("acme.Booking", {"Open": handler})
+    with ThreadPoolExecutor(4) as executor:
+        server = grpc.server(executor, handlers=[handlers])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        target = f"127.0.0.1:{port}"
+        chosen = ("--only", "id", "--without", "delete")
+        code, out, _ = conformance(target, "--methods-create", "/acme.Booking/Open", *chosen)
+        assert conformance(target, *chosen)[0] == 9
+        server.stop(0).wait()
+    assert code == 0, out
+
+
+class Halting(ReservationService):
+    """A backend that says when it was asked for a room, and answers only when it may."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        super().__init__(store)
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+        self._number = number
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Grant the room, but keep the answer to the request of this number back."""
+        response = super().CreateConference(request, context)
+        self._number -= 1
+        if self._number == 0:
+            self.asked.set()
+            self.may_answer.wait(10)
+        return response
+
+
+def test_ctrl_c_deletes_what_was_made(store: Store) -> None:
+    """Also the conference whose answer never came; the results so far are shown, and it is 130."""
+    backend = Halting(store, 4)
+    with serving_grpc(backend) as target:
+        command = [sys.executable, "-m", "jicofo_reservation_proxy", "conformance", target]
+        with subprocess.Popen(
+            [*command, "--without", "denial"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as process:
+            assert backend.asked.wait(20)
+            assert len(store) == 1
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=20)
+            backend.may_answer.set()
+    assert process.returncode == 130
+    assert "pass  clients" in out
+    assert len(store) == 0
+
+
+def test_a_backend_that_hangs_is_left_in_time(conformance: Run) -> None:
+    """Every call has its deadline, those that clean up too."""
+    released = threading.Event()
+
+    def create(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:
+        released.wait(10)
+        return pb.CreateConferenceResponse()
+
+    with serving_grpc(Script(create)) as target:
+        code, out, _ = conformance(target, "--only", "id", "--answer-within", "100ms")
+        released.set()
+    assert code == 9
+    assert "wanted conference, got DEADLINE_EXCEEDED" in out
+
+
+def test_the_kit_in_a_test_suite(target: str) -> None:
+    """As a library: a result raises where its case failed, and is skipped where it must be."""
+    chosen = {case.name: case for case in cases()}
+    with Kit(target, without={"denial"}) as kit:
+        kit.run(chosen["get"]).raise_for_failure()
+        assert kit.run(chosen["denial-message"]).verdict is Verdict.SKIPPED
+        with pytest.raises(
+            AssertionError, match="health: step 1, health: wanted SERVING, got UNIM"
+        ):
+            kit.run(chosen["health"]).raise_for_failure()
+    assert kit.left == ()
+
+
+def test_the_suite_of_the_docs_works(target: str, tmp_path: Path) -> None:
+    """The code of docs/backends.md, as it stands but for the address."""
+    page = (Path(__file__).parents[2] / "docs/backends.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "127.0.0.1:50051" in code
+    suite = tmp_path / "test_it.py"
+    suite.write_text(code.replace("127.0.0.1:50051", target))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "get", str(suite)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
