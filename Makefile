@@ -10,13 +10,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTO := jicofo/reservation/v1/reservation.proto
 GEN := proxy/jicofo_reservation_proxy/gen
+GO := backend_stub/go
+JAVA := backend_stub/java
 ARGS ?=
+
+# $(call need,TOOL,WHAT IT IS) fails where a tool is missing, and says so.
+need = command -v $(1) >/dev/null || { echo "make $@: $(1) is not found; install $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -65,9 +70,38 @@ stubs: $(READY) ## Generate the Python stubs from the contract
 	  --python_out=proxy --grpc_python_out=proxy --mypy_out=quiet:proxy --mypy_grpc_out=quiet:proxy \
 	  jicofo_reservation_proxy/gen/$(PROTO)
 
+.PHONY: stubs-go
+stubs-go: $(READY) ## Generate the Go stubs, those of backend_stub/go
+	@$(call need,go,Go 1.26 or newer)
+	@cd $(GO) && $(abspath $(BIN))/buf generate
+
+.PHONY: stubs-java
+stubs-java: ## Generate the Java stubs, in backend_stub/java/target/generated-sources
+	@$(call need,mvn,Maven 3.8 or newer)
+	@$(call need,javac,a JDK of Java 17 or newer)
+	@mvn -q -B -f $(JAVA)/pom.xml generate-sources
+
+.PHONY: descriptor-set
+descriptor-set: $(READY) ## Build the contract as a descriptor set, build/reservation.binpb
+	@mkdir -p build
+	@$(BIN)/buf build --as-file-descriptor-set --output build/reservation.binpb
+
+.PHONY: conformance-python
+conformance-python: $(READY) ## Check the Python stub backend with the conformance kit
+	@$(BIN)/python -m tests.backends python $(ARGS)
+
+.PHONY: conformance-go
+conformance-go: $(READY) ## Check the Go stub backend with the conformance kit
+	@$(BIN)/python -m tests.backends go $(ARGS)
+
+.PHONY: conformance-java
+conformance-java: $(READY) ## Check the Java stub backend with the conformance kit
+	@$(BIN)/python -m tests.backends java $(ARGS)
+
 .PHONY: check-generated
-check-generated: stubs ## Fail when the committed stubs are not those of the contract
-	@git diff --exit-code -- $(GEN) || { echo "The stubs are stale: run 'make stubs' and commit." >&2; exit 1; }
+check-generated: stubs stubs-go ## Fail when the committed stubs are not those of the contract
+	@git diff --exit-code -- $(GEN) $(GO)/gen \
+	  || { echo "The stubs are stale: run 'make stubs stubs-go' and commit." >&2; exit 1; }
 
 .PHONY: baseline
 baseline: $(READY) ## Release the contract: later changes must not break it
@@ -84,6 +118,6 @@ build: $(READY) ## Build the sdist and the wheel into dist/
 
 .PHONY: clean
 clean: ## Remove everything that can be made again
-	@rm -rf $(VENV) .state build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) .state build dist $(JAVA)/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -rf *.egg-info

@@ -1,0 +1,1 @@
+"""The stub backends as real processes: whether they keep the contract."""

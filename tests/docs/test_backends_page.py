@@ -1,0 +1,101 @@
+"""The commands of docs/backends.md, as they stand there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.conformance import cases
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+
+from tests.backends.stubs import STUBS, serving
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/backends.md").read_text("utf-8")
+MTLS = PAGE.partition("## mTLS\n")[2]
+PYTHON = next(stub for stub in STUBS if stub.name == "python")
+
+
+def test_the_mtls_set_up_works_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenSSL makes the files; the stub, the kit, and `check` with the settings take them."""
+    make_files, use_them = re.findall(r"```sh\n(.*?)```", MTLS, re.DOTALL)
+    subprocess.run(
+        [_tool("bash"), "-eu", "-c", make_files], cwd=tmp_path, check=True, capture_output=True
+    )
+    monkeypatch.chdir(tmp_path)
+    stub, kit = use_them.replace("\\\n", "").splitlines()[:2]
+    with serving(PYTHON, *stub.split()[1:]) as address:
+        target = f"localhost:{address.rpartition(':')[2]}"
+        assert "localhost:50051" in kit
+        chosen = kit.replace("localhost:50051", target).split()[1:]
+        assert cli.main([*chosen, "--only", "get*"]) == 0
+        (settings,) = re.findall(r"```toml\n(.*?)```", MTLS, re.DOTALL)
+        Path("settings.toml").write_text(settings.replace("localhost:50051", target))
+        monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
+        assert cli.main(["check", "--config", "settings.toml"]) == 0
+    assert "backends.default: ok, answered in" in capsys.readouterr().out
+
+
+def test_the_request_by_hand_is_one_of_the_contract() -> None:
+    """What grpcurl is given: every field has its name, and nothing is missing."""
+    (text,) = re.findall(r"-d '(\{\"request_id\".*?\})' \\", PAGE, re.DOTALL)
+    request = json_format.ParseDict(json.loads(text), pb.CreateConferenceRequest())
+    assert all((request.request_id, request.room.raw, request.owner.raw))
+    assert request.HasField("start_time")
+
+
+def test_the_table_of_rules_names_cases() -> None:
+    """Each pattern in its last column is a case of the kit, and every case stands in the page."""
+    rules = PAGE.partition("## What must hold\n")[2].partition("\n## ")[0]
+    patterns = [
+        pattern
+        for row in re.findall(r"^\| .* \| ([^|]*) \|$", rules, re.MULTILINE)
+        for pattern in re.findall(r"`([^`]+)`", row)
+    ]
+    names = [case.name for case in cases()]
+    assert all(any(fnmatchcase(name, pattern) for name in names) for pattern in patterns)
+    assert not [
+        name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def test_the_targets_for_generated_code_exist() -> None:
+    """Each `make` of the page is a target."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"`make ([a-z-]+)`", PAGE))
+    assert len(targets) >= 4
+    assert all(f"\n{target}:" in makefile for target in targets)
+
+
+@pytest.mark.parametrize(
+    ("target", "tool"), [("stubs-go", "go"), ("stubs-java", "mvn"), ("conformance-go", "go")]
+)
+def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) -> None:
+    """Nothing is generated or checked, and the message says what to install."""
+    (tmp_path / "bash").symlink_to(_tool("bash"))
+    done = subprocess.run(
+        [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", ".venv/.ready", target],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert re.search(rf"\b{tool}\b", done.stderr)
+    assert "install" in done.stderr
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    assert path, name
+    return path
