@@ -37,7 +37,7 @@ run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
 
 .PHONY: test
 test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids' selects
-	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the rule machine at length; takes some ten minutes

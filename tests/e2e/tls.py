@@ -5,6 +5,12 @@ from pathlib import Path
 
 import grpc
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 SERVER_NAME = "reservations.example.com"
 
@@ -37,11 +43,15 @@ class Authority:
         )
 
     def server_files(self, name: str = SERVER_NAME) -> tuple[Path, Path]:
-        """Issue a server's certificate; return the files of its chain and of its key."""
+        """Issue a server's certificate; return the files of its chain and of its key.
+
+        The key is in PKCS #8, which servers in Java want; trustme's own form is another one.
+        """
         issued = self._ca.issue_cert(name)
         cert_file, key_file = self._directory / "server.pem", self._directory / "server.key"
         cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        key_file.write_bytes(issued.private_key_pem.bytes())
+        key = load_pem_private_key(issued.private_key_pem.bytes(), password=None)
+        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return cert_file, key_file
 
     def client_files(self, directory: Path | None = None) -> dict[str, str]:
