@@ -1,0 +1,110 @@
+"""A sound backend with the places where others break it, and a server for any of them."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ClassVar, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
+from jicofo_reservation_stub.service import Policy, ReservationService
+from jicofo_reservation_stub.store import Conference, Store
+
+THREADS = 64
+"""More than the kit ever makes calls at once, which is 50."""
+
+Context = grpc.ServicerContext
+
+
+class Backend(ReservationService):
+    """The Python stub, which keeps the contract and denies the kit's room.
+
+    A broken backend overrides one thing of it. `failures` are the cases that find that, with the
+    complaint of each; there, "…" stands for what differs from run to run.
+    """
+
+    failures: ClassVar[Mapping[str, str]] = {}
+    health: ClassVar[health_pb2.HealthCheckResponse.ServingStatus.ValueType | None] = (
+        health_pb2.HealthCheckResponse.SERVING
+    )
+    """None: no such service."""
+
+    def __init__(self, store: Store | None = None, password: str | None = None) -> None:
+        super().__init__(store, Policy(deny=(DENIED_ROOM,), password=password))
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Decide as the stub does."""
+        self.receive(request, context)
+        response = super().CreateConference(request, context)
+        self.send(request, response)
+        return response
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Break a request before it is decided, or end its call."""
+
+    def send(
+        self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Break the decision."""
+
+
+class LooseStore(Store):
+    """Bears more than one conference of a room or an id, which a sound store never has."""
+
+    def _drop(self, conference: Conference) -> None:
+        self._by_id.pop(conference.id, None)
+        self._by_room.pop(conference.booking.room, None)
+        self._by_request.pop(conference.booking.request_id, None)
+
+
+BACKENDS: list[type[Backend]] = []
+"""All broken backends."""
+
+_Broken = TypeVar("_Broken", bound=type[Backend])
+
+
+def fails(failures: Mapping[str, str]) -> Callable[[_Broken], _Broken]:
+    """Return the decorator of a broken backend that these cases find, with these complaints."""
+
+    def register(backend: _Broken) -> _Broken:
+        backend.failures = failures
+        BACKENDS.append(backend)
+        return backend
+
+    return register
+
+
+def told(response: pb.CreateConferenceResponse) -> pb.Conference:
+    """Return the conference of a grant or of a conflict."""
+    held = response.conflict.conference
+    return response.conference if response.HasField("conference") else held
+
+
+def is_given_up(context: Context, within_seconds: float) -> bool:
+    """Wait until the caller gives the call up, if it does so soon."""
+    given_up = threading.Event()
+    return not context.add_callback(given_up.set) or given_up.wait(within_seconds)
+
+
+@contextmanager
+def serving(backend: Backend) -> Iterator[str]:
+    """Serve a backend on a free port; yield its target."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        server = grpc.server(threads)
+        pb_grpc.add_ReservationServiceServicer_to_server(backend, server)
+        if backend.health is not None:
+            servicer = health.HealthServicer()
+            servicer.set(health.OVERALL_HEALTH, backend.health)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.stop(0).wait()

@@ -1,0 +1,320 @@
+"""Backends that fail the cases of delete.toml: the end of a conference."""
+
+import re
+import time
+from collections.abc import Callable
+from itertools import chain
+from zlib import crc32
+
+import grpc
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_stub.store import Booking, Conference
+
+from .backend import Backend, Context, LooseStore, fails
+
+
+class _Noting(Backend):
+    """Keeps a copy of every conference that it granted, under its id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.granted: dict[str, pb.Conference] = {}
+
+    def send(
+        self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Note what is granted."""
+        if response.HasField("conference"):
+            self.granted[response.conference.id] = response.conference
+
+
+@fails(
+    {
+        "delete": "step 3, create: wanted conference, got conflict",
+        "repeat-after-conflict": "step 4, create: wanted conference, got conflict",
+    }
+)
+class KeepsForTheOwner(Backend):
+    """It keeps a room for its last owner, who may open it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, Conference] = {}
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Keep the room from others."""
+        last = self._kept.get(request.room.raw)
+        if last is None or self.may_have(request, last.booking.owner):
+            return super().CreateConference(request, context)
+        conference = pb.Conference(id=last.id, room=request.room.raw, owner=last.booking.owner)
+        conference.start_time.FromDatetime(last.booking.start)
+        return pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference))
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Note the owner."""
+        conference = self._store.get(request.conference_id)
+        if conference is not None:
+            self._kept[conference.booking.room] = conference
+        return super().DeleteConference(request, context)
+
+    def may_have(self, request: pb.CreateConferenceRequest, last_owner: str) -> bool:
+        """Tell whether the room is kept for this one."""
+        return request.owner.raw == last_owner
+
+
+@fails({"delete": "step 3, create: wanted conference, got conflict"})
+class KeepsForThoseWhoAsked(KeepsForTheOwner):
+    """It keeps a room for its last owner, and for those who wanted it meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: set[tuple[str, str]] = set()
+
+    def send(
+        self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Note who wanted the room."""
+        if response.HasField("conflict"):
+            self._wanted.add((request.room.raw, request.owner.raw))
+
+    def may_have(self, request: pb.CreateConferenceRequest, last_owner: str) -> bool:
+        """Tell whether the room is kept for this one."""
+        has_asked = (request.room.raw, request.owner.raw) in self._wanted
+        return has_asked or super().may_have(request, last_owner)
+
+
+@fails(
+    {
+        "delete-expired": "step 2, delete: wanted OK, "
+        "got INVALID_ARGUMENT ('reason: wanted ENDED, got another')"
+    }
+)
+class KnowsOneReason(Backend):
+    """It was written when meetings could only be ended by people."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Refuse what expired."""
+        if request.reason == pb.DELETE_REASON_EXPIRED:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "reason: wanted ENDED, got another")
+        return super().DeleteConference(request, context)
+
+
+@fails({"delete-expired": "step 3, create: wanted conference, got conflict"})
+class TrustsItsOwnClock(Backend):
+    """It says OK to what expired and leaves it, as it looks after that itself, once a day."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Do nothing about what expired."""
+        if request.reason == pb.DELETE_REASON_EXPIRED:
+            return pb.DeleteConferenceResponse()
+        return super().DeleteConference(request, context)
+
+
+@fails(
+    {
+        "delete-unspecified": "step 2, delete: wanted OK, "
+        "got INVALID_ARGUMENT ('reason: wanted one, got none')"
+    }
+)
+class WantsAReason(Backend):
+    """It takes the zero value of an enum for a field that was forgotten."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Refuse a deletion without a reason."""
+        if request.reason == pb.DELETE_REASON_UNSPECIFIED:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "reason: wanted one, got none")
+        return super().DeleteConference(request, context)
+
+
+@fails(
+    {
+        "delete-twice": "step 3, delete: wanted OK or NOT_FOUND, "
+        "got FAILED_PRECONDITION ('deleted already')"
+    }
+)
+class DeletesOnce(_Noting):
+    """Its conferences have states, and none leads from "deleted" to "deleted"."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Refuse what is deleted already."""
+        id_ = request.conference_id
+        if id_ in self.granted and self._store.get(id_) is None:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "deleted already")
+        return super().DeleteConference(request, context)
+
+
+@fails(
+    {
+        "delete-unknown": "step 1, delete: wanted OK or NOT_FOUND, "
+        "got INTERNAL ('no such conference')"
+    }
+)
+class ExpectsToKnowIt(_Noting):
+    """It deletes what it reads first, and lets the exception through where it finds nothing."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Fail where the id was never given."""
+        if request.conference_id not in self.granted:
+            context.abort(grpc.StatusCode.INTERNAL, "no such conference")
+        return super().DeleteConference(request, context)
+
+
+@fails({"delete-later-one": "step 5, create: wanted conflict, got conference"})
+class DeletesByRoom(_Noting):
+    """It finds the room of the id, and ends whatever is held there."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Delete the conference that is in the room now."""
+        conference = self.granted.get(request.conference_id)
+        there = self._store._by_room.get(conference.room) if conference else None
+        if there is not None:
+            request.conference_id = there.id
+        return super().DeleteConference(request, context)
+
+
+@fails({"delete-other-room": "step 4, create: wanted conflict, got conference"})
+class EndsBreakoutRooms(Backend):
+    """It takes rooms whose names differ in their last word for parts of one meeting."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Delete the other parts as well."""
+        conference = self._store.get(request.conference_id)
+        if conference is not None:
+            for room in self._rooms_of_the_same_meeting(conference.booking.room):
+                self._store.delete(self._store._by_room[room].id)
+        return super().DeleteConference(request, context)
+
+    def _rooms_of_the_same_meeting(self, ended: str) -> list[str]:
+        meeting = re.sub("-[a-z]+$", "", ended)
+        rooms = tuple(self._store._by_room)
+        return [room for room in rooms if room != ended and re.sub("-[a-z]+$", "", room) == meeting]
+
+
+@fails(
+    {
+        "delete-days-later": "step 2, delete: wanted OK, "
+        "got INVALID_ARGUMENT ('delete_time: more than a day ago')"
+    }
+)
+class RefusesOldNews(Backend):
+    """It takes the end of a meeting of days ago for a mistake, and holds the room for ever."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Refuse an early delete_time."""
+        if request.delete_time.seconds < time.time() - 86400:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "delete_time: more than a day ago")
+        return super().DeleteConference(request, context)
+
+
+_USED_AGAIN = "create: id: wanted a new one, got that of an earlier conference, '…'"
+
+
+class _NamesIdsByRoom(LooseStore):
+    def _add(self, booking: Booking) -> Conference:
+        self._ids = iter([str(crc32(booking.room.encode()))])
+        return super()._add(booking)
+
+
+@fails(
+    {
+        "delete-later-one": "step 5, create: wanted conflict, got conference",
+        "id-never-again": f"step 3, {_USED_AGAIN}",
+        "over": f"step 3, {_USED_AGAIN}",
+    }
+)
+class NamesIdsByRoom(Backend):
+    """Its ids are made of the rooms' names, so that they need not be stored."""
+
+    def __init__(self) -> None:
+        super().__init__(_NamesIdsByRoom())
+
+
+class _UsesIdsAgain(LooseStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._free: dict[str, str] = {}
+
+    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Note that the id is free."""
+        conference = self.get(conference_id)
+        was_there = super().delete(conference_id, is_wanted)
+        if was_there and conference is not None:
+            self._free[conference.booking.room] = conference_id
+        return was_there
+
+    def _add(self, booking: Booking) -> Conference:
+        free = self._free.pop(booking.room, None)
+        if free is not None:
+            self._ids = chain([free], self._ids)
+        return super()._add(booking)
+
+
+@fails({"id-never-again": f"step 3, {_USED_AGAIN}"})
+class UsesIdsAgain(Backend):
+    """A room that was freed gets its old id, of which it believes no second deletion."""
+
+    def __init__(self) -> None:
+        super().__init__(_UsesIdsAgain())
+        self._deleted: set[str] = set()
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Delete what was not deleted before."""
+        if request.conference_id in self._deleted:
+            return pb.DeleteConferenceResponse()
+        response = super().DeleteConference(request, context)
+        self._deleted.add(request.conference_id)
+        return response
+
+
+_LEFT_OUT = (
+    "got UNIMPLEMENTED ('left out'); a backend that leaves this out is checked with "
+    "--without delete"
+)
+
+
+@fails(
+    {
+        "repeat-after-delete": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "repeat-after-conflict": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "get-deleted": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "delete": f"step 2, delete: wanted OK, {_LEFT_OUT}",
+        "delete-expired": f"step 2, delete: wanted OK, {_LEFT_OUT}",
+        "delete-unspecified": f"step 2, delete: wanted OK, {_LEFT_OUT}",
+        "delete-twice": f"step 2, delete: wanted OK, {_LEFT_OUT}",
+        "delete-unknown": f"step 1, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "delete-later-one": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "delete-other-room": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "delete-days-later": f"step 2, delete: wanted OK, {_LEFT_OUT}",
+        "id-never-again": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+    }
+)
+class LeavesDeleteOut(Backend):
+    """It has no DeleteConference, which is allowed, and the kit was not told so."""
+
+    def DeleteConference(  # noqa: N802 - gRPC's name
+        self, _request: pb.DeleteConferenceRequest, context: Context
+    ) -> pb.DeleteConferenceResponse:
+        """Say that there is no such method."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "left out")

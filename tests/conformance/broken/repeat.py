@@ -1,0 +1,186 @@
+"""Backends that fail the cases of repeat.toml: the same request once more."""
+
+import threading
+from dataclasses import replace
+from uuid import uuid4
+
+import grpc
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_stub.store import Booking, Outcome, Store
+
+from .backend import Backend, Context, fails, is_given_up
+
+LONG_SECONDS = 1.0
+"""More than any deadline of the case `deadline`, and less than that of an ordinary call."""
+
+
+_CHANGED = "wanted what was answered before, conference '…', got conflict '…'"
+
+
+class _ForgetsRequests(Store):
+    def create(self, booking: Booking) -> Outcome:
+        """Take every request for a new one."""
+        return super().create(replace(booking, request_id=str(uuid4())))
+
+
+@fails(
+    {
+        "repeat": "step 2, create: wanted conference, got conflict",
+        "repeat-at-once": "step 1, create: wanted conference, got 1 conference + 4 conflict",
+        "deadline": "step 2, create: wanted conference, got conflict",
+        "cancel": "step 2, create: wanted conference, got conflict",
+        "delete-given-up": f"step 4, create: {_CHANGED}",
+        "delete-too-late": f"step 4, create: {_CHANGED}",
+    }
+)
+class IgnoresTheRequestId(Backend):
+    """Its team thought of request_id as something for the log."""
+
+    def __init__(self) -> None:
+        super().__init__(_ForgetsRequests())
+
+
+@fails({"repeat": "step 2, create: start_time: wanted … s … ns as before, got … s … ns"})
+class RepeatsInAnotherZone(Backend):
+    """What it reads back from its database is in local time, an hour ahead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answered: set[str] = set()
+
+    def send(
+        self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Shift the start of a conference that is there already."""
+        if response.HasField("conference") and response.conference.id in self._answered:
+            response.conference.start_time.seconds += 3600
+        self._answered.add(response.conference.id)
+
+
+@fails(
+    {
+        "repeat-at-once": "step 1, create: wanted conference, "
+        "got … ABORTED + … conference ('this request is under way already')"
+    }
+)
+class RefusesWhatIsUnderWay(Backend):
+    """It marks a request while it works on it, and lets a repetition of it fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._under_way: dict[str, tuple[Context, threading.Event]] = {}
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Work on a request, for as long as its repetition needs to come."""
+        repeated = threading.Event()
+        context.add_callback(repeated.set)
+        with self._lock:
+            first = self._under_way.setdefault(request.request_id, (context, repeated))
+            if not first[0].is_active():
+                first = self._under_way[request.request_id] = (context, repeated)
+        if first[0] is not context:
+            first[1].set()
+            context.abort(grpc.StatusCode.ABORTED, "this request is under way already")
+        try:
+            repeated.wait(0.02)
+            return super().CreateConference(request, context)
+        finally:
+            with self._lock:
+                if self._under_way[request.request_id] is first:
+                    del self._under_way[request.request_id]
+
+
+@fails({"repeat": "step 4, create: wanted conference, got conflict"})
+class KnowsThatJicofoNeverRepeats(Backend):
+    """Jicofo repeats no POST, but the proxy does."""
+
+    def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
+        """Take every request of Jicofo's for a new one."""
+        if request.client == pb.CLIENT_JICOFO:
+            request.request_id = str(uuid4())
+
+
+class _Remembers(Backend):
+    """Keeps answers by request_id, as is usual for keys of idempotency."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[str, pb.CreateConferenceResponse] = {}
+
+    def CreateConference(  # noqa: N802 - gRPC's name
+        self, request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        """Answer as before, or decide."""
+        before = self._answers.get(request.request_id)
+        if before is not None and self.is_fresh(before):
+            return before
+        answer = super().CreateConference(request, context)
+        self._answers[request.request_id] = answer
+        return answer
+
+    def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
+        """Tell whether an answer is given once more."""
+        raise NotImplementedError
+
+
+@fails(
+    {
+        "repeat-after-delete": "step 4, create: wanted conflict, got conference",
+        "repeat-after-conflict": "step 4, create: wanted conference, got conflict",
+        "over": "step 3, create: wanted conflict or denial, got conference",
+    }
+)
+class RemembersAnswers(_Remembers):
+    """It keeps all answers for ever."""
+
+    def is_fresh(self, _answer: pb.CreateConferenceResponse) -> bool:
+        """Every answer is."""
+        return True
+
+
+@fails({"repeat-after-delete": "step 4, create: wanted conflict, got conference"})
+class RemembersOpenMeetings(_Remembers):
+    """It keeps a grant for as long as the meeting may last, which may be ended earlier."""
+
+    def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
+        """Only a grant without an end is."""
+        return answer.HasField("conference") and not answer.conference.HasField("duration")
+
+
+@fails({"repeat-after-conflict": "step 4, create: wanted conference, got conflict"})
+class RemembersConflicts(_Remembers):
+    """It looks grants up, and keeps what it refused for ever."""
+
+    def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
+        """Only a conflict is."""
+        return answer.HasField("conflict")
+
+
+class _HoldsTwice(Backend):
+    """Commits a room at once, and its request in a transaction that a given-up call rolls back."""
+
+    def _roll_back(self, request: pb.CreateConferenceRequest) -> None:
+        request.request_id = str(uuid4())
+
+
+@fails({"deadline": "step 2, create: wanted conference, got conflict"})
+class RollsBackAtTheDeadline(_HoldsTwice):
+    """A deadline that passes between its two transactions cuts the second one off."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Work until a short deadline has passed."""
+        if context.time_remaining() < LONG_SECONDS and is_given_up(context, LONG_SECONDS):
+            self._roll_back(request)
+
+
+@fails({"cancel": "step 2, create: wanted conference, got conflict"})
+class RollsBackWhenCancelled(_HoldsTwice):
+    """A cancellation between its two transactions cuts the second one off."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Work for a while, unless the deadline is short, which it heeds."""
+        if context.time_remaining() > LONG_SECONDS and is_given_up(context, 0.06):
+            self._roll_back(request)

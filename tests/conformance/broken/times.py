@@ -1,0 +1,155 @@
+"""Backends that fail the cases of time.toml: when a conference begins and ends."""
+
+import time
+from datetime import datetime
+
+import grpc
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_stub.store import Conference, Store
+
+from .backend import Backend, Context, fails, told
+
+
+def _refuse(context: Context, what: str) -> None:
+    context.abort(grpc.StatusCode.INVALID_ARGUMENT, what)
+
+
+def _seconds_to_start(request: pb.CreateConferenceRequest) -> float:
+    return request.start_time.seconds + request.start_time.nanos / 1e9 - time.time()
+
+
+def _seconds_to_end(request: pb.CreateConferenceRequest) -> float:
+    limit = request.duration.seconds if request.HasField("duration") else float("inf")
+    return _seconds_to_start(request) + limit
+
+
+@fails({"unlimited": "step 1, create: duration: wanted a positive one, or none, got 0 s 0 ns"})
+class SaysZeroForUnlimited(Backend):
+    """It sets every field, as its language knows no absent ones."""
+
+    def GetConference(  # noqa: N802 - gRPC's name
+        self, request: pb.GetConferenceRequest, context: Context
+    ) -> pb.GetConferenceResponse:
+        """Set a duration where there is none."""
+        response = super().GetConference(request, context)
+        response.conference.duration.SetInParent()
+        return response
+
+    def send(
+        self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Set a duration where there is none."""
+        if not response.HasField("denial"):
+            told(response).duration.SetInParent()
+
+
+@fails(
+    {
+        "duration": "step 1, create: wanted conference, "
+        "got INVALID_ARGUMENT ('duration: more than an hour')"
+    }
+)
+class KnowsHoursOnly(Backend):
+    """It fails where a meeting is to be longer than allowed, instead of giving it less or none."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse a long duration."""
+        if request.duration.seconds > 3600:
+            _refuse(context, "duration: more than an hour")
+
+
+@fails(
+    {"duration": "step 2, create: wanted conference, got INVALID_ARGUMENT ('duration: too long')"}
+)
+class KnowsDaysOnly(Backend):
+    """It fails where a meeting is to be longer than a day."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse a very long duration."""
+        if request.duration.seconds > 86400:
+            _refuse(context, "duration: too long")
+
+
+@fails({"duration": "step 1, create: duration: wanted a positive one, or none, got -5400 s 0 ns"})
+class SubtractsTheWrongWay(Backend):
+    """It computes how long a meeting lasts from its end and its start, the wrong way round."""
+
+    def send(
+        self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
+    ) -> None:
+        """Turn the sign of the duration."""
+        if told(response).HasField("duration"):
+            told(response).duration.seconds *= -1
+
+
+@fails(
+    {
+        "past-start": "step 1, create: wanted conference or denial, "
+        "got INVALID_ARGUMENT ('start_time: in the past')"
+    }
+)
+class RefusesPastStarts(Backend):
+    """It takes a meeting that began an hour ago for a mistake of the caller."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse a start in the past, unless the end is past as well, for which it has a denial."""
+        if _seconds_to_start(request) < -600 and _seconds_to_end(request) > 0:
+            _refuse(context, "start_time: in the past")
+
+
+@fails(
+    {
+        "future-start": "step 1, create: wanted conference or denial, "
+        "got INVALID_ARGUMENT ('start_time: in the future')"
+    }
+)
+class RefusesFutureStarts(Backend):
+    """It takes a meeting that begins in an hour for a mistake of the caller."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse a start in the future."""
+        if _seconds_to_start(request) > 600:
+            _refuse(context, "start_time: in the future")
+
+
+@fails(
+    {
+        "future-start": "step 2, create: wanted conference or denial, "
+        "got INVALID_ARGUMENT ('start_time: after 2038')"
+    }
+)
+class CountsIn32Bits(Backend):
+    """Its times are signed numbers of 32 bits."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse a start that does not fit."""
+        if request.start_time.seconds >= 2**31:
+            _refuse(context, "start_time: after 2038")
+
+
+@fails(
+    {
+        "past-end": "step 1, create: wanted conference or denial, "
+        "got INVALID_ARGUMENT ('duration: ends in the past')"
+    }
+)
+class RefusesPastEnds(Backend):
+    """It takes a meeting that is over for a mistake of the caller."""
+
+    def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
+        """Refuse an end in the past."""
+        if _seconds_to_end(request) < -600:
+            _refuse(context, "duration: ends in the past")
+
+
+class _KeepsForEver(Store):
+    def _existing(self, conference: Conference | None, _now: datetime) -> Conference | None:
+        return conference
+
+
+@fails({"over": "step 2, create: wanted conference, got conflict"})
+class NeverEnds(Backend):
+    """It waits for the deletion, which does not come when Jitsi is restarted."""
+
+    def __init__(self) -> None:
+        super().__init__(_KeepsForEver())
