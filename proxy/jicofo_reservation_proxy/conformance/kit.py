@@ -111,9 +111,10 @@ class Kit:
             finally:
                 stage.stopped.set()
                 self._caller.cancel()
-        for step, rooms in zip(case.step, zip(*answered, strict=True), strict=True):
+        for number, rooms in enumerate(zip(*answered, strict=True), 1):
+            step = case.step[number - 1]
             if problem := complaint_of_all(step, rooms):
-                raise Failure(problem)
+                raise Failure(f"step {number}, {step.call}: {problem}")
 
     def _clean_up(self) -> None:
         self._caller.clean_up(can_delete="delete" not in self._without)

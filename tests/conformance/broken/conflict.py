@@ -230,7 +230,7 @@ class _CountsUnlocked(LooseStore):
         return super().create(booking)
 
 
-@fails({"rooms-in-parallel": "wanted 50 different ids, got …: '…' is repeated"})
+@fails({"rooms-in-parallel": "step 1, create: wanted 50 different ids, got …: '…' is repeated"})
 class CountsUnlocked(Backend):
     """Its counter of ids loses updates when several are drawn at once."""
 
