@@ -1,5 +1,6 @@
 """The command `jicofo-reservation-proxy`, also as `python -m jicofo_reservation_proxy`."""
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ def run() -> NoReturn:
     from .cli import main  # noqa: PLC0415 - see above
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know no more than ASCII
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
         sys.stdout.flush()

@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments))
     except ProxyError as error:
-        print(f"jicofo-reservation-proxy: cannot start\n{_indented(error)}", file=sys.stderr)
+        what = "cannot go on" if isinstance(error, UnreachableError) else "cannot start"
+        print(f"jicofo-reservation-proxy: {what}\n{_indented(error)}", file=sys.stderr)
         return _ERROR_CODES[type(error)]
     except KeyboardInterrupt:
         return exits.INTERRUPTED
@@ -120,9 +122,20 @@ def _parser(asked: str) -> argparse.ArgumentParser:
         tool = _tool(module) if name == asked else None
         subparser = _add_command(commands, name, about, tool.EPILOG if tool else "", [])
         if tool:
-            subparser.set_defaults(command=tool.run)
+            subparser.set_defaults(command=partial(_interruptible, tool.run))
             tool.add_arguments(subparser)
     return parser
+
+
+def _interruptible(
+    command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace
+) -> int:
+    """Let SIGTERM end a tool as Ctrl-C does: it cleans up, and tells what it has found."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return command(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tool(module: str) -> Any:  # noqa: ANN401 - its command module

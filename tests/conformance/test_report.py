@@ -6,7 +6,14 @@ from xml.etree import ElementTree as ET
 import pytest
 from jicofo_reservation_proxy.conformance import Case, Result, Verdict
 from jicofo_reservation_proxy.conformance.case import parse
-from jicofo_reservation_proxy.conformance.report import MAX_CELL, json_text, junit, summary, table
+from jicofo_reservation_proxy.conformance.report import (
+    MAX_CELL,
+    json_text,
+    junit,
+    leftovers,
+    summary,
+    table,
+)
 
 LONG = "step 1, create: " + "x" * 100
 
@@ -111,10 +118,10 @@ def test_junit_takes_a_reason_of_any_characters() -> None:
 
 def test_json_has_everything() -> None:
     """The target, the counts, all about each case, and what is left at the backend."""
-    tree = json.loads(json_text("127.0.0.1:50051", RESULTS, ["17"]))
+    tree = json.loads(json_text("127.0.0.1:50051", RESULTS, ["17"], 3))
     assert tree["target"] == "127.0.0.1:50051"
     assert tree["counts"] == {"pass": 1, "fail": 1, "known": 1, "skip": 1}
-    assert tree["left"] == ["17"]
+    assert (tree["left"], tree["lost"]) == (["17"], 3)
     assert [entry["verdict"] for entry in tree["cases"]] == ["pass", "fail", "known", "skip"]
     assert tree["cases"][2] == {
         "name": "old",
@@ -129,4 +136,23 @@ def test_json_has_everything() -> None:
 
 def test_json_is_for_people_too() -> None:
     """Characters are written as they are."""
-    assert "größe" in json_text("größe:1", [], [])
+    assert "größe" in json_text("größe:1", [], [], 0)
+
+
+def test_a_kit_that_did_not_end_is_an_error_of_its_own() -> None:
+    """Else a build server takes the cases that were played for all of them."""
+    suite = ET.fromstring(junit(RESULTS, has_ended=False))[0]  # noqa: S314
+    assert (suite.get("tests"), suite.get("errors")) == ("5", "1")
+    error = suite[-1].find("error")
+    assert error is not None
+    assert error.get("message") == "the kit did not come to its end"
+
+
+def test_leftovers_are_told_on_one_line_each() -> None:
+    """Whatever an id holds, it is cut and does not reach the terminal as it is."""
+    assert leftovers([], 0) == []
+    left, lost = leftovers(["a\n\x1b[31m", "b" * 1000, "c", "d"], 2)
+    assert left.startswith("left at the backend until their time is over: 4 ('a\\n\\x1b[31m', 'bbb")
+    assert left.endswith("...', 'c', ...)")
+    assert len(left) < 300
+    assert lost == "never answered, and perhaps made and left as well: 2"

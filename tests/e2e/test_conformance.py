@@ -14,8 +14,10 @@ from xml.etree import ElementTree as ET
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy import cli
 from jicofo_reservation_proxy.conformance import Kit, Verdict, cases
+from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_stub import Policy, ReservationService, Store
 
@@ -77,7 +79,7 @@ def test_what_a_backend_leaves_out_is_said(conformance: Run, target: str, store:
     assert code == 0
     assert "skip  get-deleted" in out
     assert "the backend is without delete" in out
-    assert "left at the backend until their time is over: 3 conferences (" in out
+    assert "left at the backend until their time is over: 3 (" in out
     assert len(store) == 3
 
 
@@ -159,6 +161,7 @@ def test_a_wrong_list_of_known_failures_is_3(conformance: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("argv", "code", "complaint"),
     [
+        (["x", "--denied-room", ""], 2, "--denied-room: wanted 1 to 1023 bytes of UTF-8, got ''"),
         ([], 2, "TARGET: wanted a gRPC target, such as 127.0.0.1:50051, got none"),
         (["x", "--only", "zzz"], 2, "--only: wanted a case (--list shows them), got 'zzz'"),
         (["x", "--junit", "/nowhere/x.xml"], 2, "--junit: wanted a file to write, got /nowhere"),
@@ -247,24 +250,29 @@ class Halting(ReservationService):
         return response
 
 
-def test_ctrl_c_deletes_what_was_made(store: Store) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_deletes_what_was_made(store: Store, number: signal.Signals, tmp_path: Path) -> None:
     """Also the conference whose answer never came; the results so far are shown, and it is 130."""
+    junit = tmp_path / "junit.xml"
     backend = Halting(store, 4)
     with serving_grpc(backend) as target:
         command = [sys.executable, "-m", "jicofo_reservation_proxy", "conformance", target]
         with subprocess.Popen(
-            [*command, "--without", "denial"],
+            [*command, "--without", "denial", "--junit", str(junit)],
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         ) as process:
             assert backend.asked.wait(20)
             assert len(store) == 1
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=20)
+            process.send_signal(number)
+            out, errors = process.communicate(timeout=20)
             backend.may_answer.set()
     assert process.returncode == 130
     assert "pass  clients" in out
+    assert errors == "deleting what was made; Ctrl-C again leaves it\n"
+    assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
     assert len(store) == 0
 
 
@@ -281,6 +289,63 @@ def test_a_backend_that_hangs_is_left_in_time(conformance: Run) -> None:
         released.set()
     assert code == 9
     assert "wanted conference, got DEADLINE_EXCEEDED" in out
+
+
+def test_a_backend_that_is_gone_is_told_soon(conformance: Run, tmp_path: Path) -> None:
+    """Not by a failure of each case: after three without any answer it is 7, with what there is."""
+    asked: list[str] = []
+
+    def create(
+        request: pb.CreateConferenceRequest, context: Context
+    ) -> pb.CreateConferenceResponse:
+        asked.append(request.request_id)
+        if len(asked) > 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+        return granting().create(request, context)
+
+    junit = tmp_path / "junit.xml"
+    with serving_grpc(Script(create)) as target:
+        code, out, errors = conformance(target, "--junit", junit)
+    assert code == 7
+    assert "pass  clients" in out
+    assert "got nothing in 3 cases, the last of them" in errors
+    assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
+
+
+def test_what_may_have_been_made_is_told(conformance: Run) -> None:
+    """Where no answer comes, not even to the repetition, nobody knows."""
+
+    def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
+        context.abort(grpc.StatusCode.INTERNAL, "a bug")
+
+    with serving_grpc(Script(create)) as target:
+        code, out, _ = conformance(target, "--only", "id")
+    assert code == 9
+    assert out.endswith("never answered, and perhaps made and left as well: 1\n")
+
+
+def test_times_out_of_all_range_are_a_failure(conformance: Run) -> None:
+    """The kit goes on after them."""
+    wild = Timestamp(seconds=1, nanos=-(2**31))
+    with serving_grpc(granting(start_time=wild)) as target:
+        code, out, _ = conformance(target, "--only", "repeat", "--only", "unlimited")
+    assert code == 9
+    assert "2 cases: 1 passed, 1 failed" in out
+    assert "start_time: wanted a time in the years 1 to 9999, got 1 s -2147483648 ns" in out
+
+
+def test_a_full_disk_takes_no_result_away(conformance: Run, target: str) -> None:
+    """The table is printed before the files are written."""
+    code, out, errors = conformance(target, *QUICK, "--json", "/dev/full")
+    assert code == 3
+    assert out.endswith("3 cases: 3 passed\n")
+    assert "--json: cannot be written: No space left on device (/dev/full)" in errors
+
+
+def test_a_kit_for_no_target_is_refused() -> None:
+    """As the settings would refuse it."""
+    with pytest.raises(SettingsError, match=r"backends\.target\.target: wanted a gRPC target"):
+        Kit("")
 
 
 def test_the_kit_in_a_test_suite(target: str) -> None:

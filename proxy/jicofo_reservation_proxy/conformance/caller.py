@@ -29,6 +29,9 @@ CLEAN_UP_SECONDS = 15.0
 _Item = TypeVar("_Item")
 
 _RAW: Options = (("grpc.enable_retries", 0),)
+_NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+_REFUSALS = frozenset({"INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"})
+"""Statuses that leave no doubt that nothing was made."""
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 Request: TypeAlias = (
@@ -76,6 +79,10 @@ class Caller:
         self._unanswered: dict[str, pb.CreateConferenceRequest] = {}
         self._made: dict[str, None] = {}
         self._pending: set[grpc.Future[Any]] = set()
+        self.answered = 0
+        """How many calls the backend has answered, with whatever status."""
+        self.lost = 0
+        """How many requests may have made a conference, and never got an answer."""
 
     def reach(self) -> None:
         """Ask for a conference that nobody has.
@@ -122,8 +129,10 @@ class Caller:
         made.
         """
         until = time.monotonic() + CLEAN_UP_SECONDS
-        for requests in _batches(list(self._unanswered.values()), until):
-            self.make([Call(request) for request in requests])
+        if can_delete:
+            for requests in _batches(list(self._unanswered.values()), until):
+                self.make([Call(request) for request in requests])
+        self.lost += len(self._unanswered)
         self._unanswered.clear()
         if can_delete:
             for ids in _batches(self.made, until):
@@ -144,9 +153,13 @@ class Caller:
             self._unanswered[call.request.request_id] = call.request
         return self._methods[type(call.request)].future(
             call.request,
-            timeout=call.deadline_seconds or self._deadline_seconds,
+            timeout=self._deadline(call),
             metadata=((contract.INCIDENT_KEY, new_incident_id()), *self._metadata),
         )
+
+    def _deadline(self, call: Call) -> float:
+        own = call.deadline_seconds
+        return self._deadline_seconds if own is None else own
 
     def _answer(self, call: Call, future: grpc.Future[Any]) -> Answer:
         status = cast("grpc.Call", future)
@@ -155,13 +168,15 @@ class Caller:
             answer = from_response(future.result())
         else:
             answer = from_status(code, status.details(), status.trailing_metadata() or ())
+        if answer.kind not in _NO_ANSWER:
+            self.answered += 1
         if isinstance(call.request, pb.CreateConferenceRequest):
             self._note(call.request, answer)
         return answer
 
     def _note(self, request: pb.CreateConferenceRequest, answer: Answer) -> None:
         """Note what was made; a grant begins at the start of its request unless it says when."""
-        if answer.kind in OUTCOMES:
+        if answer.kind in OUTCOMES | _REFUSALS:
             self._unanswered.pop(request.request_id, None)
         if answer.kind == "conference" and answer.conference is not None:
             self._made[answer.conference.id] = None

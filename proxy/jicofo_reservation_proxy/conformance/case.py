@@ -17,7 +17,9 @@ Capability = Literal["get", "delete", "denial", "health"]
 """What a backend may leave out."""
 
 Range = tuple[float, float]
-"""From the first to the last of the calls that a step makes at once, evenly spread."""
+"""Moments that are evenly spread over the rooms of a case, from the first to the last. The unit is
+how long such a call takes when it is left alone: what is late for one backend is early for another.
+"""
 
 NO_OUTCOME = "no outcome"
 """The kind of an answer to CreateConference that decides nothing."""
@@ -94,8 +96,8 @@ class Step:
     over_for_seconds: int = 0
     """How long ago the meeting was over."""
 
-    deadline_ms: Range | None = None
-    cancel_after_ms: Range | None = None
+    deadline: Range | None = None
+    cancel_after: Range | None = None
     after_end_of: str | None = None
     """The step whose conference must be over first; a call that is too early is repeated."""
     for_seconds: float = 0.0
@@ -155,6 +157,8 @@ class Case:
     step: tuple[Step, ...]
     needs: tuple[Capability, ...] = ()
     rooms: int = 1
+    rounds: int = 1
+    """How often it is played, in new rooms."""
 
     def __post_init__(self) -> None:
         """Raise `ValueError` where a step speaks of one that there is not, or of no conference."""
@@ -172,10 +176,16 @@ class Case:
         return self.name
 
     @property
+    def has_moments(self) -> bool:
+        """Whether calls are cut off in the middle, so that one must know how long they take."""
+        return any(step.deadline or step.cancel_after for step in self.step)
+
+    @property
     def wanted(self) -> str:
         """Say what the answers must be, step by step."""
         steps = "; ".join(step.wanted for step in self.step)
-        return steps if self.rooms == 1 else f"{steps}; in {self.rooms} rooms at once"
+        times = f", {self.rounds} times" if self.rounds > 1 else ""
+        return steps if self.rooms == 1 else f"{steps}; in {self.rooms} rooms at once{times}"
 
 
 def cases() -> tuple[Case, ...]:

@@ -1,7 +1,8 @@
 """The command `conformance`: flags in, a report out."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from fnmatch import fnmatchcase
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jicofo_reservation_proxy import exits
+from jicofo_reservation_proxy.errors import SettingFault, SettingsError
+from jicofo_reservation_proxy.forms import MAX_JID_PART_BYTES
 from jicofo_reservation_proxy.progress import Progress
 from jicofo_reservation_proxy.settings import Auth, BackendName, Methods, Tls
 from jicofo_reservation_proxy.validation import validate
@@ -20,7 +23,7 @@ from .result import Result, Verdict
 
 _NAME = BackendName("target")
 _KEY = f"backends.{_NAME}"
-_STDOUT = "-"
+_STDOUT = Path("-")
 _TABLES: dict[str, type[Any]] = {"tls": Tls, "auth": Auth, "methods": Methods}
 
 
@@ -84,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         return exits.OK
     if arguments.target is None:
         arguments.usage_error("TARGET: wanted a gRPC target, such as 127.0.0.1:50051, got none")
-    _check_files(arguments)
+    _check(arguments)
     reasons = _known_failures(arguments)
     settings = validate({"backends": {_NAME: _tree(arguments)}, "state": "memory"})
     kit = Kit(
@@ -94,19 +97,28 @@ def run(arguments: argparse.Namespace) -> int:
         key=_KEY,
     )
     results: list[Result] = []
-    progress = Progress()
     try:
         with kit:
-            for number, case in enumerate(chosen, 1):
-                progress.show(f"[{number}/{len(chosen)}] {case.name}")
-                results.append(known.judged(kit.run(case), reasons))
-            progress.show("deleting what was made")
+            _play(kit, chosen, lambda result: results.append(known.judged(result, reasons)))
     finally:
-        progress.clear()
         if results:
-            _write(arguments, results, kit.left)
+            _write(arguments, kit, results, has_ended=len(results) == len(chosen))
     has_failed = any(result.verdict is Verdict.FAILED for result in results)
     return exits.NOT_AS_EXPECTED if has_failed else exits.OK
+
+
+def _play(kit: Kit, chosen: Sequence[Case], note: Callable[[Result], None]) -> None:
+    progress = Progress()
+    try:
+        for number, case in enumerate(chosen, 1):
+            progress.show(f"[{number}/{len(chosen)}] {case.name}")
+            note(kit.run(case))
+    except KeyboardInterrupt:
+        progress.clear()
+        print("deleting what was made; Ctrl-C again leaves it", file=sys.stderr)
+        raise
+    finally:
+        progress.clear()
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Case]:
@@ -117,12 +129,21 @@ def _chosen(arguments: argparse.Namespace) -> list[Case]:
     return [case for case in cases() if any(fnmatchcase(case.name, each) for each in patterns)]
 
 
-def _check_files(arguments: argparse.Namespace) -> None:
-    """Find now that a file cannot be written, not after all the work."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Find now what would be wrong after all the work. A file is not left as an old one."""
+    try:
+        size = len(arguments.denied_room.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= MAX_JID_PART_BYTES:
+        arguments.usage_error(
+            f"--denied-room: wanted 1 to {MAX_JID_PART_BYTES} bytes of UTF-8, "
+            f"got {arguments.denied_room!a}"
+        )
     for flag, file in (("--junit", arguments.junit), ("--json", arguments.json)):
         try:
-            if file and str(file) != _STDOUT:
-                file.open("a").close()
+            if file and not (file == _STDOUT and flag == "--json"):
+                file.write_bytes(report.junit((), has_ended=False) if flag == "--junit" else b"")
         except OSError as error:
             arguments.usage_error(f"{flag}: wanted a file to write, got {file}: {error.strerror}")
 
@@ -139,19 +160,27 @@ def _list(chosen: Sequence[Case]) -> None:
         print(f"{case.name:{width}}  {case.sentence}")
 
 
-def _write(arguments: argparse.Namespace, results: Sequence[Result], left: Sequence[str]) -> None:
-    document = report.json_text(arguments.target, results, left)
-    if arguments.junit:
-        arguments.junit.write_bytes(report.junit(results))
-    if str(arguments.json) == _STDOUT:
+def _write(
+    arguments: argparse.Namespace, kit: Kit, results: Sequence[Result], *, has_ended: bool
+) -> None:
+    """Print the results, then write the files: a full disk takes nothing away."""
+    document = report.json_text(arguments.target, results, kit.left, kit.lost)
+    if arguments.json == _STDOUT:
         print(document)
-        return
-    if arguments.json:
-        arguments.json.write_text(document + "\n", "utf-8")
-    print(report.table(results))
-    if left:
-        ids = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-        print(f"left at the backend until their time is over: {len(left)} conferences ({ids})")
+    else:
+        print("\n".join([report.table(results), *report.leftovers(kit.left, kit.lost)]))
+        _write_file("--json", arguments.json, (document + "\n").encode())
+    _write_file("--junit", arguments.junit, report.junit(results, has_ended=has_ended))
+
+
+def _write_file(flag: str, file: Path | None, content: bytes) -> None:
+    try:
+        if file:
+            file.write_bytes(content)
+    except OSError as error:
+        raise SettingsError(
+            [SettingFault(flag, f"cannot be written: {error.strerror}", str(file))]
+        ) from None
 
 
 def _add_settings(group: Any) -> None:  # noqa: ANN401 - argparse's groups have no public type

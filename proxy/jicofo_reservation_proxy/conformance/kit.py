@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from statistics import median
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-from jicofo_reservation_proxy.settings import Backend, Target
+from jicofo_reservation_proxy.errors import UnreachableError
+from jicofo_reservation_proxy.settings import Backend, BackendName
+from jicofo_reservation_proxy.validation import validate
 
-from .caller import Caller
-from .case import Capability, Case
+from .answer import Answer
+from .caller import Call, Caller, Request
+from .case import Capability, Case, Step
 from .checks import complaint_of_all
 from .play import Failure, Play, Skip, Stage
+from .request import create_messages, delete_message
 from .result import Result, Verdict
 
 DENIED_ROOM = "conformance-denied"
 """The room that a backend denies, unless another one is named."""
+
+
+PACE_CALLS = 3
+PACE_MARGIN_SECONDS = 0.004
+"""So much may a call take longer with others at once."""
+
+SILENT_CASES = 3
+"""So many cases in a row without any answer show that the backend is not there any more."""
 
 
 class Kit:
@@ -27,9 +40,10 @@ class Kit:
 
     `backend` is a gRPC target, or the settings of one (TLS, keys, paths of methods). `without` are
     the capabilities that it leaves out: their cases are skipped. `denied_room` is a room that it
-    gives to nobody. `key` is the key path of the backend's settings, for errors.
+    gives to nobody. `key` is the key path of the backend's settings, for errors. A kit is for one
+    thread at a time.
 
-    Raises `CredentialsError` or `UnreachableError` where no case can be played.
+    Raises `SettingsError`, `CredentialsError` or `UnreachableError` where no case can be played.
     """
 
     def __init__(
@@ -41,11 +55,12 @@ class Kit:
         key: str = "backend",
     ) -> None:
         if isinstance(backend, str):
-            backend = Backend(target=Target(backend))
+            backend = _backend(backend)
         self._without = frozenset(without)
         self._denied_room = denied_room
         self._run = uuid4().hex[:8]
         self._deletes = True
+        self._silent_cases = 0
         self._caller = Caller(backend, key)
 
     def __enter__(self) -> Self:
@@ -77,12 +92,20 @@ class Kit:
         finally:
             self._caller.close()
 
+    @property
+    def lost(self) -> int:
+        """How many requests may have made a conference, and never got an answer."""
+        return self._caller.lost
+
     def run(self, case: Case) -> Result:
-        """Play a case, and tell whether the backend keeps its sentence."""
+        """Play a case, and tell whether the backend keeps its sentence.
+
+        Raises `UnreachableError` where the backend has not answered for `SILENT_CASES` cases.
+        """
         missing = [need for need in case.needs if need in self._without]
         if missing:
             return Result(case, Verdict.SKIPPED, f"the backend is without {' and '.join(missing)}")
-        began = time.monotonic()
+        began, answered = time.monotonic(), self._caller.answered
         verdict, detail = Verdict.PASSED, ""
         try:
             self._play(case)
@@ -95,26 +118,65 @@ class Kit:
             self._clean_up()
             # What a backend does not delete is left to the end, when it is asked once more.
             self._deletes = not self.left
+        self._silent_cases = self._silent_cases + 1 if self._caller.answered == answered else 0
+        if self._silent_cases == SILENT_CASES:
+            raise UnreachableError(
+                f"wanted a backend that goes on to answer, got nothing in {SILENT_CASES} cases, "
+                f"the last of them {case.name}: {detail}"
+            )
         return Result(case, verdict, detail, seconds)
 
     def _play(self, case: Case) -> None:
-        """Play a case in all its rooms at once; whatever ends this one ends them all."""
-        stage = Stage(self._caller, case, self._denied_room)
-        plays = [
-            Play(stage, number, f"conformance-{self._run}-{case.name}-{number}")
-            for number in range(case.rooms)
-        ]
-        with ThreadPoolExecutor(case.rooms, "conformance") as threads:
+        pace = self._pace(case) if case.has_moments else {}
+        for first in range(0, case.rounds * case.rooms, case.rooms):
+            stage = Stage(self._caller, case, self._denied_room, pace)
+            self._play_round(
+                stage, [f"{self._room(case)}-{first + number}" for number in range(case.rooms)]
+            )
+
+    def _play_round(self, stage: Stage, rooms: Sequence[str]) -> None:
+        """Play a case in all these rooms at once; whatever ends this one ends them all."""
+        plays = [Play(stage, number, room) for number, room in enumerate(rooms)]
+        with ThreadPoolExecutor(len(plays), "conformance") as threads:
             pending = [threads.submit(play.run) for play in plays]
             try:
                 answered = [each.result() for each in pending]
             finally:
                 stage.stopped.set()
                 self._caller.cancel()
-        for number, rooms in enumerate(zip(*answered, strict=True), 1):
-            step = case.step[number - 1]
-            if problem := complaint_of_all(step, rooms):
+        for number, answers in enumerate(zip(*answered, strict=True), 1):
+            step = stage.case.step[number - 1]
+            if problem := complaint_of_all(step, answers):
                 raise Failure(f"step {number}, {step.call}: {problem}")
+
+    def _pace(self, case: Case) -> dict[str, float]:
+        """Create and delete a few conferences, undisturbed, and return how long that takes."""
+        took: dict[str, list[float]] = {"create": [], "delete": []}
+        for number in range(PACE_CALLS):
+            room = f"{self._room(case)}-pace-{number}"
+            create = create_messages(Step(call="create"), room, self._denied_room)
+            answer, seconds = self._timed(create[0])
+            took["create"].append(seconds)
+            if answer.kind != "conference":
+                break  # the case itself will tell
+            delete = delete_message(answer.conference_id, Step(call="delete"))
+            took["delete"].append(self._timed(delete)[1] if "delete" in case.needs else 0.0)
+        return {
+            call: median(seconds or [0.0]) + PACE_MARGIN_SECONDS for call, seconds in took.items()
+        }
+
+    def _timed(self, request: Request) -> tuple[Answer, float]:
+        began = time.monotonic()
+        (answer,) = self._caller.make([Call(request)])
+        return answer, time.monotonic() - began
+
+    def _room(self, case: Case) -> str:
+        return f"conformance-{self._run}-{case.name}"
 
     def _clean_up(self) -> None:
         self._caller.clean_up(can_delete="delete" not in self._without)
+
+
+def _backend(target: str) -> Backend:
+    tree = {"backends": {"target": {"target": target}}, "state": "memory"}
+    return validate(tree).backends[BackendName("target")]

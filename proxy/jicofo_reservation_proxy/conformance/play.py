@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from grpc_health.v1 import health_pb2
@@ -26,6 +26,9 @@ LATE_SECONDS = 5.0
 
 REPEAT_SECONDS = 0.05
 
+CLOCK_SECONDS = 60
+"""A conference shorter than this may be over, or not yet, by a clock that is wrong."""
+
 
 class Skip(Exception):  # noqa: N818 - it is no error
     """The case cannot be played against this backend; the text says why."""
@@ -37,11 +40,15 @@ class Failure(Exception):  # noqa: N818 - the backend's, not ours
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the plays of a case share. `stopped` ends them early."""
+    """What the plays of a case share. `stopped` ends them early.
+
+    `pace` is how long a call takes, in seconds, by `Step.call`: the unit of a step's moments.
+    """
 
     caller: Caller
     case: Case
     denied_room: str
+    pace: Mapping[str, float] = field(default_factory=dict)
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
@@ -124,17 +131,17 @@ class Play:
 
     def _calls(self, step: Step, requests: Sequence[Request]) -> list[Call]:
         return [
-            Call(request, self._moment(step.deadline_ms), self._moment(step.cancel_after_ms))
+            Call(request, self._moment(step, step.deadline), self._moment(step, step.cancel_after))
             for request in requests
         ]
 
-    def _moment(self, range_ms: Range | None) -> float | None:
+    def _moment(self, step: Step, moments: Range | None) -> float | None:
         """Return this room's moment of those that are spread over the rooms, in seconds."""
-        if range_ms is None:
+        if moments is None:
             return None
-        first, last = range_ms
+        first, last = moments
         gaps = max(1, self._stage.case.rooms - 1)
-        return (first + (last - first) * self._number / gaps) / 1000
+        return (first + (last - first) * self._number / gaps) * self._stage.pace[step.call]
 
 
 def _seconds_left(answer: Answer) -> float:
@@ -151,6 +158,8 @@ def _hint(step: Step, answers: Sequence[Answer]) -> str:
     kinds = {answer.kind for answer in answers}
     if step.call != "create" and "UNIMPLEMENTED" in kinds:
         return f"; a backend that leaves this out is checked with --without {step.call}"
+    if step.after_end_of or (step.duration_seconds or CLOCK_SECONDS) < CLOCK_SECONDS:
+        return "; is the backend's clock right? It may differ from the kit's by 2 s"
     if step.expect.kinds == ("denial",) and "denial" not in kinds:
         return "; --denied-room names a room that the backend denies, --without denial says none"
     return ""

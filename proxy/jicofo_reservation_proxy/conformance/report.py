@@ -42,20 +42,40 @@ def summary(results: Sequence[Result]) -> str:
     return f"{len(results)} cases: {', '.join(parts) or 'none was played'}"
 
 
-def junit(results: Sequence[Result]) -> bytes:
-    """Return the results as JUnit XML. A known failure is one that is skipped there."""
+NOT_ENDED = "the kit did not come to its end"
+
+
+def leftovers(left: Sequence[str], lost: int) -> list[str]:
+    """Return what is to be said of conferences that could not be deleted."""
+    lines = []
+    if left:
+        ids = ", ".join(ascii(_shortened(each)) for each in left[:3]) + (", ..." * (len(left) > 3))
+        lines.append(f"left at the backend until their time is over: {len(left)} ({ids})")
+    if lost:
+        lines.append(f"never answered, and perhaps made and left as well: {lost}")
+    return lines
+
+
+def junit(results: Sequence[Result], *, has_ended: bool = True) -> bytes:
+    """Return the results as JUnit XML. A known failure is one that is skipped there.
+
+    Where the kit has not ended, that is an error of its own.
+    """
     counts = Counter(result.verdict for result in results)
     suite = ET.Element(
         "testsuite",
         name=SUITE,
-        tests=str(len(results)),
+        tests=str(len(results) + (not has_ended)),
         failures=str(counts[Verdict.FAILED]),
-        errors="0",
+        errors=str(int(not has_ended)),
         skipped=str(counts[Verdict.SKIPPED] + counts[Verdict.KNOWN]),
         time=_seconds(sum(result.seconds for result in results)),
     )
     for result in results:
         _add_case(suite, result)
+    if not has_ended:
+        kit = ET.SubElement(suite, "testcase", classname=SUITE, name="kit", time=_seconds(0))
+        ET.SubElement(kit, "error", message=NOT_ENDED)
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -63,8 +83,12 @@ def junit(results: Sequence[Result]) -> bytes:
     return document + b"\n"
 
 
-def json_text(target: str, results: Sequence[Result], left: Sequence[str]) -> str:
-    """Return the results as JSON; `left` are the ids of the conferences that are still there."""
+def json_text(target: str, results: Sequence[Result], left: Sequence[str], lost: int) -> str:
+    """Return the results as JSON.
+
+    `left` are the ids of the conferences that are still there, `lost` is how many requests may have
+    made one, and never got an answer.
+    """
     tree = {
         "target": target,
         "counts": Counter(result.verdict.value.lower() for result in results),
@@ -81,6 +105,7 @@ def json_text(target: str, results: Sequence[Result], left: Sequence[str]) -> st
             for result in results
         ],
         "left": list(left),
+        "lost": lost,
     }
     return json.dumps(tree, indent=2, ensure_ascii=False)
 
