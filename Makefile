@@ -36,7 +36,7 @@ run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids' selects
+test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids --no-cov' selects
 	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
 
 .PHONY: faults

@@ -24,6 +24,12 @@ STOP_SECONDS = 15.0
 _LISTENING = re.compile(r"listening on (\S+) \((plaintext|TLS|mTLS)\)\n")
 
 
+IN_CI = os.environ.get("CI") == "true"
+
+_RACE = ("-race",) if IN_CI or shutil.which("gcc") else ()
+"""Go's race detector needs a C compiler, which few but contributors have beside Go."""
+
+
 class StubError(Exception):
     """A stub could not be built or started, or did not stop as it should."""
 
@@ -68,7 +74,11 @@ STUBS = (
         ("go",),
         ("go", "build", "-C", str(GO), "-o", str(GO_BINARY), "."),
         (str(GO_BINARY),),
-        (("go", "vet", "-C", str(GO), "./..."), ("go", "test", "-C", str(GO), "-race", "./...")),
+        (
+            ("go", "vet", "-C", str(GO), "./..."),
+            ("gofmt", "-d", str(GO)),
+            ("go", "test", "-C", str(GO), *_RACE, "./..."),
+        ),
     ),
     Stub(
         "java",

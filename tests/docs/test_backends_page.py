@@ -20,6 +20,7 @@ from tests.backends.stubs import STUBS, serving
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/backends.md").read_text("utf-8")
 MTLS = PAGE.partition("## mTLS\n")[2]
+_BACKENDS = "tests/backends"
 PYTHON = next(stub for stub in STUBS if stub.name == "python")
 
 
@@ -93,6 +94,29 @@ def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) ->
     assert done.returncode == 2
     assert re.search(rf"\b{tool}\b", done.stderr)
     assert "install" in done.stderr
+
+
+@pytest.mark.parametrize(("is_ci", "code"), [("", 0), ("true", 1)])
+def test_without_toolchains_the_stubs_are_left_out_in_one_line(
+    is_ci: str, code: int, tmp_path: Path
+) -> None:
+    """But in CI, a missing toolchain is a failure."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "go or java", _BACKENDS],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), "CI": is_ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if "tools are missing" in line]
+    assert done.returncode == code, done.stdout
+    if is_ci:
+        assert "the Go stub needs go" in done.stdout
+        assert not lines
+    else:
+        (line,) = lines
+        assert line.endswith("tools are missing for the stubs in Go (go), Java (java and mvn)")
 
 
 def _tool(name: str) -> str:
