@@ -2,8 +2,9 @@
 //
 // Nothing here knows of gRPC or of its messages, and the service asks no more than [Store] offers:
 // write those three methods for your database, and nothing else has to change. In SQL, the maps
-// become one table with a unique index on room and one on request_id, the mutex a transaction in
-// Create, the ids a sequence.
+// become one table with a unique index on room and one on request_id; the mutex becomes a
+// transaction that locks the row it reads (SELECT ... FOR UPDATE), in Create before it names a
+// conference and in Delete; the ids come from a sequence.
 
 package main
 
@@ -38,9 +39,10 @@ type Store interface {
 	Get(ctx context.Context, id string) (Conference, error)
 	// Delete deletes this conference and no other, and tells whether it was there.
 	//
-	// It must not delete once the context is done: by then the caller may have handed the
-	// conference out again (the contract, DeleteConference). So a database has to see the context
-	// in the transaction that deletes, up to its commit.
+	// It must not delete once the context is done: by then the conference may have been handed out
+	// again (the contract, DeleteConference). So a database locks the row, as Create does before it
+	// names a conference, then looks whether the context is done, then deletes and commits. To look
+	// before the row is locked is too early.
 	Delete(ctx context.Context, id string) (bool, error)
 }
 

@@ -255,6 +255,13 @@ def test_denied_name_without_its_parts(backend: Backend) -> None:
     assert backend.create(wanted).HasField("denial")
 
 
+def test_shortest_duration_is_not_none(backend: Backend) -> None:
+    """One nanosecond is a duration, and is rounded up to what the stub can count."""
+    wanted = request()
+    wanted.duration.nanos = 1
+    assert backend.create(wanted).conference.duration == Duration(nanos=1000)
+
+
 BROKEN: list[tuple[str, dict[str, object]]] = [
     ("request_id: wanted a value, got none", {"request_id": ""}),
     ("room.raw: wanted a value, got none", {"room": pb.Room(name="board")}),

@@ -33,10 +33,14 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", 256 * 1024),
     # Without this, Linux lets a second server share the port, and each gets some of the calls.
     ("grpc.so_reuseport", 0),
-    # A client may ping an idle connection every 10 s to learn early that it broke. gRPC's own
-    # limit, 5 minutes, answers the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+    # For each connection, so that what waits for a thread is bounded too; gRPC itself sets none.
+    # RFC 9113, 6.5.2, recommends at least 100.
+    ("grpc.max_concurrent_streams", 1000),
+    # A client may ping an idle connection every 10 s to learn early that it broke, and the network
+    # may delay one ping and not the next: hence half of that. gRPC's own limit, 5 minutes, answers
+    # the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 ]
 
 # A call lasts microseconds here; with a database, this is how many of them wait at once.

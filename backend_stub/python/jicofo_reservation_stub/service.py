@@ -192,6 +192,9 @@ def _duration(request: pb.CreateConferenceRequest) -> timedelta | None:
         duration = request.duration.ToTimedelta()
     except (OverflowError, ValueError) as error:
         raise InvalidRequestError(f"duration: wanted a valid one, got another: {error}") from error
+    if not duration and request.duration.nanos > 0:
+        # A timedelta counts microseconds; what is shorter is more than nothing all the same.
+        duration = timedelta.resolution
     if not timedelta() < duration <= _DURATION_MAX:
         raise InvalidRequestError(
             f"duration: wanted a positive one up to 10,000 years, or none, got {duration}"

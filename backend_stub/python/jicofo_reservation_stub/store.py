@@ -3,7 +3,8 @@
 The module knows nothing of gRPC or of messages, and `ReservationService` asks
 no more of `Store` than `create`, `get` and `delete`: keep these and replace what is inside.
 In SQL, the dictionaries become one table with a unique index on `room` and one on
-`request_id`, the lock becomes a transaction in `create`, the iterator of ids a sequence.
+`request_id`; the lock becomes a transaction that locks the row it reads (`SELECT ... FOR UPDATE`),
+in `create` before it names a conference and in `delete`; the iterator of ids becomes a sequence.
 """
 
 import threading
@@ -147,9 +148,10 @@ class Store:
     def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Delete this conference and no other; return whether it was there.
 
-        `is_wanted` tells whether the caller still waits. It is asked where no `create` can come in
-        between: the conference of a deletion that was given up may have been handed out again. In
-        SQL that is in the transaction, once the row is locked.
+        `is_wanted` tells whether the caller still waits. It is asked under the lock that `create`
+        takes: the conference of a deletion that was given up may have been handed out again. A
+        database does the same: lock the row, as `create` does before it names a conference, then
+        ask, then delete and commit. To ask before the row is locked is too early.
 
         Raises GivenUpError where the caller waits no longer.
         """

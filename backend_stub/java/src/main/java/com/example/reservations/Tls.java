@@ -100,17 +100,19 @@ record Tls(ServerCredentials credentials, boolean mutual) {
                     "the key is not PKCS #8 or is encrypted;"
                             + " openssl pkcs8 -topk8 -nodes converts it");
         }
-        byte[] der = Base64.getMimeDecoder().decode(block.group(1));
-        return KeyFactory.getInstance(algorithm).generatePrivate(new PKCS8EncodedKeySpec(der));
+        try {
+            byte[] der = Base64.getMimeDecoder().decode(block.group(1));
+            return KeyFactory.getInstance(algorithm).generatePrivate(new PKCS8EncodedKeySpec(der));
+        } catch (IllegalArgumentException error) {
+            throw new GeneralSecurityException("the key is not Base64: " + error.getMessage());
+        }
     }
 
     /** Signs something with the key and verifies it with the one of the certificate. */
     private static void checkPair(PublicKey certified, byte[] pem) throws GeneralSecurityException {
+        Signature signature = Signature.getInstance(signatureAlgorithm(certified));
         PrivateKey key = privateKey(pem, certified.getAlgorithm());
         byte[] anything = {1, 2, 3};
-        Signature signature =
-                Signature.getInstance(
-                        key.getAlgorithm().equals("EC") ? "SHA256withECDSA" : "SHA256withRSA");
         signature.initSign(key);
         signature.update(anything);
         byte[] signed = signature.sign();
@@ -119,6 +121,17 @@ record Tls(ServerCredentials credentials, boolean mutual) {
         if (!signature.verify(signed)) {
             throw new GeneralSecurityException("the key is that of another certificate");
         }
+    }
+
+    private static String signatureAlgorithm(PublicKey certified) throws GeneralSecurityException {
+        return switch (certified.getAlgorithm()) {
+            case "EC" -> "SHA256withECDSA";
+            case "RSA" -> "SHA256withRSA";
+            default ->
+                    throw new GeneralSecurityException(
+                            "the key of the certificate has to be RSA or EC, and is "
+                                    + certified.getAlgorithm());
+        };
     }
 
     private static byte[] read(Path file) throws CredentialsException {

@@ -107,8 +107,16 @@ final class TlsTest {
         authority.openssl(
                 List.of(), "ec -aes256 -passout pass:x -in localhost.key -out locked.key");
         authority.openssl(List.of(), "genrsa -out rsa.key 2048");
+        Path damaged = Files.writeString(
+                goodFolder.resolve("damaged.key"),
+                "-----BEGIN PRIVATE KEY-----\nA\n-----END PRIVATE KEY-----\n");
+        Path truncated = Files.writeString(
+                goodFolder.resolve("truncated.key"),
+                "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n");
         List<Authority.Pair> pairs = List.of(
                 new Authority.Pair(broken, server.key()),
+                new Authority.Pair(server.cert(), damaged),
+                new Authority.Pair(server.cert(), truncated),
                 new Authority.Pair(server.cert(), broken),
                 new Authority.Pair(server.cert(), goodFolder.resolve("locked.key")),
                 new Authority.Pair(server.cert(), goodFolder.resolve("rsa.key")),
@@ -127,6 +135,25 @@ final class TlsTest {
         assertTrue(
                 error.getMessage().startsWith(
                         "wanted PEM certificates of an authority, got " + broken),
+                error::getMessage);
+    }
+
+    @Test
+    @DisplayName("A kind of key that the server does not speak is named, with those that it does")
+    void unknownKindOfKey() throws Exception {
+        authority.openssl(
+                List.of(),
+                "req -x509 -newkey ed25519 -nodes -days 1 -subj /CN=localhost"
+                        + " -keyout ed25519.key -out ed25519.pem");
+        var error = assertThrows(
+                Tls.CredentialsException.class,
+                () -> Tls.fromFiles(
+                        goodFolder.resolve("ed25519.pem"),
+                        goodFolder.resolve("ed25519.key"),
+                        Optional.empty()));
+        assertTrue(
+                error.getMessage().endsWith(
+                        ": the key of the certificate has to be RSA or EC, and is EdDSA"),
                 error::getMessage);
     }
 }

@@ -1,0 +1,73 @@
+"""What the server does with a connection itself, seen on the wire (RFC 9113)."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from jicofo_reservation_stub import server
+
+from .conftest import Serve
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS, PING, GOAWAY = 4, 6, 7
+MAX_CONCURRENT_STREAMS = 3
+
+
+class Client:
+    """An HTTP/2 connection without a call."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        connection.sendall(PREFACE)
+        self.send(SETTINGS)
+
+    def send(self, kind: int, payload: bytes = b"") -> None:
+        """Send a frame of the connection itself, stream 0 (RFC 9113, 4.1)."""
+        self._connection.sendall(struct.pack(">BHBBI", 0, len(payload), kind, 0, 0) + payload)
+
+    def receive(self, *kinds: int) -> tuple[int, bytes]:
+        """Return the kind and the payload of the next frame of these kinds."""
+        while True:
+            high, low, kind = struct.unpack(">BHB5x", self._read(9))
+            payload = self._read((high << 16) + low)
+            if kind in kinds:
+                return kind, payload
+
+    def _read(self, size: int) -> bytes:
+        read = self._connection.recv(size, socket.MSG_WAITALL)
+        assert len(read) == size, "the server closed the connection"
+        return read
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """Connect, without TLS."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        yield Client(connection)
+
+
+def test_calls_of_one_connection_are_bounded(serve: Serve) -> None:
+    """A client is told to have at most 1000 calls open at once (RFC 9113, 6.5.2)."""
+    with connected(serve()) as client:
+        settings = dict(struct.iter_unpack(">HI", client.receive(SETTINGS)[1]))
+        assert settings[MAX_CONCURRENT_STREAMS] == 1000
+
+
+def test_pings_of_an_idle_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pings that keep the interval are answered, without a call and without end.
+
+    The interval is none here instead of 5 s; gRPC ends the connection at the fourth ping where it
+    does not know the option.
+    """
+    interval = "grpc.http2.min_ping_interval_without_data_ms"
+    options = [(key, 0 if key == interval else value) for key, value in server._CHANNEL_OPTIONS]
+    assert (interval, 5_000) in server._CHANNEL_OPTIONS
+    monkeypatch.setattr(server, "_CHANNEL_OPTIONS", options)
+    with connected(serve()) as client:
+        for number in range(10):
+            payload = struct.pack(">Q", number)
+            client.send(PING, payload)
+            assert client.receive(PING, GOAWAY) == (PING, payload)
