@@ -23,10 +23,11 @@ from jicofo_reservation_proxy.simulation.command import Habits
 from jicofo_reservation_proxy.simulation.jicofo import JicofoHabits
 from jicofo_reservation_proxy.simulation.meetings import CUT_SHORT
 from jicofo_reservation_proxy.simulation.outcomes import OVER, WAITS_FOR_EVER
-from jicofo_reservation_proxy.simulation.prosody import ProsodyHabits
+from jicofo_reservation_proxy.simulation.prosody import Prosody, ProsodyHabits
 from jicofo_reservation_proxy.simulation.prosody_answers import FIXED_TEXT
 from jicofo_reservation_proxy.simulation.report import INTERRUPTED
 
+from tests.unit.simulation.interruption import interrupt_start_of
 from tests.unit.simulation.servers import (
     CLOSE,
     SILENCE,
@@ -425,6 +426,58 @@ def test_the_path_of_the_base_url(simulate: Simulate) -> None:
     assert targets == [b"/x/conference", b"/x//conference"]
 
 
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_bug_closes_the_rooms_that_are_open_and_reports(
+    simulate: Simulate,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    client: str,
+) -> None:
+    """Then it is raised; nobody waits for the end of an hour."""
+    kind: Any = {"jicofo": jicofo.Jicofo, "prosody": Prosody}[client]
+    original = kind.open
+
+    def opening(self: Any, room: str, owner: str | None) -> Any:  # noqa: ANN401 - either's
+        if room.endswith("-3"):
+            raise ZeroDivisionError
+        return original(self, room, owner)
+
+    monkeypatch.setattr(kind, "open", opening)
+    with answering(_scripted(_good)) as server, pytest.raises(ZeroDivisionError):
+        simulate(client, server.port, "--lifetime", "1h")
+    opened = server.methods.count("POST")
+    assert opened >= 2
+    assert server.methods.count("DELETE") == opened
+    assert INTERRUPTED in capsys.readouterr().out
+    fields = json.loads((tmp_path / "report.json").read_text())
+    assert fields["opened"] == fields["closed"] == opened
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("is_running", [False, True])
+def test_ctrl_c_while_the_threads_start_is_130(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
+) -> None:
+    """What was opened until then is closed."""
+    interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
+    with answering(_scripted(_good)) as server:
+        run = simulate("prosody", server.port, "--lifetime", "1h")
+    assert run.code == exits.INTERRUPTED
+    assert run.fields["opened"] == run.fields["closed"]
+    assert server.methods.count("POST") == server.methods.count("DELETE") == run.fields["opened"]
+
+
+def test_too_many_openings_are_2(simulate: Simulate) -> None:
+    """Rooms x times is bounded, each opening being kept for the report."""
+    run = simulate("prosody", 1, "--rooms", "50001", "--times", "2")
+    assert run.code == exits.USAGE
+    assert run.errors == (
+        "jicofo-reservation-proxy: --rooms, --times: wanted at most 100000 openings in all, "
+        "got 50001 x 2 = 100002; lower one of them\n"
+    )
+
+
 def test_nobody_there_is_6(simulate: Simulate) -> None:
     """The error names the address and what to do; nothing is reported."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -443,6 +496,32 @@ def test_json_to_stdout_takes_the_place_of_the_report(simulate: Simulate, tmp_pa
         run = simulate("prosody", proxy.port, "--json", "-")
     assert run.code == exits.OK
     assert json.loads(run.report)["opened"] == 4
+
+
+def test_the_old_report_stays_until_the_new_one_is_there(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    """Nothing else is left beside it."""
+    file = tmp_path / "report.json"
+    file.write_text("old")
+    found: list[str] = []
+
+    def post(request: Request) -> bytes:
+        found.append(file.read_text())
+        return _good(request)
+
+    with answering(_scripted(post)) as server:
+        run = simulate("jicofo", server.port)
+    assert found == ["old"] * 4
+    assert run.fields["opened"] == 4
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_json_may_go_to_what_is_no_regular_file(simulate: Simulate) -> None:
+    """It is written to, and not replaced."""
+    with answering(_scripted(_good)) as server:
+        assert simulate("jicofo", server.port, "--json", "/dev/null").code == exits.OK
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_file_that_cannot_be_written_is_2_before_anything_is_sent(
@@ -545,8 +624,10 @@ def test_ctrl_c_opens_no_other_room() -> None:
     assert re.search(rf"^ *{opened} +{opened} +0 +0 +{opened} +0$", out, re.MULTILINE)
 
 
-def test_a_second_ctrl_c_ends_at_once() -> None:
-    """Also when a DELETE is never answered."""
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    """Also when a DELETE is never answered; it says so, and leaves the old report."""
+    file = tmp_path / "report.json"
+    file.write_text("old")
     is_open, is_closing = threading.Event(), threading.Event()
 
     def script(request: Request) -> Act | bytes:
@@ -556,13 +637,21 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
         is_closing.set()
         return SILENCE
 
-    with answering(script) as server, _process("jicofo", server.port, "--rooms", "1") as process:
+    with (
+        answering(script) as server,
+        _process("jicofo", server.port, "--rooms", "1", "--json", str(file)) as process,
+    ):
         assert is_open.wait(TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
         assert is_closing.wait(TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+        out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, out) == (99, "")
+    assert errors == (
+        "jicofo-reservation-proxy: interrupted again: rooms that are open are left open, "
+        "and there is no report\n"
+    )
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 @contextmanager

@@ -8,10 +8,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
 
 from jicofo_reservation_proxy import exits
 from jicofo_reservation_proxy.addresses import split_listen
@@ -22,13 +21,16 @@ from jicofo_reservation_proxy.validation import CONVERTER, parse_duration
 from .client import Client
 from .jicofo import Jicofo, JicofoHabits
 from .meetings import Meetings, Plan, room_node
+from .output import Output
 from .prosody import Prosody, ProsodyHabits
 from .report import Report
 from .schedule import Schedule
 from .wire import Address
 
 DEFAULT_OWNER = "juliet@example.com"
-MAX_ROOMS = 100_000
+MAX_OPENINGS = 100_000
+"""So many openings are planned at most: the report keeps some 4 kB of each."""
+
 MAX_REQUESTS = 50
 """So many requests of Prosody's are under way at once, at most: each has a thread."""
 
@@ -105,17 +107,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rooms",
-        type=_whole(1, MAX_ROOMS),
+        type=_whole(1, MAX_OPENINGS),
         default=10,
         metavar="N",
         help="How many rooms. Default: 10.",
     )
     parser.add_argument(
         "--times",
-        type=_whole(1, MAX_ROOMS),
+        type=_whole(1, MAX_OPENINGS),
         default=1,
         metavar="N",
-        help="How often each is opened, again at once after it was closed. Default: 1.",
+        help="How often each is opened, again at once after it was closed; "
+        f"--rooms x --times is at most {MAX_OPENINGS}. Default: 1.",
     )
     parser.add_argument(
         "--lifetime",
@@ -148,29 +151,47 @@ def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
-    """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt."""
+    """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt.
+
+    What nothing here should raise is raised after the report of what was until then.
+    """
+    if (openings := arguments.rooms * arguments.times) > MAX_OPENINGS:
+        return _failed(
+            f"--rooms, --times: wanted at most {MAX_OPENINGS} openings in all, "
+            f"got {arguments.rooms} x {arguments.times} = {openings}; lower one of them"
+        )
     address: Address = arguments.listen
     if reason := _why_nobody_listens(address):
-        print(
-            f"jicofo-reservation-proxy: listen: wanted a reservation system at "
-            f"{address.authority}, got no connection: {reason}; start it, or name another address",
-            file=sys.stderr,
+        return _failed(
+            f"listen: wanted a reservation system at {address.authority}, "
+            f"got no connection: {reason}; start it, or name another address",
+            exits.CANNOT_LISTEN,
         )
-        return exits.CANNOT_LISTEN
-    with ExitStack() as stack:
+    is_json = str(arguments.json) == "-"
+    try:
+        output = Output(None if is_json else arguments.json)
+    except OSError as error:
+        return _failed(f"--json: cannot write: {error}")
+    with output:
+        report, raised = _simulate(arguments, habits or Habits())
+        print(report.json() if is_json else report.text())
         try:
-            file = _opened(arguments.json, stack)
+            output.write(report.json)
         except OSError as error:
-            print(f"jicofo-reservation-proxy: --json: cannot write: {error}", file=sys.stderr)
-            return exits.USAGE
-        report = _simulate(arguments, habits or Habits())
-        _write(report, file)
+            return _failed(f"--json: cannot write: {error}")
+    if raised is not None:
+        raise raised
+    return _exit_code(report)
+
+
+def _exit_code(report: Report) -> int:
     if report.is_interrupted:
         return exits.INTERRUPTED
     return exits.OK if report.is_all_well else exits.NOT_AS_EXPECTED
 
 
-def _simulate(arguments: argparse.Namespace, habits: Habits) -> Report:
+def _simulate(arguments: argparse.Namespace, habits: Habits) -> tuple[Report, Exception | None]:
+    """Return the report, and what a task has raised, which none should."""
     plan = _plan(arguments)
     stops = threading.Event()
     began = time.monotonic()
@@ -180,25 +201,42 @@ def _simulate(arguments: argparse.Namespace, habits: Habits) -> Report:
         is_interrupted = _hold(meetings, schedule)
     seconds = time.monotonic() - began
     address = arguments.listen.authority + arguments.path
-    return Report(arguments.client, address, plan, meetings.past, seconds, is_interrupted)
+    report = Report(arguments.client, address, plan, meetings.past, seconds, is_interrupted)
+    return report, schedule.error
 
 
 def _hold(meetings: Meetings, schedule: Schedule) -> bool:
-    """Hold all meetings; return whether Ctrl-C has ended them early, and closed the rooms."""
-    meetings.begin()
+    """Hold all meetings; return whether Ctrl-C or an error has ended them early.
+
+    The rooms that were open have been closed then.
+    """
     progress = Progress()
     try:
+        meetings.begin()
         schedule.start()
         while not schedule.wait(PROGRESS_SECONDS):
             progress.show(meetings.progress)
+            if schedule.error is not None:
+                meetings.stop()
     except KeyboardInterrupt:
         meetings.stop()
         progress.show("closing the rooms that are open; Ctrl-C again leaves them open")
-        schedule.wait()
+        _close_all(schedule, progress)
         return True
     finally:
         progress.clear()
-    return False
+    return schedule.error is not None
+
+
+def _close_all(schedule: Schedule, progress: Progress) -> None:
+    """Do what is left after Ctrl-C, which may have come before all threads had been started."""
+    try:
+        schedule.start()
+        schedule.wait()
+    except KeyboardInterrupt:
+        progress.clear()
+        _failed("interrupted again: rooms that are open are left open, and there is no report")
+        raise
 
 
 @contextmanager
@@ -229,18 +267,10 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _opened(path: Path | None, stack: ExitStack) -> TextIO | None:
-    """Open the file for JSON before the simulation, so that this does not fail after it."""
-    if path is None or str(path) == "-":
-        return None if path is None else sys.stdout
-    return stack.enter_context(path.open("w", encoding="utf-8"))
-
-
-def _write(report: Report, file: TextIO | None) -> None:
-    if file is not sys.stdout:
-        print(report.text())
-    if file is not None:
-        print(report.json(), file=file)
+def _failed(reason: str, code: int = exits.USAGE) -> int:
+    """Say what is wrong; return the exit code."""
+    print(f"jicofo-reservation-proxy: {reason}", file=sys.stderr)
+    return code
 
 
 def _why_nobody_listens(address: Address) -> str:

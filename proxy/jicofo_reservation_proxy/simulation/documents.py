@@ -35,10 +35,15 @@ def fields_of(document: object) -> Mapping[str, object]:
 
 
 def has_array(document: object) -> bool:
-    """Tell whether there is an array anywhere."""
-    if isinstance(document, dict):
-        return any(has_array(value) for value in document.values())
-    return isinstance(document, list)
+    """Tell whether there is an array anywhere, however deep the parser has gone."""
+    left = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            return True
+        if isinstance(value, dict):
+            left.extend(value.values())
+    return False
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

@@ -20,7 +20,16 @@ from . import wire
 from .client import Closing, Opening, Reply
 from .jicofo_answers import OWN_ERROR, read_delete, read_get, read_post
 from .outcomes import Failed, Held, Opened, Remark, Sent, Stuck
-from .wire import Address, Answer, Connection, DroppedError, ExchangeError, TimedOutError
+from .wire import (
+    Address,
+    Answer,
+    ClosedError,
+    Connection,
+    DroppedError,
+    ExchangeError,
+    GarbledError,
+    TimedOutError,
+)
 
 REPEATS = 3
 """So often a GET or DELETE is repeated when the connection drops; a POST never."""
@@ -145,9 +154,9 @@ class Jicofo:
             answer = self._connection.exchange(request, deadline, skips_interim=True)
             self._keep_alive(answer)
             return _inflated(answer)
-        except DroppedError as error:
+        except ClosedError as error:
             self._hang_up()
-            return DroppedError(f"{error}{CLOSED_SILENTLY}") if was_kept else error
+            return ClosedError(f"{error}{CLOSED_SILENTLY}") if was_kept else error
         except ExchangeError as error:
             self._hang_up()
             self._hangs = isinstance(error, TimedOutError)
@@ -215,13 +224,13 @@ def _timeout(keep_alive: str) -> float:
 
 
 def _inflated(answer: Answer) -> Answer:
-    """Undo the compression that Jicofo offers to take."""
+    """Undo the compression that Jicofo offers to take. Raises `GarbledError`."""
     if answer.headers.get("content-encoding", "identity").lower() not in {"gzip", "deflate"}:
         return answer
     try:
         body = zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(answer.body, wire.MAX_BODY_BYTES)
     except zlib.error:
-        raise DroppedError("what came is not compressed as it says") from None
+        raise GarbledError("what came is not compressed as it says") from None
     return replace(answer, body=body)
 
 

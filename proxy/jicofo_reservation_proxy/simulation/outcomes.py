@@ -19,7 +19,10 @@ class Remark:
     @classmethod
     def of(cls, text: str, got: object) -> Self:
         """Return a remark on a value as Python writes it, which is near enough to JSON."""
-        return cls(text, cut(repr(got)))
+        try:
+            return cls(text, cut(repr(got)))
+        except RecursionError:
+            return cls(text, "a value that is nested too deep to show")
 
 
 @dataclass(frozen=True, slots=True)

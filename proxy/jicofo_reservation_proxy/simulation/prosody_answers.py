@@ -70,7 +70,8 @@ def read_delete(answer: Answer) -> Remark | None:
     """Return what is wrong with the answer to a DELETE (clients.md "status")."""
     if answer.status == 200:
         return None
-    return Remark(f"a DELETE was answered {answer.status}, wanted exactly 200; it is not repeated")
+    text = f"a DELETE was answered {answer.status}, wanted exactly 200"
+    return Remark(text if answer.status >= 500 else f"{text}; it is not repeated")
 
 
 def path_id(value: str | float) -> str:
@@ -123,7 +124,7 @@ def _held(value: object) -> Held:
 
 def _path_id(value: str | float) -> tuple[str, tuple[Remark, ...]]:
     in_path = path_id(value)
-    if isinstance(value, int) and value > LARGEST_ID:
+    if not isinstance(value, str) and abs(value) > LARGEST_ID:
         text = "an id is a number from 10^14 on: Prosody's DELETE and GET name no conference then"
         return in_path, (Remark.of(text, value),)
     return in_path, ()
@@ -139,6 +140,8 @@ def _refusal(status: int, fields: Mapping[str, object]) -> Refused | Failed | St
         remark = Remark.of("a message is no string: Prosody never answers its user", message)
         return Stuck((remark,), is_for_good=False)
     remarks = list(documents.remarks_on(fields))
+    if not message:
+        remarks.append(Remark(f"the answer {status} has no message to show: it is empty"))
     if _CONTROLS.search(message):
         remarks.append(Remark("a message is not one line without control characters"))
     return by_status(status, f'"{message}"', *remarks)

@@ -12,21 +12,24 @@ Task = Callable[[], None]
 class Schedule:
     """Does each task when it is due, or as soon after as one of its threads is free.
 
-    Tasks may add tasks. It is over when none is left, or one has raised an error.
+    Tasks may add tasks. It is over when none is left.
     """
 
     def __init__(self, thread_count: int) -> None:
+        self._thread_count = thread_count
         self._condition = threading.Condition()
         self._heap: list[tuple[float, int, Task]] = []
         self._order = itertools.count()
         self._busy = 0
         self._hurries = False
         self._error: Exception | None = None
-        # Daemons: the second Ctrl-C leaves at once, whatever they wait for.
-        self._threads = [
-            threading.Thread(target=self._work, name=f"simulation-{number}", daemon=True)
-            for number in range(thread_count)
-        ]
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def error(self) -> Exception | None:
+        """The first error that a task has raised; the other tasks are done all the same."""
+        with self._condition:
+            return self._error
 
     def add(self, delay_seconds: float, task: Task) -> None:
         """Let a task fall due in some seconds; those that are due together keep their order."""
@@ -36,8 +39,15 @@ class Schedule:
             self._condition.notify_all()
 
     def start(self) -> None:
-        """Begin, when the first tasks have been added."""
-        for thread in self._threads:
+        """Begin, when the first tasks have been added; again, go on where Ctrl-C cut it short.
+
+        A thread that Ctrl-C kept from being known to run may be one too many: it finds no task.
+        """
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for number in range(len(self._threads), self._thread_count):
+            # Daemons: the second Ctrl-C leaves at once, whatever they wait for.
+            thread = threading.Thread(target=self._work, name=f"simulation-{number}", daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def hurry(self) -> None:
@@ -47,7 +57,7 @@ class Schedule:
             self._condition.notify_all()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until all is done, or for some seconds; tell whether it is. Raises a task's error.
+        """Wait until all is done, or for some seconds; tell whether it is.
 
         Its threads have ended then.
         """
@@ -56,20 +66,20 @@ class Schedule:
                 return False
         for thread in self._threads:
             thread.join()
-        if self._error is not None:
-            raise self._error
         return True
 
     def _is_over(self) -> bool:
-        return self._busy == 0 and (not self._heap or self._error is not None)
+        return self._busy == 0 and not self._heap
 
     def _work(self) -> None:
         while (task := self._next()) is not None:
+            raised = None
             try:
                 task()
-            except Exception as error:  # noqa: BLE001 - wait() raises it
-                self._error = error
+            except Exception as error:  # noqa: BLE001 - whoever waits for the end looks at it
+                raised = error
             with self._condition:
+                self._error = self._error or raised
                 self._busy -= 1
                 self._condition.notify_all()
 
@@ -85,7 +95,7 @@ class Schedule:
             return None
 
     def _seconds_to_next(self) -> float | None:
-        """Return when a task is due; `None` where none is, unless something changes."""
-        if not self._heap or self._error is not None:
+        """Return when a task is due; `None` where none can be done, unless something changes."""
+        if not self._heap or self._busy == self._thread_count:
             return None
         return 0.0 if self._hurries else self._heap[0][0] - time.monotonic()

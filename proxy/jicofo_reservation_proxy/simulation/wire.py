@@ -3,6 +3,8 @@
 ExchangeError
   ├── CannotConnectError  nobody took the connection
   ├── DroppedError        it ended, or stopped being HTTP, before the answer was whole
+  │     └── ClosedError   it was closed, or broke
+  ├── GarbledError        the answer is whole, and its body is not what it says
   └── TimedOutError       the deadline passed
 """
 
@@ -32,6 +34,14 @@ class CannotConnectError(ExchangeError):
 
 class DroppedError(ExchangeError):
     """The connection ended, or stopped being HTTP, before the answer was whole."""
+
+
+class ClosedError(DroppedError):
+    """The other side closed the connection, or it broke, before the answer was whole."""
+
+
+class GarbledError(ExchangeError):
+    """The answer is whole, and its body is not what its headers say."""
 
 
 class TimedOutError(ExchangeError):
@@ -103,7 +113,7 @@ class Connection:
         except TimeoutError:
             raise _timed_out() from None
         except OSError as error:
-            raise DroppedError(f"the connection broke: {error.strerror or error}") from error
+            raise ClosedError(f"the connection broke: {error.strerror or error}") from error
         return answer
 
     def is_stale(self) -> bool:
@@ -191,7 +201,7 @@ class Connection:
     def _more(self) -> None:
         chunk = self._receive()
         if not chunk:
-            raise DroppedError("the connection was closed before the answer was whole")
+            raise ClosedError("the connection was closed before the answer was whole")
         self._received += chunk
 
     def _receive(self) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.simulation import jicofo_answers, prosody_answers
@@ -69,9 +70,16 @@ def test_every_body_has_a_verdict(status: int, body: bytes) -> None:
     _read_all(status, body)
 
 
-def test_a_body_that_is_nested_too_deep_has_a_verdict() -> None:
-    """It is taken for no JSON."""
-    _read_all(200, b"[" * 100_000)
+@pytest.mark.parametrize("depth", [100, 450, 600, 900, 100_000])
+@pytest.mark.parametrize(("begins", "ends"), [(b'{"a":', b"}"), (b"[", b"]")])
+@pytest.mark.parametrize("key", [b"", b"name", b"mail_owner", b"id", b"message", b"conflict_id"])
+def test_a_body_that_is_nested_deep_has_a_verdict(
+    depth: int, begins: bytes, ends: bytes, key: bytes
+) -> None:
+    """Whether or not the parser still takes it."""
+    nested = depth * begins + b"1" + depth * ends
+    for status in (200, 403, 409):
+        _read_all(status, b'{"name":"board","%s":%s}' % (key, nested) if key else nested)
 
 
 def _read_all(status: int, body: bytes) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.simulation import jicofo
-from jicofo_reservation_proxy.simulation.client import Opening
+from jicofo_reservation_proxy.simulation.client import Closing, Opening
 from jicofo_reservation_proxy.simulation.jicofo import Jicofo, JicofoHabits
 from jicofo_reservation_proxy.simulation.outcomes import (
     WAITS_FOR_EVER,
     Failed,
     Opened,
     Refused,
+    Remark,
     Sent,
     Stuck,
 )
@@ -273,6 +274,26 @@ def test_bad_compression_is_a_failure() -> None:
     script = _always(http(200, b"{}", "Content-Encoding: gzip"))
     with answering(script) as server, Jicofo(server.address) as client:
         assert isinstance(client.open("board", OWNER).verdict, Failed)
+        closing = client.close("board", Opened("1", 0))
+    assert closing == Closing(
+        Remark("a DELETE failed: what came is not compressed as it says; Jicofo keeps the room")
+    )
+    assert server.methods == ["POST", "DELETE"]
+
+
+def test_what_is_no_http_on_a_kept_connection_was_not_closed_silently() -> None:
+    """The advice on idle connections would mislead."""
+    rooms: list[str] = []
+
+    def script(request: Request) -> bytes:
+        rooms.append(request.form["name"])
+        return http(200, reservation(request)) if rooms == ["a"] else b"PRI\r\n\r\n"
+
+    with answering(script) as server, Jicofo(server.address) as client:
+        client.open("a", OWNER)
+        verdict = client.open("b", OWNER).verdict
+    assert rooms == ["a", "b"]
+    assert verdict.remarks == (Remark("a POST failed: what came is not HTTP/1.1"),)
 
 
 def test_a_room_ends_up_to_a_tick_early() -> None:

@@ -238,6 +238,14 @@ def test_a_message_that_is_no_string_is_never_answered(message: object) -> None:
     assert not reading.is_for_good
 
 
+def test_an_empty_message_is_remarked_on() -> None:
+    """The user sees nothing but the number."""
+    reading = post({"message": ""}, 403)
+    assert isinstance(reading, Refused)
+    assert reading.seen == '403, ""'
+    assert "has no message to show" in remarks(reading)
+
+
 def test_a_message_with_control_characters_is_remarked_on() -> None:
     """It is to be one line."""
     reading = post({"message": "a\nb"}, 403)
@@ -281,8 +289,9 @@ def test_ids_go_into_paths_as_lua_prints_them(value: str | float, in_path: str) 
 def test_a_number_that_lua_does_not_keep_is_remarked_on() -> None:
     """From 10^14 on, the DELETE names no conference."""
     assert post(changed(id=99_999_999_999_999)).remarks == ()
-    for reading in (post(changed(id=10**14)), post({"conflict_id": 10**14}, 409)):
-        assert "from 10^14 on" in remarks(reading)
+    for value in (10**14, 1e14, 1e15, -1e15):
+        for reading in (post(changed(id=value)), post({"conflict_id": value}, 409)):
+            assert "from 10^14 on" in remarks(reading)
 
 
 def test_null_and_nested_fields_are_remarked_on() -> None:
@@ -293,8 +302,9 @@ def test_null_and_nested_fields_are_remarked_on() -> None:
 
 
 def test_delete_must_be_200() -> None:
-    """Prosody does not ask again after any other answer."""
+    """Prosody asks again after a 5xx only."""
     assert read_delete(answer({})) is None
+    assert read_delete(answer({}, 503)) == Remark("a DELETE was answered 503, wanted exactly 200")
     assert read_delete(answer({}, 404)) == Remark(
         "a DELETE was answered 404, wanted exactly 200; it is not repeated"
     )

@@ -5,6 +5,8 @@ import threading
 import pytest
 from jicofo_reservation_proxy.simulation.schedule import Schedule
 
+from .interruption import interrupt_start_of
+
 
 def test_one_thread_does_the_tasks_as_they_fall_due() -> None:
     """Those that are due together keep their order, and tasks may add tasks."""
@@ -70,16 +72,66 @@ def _fail() -> None:
     raise ZeroDivisionError
 
 
-def test_an_error_of_a_task_ends_all() -> None:
-    """It is raised where the end is waited for, and the other tasks are left."""
+def _fail_later() -> None:
+    raise LookupError
+
+
+def test_an_error_of_a_task_is_kept() -> None:
+    """The first one; the other tasks are done, so that they can clean up."""
     later = threading.Event()
-    schedule = Schedule(2)
+    schedule = Schedule(1)
+    assert schedule.error is None
     schedule.add(0, _fail)
-    schedule.add(3600, later.set)
+    schedule.add(0, _fail_later)
+    schedule.add(0.01, later.set)
     schedule.start()
-    with pytest.raises(ZeroDivisionError):
-        schedule.wait()
-    assert not later.is_set()
+    assert schedule.wait()
+    assert isinstance(schedule.error, ZeroDivisionError)
+    assert later.is_set()
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_start_that_was_cut_short_goes_on(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
+) -> None:
+    """Before or after the thread ran; then as many tasks run at once as were wanted."""
+    interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
+    barrier = threading.Barrier(3)
+    schedule = Schedule(3)
+
+    def task() -> None:
+        barrier.wait(10)
+
+    for _ in range(6):
+        schedule.add(0, task)
+    with pytest.raises(KeyboardInterrupt):
+        schedule.start()
+    schedule.start()
+    assert schedule.wait()
+    assert schedule.error is None
+
+
+def test_a_thread_too_many_finds_no_task() -> None:
+    """One that nobody knows to run, after an interruption, breaks no promise."""
+    schedule = Schedule(1)
+    stranger = threading.Thread(target=schedule._work)
+    running: list[int] = []
+    most: list[int] = []
+
+    def task() -> None:
+        running.append(1)
+        most.append(len(running))
+        threading.Event().wait(0.01)
+        running.pop()
+
+    for _ in range(5):
+        schedule.add(0, task)
+    schedule.start()
+    stranger.start()
+    assert schedule.wait()
+    stranger.join()
+    assert most == [1] * 5
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
