@@ -15,6 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
+from jicofo_reservation_proxy.progress import Progress
+
 from benchmarks import footprint, machine, serial, startup, throughput
 from benchmarks.children import (
     BACKEND,
@@ -29,7 +31,6 @@ from benchmarks.children import (
     proxy_arguments,
 )
 from benchmarks.direct import DirectClient
-from benchmarks.progress import Progress
 from benchmarks.report import Goal, Report
 from benchmarks.stats import Spread
 from benchmarks.wire import HOST, Connection, Rooms, WrongAnswerError

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from jicofo_reservation_proxy.progress import Progress
+
 from benchmarks.direct import DirectClient
-from benchmarks.progress import Progress
 from benchmarks.stats import Spread, differences, ratios
 from benchmarks.wire import Connection, Rooms, ask_as_prosody, jicofo_request, prosody_request
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from jicofo_reservation_proxy.progress import Progress
+
 from benchmarks.children import (
     NAIVE,
     START_SECONDS,
@@ -14,7 +16,6 @@ from benchmarks.children import (
     on_backend,
     proxy_arguments,
 )
-from benchmarks.progress import Progress
 from benchmarks.stats import Spread
 from benchmarks.wire import HOST, Connection, Rooms, jicofo_request
 

@@ -7,9 +7,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jicofo_reservation_proxy.progress import Progress
+
 from benchmarks.children import Child, Children
 from benchmarks.load import Job, Result
-from benchmarks.progress import Progress
 from benchmarks.stats import Spread, ratios
 
 CONNECTIONS = (1, 16, 64)
