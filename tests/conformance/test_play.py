@@ -1,122 +1,34 @@
-"""How cases are played: rooms side by side, moments, patience; and what is cleaned up after."""
+"""How cases are played: rooms side by side, moments, patience, and how plays are stopped."""
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 import grpc
 import pytest
-from jicofo_reservation_proxy import contract
-from jicofo_reservation_proxy.conformance import Case, Kit, Verdict, caller, play
+from jicofo_reservation_proxy.conformance import Case, Kit, Verdict, cases, play
 from jicofo_reservation_proxy.conformance.answer import Answer
-from jicofo_reservation_proxy.conformance.caller import Call, Caller
-from jicofo_reservation_proxy.conformance.case import Capability, Step, parse
+from jicofo_reservation_proxy.conformance.case import Step
 from jicofo_reservation_proxy.conformance.play import Failure, Play, Skip, Stage
-from jicofo_reservation_proxy.conformance.request import create_messages
-from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.settings import Backend, Deadline, Target
+from jicofo_reservation_stub import ReservationService, Store
 
-from tests.e2e.support import Context, Script, conference, serving_grpc
+from tests.e2e.support import Context, Script, serving_grpc
 
-PATIENCE = timedelta(seconds=20)
-"""The deadline of calls that are not about deadlines: a busy machine must not matter."""
-
-CONFLICT = Answer("conflict")
-
-
-class Told(Caller):
-    """A caller that makes no calls: `answer` says what each gets, by how many there were before."""
-
-    def __init__(self, answer: Callable[[int], Answer]) -> None:
-        self.calls: list[Call] = []
-        self._answer_of = answer
-
-    def make(self, calls: Sequence[Call]) -> list[Answer]:
-        """Answer as told."""
-        number = len(self.calls)
-        self.calls += calls
-        return [self._answer_of(number + n) for n in range(len(calls))]
-
-
-def granted(conference_id: str = "1", *, ends_in: float | None = None) -> Answer:
-    """Return a grant, of a conference that began an hour ago where it has an end."""
-    found = pb.Conference(id=conference_id)
-    if ends_in is not None:
-        found.start_time.FromMilliseconds(round((time.time() - 3600) * 1000))
-        found.duration.FromMilliseconds(round((3600 + ends_in) * 1000))
-    return Answer("conference", found)
-
-
-def case(steps: str, rooms: int = 1) -> Case:
-    """Return a case of these steps; each begins with a line that names its call."""
-    head = f'[[case]]\nname = "tried"\nsentence = "None."\nrooms = {rooms}\n'
-    (found,) = parse(head + steps.replace("call =", "[[case.step]]\ncall ="))
-    return found
-
-
-CREATE = case('call = "create"\nexpect = "conference"')
-GIVEN_UP = 'call = "create"\nexpect = ["conference", "CANCELLED"]\n'
-OVER = case(
-    """
-    call = "create"
-    save_as = "first"
-    expect = "conference"
-    call = "create"
-    after_end_of = "first"
-    expect = "conference"
-    """
+from .kits import (
+    CONFLICT,
+    CREATE,
+    GIVEN_UP,
+    OVER,
+    PATIENCE,
+    STEADY,
+    Told,
+    case,
+    grant,
+    granted,
+    playing,
 )
-STEADY = case(
-    """
-    call = "create"
-    save_as = "first"
-    call = "create"
-    again = "first"
-    for_seconds = 0.5
-    same = "first"
-    """
-)
-
-
-def grant(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
-    """Grant every room, with the request's id as that of the conference."""
-    return pb.CreateConferenceResponse(conference=conference(request, request.request_id))
-
-
-@contextmanager
-def playing(backend: Script, without: Collection[Capability] = ()) -> Iterator[Kit]:
-    """Yield a kit that plays against this backend."""
-    with (
-        serving_grpc(backend) as target,
-        Kit(
-            Backend(target=Target(target), answer_within=Deadline(PATIENCE)),
-            without=without,
-        ) as kit,
-    ):
-        yield kit
-
-
-@contextmanager
-def calling(backend: Script) -> Iterator[Caller]:
-    """Yield a caller of this backend."""
-    with serving_grpc(backend) as target:
-        settings = Backend(target=Target(target), answer_within=Deadline(PATIENCE))
-        found = Caller(settings, "backend")
-        try:
-            yield found
-        finally:
-            found.close()
-
-
-def creates(room: str) -> list[Call]:
-    """Return one call for this room."""
-    return [Call(message) for message in create_messages(Step(call="create"), room, "denied")]
 
 
 @pytest.mark.parametrize(
@@ -281,214 +193,23 @@ def _for_seconds(played: Case, seconds: float) -> tuple[Step, ...]:
     )
 
 
-def test_requests_without_an_answer_are_made_once_more() -> None:
-    """Whatever they made is deleted, though its id was never heard of before."""
-    asked: Counter[str] = Counter()
+class _Late(Store):
+    """Looks late whether a deletion is still wanted, and takes its time after that."""
 
-    def create(
-        request: pb.CreateConferenceRequest, context: Context
-    ) -> pb.CreateConferenceResponse:
-        asked[request.request_id] += 1
-        if asked[request.request_id] == 1:
-            context.abort(grpc.StatusCode.INTERNAL, "after it was made")
-        return grant(request, context)
-
-    backend = Script(create)
-    with playing(backend) as kit:
-        assert kit.run(CREATE).verdict is Verdict.FAILED
-        assert list(asked.values()) == [2]
-        assert [request.conference_id for request in backend.deletes] == list(asked)
-        assert kit.left == ()
+    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Delete what was wanted a while ago."""
+        pause = threading.Event()
+        pause.wait(0.08)
+        was_wanted = is_wanted()
+        pause.wait(0.08)
+        return super().delete(conference_id, lambda: was_wanted)
 
 
-def test_a_request_that_is_never_answered_is_forgotten() -> None:
-    """It is made once more after its own case, not after each that follows."""
-
-    def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
-        context.abort(grpc.StatusCode.INTERNAL, "as ever")
-
-    backend = Script(create)
-    with playing(backend) as kit:
-        kit.run(CREATE)
-        kit.run(CREATE)
-    assert sorted(Counter(each.request_id for each in backend.creates).values()) == [2, 2]
-
-
-@pytest.mark.parametrize(
-    ("code", "left"), [(grpc.StatusCode.NOT_FOUND, 0), (grpc.StatusCode.INTERNAL, 1)]
-)
-def test_what_counts_as_deleted(code: grpc.StatusCode, left: int) -> None:
-    """NOT_FOUND does, as for the proxy; any other status does not."""
-
-    def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
-        context.abort(code, "")
-
-    with playing(Script(grant, delete=delete)) as kit:
-        kit.run(CREATE)
-        assert len(kit.left) == left
-
-
-def test_a_backend_that_deletes_nothing_is_asked_once_more_at_the_end() -> None:
-    """Not after each case; and what is still there then is told."""
-
-    def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
-        context.abort(grpc.StatusCode.INTERNAL, "no")
-
-    backend = Script(grant, delete=delete)
-    with playing(backend) as kit:
-        for asked in (1, 1, 1):
-            kit.run(CREATE)
-            assert len(backend.deletes) == asked
-    assert len(backend.deletes) == 4
-    assert list(kit.left) == [request.request_id for request in backend.creates]
-
-
-def test_a_backend_without_deletions_is_not_asked_for_any() -> None:
-    """What was made is told as left."""
-    backend = Script(grant)
-    with playing(backend, {"delete"}) as kit:
-        kit.run(CREATE)
-    assert backend.deletes == []
-    assert list(kit.left) == [request.request_id for request in backend.creates]
-
-
-def test_cleaning_up_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No deletion is begun after `CLEAN_UP_SECONDS`, however many conferences are left."""
-    monkeypatch.setattr(caller, "CLEAN_UP_AT_ONCE", 1)
-    monkeypatch.setattr(caller, "CLEAN_UP_SECONDS", 0.5)
-    never = threading.Event()
-
-    def delete(_: pb.DeleteConferenceRequest, __: Context) -> pb.DeleteConferenceResponse:
-        never.wait(caller.CLEAN_UP_SECONDS)
-        return pb.DeleteConferenceResponse()
-
-    backend = Script(grant, delete=delete)
-    with playing(backend) as kit:
-        kit.run(case('call = "create"\n', rooms=10))
-        assert len(kit.left) == 9
-    assert len(kit.left) == 8, "once more at the end"
-
-
-def test_cleaning_up_goes_on_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them are deleted, never more than `CLEAN_UP_AT_ONCE` at a time."""
-    monkeypatch.setattr(caller, "CLEAN_UP_AT_ONCE", 3)
-    lock, under_way, most = threading.Lock(), 0, 0
-
-    def delete(_: pb.DeleteConferenceRequest, __: Context) -> pb.DeleteConferenceResponse:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        with lock:
-            under_way -= 1
-        return pb.DeleteConferenceResponse()
-
-    backend = Script(grant, delete=delete)
-    with playing(backend) as kit:
-        kit.run(case('call = "create"\n', rooms=10))
-        assert kit.left == ()
-    assert len(backend.deletes) == 10
-    assert most <= 3
-
-
-def test_answers_come_in_the_order_of_the_calls_in_every_thread() -> None:
-    """Many threads share one caller, and nothing that any of them made is lost."""
-    with calling(Script(grant)) as shared:
-
-        def rooms(number: int) -> list[str]:
-            calls = [call for n in range(10) for call in creates(f"room-{number}-{n}")]
-            answers = shared.make(calls)
-            return [answer.conference.room for answer in answers if answer.conference]
-
-        with ThreadPoolExecutor(8) as threads:
-            got = list(threads.map(rooms, range(8)))
-        assert got == [[f"room-{number}-{n}" for n in range(10)] for number in range(8)]
-        assert len(shared.made) == 80
-        shared.clean_up(can_delete=True)
-        assert shared.made == ()
-
-
-def test_cancel_ends_the_calls_of_all_threads() -> None:
-    """Each is answered CANCELLED; a call that is made later is not concerned."""
-    asked = threading.Barrier(4)
-    may_answer = threading.Event()
-
-    def create(
-        request: pb.CreateConferenceRequest, context: Context
-    ) -> pb.CreateConferenceResponse:
-        if not may_answer.is_set():
-            asked.wait(PATIENCE.total_seconds())
-            may_answer.wait(PATIENCE.total_seconds())
-        return grant(request, context)
-
-    with calling(Script(create)) as shared, ThreadPoolExecutor(3) as threads:
-        pending = [threads.submit(shared.make, creates(f"room-{n}")) for n in range(3)]
-        asked.wait(PATIENCE.total_seconds())
-        shared.cancel()
-        kinds = [answer.kind for each in pending for answer in each.result()]
-        may_answer.set()
-        assert kinds == ["CANCELLED"] * 3
-        assert not shared._pending, "what is answered is kept no longer"
-        assert [answer.kind for answer in shared.make(creates("later"))] == ["conference"]
-
-
-def test_each_call_is_cancelled_at_its_own_moment() -> None:
-    """One that is to be cancelled later, or never, still gets its answer."""
-    given_up = threading.Event()
-
-    def create(
-        request: pb.CreateConferenceRequest, context: Context
-    ) -> pb.CreateConferenceResponse:
-        if request.room.raw == "first":
-            context.add_callback(given_up.set)
-        given_up.wait(PATIENCE.total_seconds())
-        return grant(request, context)
-
-    with calling(Script(create)) as shared:
-        (first,), (second,) = creates("first"), creates("second")
-        answers = shared.make([Call(second.request), Call(first.request, None, 0.05)])
-        assert [answer.kind for answer in answers] == ["conference", "CANCELLED"]
-
-
-def test_a_grant_begins_when_its_request_says() -> None:
-    """The start may be left out there, so that later answers can be compared with it."""
-
-    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
-        return pb.CreateConferenceResponse(conference=pb.Conference(id="1", room=request.room.raw))
-
-    with calling(Script(create)) as shared:
-        (call,) = creates("room")
-        (answer,) = shared.make([call])
-    assert answer.conference is not None
-    assert isinstance(call.request, pb.CreateConferenceRequest)
-    assert answer.conference.start_time == call.request.start_time
-
-
-@pytest.mark.parametrize(
-    ("code", "error"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, UnreachableError),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, UnreachableError),
-        (grpc.StatusCode.UNAUTHENTICATED, CredentialsError),
-    ],
-)
-def test_no_case_is_played_where_none_can_be(code: grpc.StatusCode, error: type[Exception]) -> None:
-    """The first answer shows it: the error names the target and the status's text."""
-
-    def get(_: pb.GetConferenceRequest, context: Context) -> pb.GetConferenceResponse:
-        context.abort(code, "not today")
-
-    with (
-        serving_grpc(Script(grant, get)) as target,
-        pytest.raises(error, match=rf"^{target}: wanted .*, got {code.name}: not today$"),
-        Kit(target),
-    ):
-        pass
-
-
-def test_a_backend_is_reached_by_an_id_that_nobody_has() -> None:
-    """Whatever it answers to that, but what shows that nothing works, is good enough."""
-    backend = Script(grant, None)
-    with serving_grpc(backend) as target, Kit(target):
-        pass
-    assert [request.conference_id for request in backend.gets] == [contract.PROBE_ID]
+@pytest.mark.parametrize("name", ["delete-given-up", "delete-too-late"])
+def test_moments_follow_the_pace_of_the_backend(name: str) -> None:
+    """A backend that looks late is cut off late, in the time after it has looked."""
+    (played,) = (each for each in cases() if each.name == name)
+    with serving_grpc(ReservationService(_Late())) as target, Kit(target) as kit:
+        # On a busy machine, the calls of one time may all come too late.
+        verdicts = (kit.run(played).verdict for _ in range(5))
+        assert Verdict.FAILED in verdicts

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import descriptor_pb2, json_format
 from jicofo_reservation_proxy import cli
 from jicofo_reservation_proxy.conformance import cases
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
@@ -20,6 +20,7 @@ from tests.backends.stubs import STUBS, serving
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/backends.md").read_text("utf-8")
 MTLS = PAGE.partition("## mTLS\n")[2]
+_READY = ".venv/.ready"
 _BACKENDS = "tests/backends"
 PYTHON = next(stub for stub in STUBS if stub.name == "python")
 
@@ -77,6 +78,19 @@ def test_the_targets_for_generated_code_exist() -> None:
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
+def test_the_descriptor_set_holds_the_contract() -> None:
+    """With the files that it imports, as tools such as grpcurl want it."""
+    subprocess.run(
+        [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", _READY, "descriptor-set"],
+        cwd=ROOT,
+        check=True,
+    )
+    content = (ROOT / "build/reservation.binpb").read_bytes()
+    files = descriptor_pb2.FileDescriptorSet.FromString(content).file
+    assert "google/protobuf/timestamp.proto" in {file.name for file in files}
+    assert [service.name for file in files for service in file.service] == ["ReservationService"]
+
+
 @pytest.mark.parametrize(
     ("target", "tool"), [("stubs-go", "go"), ("stubs-java", "mvn"), ("conformance-go", "go")]
 )
@@ -84,7 +98,7 @@ def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) ->
     """Nothing is generated or checked, and the message says what to install."""
     (tmp_path / "bash").symlink_to(_tool("bash"))
     done = subprocess.run(
-        [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", ".venv/.ready", target],
+        [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", _READY, target],
         cwd=ROOT,
         env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
