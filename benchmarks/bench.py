@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
-from jicofo_reservation_proxy.progress import Progress
+from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks import footprint, machine, serial, startup, throughput
 from benchmarks.children import (

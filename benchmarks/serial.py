@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from jicofo_reservation_proxy.progress import Progress
+from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks.direct import DirectClient
 from benchmarks.stats import Spread, differences, ratios

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from jicofo_reservation_proxy.progress import Progress
+from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks.children import (
     NAIVE,

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jicofo_reservation_proxy.progress import Progress
+from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks.children import Child, Children
 from benchmarks.load import Job, Result

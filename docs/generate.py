@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jicofo_reservation_proxy.settings import Auth, Backend, Methods, Route, Settings, Tls
-from jicofo_reservation_proxy.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
+from jicofo_reservation_proxy.settings.schema import Auth, Backend, Methods, Route, Settings, Tls
+from jicofo_reservation_proxy.settings.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
 
 PAGE = Path(__file__).with_name("settings.md")
 

@@ -18,7 +18,7 @@ def run() -> NoReturn:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from .cli import main  # noqa: PLC0415 - see above
+    from .commands.main import main  # noqa: PLC0415 - see above
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):

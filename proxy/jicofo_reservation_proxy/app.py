@@ -11,39 +11,37 @@ from typing import TYPE_CHECKING, Self
 
 from flask import Flask
 
-from . import clients, contract, sources
-from .aliases import Aliases
-from .backend import Backend
-from .channels import BackendChannel, Refresher
-from .clients import Dialect
-from .conferences import Conferences
-from .database import Database
-from .delivery import Delivery
-from .ledger import Ledger
-from .metrics import Metrics
-from .records import RecordState
-from .routing import DEFAULT_BACKEND, Router
-from .service import Policy, ReservationProxy
-from .settings import Backend as BackendSettings
-from .settings import BackendName, Route, Settings, Target
-from .slots import Slots
-from .web import make_flask
+from .backends.backend import Backend
+from .backends.channel import BackendChannel
+from .backends.grpc_backend import GrpcBackend
+from .backends.rotation import Rotation
+from .http.application import make_flask
+from .http.forms import guest_test
+from .http.handlers import Handlers
+from .http.user_agents import recognition
+from .ledger.database import Database
+from .ledger.ledger import Store
+from .ledger.locks import LocalLocks
+from .ledger.records import RecordState
+from .ledger.sqlite_aliases import SqliteAliases
+from .ledger.sqlite_ledger import SqliteLedger
+from .observability.metrics import Metrics
+from .reservations.delivery import Delivery
+from .reservations.in_flight import InFlightLimits
+from .reservations.routing import DEFAULT_BACKEND, Router
+from .reservations.use_cases import Policy, UseCases
+from .settings import sources
+from .settings.schema import Backend as BackendSettings
+from .settings.schema import BackendName, Route, Settings, Target
 
 if TYPE_CHECKING:
+    from .backends.in_process import InProcessBackend
     from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer
-    from .inprocess import InProcessBackend
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = "jicofo_reservation_proxy"
 """The key of the `Proxy` in `app.extensions`."""
-
-_FORCED: Mapping[str, Dialect | None] = {
-    "auto": None,
-    "jicofo": clients.JICOFO,
-    "prosody": clients.PROSODY,
-    "handbook": clients.HANDBOOK,
-}
 
 
 class Proxy:
@@ -70,28 +68,28 @@ class Proxy:
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
             self.channels = self._open_channels(stack, backends)
             self.backends = self._make_backends(backends)
-            is_on_disk = keeps_state and settings.state == "disk"
-            database = Database(settings.state_dir if is_on_disk else None)
-            stack.callback(database.close)
-            self.ledger = Ledger(database)
-            stack.callback(self.ledger.close)
-            aliases = Aliases(database)
-            self.delivery = self._make_delivery(aliases)
-            service = ReservationProxy(
+            store = self._open_store(stack, keeps_state=keeps_state)
+            self.ledger = store.ledger
+            self.delivery = self._make_delivery(store)
+            use_cases = UseCases(
                 Router(routes, self.backends),
                 self.backends,
-                self.ledger,
-                aliases,
-                self.delivery,
-                _slots(settings, backends),
+                store,
+                self.delivery.deletions,
+                _in_flight_limits(settings, backends),
                 _policy(settings, backends),
             )
-            stack.callback(Refresher(self.channels.values()).stop)
+            stack.callback(Rotation(self.channels.values()).stop)
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
-            conferences = Conferences(service, _FORCED[settings.client], self.metrics)
-            self.flask = make_flask(conferences)
+            handlers = Handlers(
+                use_cases,
+                recognition(settings.client),
+                guest_test(settings.guest_domains),
+                self.metrics,
+            )
+            self.flask = make_flask(handlers)
             self.flask.extensions[EXTENSION] = self
             self._stack = stack.pop_all()
 
@@ -140,11 +138,18 @@ class Proxy:
         backend = BackendSettings(target=Target(local.target), health_check="off")
         return {BackendName(DEFAULT_BACKEND): backend}, ()
 
-    def _make_delivery(self, aliases: Aliases) -> Delivery:
+    def _open_store(self, stack: ExitStack, *, keeps_state: bool) -> Store:
+        is_on_disk = keeps_state and self.settings.state == "disk"
+        database = Database(self.settings.state_dir if is_on_disk else None)
+        stack.callback(database.close)
+        ledger = SqliteLedger(database)
+        stack.callback(ledger.close)
+        return Store(ledger, SqliteAliases(database), LocalLocks())
+
+    def _make_delivery(self, store: Store) -> Delivery:
         return Delivery(
             self.backends,
-            self.ledger,
-            aliases,
+            store,
             self.metrics,
             expire_after=self.settings.expire_after,
             give_up_after=self.settings.give_up_after,
@@ -159,25 +164,24 @@ class Proxy:
             stack.callback(channels[name].close)
         return channels
 
-    def _make_backends(self, backends: Mapping[BackendName, BackendSettings]) -> dict[str, Backend]:
-        is_guest = contract.guest_test(self.settings.guest_domains)
+    def _make_backends(
+        self, backends: Mapping[BackendName, BackendSettings]
+    ) -> Mapping[str, Backend]:
         return {
-            name: Backend(
-                name,
-                self.channels[name],
-                backend.answer_within.total_seconds(),
-                is_guest,
-                self.metrics,
+            name: GrpcBackend(
+                name, self.channels[name], backend.answer_within.total_seconds(), self.metrics
             )
             for name, backend in backends.items()
         }
 
 
-def _slots(settings: Settings, backends: Mapping[BackendName, BackendSettings]) -> Slots:
+def _in_flight_limits(
+    settings: Settings, backends: Mapping[BackendName, BackendSettings]
+) -> InFlightLimits:
     per_backend: dict[str, int] = {
         name: int(backend.in_flight) for name, backend in backends.items()
     }
-    return Slots(per_backend, settings.threads)
+    return InFlightLimits(per_backend, settings.threads)
 
 
 def _policy(settings: Settings, backends: Mapping[BackendName, BackendSettings]) -> Policy:
@@ -212,7 +216,7 @@ def create_app(
 
 def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
     """Serve a servicer, or the stub; a gRPC server is imported only where one is needed."""
-    from .inprocess import InProcessBackend  # noqa: PLC0415
+    from .backends.in_process import InProcessBackend  # noqa: PLC0415
 
     if servicer is None:
         from jicofo_reservation_stub import ReservationService  # noqa: PLC0415

@@ -4,7 +4,7 @@ GET and DELETE bring nothing but an id, and it must lead to the right conference
 backend, after a restart too. There are four forms:
 
     default.order~2F7        a string: backend, ".", the backend's id with escapes. For Prosody.
-    default-6f1d2c3b         the same with "-": a stand-in of the proxy's own making. For Prosody.
+    default-6f1d2c3b         the same with "-": a fallback grant of the proxy's own. For Prosody.
     364758328                a number below ALIAS_BASE: the only backend's own id. For Jicofo.
     9_..., 14 digits         a number from ALIAS_BASE on: an alias kept in the ledger. For Jicofo.
 
@@ -50,11 +50,11 @@ def encode(ref: ConferenceRef) -> str:
     """Return the self-describing string id of a conference.
 
     Its id may be any text that UTF-8 can hold, which is all that a backend can send. No name of a
-    backend holds a "." or a "-", so a stand-in's id is never that of a backend's conference.
+    backend holds a "." or a "-", so a fallback grant's id is never that of a backend's conference.
     """
     raw = ref.conference_id.encode()
     escaped = "".join(chr(byte) if byte in _LITERAL else f"~{byte:02X}" for byte in raw)
-    return f"{ref.backend}{'-' if ref.is_stand_in else '.'}{escaped}"
+    return f"{ref.backend}{'-' if ref.is_fallback else '.'}{escaped}"
 
 
 def decode(text: str) -> ConferenceRef | Number | None:
@@ -65,14 +65,14 @@ def decode(text: str) -> ConferenceRef | Number | None:
     if number := _NUMBER_IN_PATH.fullmatch(text):
         return Number(int(number[1]))
     if match := _STRING_ID.fullmatch(text):
-        return _unescape(match[1], match[3], is_stand_in=match[2] == "-")
+        return _unescape(match[1], match[3], is_fallback=match[2] == "-")
     return None
 
 
-def _unescape(backend: str, escaped: str, *, is_stand_in: bool) -> ConferenceRef | None:
+def _unescape(backend: str, escaped: str, *, is_fallback: bool) -> ConferenceRef | None:
     raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), escaped.encode())
     try:
-        return ConferenceRef(backend, raw.decode(), is_stand_in)
+        return ConferenceRef(backend, raw.decode(), is_fallback)
     except UnicodeDecodeError:
         return None
 

@@ -1,4 +1,4 @@
-"""The values that travel through the proxy: bytes → request → outcome → answer.
+"""The values that travel through the proxy: bytes → request → outcome → reply → answer.
 
 All are frozen. Times are whole milliseconds since the epoch, UTC, because that is
 what both clients can bear (clients.md: microseconds are read as milliseconds).
@@ -21,6 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
+FIRST_SECOND = -62_135_596_800
+LAST_SECOND = 253_402_300_799
+"""The range of google.protobuf.Timestamp, in seconds since the epoch: the years 1 to 9999."""
+
+NO_LIMIT_SECONDS = 3_155_760_000
+"""The duration that clients are told for "no limit", and the longest that they are told: 100 years.
+Both clients close a room at start_time + duration, so it must also cover a start that is long past;
+and it must stay far below 10^15 (clients.md "duration")."""
+
 
 class ClientKind(enum.Enum):
     """Which Jitsi component is asking."""
@@ -28,6 +37,28 @@ class ClientKind(enum.Enum):
     JICOFO = "jicofo"
     PROSODY = "prosody"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the use cases need to know of a kind of client.
+
+    How a client is recognized is in http/user_agents.py, how it wants its answers in
+    http/renderers.py.
+    """
+
+    kind: ClientKind
+    numeric_ids: bool
+    """Jicofo takes nothing but a number as an id (clients.md "id")."""
+    owner_is_a_person: bool
+    """Prosody's anonymous users are new owners at every login, so their owner says nothing
+    (clients.md "409 and GET")."""
+
+
+JICOFO = Dialect(ClientKind.JICOFO, numeric_ids=True, owner_is_a_person=True)
+PROSODY = Dialect(ClientKind.PROSODY, numeric_ids=False, owner_is_a_person=False)
+HANDBOOK = Dialect(ClientKind.UNKNOWN, numeric_ids=True, owner_is_a_person=True)
+"""Jitsi's handbook, for clients that are not recognized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +72,15 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who asks for a room: as sent, and taken apart."""
+    """Who asks for a room: as sent, and taken apart.
+
+    `is_guest` tells whether the owner has not signed in, by the setting `guest_domains`.
+    """
 
     raw: str
     user: str
     domain: str
+    is_guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +125,14 @@ class Conference:
 class ConferenceRef(NamedTuple):
     """A conference's whole name: the backend and the id that this backend gave it.
 
-    A stand-in is a conference that the proxy granted itself while the backend could not be asked;
-    its id is the proxy's own, and the backend never hears of it. (A tuple, since these are keys
-    in many places, and tuples hash fast.)
+    A fallback grant is a conference that the proxy granted itself while the backend could not be
+    asked; its id is the proxy's own, and the backend never hears of it. (A tuple, since these are
+    keys in many places, and tuples hash fast.)
     """
 
     backend: str
     conference_id: str
-    is_stand_in: bool = False
+    is_fallback: bool = False
 
 
 class DeleteReason(enum.Enum):
@@ -158,10 +193,20 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The room is refused. `message` is for people and may be empty; `reason` is for the log."""
+    """The room is refused. `message` is for people and may be empty; `reason` is for the log.
+
+    The proxy's own denials have no message, and one of the reasons below.
+    """
 
     message: str
     reason: str
+
+
+NO_ROUTE = "no_route"
+"""No backend is responsible for the room."""
+
+OTHER_OWNER = "other_owner"
+"""The room is held by a conference that this client may not have."""
 
 
 @dataclass(frozen=True, slots=True)

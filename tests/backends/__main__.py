@@ -5,7 +5,7 @@ The flags after its name are those of `jicofo-reservation-proxy conformance`.
 
 import sys
 
-from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM
 
 from .stubs import STUBS, StubError, serving

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM
 
 from tests.e2e.support import running

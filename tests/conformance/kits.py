@@ -11,7 +11,7 @@ from jicofo_reservation_proxy.conformance.caller import Call, Caller
 from jicofo_reservation_proxy.conformance.case import Capability, Step, parse
 from jicofo_reservation_proxy.conformance.request import create_messages
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.settings import Backend, Deadline, Target
+from jicofo_reservation_proxy.settings.schema import Backend, Deadline, Target
 
 from tests.e2e.support import Context, Script, conference, serving_grpc
 

@@ -9,8 +9,8 @@ from multiprocessing import get_context
 
 from jicofo_reservation_proxy.conformance import Case, Kit, Result, Verdict, cases
 from jicofo_reservation_proxy.conformance.case import Capability
-from jicofo_reservation_proxy.settings import Backend as Settings
-from jicofo_reservation_proxy.settings import Deadline, Target
+from jicofo_reservation_proxy.settings.schema import Backend as Settings
+from jicofo_reservation_proxy.settings.schema import Deadline, Target
 
 from .broken import Backend, serving
 

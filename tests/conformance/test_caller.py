@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from jicofo_reservation_proxy import contract
+from jicofo_reservation_proxy.backends.backend import PROBE_ID
 from jicofo_reservation_proxy.conformance import Kit, Verdict, caller
 from jicofo_reservation_proxy.conformance.caller import Call
 from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
@@ -235,4 +235,4 @@ def test_a_backend_is_reached_by_an_id_that_nobody_has() -> None:
     backend = Script(grant, None)
     with serving_grpc(backend) as target, Kit(target):
         pass
-    assert [request.conference_id for request in backend.gets] == [contract.PROBE_ID]
+    assert [request.conference_id for request in backend.gets] == [PROBE_ID]

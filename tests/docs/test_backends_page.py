@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, json_format
-from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.conformance import cases
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 

@@ -7,10 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy import circuit, cli, clients, exits, ledger
-from jicofo_reservation_proxy.model import FaultKind
-from jicofo_reservation_proxy.settings import Settings
-from jicofo_reservation_proxy.validation import validate
+from jicofo_reservation_proxy.backends import circuit_breaker as circuit
+from jicofo_reservation_proxy.commands import exit_codes as exits
+from jicofo_reservation_proxy.commands import main as cli
+from jicofo_reservation_proxy.http.answers import FAULT_ANSWERS, NO_BACKEND, TAKEN
+from jicofo_reservation_proxy.ledger import sqlite_ledger, write_behind
+from jicofo_reservation_proxy.model import NO_LIMIT_SECONDS, FaultKind
+from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.validation import validate
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -54,10 +58,10 @@ def test_settings_that_are_shown_are_valid(page: Path) -> None:
 
 def test_users_see_the_sentences_of_the_operations_page() -> None:
     """Each fixed sentence and its status stand in the table."""
-    for kind, (status, sentence) in clients.FAULT_ANSWERS.items():
+    for kind, (status, sentence) in FAULT_ANSWERS.items():
         if kind is not FaultKind.INTERNAL:
             assert re.search(rf"\| {status} \| {re.escape(sentence)} \(incident", OPERATIONS), kind
-    for sentence in (clients.TAKEN, clients.NO_BACKEND):
+    for sentence in (TAKEN, NO_BACKEND):
         assert f"| 403 | {sentence} |" in OPERATIONS
 
 
@@ -74,8 +78,8 @@ def test_every_promise_names_its_tests() -> None:
 def test_the_limits_of_the_reliability_page() -> None:
     """The figures that it gives are those of the code."""
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
-    assert f"{ledger.MAX_CONFERENCES:,} conferences" in page
-    assert f"{ledger.WRITE_AFTER_SECONDS * 1000:.0f} ms later" in page
+    assert f"{sqlite_ledger.MAX_CONFERENCES:,} conferences" in page
+    assert f"{write_behind.WRITE_AFTER_SECONDS * 1000:.0f} ms later" in page
     assert f"every {circuit.OPEN_SECONDS} s tries" in page
     assert circuit.FAILURES == 3
 
@@ -108,4 +112,4 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 def test_the_readme_shows_what_the_proxy_answers() -> None:
     """The limit that the answers show is the real one."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert readme.count(f'"duration": {clients.NO_LIMIT_SECONDS}') == 2
+    assert readme.count(f'"duration": {NO_LIMIT_SECONDS}') == 2

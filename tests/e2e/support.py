@@ -15,9 +15,9 @@ import grpc
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
-from jicofo_reservation_proxy.server import Server
-from jicofo_reservation_proxy.settings import Settings
-from jicofo_reservation_proxy.validation import validate
+from jicofo_reservation_proxy.http.server import Server
+from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.validation import validate
 
 JICOFO = "Apache-HttpClient/4.5.13 (Java/17)"
 PROSODY = "Prosody (0.12.3; posix)"

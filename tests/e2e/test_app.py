@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jicofo_reservation_proxy.app import EXTENSION, Proxy, create_app
 from jicofo_reservation_proxy.errors import CredentialsError, SettingsError, StateError
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 
 from .support import JICOFO, START, Client, granting, running, settings
 
@@ -119,6 +120,7 @@ def test_a_ledger_that_cannot_be_written_is_a_fault_and_not_a_wrong_id(tmp_path:
     """No alias, no grant. A DELETE is 200 only where the backend took it at once."""
     with Proxy(settings(tmp_path), granting("no-number")) as proxy:
         client = proxy.flask.test_client()
+        assert isinstance(proxy.ledger, SqliteLedger)
         proxy.ledger._database.close()
         headers = {"User-Agent": JICOFO}
         reply = client.post("/conference", data=FORM, content_type=TYPE, headers=headers)

@@ -9,9 +9,11 @@ from typing import Any
 
 import grpc
 import pytest
-from jicofo_reservation_proxy import circuit
 from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.backends import circuit_breaker as circuit
+from jicofo_reservation_proxy.backends.dialing import service_config
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.settings.schema import BackendName
 
 from .support import (
     JICOFO,
@@ -220,9 +222,8 @@ def test_health_is_checked_where_no_key_could_be_missing(
     if "auth" in values:
         values = values | {"auth": {"api_key_file": str(tmp_path / "key")}}
     tree = settings(tmp_path, backends={"default": {"target": "127.0.0.1:1"} | values})
-    with Proxy(tree) as proxy:
-        config = proxy.channels["default"]._service_config()
-    assert ("healthCheckConfig" in config) is is_checked
+    _, config = service_config(tree.backends[BackendName("default")])
+    assert ("healthCheckConfig" in str(config)) is is_checked
 
 
 def test_an_xds_target_without_a_control_plane_is_a_503(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jicofo_reservation_proxy import __version__, cli
+from jicofo_reservation_proxy import __version__
+from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.server import Server
+from jicofo_reservation_proxy.http.server import Server
 
 from .support import (
     PROSODY,
@@ -50,11 +51,12 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no setting of the machine get in, and write to no directory of it."""
+    """Let no setting of the machine get in, write to no directory of it, ask no proxy on it."""
     for name in os.environ:
         if name.startswith("JICOFO_RESERVATION_PROXY_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_LISTEN", "127.0.0.1:1")
 
 
 @pytest.fixture
@@ -268,7 +270,7 @@ def test_call_of_a_delete_that_fails_is_7(out: Output) -> None:
     code, text, errors = out.of("call", "delete", "1", "--target", "127.0.0.1:1")
     assert code == 7
     assert text == "200 OK\n{}\n"
-    assert "not delivered yet" in errors
+    assert "deletion pending" in errors
 
 
 def test_call_beside_a_running_proxy_asks_that_one(out: Output, tmp_path: Path) -> None:
@@ -292,7 +294,60 @@ def test_call_beside_a_proxy_that_listens_elsewhere_is_6(out: Output, tmp_path: 
     with _serving(*state_dir):
         code, _, errors = out.of("call", "get", "x", *state_dir, "--listen", "127.0.0.1:1")
     assert code == 6
-    assert "wanted the running proxy at 127.0.0.1:1, got no answer there" in errors
+    assert "wanted the running proxy at 127.0.0.1:1, as it uses" in errors
+    assert "got no connection there; name its address with --listen" in errors
+
+
+def test_call_asks_a_running_proxy_with_another_state_directory(
+    out: Output, tmp_path: Path
+) -> None:
+    """Whoever listens where the settings say is the proxy that is meant, and nothing is kept."""
+    with _serving("--state-dir", str(tmp_path / "its own")) as proxy:
+        listen = ("--listen", f"127.0.0.1:{proxy.port}")
+        code, text, errors = out.of("call", "create", "room", "--as", "jicofo", *listen)
+        assert (code, errors) == (0, f"asking the running proxy at 127.0.0.1:{proxy.port}\n")
+        public_id = str(json.loads(text.partition("\n")[2])["id"])
+        assert out.of("call", "get", public_id, "--as", "jicofo", *listen)[0] == 0
+    assert not (tmp_path / "state").exists()
+
+
+def test_call_of_a_backend_by_name_leaves_the_running_proxy_alone(
+    out: Output, tmp_path: Path
+) -> None:
+    """--target says which backend is meant; it is asked through a proxy of the command's own."""
+    backend = granting()
+    with (
+        _serving("--state-dir", str(tmp_path / "its own")) as proxy,
+        serving_grpc(backend) as target,
+    ):
+        flags = ("--listen", f"127.0.0.1:{proxy.port}", "--target", target)
+        code, _, errors = out.of("call", "create", "room", *flags)
+    assert (code, len(backend.creates)) == (0, 1)
+    assert errors.startswith("asking a proxy of this command's own; its backend: default\n")
+
+
+def test_call_with_nobody_to_ask(out: Output, tmp_path: Path) -> None:
+    """The built-in stub answers, which ends with the command; so nothing of it is kept."""
+    code, text, errors = out.of("call", "create", "room")
+    assert (code, text.partition("\n")[0]) == (0, "200 OK")
+    assert "its backend: the built-in stub, which grants every room\n" in errors
+    assert not (tmp_path / "state").exists()
+
+
+def test_call_of_something_that_is_no_proxy_is_6(out: Output) -> None:
+    """The error says who was asked, and how to ask another."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listen = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        hanging_up = threading.Thread(target=hang_up)
+        hanging_up.start()
+        code, _, errors = out.of("call", "get", "x", "--listen", listen)
+        hanging_up.join()
+    assert code == 6
+    assert f"wanted a reservation proxy at {listen}, got no answer of one there" in errors
 
 
 def test_a_second_proxy_on_a_state_directory_is_5(out: Output, tmp_path: Path) -> None:
@@ -316,10 +371,10 @@ def test_the_ledger_is_listed(out: Output) -> None:
     assert head == ["STATE", "ID", "ROOM", "ENDS", "OVER", "REASON"]
     opened = ["open", "default.364758328", "board", "2048-04-20T17:56:12.000Z", "-", "-"]
     assert opened in rows
-    (ended,) = [row for row in rows if row[0] == "ended"]
+    (ended,) = [row for row in rows if row[0] == "pending"]
     assert (ended[1], ended[2], ended[5]) == ("default.7", "-", "ended")
-    assert len(out.of("ledger", "ended")[1].splitlines()) == 2
-    assert len(out.of("ledger", "dead")[1].splitlines()) == 1
+    assert len(out.of("ledger", "pending")[1].splitlines()) == 2
+    assert len(out.of("ledger", "abandoned")[1].splitlines()) == 1
 
 
 def test_a_ledger_in_memory_is_warned_about(
@@ -337,10 +392,10 @@ def test_a_ledger_in_memory_is_warned_about(
 def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while a backend is asked: no trace."""
 
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "probe", interrupt)
+    monkeypatch.setattr("jicofo_reservation_proxy.commands.check.probe", interrupt)
     code, _, errors = out.of("check", "--target", "127.0.0.1:1")
     assert (code, errors) == (130, "")
 
@@ -398,7 +453,7 @@ def test_a_signal_during_the_start_ends_the_proxy_cleanly(
         signal.raise_signal(signal.SIGTERM)
         return Server(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cli, "Server", interrupted)
+    monkeypatch.setattr("jicofo_reservation_proxy.commands.serve.Server", interrupted)
     assert cli.main(["--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]) == 0
 
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jicofo_reservation_proxy import cli
+from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.conformance import Kit, Verdict, cases
 from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb

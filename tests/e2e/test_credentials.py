@@ -13,13 +13,14 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jicofo_reservation_proxy import credentials
 from jicofo_reservation_proxy.app import Proxy
-from jicofo_reservation_proxy.channels import BackendChannel, Refresher
+from jicofo_reservation_proxy.backends import credentials
+from jicofo_reservation_proxy.backends.channel import BackendChannel
+from jicofo_reservation_proxy.backends.rotation import Rotation
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.metrics import Metrics
-from jicofo_reservation_proxy.settings import Backend
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.settings.schema import Backend
 
 from .support import (
     Client,
@@ -235,7 +236,7 @@ def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A replacement takes over once it is connected, and not before."""
-    monkeypatch.setattr("jicofo_reservation_proxy.channels.TRY_SECONDS", 0.5)
+    monkeypatch.setattr("jicofo_reservation_proxy.backends.channel.TRY_SECONDS", 0.5)
     authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger")
     files = authority.client_files(tmp_path / "client")
     server = authority.server(client_authority=authority)
@@ -394,7 +395,7 @@ def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
     )
 
 
-def test_secrets_never_stand_in_a_representation(tmp_path: Path) -> None:
+def test_secrets_never_fallback_a_representation(tmp_path: Path) -> None:
     """Neither the key nor what is sent with each call."""
     (tmp_path / "key").write_text("s3cret")
     backend = _backend("unix:/x", auth={"api_key_file": str(tmp_path / "key")})
@@ -450,7 +451,7 @@ class _Volume:
 @contextmanager
 def _refreshing(proxy: Proxy) -> Iterator[None]:
     """Look at the files more often than the proxy itself does."""
-    refresher = Refresher(proxy.channels.values(), every_seconds=0.02)
+    refresher = Rotation(proxy.channels.values(), every_seconds=0.02)
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.forms import MAX_BODY_BYTES
+from jicofo_reservation_proxy.http.forms import MAX_BODY_BYTES
 
 from .support import TIMEOUT_SECONDS, Client, exchange, granting, read_reply, running
 
@@ -168,7 +168,9 @@ def test_a_mistake_in_the_proxy_is_a_500_without_a_trace(
         raise RuntimeError("a mistake")
 
     for operation in ("create", "get", "delete"):
-        monkeypatch.setattr(f"jicofo_reservation_proxy.service.ReservationProxy.{operation}", fail)
+        monkeypatch.setattr(
+            f"jicofo_reservation_proxy.reservations.use_cases.UseCases.{operation}", fail
+        )
     with running(tmp_path, granting()) as client:
         for reply in (client.create(), client.get(1), client.delete(1)):
             assert reply.status == 500

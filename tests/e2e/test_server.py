@@ -11,7 +11,7 @@ import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
-from jicofo_reservation_proxy.server import Server
+from jicofo_reservation_proxy.http.server import Server
 
 from .support import (
     START,

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jicofo_reservation_proxy import exits
+from jicofo_reservation_proxy.commands import exit_codes as exits
+from jicofo_reservation_proxy.commands import simulate as command
+from jicofo_reservation_proxy.commands.simulate import Habits
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.simulation import command, jicofo
-from jicofo_reservation_proxy.simulation.command import Habits
+from jicofo_reservation_proxy.simulation import jicofo
 from jicofo_reservation_proxy.simulation.jicofo import JicofoHabits
 from jicofo_reservation_proxy.simulation.meetings import CUT_SHORT
 from jicofo_reservation_proxy.simulation.outcomes import OVER, WAITS_FOR_EVER
@@ -50,7 +51,7 @@ CLIENTS = ("jicofo", "prosody")
 
 PROGRAM = """
 import argparse, signal, sys
-from jicofo_reservation_proxy.simulation import command
+from jicofo_reservation_proxy.commands import simulate as command
 signal.signal(signal.SIGINT, signal.default_int_handler)
 parser = argparse.ArgumentParser()
 command.add_arguments(parser)
@@ -675,8 +676,8 @@ def _process(client: str, port: int, *argv: str) -> Iterator[subprocess.Popen[st
 def test_it_needs_neither_grpc_nor_flask() -> None:
     """The simulation is a client, and shares nothing with what serves."""
     program = (
-        "import sys; from jicofo_reservation_proxy.simulation import command; "
-        "print({'grpc', 'flask', 'waitress', 'jicofo_reservation_proxy.clients'} & {*sys.modules})"
+        "import sys; from jicofo_reservation_proxy.commands import simulate; "
+        "print({'grpc', 'flask', 'waitress', 'jicofo_reservation_proxy.http'} & {*sys.modules})"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

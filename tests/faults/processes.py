@@ -15,8 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-from jicofo_reservation_proxy import ledger
-from jicofo_reservation_proxy.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.sqlite_ledger import read
 
 from tests.e2e.support import PROSODY, Client
 
@@ -193,11 +193,11 @@ class Proxy(Process):
 
     def records(self, state: RecordState) -> list[Record]:
         """Return the conferences in its ledger that are in this state, as they are on the disk."""
-        return [record for record in ledger.read(self.state_dir) if record.state is state]
+        return [record for record in read(self.state_dir) if record.state is state]
 
     def wait_until_delivered(self) -> None:
         """Wait until the backend has been told of all that is over."""
-        until(lambda: not self.records(RecordState.ENDED), "all DELETEs are delivered")
+        until(lambda: not self.records(RecordState.PENDING), "all DELETEs are delivered")
 
 
 class Stage:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jicofo_reservation_proxy.records import RecordState
+from jicofo_reservation_proxy.ledger.records import RecordState
 
 from tests.e2e.support import Client, Reply
 
@@ -53,7 +53,7 @@ def test_a_drain_with_a_backend_that_is_well(stage: Stage) -> None:
         code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
     assert [reply and reply.status for reply in replies] == [200] * CLIENTS
-    assert proxy.records(RecordState.ENDED) == []
+    assert proxy.records(RecordState.PENDING) == []
     assert {stored.room for stored in stage.store.conferences} == {
         f"flight{n}" for n in range(CLIENTS)
     }
@@ -73,7 +73,7 @@ def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
         code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
     assert [reply and reply.status for reply in replies] == [504] * CLIENTS
-    assert [record.room for record in proxy.records(RecordState.ENDED)] == ["ended"]
+    assert [record.room for record in proxy.records(RecordState.PENDING)] == ["ended"]
     backend.go_on()
     stage.store.behave()
     proxy.start()
@@ -91,7 +91,7 @@ def test_a_drain_with_a_dead_backend(stage: Stage) -> None:
     proxy.signal(signal.SIGTERM)
     code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
-    assert [record.room for record in proxy.records(RecordState.ENDED)] == ["ended"]
+    assert [record.room for record in proxy.records(RecordState.PENDING)] == ["ended"]
     backend.start()
     proxy.start()
     proxy.wait_until_delivered()

@@ -6,7 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.database import APPLICATION_ID, FILE_NAME, LOCK_NAME, SCHEMA_VERSION
+from jicofo_reservation_proxy.ledger.database import (
+    APPLICATION_ID,
+    FILE_NAME,
+    LOCK_NAME,
+    SCHEMA_VERSION,
+)
 
 from .processes import Proxy, Stage
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from jicofo_reservation_proxy.database import Database
-from jicofo_reservation_proxy.ledger import Ledger
+from jicofo_reservation_proxy.ledger.database import Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
 START_MS = 2_471_018_112_000
@@ -43,19 +43,19 @@ def conference(
 @contextmanager
 def opened(
     state_dir: Path | None, *, max_conferences: int = 1000, write_behind: bool = False
-) -> Iterator[Ledger]:
+) -> Iterator[SqliteLedger]:
     """Open a ledger, which writes when it is told to, and close it."""
     with (
         closing(Database(state_dir)) as database,
         closing(
-            Ledger(database, max_conferences=max_conferences, write_behind=write_behind)
+            SqliteLedger(database, max_conferences=max_conferences, write_behind=write_behind)
         ) as ledger,
     ):
         yield ledger
 
 
 @contextmanager
-def failing_disk(ledger: Ledger) -> Iterator[None]:
+def failing_disk(ledger: SqliteLedger) -> Iterator[None]:
     """Let every write of a ledger fail inside, as a disk that was mounted again, read-only."""
     connection = ledger._database._connection
     connection.execute("PRAGMA query_only = ON")

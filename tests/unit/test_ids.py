@@ -65,11 +65,11 @@ def test_every_id_comes_back(backend: str, conference_id: str) -> None:
         ("default", "a.b", "default-a~2Eb"),
     ],
 )
-def test_stand_ins(backend: str, conference_id: str, public_id: str) -> None:
-    """A stand-in's id has a hyphen after the backend, where a backend's own has a dot."""
-    stand_in = ConferenceRef(backend, conference_id, is_stand_in=True)
-    assert encode(stand_in) == public_id
-    assert decode(public_id) == stand_in
+def test_fallback_grants(backend: str, conference_id: str, public_id: str) -> None:
+    """A fallback grant's id has a hyphen after the backend, where a backend's own has a dot."""
+    fallback = ConferenceRef(backend, conference_id, is_fallback=True)
+    assert encode(fallback) == public_id
+    assert decode(public_id) == fallback
 
 
 @given(backends=st.tuples(backend_names, backend_names), ids=st.tuples(any_text, any_text))
@@ -77,16 +77,16 @@ def test_stand_ins(backend: str, conference_id: str, public_id: str) -> None:
 @example(backends=("a", "a"), ids=("-", "."))
 @example(backends=("a_b", "a"), ids=("c", "b-c"))
 @settings(deadline=None, max_examples=200)
-def test_a_stand_in_is_never_taken_for_a_conference(
+def test_a_fallback_is_never_taken_for_a_conference(
     backends: tuple[str, str], ids: tuple[str, str]
 ) -> None:
-    """A stand-in comes back as one, and its id, and its alias, are those of no conference."""
-    stand_in = ConferenceRef(backends[0], ids[0], is_stand_in=True)
+    """A fallback grant comes back as one, and its id, and its alias, are those of no conference."""
+    fallback = ConferenceRef(backends[0], ids[0], is_fallback=True)
     other = ConferenceRef(backends[1], ids[1])
-    assert decode(encode(stand_in)) == stand_in
-    assert encode(stand_in) != encode(other)
-    assert alias_candidate(stand_in, 0) != alias_candidate(other, 0)
-    assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", encode(stand_in))
+    assert decode(encode(fallback)) == fallback
+    assert encode(fallback) != encode(other)
+    assert alias_candidate(fallback, 0) != alias_candidate(other, 0)
+    assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", encode(fallback))
 
 
 @given(first=any_text, second=any_text)
@@ -110,7 +110,7 @@ def test_decode_takes_any_text(text: str) -> None:
         assert re.fullmatch(r"[0-9]+(\.0+)?", text, re.ASCII)
         assert found.value == float(text)
     elif found is not None:
-        assert text.startswith(found.backend + ("-" if found.is_stand_in else "."))
+        assert text.startswith(found.backend + ("-" if found.is_fallback else "."))
         assert BACKEND_NAME.fullmatch(found.backend)
 
 

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias, TypeVar, cast
 import grpc
 from grpc_health.v1 import health_pb2
 
-from jicofo_reservation_proxy import contract, credentials
-from jicofo_reservation_proxy.dialing import Options, bind, dial
+from jicofo_reservation_proxy.backends import contract, credentials
+from jicofo_reservation_proxy.backends.backend import PROBE_ID
+from jicofo_reservation_proxy.backends.dialing import Options, bind, dial
 from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ids import new_incident_id
-from jicofo_reservation_proxy.settings import Backend
+from jicofo_reservation_proxy.settings.schema import Backend
 
 from .answer import OUTCOMES, Answer, from_response, from_status
 from .case import Step
@@ -90,7 +91,7 @@ class Caller:
         Raises `UnreachableError` or `CredentialsError` where the answer shows that no case can
         be played.
         """
-        (answer,) = self.make([Call(contract.get_message(contract.PROBE_ID))])
+        (answer,) = self.make([Call(contract.get_message(PROBE_ID))])
         if answer.kind in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
             raise UnreachableError(
                 f"{self._target}: wanted a backend that answers, got {answer.kind}: {answer.detail}"

@@ -10,9 +10,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jicofo_reservation_proxy.contract import MAX_ID_BYTES, MAX_SECRET_BYTES, MAX_URL_BYTES
-from jicofo_reservation_proxy.forms import CONTROL, FIRST_SECOND, LAST_SECOND
+from jicofo_reservation_proxy.backends.contract import MAX_ID_BYTES, MAX_SECRET_BYTES, MAX_URL_BYTES
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.model import FIRST_SECOND, LAST_SECOND
+from jicofo_reservation_proxy.text import has_control_characters
 
 from .answer import Answer
 from .case import Step, tally
@@ -166,7 +167,7 @@ def _typeable(name: str, most: int) -> Callable[[pb.Conference], str | None]:
         if len(text.encode()) > most:
             return f"wanted at most {most} bytes, got {len(text.encode())}"
         # Not shown: a password is a secret.
-        return "wanted no control characters, got some" if CONTROL.search(text) else None
+        return "wanted no control characters, got some" if has_control_characters(text) else None
 
     return wrong
 

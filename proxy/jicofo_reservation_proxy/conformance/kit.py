@@ -12,8 +12,8 @@ from typing import Self
 from uuid import uuid4
 
 from jicofo_reservation_proxy.errors import UnreachableError
-from jicofo_reservation_proxy.settings import Backend, BackendName
-from jicofo_reservation_proxy.validation import validate
+from jicofo_reservation_proxy.settings.schema import Backend, BackendName
+from jicofo_reservation_proxy.settings.validation import validate
 
 from .answer import Answer
 from .caller import Call, Caller, Request

@@ -3,15 +3,20 @@
 from dataclasses import replace
 from uuid import uuid4
 
-from jicofo_reservation_proxy import contract
+from jicofo_reservation_proxy.backends import contract
 from jicofo_reservation_proxy.clock import now_ms
-from jicofo_reservation_proxy.forms import MAX_JID_PART_BYTES, parse_owner, parse_room
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.http.forms import (
+    MAX_JID_PART_BYTES,
+    guest_test,
+    parse_owner,
+    parse_room,
+)
 from jicofo_reservation_proxy.model import ClientKind, CreateRequest
 
 from .case import Step
 
-_IS_GUEST = contract.guest_test(("guest.*",))
+_IS_GUEST = guest_test(("guest.*",))
 
 _REASONS = {
     "ended": pb.DELETE_REASON_ENDED,
@@ -50,12 +55,12 @@ def _create_message(step: Step, room: str, denied_room: str) -> pb.CreateConfere
         request_id=str(uuid4()),
         room=parse_room(filled(step.room, room, denied_room)),
         mail_owner=owner or None,
-        owner=parse_owner(owner) if owner else None,
+        owner=parse_owner(owner, _IS_GUEST) if owner else None,
         start_time_ms=now_ms() + round(step.starts_in_seconds * 1000),
         duration_seconds=step.duration_seconds,
         extra_fields=step.extra_fields,
     )
-    message = contract.create_message(request, ClientKind(step.client), _IS_GUEST)
+    message = contract.create_message(request, ClientKind(step.client))
     if step.leave_out:
         message.ClearField(step.leave_out)
     return message

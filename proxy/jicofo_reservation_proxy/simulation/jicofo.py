@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Self, TypeVar
 from urllib.parse import quote_plus
 
-from jicofo_reservation_proxy import user_agents
 from jicofo_reservation_proxy.clock import now_ms
 
 from . import wire
@@ -30,6 +29,8 @@ from .wire import (
     GarbledError,
     TimedOutError,
 )
+
+USER_AGENT = "Apache-HttpClient/4.5.13 (Java/17)"
 
 REPEATS = 3
 """So often a GET or DELETE is repeated when the connection drops; a POST never."""
@@ -130,7 +131,7 @@ class Jicofo:
         headers |= {
             "Host": self._address.authority,
             "Connection": "Keep-Alive",
-            "User-Agent": user_agents.JICOFO,
+            "User-Agent": USER_AGENT,
             "Accept-Encoding": "gzip,deflate",
         }
         return wire.request_bytes(method, target, headers, body)

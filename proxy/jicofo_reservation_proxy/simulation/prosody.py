@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import quote
 
-from jicofo_reservation_proxy import user_agents
 from jicofo_reservation_proxy.clock import now_ms
 
 from . import wire
@@ -22,6 +21,8 @@ from .client import Closing, Opening, Reply
 from .outcomes import Failed, Held, NotOpened, Opened, Remark, Sent, Stuck
 from .prosody_answers import FIXED_TEXT, read_delete, read_get, read_post
 from .wire import Address, Answer, Connection, ExchangeError, TimedOutError
+
+USER_AGENT = "Prosody (0.12.3; posix)"
 
 REPEATS = 3
 """So often any request is repeated after a 5xx or a dropped connection; after a time-out never."""
@@ -127,7 +128,7 @@ class Prosody:
         if body is not None:
             headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
             headers["Content-Length"] = str(len(body))
-        headers["User-Agent"] = user_agents.PROSODY
+        headers["User-Agent"] = USER_AGENT
         return wire.request_bytes(method, target, headers, body)
 
     def _send(self, request: bytes) -> Reply:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from urllib.parse import unquote, unquote_to_bytes
 
 import grpc
-from jicofo_reservation_proxy.forms import parse_room
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.http.forms import parse_room
 from jicofo_reservation_stub.store import Conference, Store
 
 from .backend import Backend, Context, fails

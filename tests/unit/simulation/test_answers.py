@@ -16,7 +16,7 @@ from jicofo_reservation_proxy.simulation.outcomes import (
 )
 from jicofo_reservation_proxy.simulation.wire import Answer
 
-from tests.unit.readers import Approved, ChokedError, read_as_jicofo, read_as_prosody
+from tests.unit.http.readers import Approved, ChokedError, read_as_jicofo, read_as_prosody
 
 START_MS = 2_471_206_512_000
 SENT = Sent("board", "juliet@example.com", START_MS)

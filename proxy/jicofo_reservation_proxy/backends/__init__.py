@@ -1,0 +1,1 @@
+"""One backend: a question goes out, and an outcome comes back."""

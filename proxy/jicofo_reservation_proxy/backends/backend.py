@@ -1,0 +1,56 @@
+"""A backend, as the use cases see it: three questions, and an outcome for each.
+
+grpc_backend.py asks a `ReservationService`; whatever else can answer the same questions can take
+its place.
+"""
+
+from typing import Protocol
+
+from jicofo_reservation_proxy.model import (
+    ClientKind,
+    CreateOutcome,
+    CreateRequest,
+    DeleteOutcome,
+    DeleteReason,
+    GetOutcome,
+    Result,
+)
+
+PROBE_ID = "jicofo-reservation-proxy-probe"
+"""No backend has a conference of this id, so asking for it changes nothing."""
+
+
+class Deleter(Protocol):
+    """What the delivery of deletions needs of a backend."""
+
+    def delete(
+        self,
+        conference_id: str,
+        delete_time_ms: int,
+        reason: DeleteReason,
+        incident_id: str,
+        within_seconds: float,
+    ) -> Result[DeleteOutcome]:
+        """Say that a conference is over.
+
+        The result has no code where nothing was sent, so that the conference is untouched for
+        certain.
+        """
+
+
+class Backend(Deleter, Protocol):
+    """A reservation system.
+
+    Every method returns `within_seconds`, whatever the backend does, and raises nothing for what
+    a backend does: that is a `Fault`. Any thread may call it.
+    """
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Ask for a room."""
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Ask for a conference."""

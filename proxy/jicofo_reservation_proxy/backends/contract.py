@@ -1,0 +1,204 @@
+"""The contract's messages ↔ the proxy's values, checked on the way in.
+
+What a backend returns is taken as it is where that harms nobody, and refused as a breach of the
+contract where a client would choke on it or where guessing would open a room that should be
+closed, such as one whose password cannot be typed.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from google.protobuf.message import DecodeError
+
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.model import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    NO_LIMIT_SECONDS,
+    ClientKind,
+    Conference,
+    Conflict,
+    CreateOutcome,
+    CreateRequest,
+    DeleteReason,
+    Denied,
+    Found,
+    Granted,
+)
+from jicofo_reservation_proxy.text import has_control_characters
+
+INCIDENT_KEY = "x-incident-id"
+"""The metadata key of every call, under which both sides log it."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""The metadata key under which gRPC carries a serialized `google.rpc.Status`."""
+
+MAX_ID_BYTES = 255
+MAX_SECRET_BYTES = 255
+MAX_URL_BYTES = 2048
+
+_CLIENTS = {
+    ClientKind.UNKNOWN: pb.CLIENT_UNSPECIFIED,
+    ClientKind.JICOFO: pb.CLIENT_JICOFO,
+    ClientKind.PROSODY: pb.CLIENT_PROSODY,
+}
+_REASONS = {
+    DeleteReason.ENDED: pb.DELETE_REASON_ENDED,
+    DeleteReason.EXPIRED: pb.DELETE_REASON_EXPIRED,
+}
+logger = logging.getLogger(__name__)
+
+
+class ContractBreach(Exception):  # noqa: N818 - the contract's own word
+    """A backend returned what the contract rules out; the text is for the log."""
+
+
+def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConferenceRequest:
+    """Return the message that asks for a room."""
+    room, owner = request.room, request.owner
+    message = pb.CreateConferenceRequest(
+        request_id=request.request_id,
+        room=pb.Room(raw=room.raw, tenant=room.tenant, name=room.name),
+        client=_CLIENTS[client],
+        extra_fields=request.extra_fields,
+    )
+    message.start_time.seconds, milliseconds = divmod(request.start_time_ms, 1000)
+    message.start_time.nanos = milliseconds * 1_000_000
+    if owner is not None:
+        message.owner.raw, message.owner.user = owner.raw, owner.user
+        message.owner.domain, message.owner.guest = owner.domain, owner.is_guest
+    if request.duration_seconds is not None:
+        message.duration.seconds = request.duration_seconds
+    return message
+
+
+def get_message(conference_id: str) -> pb.GetConferenceRequest:
+    """Return the message that asks for a conference."""
+    return pb.GetConferenceRequest(conference_id=conference_id)
+
+
+def delete_message(
+    conference_id: str, delete_time_ms: int, reason: DeleteReason
+) -> pb.DeleteConferenceRequest:
+    """Return the message that says that a meeting is over."""
+    message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=_REASONS[reason])
+    message.delete_time.FromMilliseconds(delete_time_ms)
+    return message
+
+
+def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -> CreateOutcome:
+    """Return what was decided about a room. Raises `ContractBreach`."""
+    match response.WhichOneof("outcome"):
+        case "conference":
+            return Granted(_conference(response.conference, request.start_time_ms))
+        case "conflict":
+            return Conflict(_conference(response.conflict.conference))
+        case "denial":
+            denial = response.denial
+            return Denied(denial.message, denial_reason(denial.reason))
+        case _:
+            raise ContractBreach("wanted an outcome in CreateConferenceResponse, got none")
+
+
+def read_get(response: pb.GetConferenceResponse, conference_id: str) -> Found:
+    """Return the conference that was asked for. Raises `ContractBreach`."""
+    found = _conference(response.conference)
+    _want(that=found.id == conference_id, wanted=f"the conference {conference_id!r}", got=found.id)
+    return Found(found)
+
+
+def localized_message(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the sentence of a denial in gRPC's own words, "" where a status is none.
+
+    Such a status carries a `google.rpc.LocalizedMessage` in its details (reservation.proto). The
+    messages of those are imported when first needed: few backends send any.
+    """
+    details = next((value for key, value in trailing_metadata if key == DETAILS_KEY), None)
+    if not isinstance(details, bytes):
+        return ""
+    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415 - see above
+
+    localized = error_details_pb2.LocalizedMessage()
+    try:
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Unpack(localized):
+                return str(localized.message)
+    except DecodeError:
+        logger.warning("the details of a status could not be read")
+    return ""
+
+
+def denial_reason(number: int) -> str:
+    """Return a denial's reason for the log: `not_allowed`, or the number of one made up later."""
+    try:
+        name = pb.DenialReason.Name(number)  # type: ignore[arg-type]
+    except ValueError:
+        return str(number)
+    return name.removeprefix("DENIAL_REASON_").lower()
+
+
+def _conference(message: pb.Conference, default_start_ms: int | None = None) -> Conference:
+    id_bytes = len(message.id.encode())
+    _want(
+        that=1 <= id_bytes <= MAX_ID_BYTES,
+        wanted=f"an id of 1 to {MAX_ID_BYTES} bytes",
+        got=f"{id_bytes} bytes",
+    )
+    return Conference(
+        id=message.id,
+        room=message.room,
+        owner=message.owner,
+        start_time_ms=_start_time_ms(message, default_start_ms),
+        duration_seconds=_duration_seconds(message),
+        max_occupants=message.max_occupants if message.HasField("max_occupants") else None,
+        lobby=message.lobby if message.HasField("lobby") else None,
+        password=_typed("password", message.password),
+        pin=_typed("pin", message.pin),
+        url=message.url if _is_typeable(message.url, MAX_URL_BYTES) else None,
+        sip_id=message.sip_id if message.HasField("sip_id") else None,
+    )
+
+
+def _start_time_ms(message: pb.Conference, default_ms: int | None) -> int:
+    if not message.HasField("start_time"):
+        if default_ms is None:
+            raise ContractBreach("wanted a start_time, got none")
+        return default_ms
+    seconds, nanos = message.start_time.seconds, message.start_time.nanos
+    in_range = FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos < 1_000_000_000
+    _want(that=in_range, wanted="a start_time in the years 1 to 9999", got=f"{seconds}s {nanos}ns")
+    return seconds * 1000 + nanos // 1_000_000
+
+
+def _duration_seconds(message: pb.Conference) -> int | None:
+    if not message.HasField("duration"):
+        return None
+    seconds, nanos = message.duration.seconds, message.duration.nanos
+    is_positive = (seconds, nanos) > (0, 0) and 0 <= nanos < 1_000_000_000
+    _want(
+        that=is_positive,
+        wanted="a positive duration, or none for no limit",
+        got=f"{seconds}s {nanos}ns",
+    )
+    return None if seconds > NO_LIMIT_SECONDS else max(1, seconds)
+
+
+def _typed(name: str, text: str) -> str | None:
+    """Return what people must type, or `None`. What they cannot type must not be left out."""
+    if not text:
+        return None
+    _want(
+        that=_is_typeable(text, MAX_SECRET_BYTES),
+        wanted=f"a {name} of at most {MAX_SECRET_BYTES} bytes without control characters",
+        got="something else",
+    )
+    return text
+
+
+def _is_typeable(text: str, max_bytes: int) -> bool:
+    return len(text.encode()) <= max_bytes and not has_control_characters(text)
+
+
+def _want(*, that: bool, wanted: str, got: object) -> None:
+    if not that:
+        raise ContractBreach(f"wanted {wanted}, got {str(got)[:100]!r}")

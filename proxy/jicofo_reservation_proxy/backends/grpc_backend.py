@@ -1,0 +1,217 @@
+"""A gRPC backend: a value goes out as an RPC, and an outcome comes back, within the deadline.
+
+What the messages hold is in contract.py, what a status means in statuses.py.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+
+from jicofo_reservation_proxy.clock import Budget
+from jicofo_reservation_proxy.model import (
+    ClientKind,
+    CreateOutcome,
+    CreateRequest,
+    Deleted,
+    DeleteOutcome,
+    DeleteReason,
+    Fault,
+    FaultKind,
+    GetOutcome,
+    Result,
+)
+from jicofo_reservation_proxy.observability.metrics import Metrics
+
+from . import circuit_breaker, contract
+from .backend import PROBE_ID
+from .channel import BackendChannel
+from .circuit_breaker import Circuit, CircuitOpenError
+from .credentials import Metadata
+from .statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
+
+FAIR_SECONDS = 2.0
+"""A call that was given less time, because its request had no more, says nothing of the backend."""
+
+_NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+
+
+class GrpcBackend:
+    """A `Backend` that is a `ReservationService` behind a channel.
+
+    Every call also ends within `answer_within_seconds`. After calls that took too long, the next
+    ones are not made at all (circuit_breaker.py).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channel: BackendChannel,
+        answer_within_seconds: float,
+        metrics: Metrics,
+    ) -> None:
+        self.name = name
+        self._channel = channel
+        self._answer_within_seconds = answer_within_seconds
+        self._metrics = metrics
+        self._circuit = Circuit(
+            name,
+            _is_too_slow,
+            failures=circuit_breaker.FAILURES,
+            open_seconds=circuit_breaker.OPEN_SECONDS,
+        )
+        metrics.circuit_open.labels(name).set_function(lambda: self._circuit.is_open)
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Ask for a room."""
+        message = contract.create_message(request, client)
+        try:
+            calls = self._channel.calls
+            call = _Call("create", message, calls.metadata, incident_id, within_seconds)
+            response = self._call(calls.create, call)
+            return Result(contract.read_create(response, request), "OK")
+        except _NotAskedError as error:
+            return Result(error.fault, "")
+        except grpc.RpcError as error:
+            return denied(error) or failed(error)
+        except contract.ContractBreach as breach:
+            return broken(breach)
+
+    def _probe(self, incident_id: str, within_seconds: float) -> Fault | None:
+        """Ask something harmless; return the fault that shows that the backend is not there."""
+        outcome = self._get("probe", PROBE_ID, incident_id, within_seconds).outcome
+        if isinstance(outcome, Fault) and (
+            outcome.kind in _NOT_REACHED or outcome.code == "CANCELLED"
+        ):
+            return outcome
+        return None
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Ask for a conference."""
+        return self._get("get", conference_id, incident_id, within_seconds)
+
+    def _get(
+        self, operation: str, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        message = contract.get_message(conference_id)
+        try:
+            calls = self._channel.calls
+            call = _Call(operation, message, calls.metadata, incident_id, within_seconds)
+            response = self._call(calls.get, call)
+            return Result(contract.read_get(response, conference_id), "OK")
+        except _NotAskedError as error:
+            return Result(error.fault, "")
+        except grpc.RpcError as error:
+            if outcome := GET_OUTCOMES.get(code_of(error)):
+                return Result(outcome, code_of(error).name)
+            return failed(error)
+        except contract.ContractBreach as breach:
+            return broken(breach)
+
+    def delete(
+        self,
+        conference_id: str,
+        delete_time_ms: int,
+        reason: DeleteReason,
+        incident_id: str,
+        within_seconds: float,
+    ) -> Result[DeleteOutcome]:
+        """Say that a conference is over. Unknown there, or no such method: it is gone as well.
+
+        A harmless question goes first. Where the backend cannot be reached, nothing was sent then,
+        and the result has no code: gRPC alone does not tell whether a call that failed was sent.
+        """
+        budget = Budget(min(self._answer_within_seconds, within_seconds))
+        if not_reached := self._probe(incident_id, budget.left_seconds):
+            return Result(not_reached, "")
+        message = contract.delete_message(conference_id, delete_time_ms, reason)
+        try:
+            calls = self._channel.calls
+            call = _Call("delete", message, calls.metadata, incident_id, budget.left_seconds)
+            self._call(calls.delete, call)
+        except _NotAskedError as error:
+            return Result(error.fault, "")
+        except grpc.RpcError as error:
+            if outcome := DELETE_OUTCOMES.get(code_of(error)):
+                return Result(outcome, code_of(error).name)
+            return failed(error)
+        return Result(Deleted(), "OK")
+
+    def _call(
+        self, method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], call: _Call[RequestT]
+    ) -> ResponseT:
+        """Make one call.
+
+        Raises `grpc.RpcError` for every status but OK, and `_NotAskedError` where it is not made.
+        """
+        timeout_seconds = min(self._answer_within_seconds, call.within_seconds)
+        is_fair = timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
+        try:
+            return self._timed(method, call, timeout_seconds, counts=is_fair)
+        except CircuitOpenError as error:
+            raise _NotAskedError(
+                FaultKind.SATURATED, "not asked: the last calls took too long"
+            ) from error
+        except ValueError as error:
+            # What gRPC raises where the channel was closed: the proxy is about to end.
+            raise _NotAskedError(FaultKind.UNREACHABLE, f"not asked: {error}") from error
+
+    def _timed(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        call: _Call[RequestT],
+        timeout_seconds: float,
+        *,
+        counts: bool,
+    ) -> ResponseT:
+        with self._circuit.call(counts=counts):
+            code = grpc.StatusCode.OK
+            started = time.perf_counter()
+            try:
+                return method(
+                    call.message,
+                    timeout=timeout_seconds,
+                    metadata=((contract.INCIDENT_KEY, call.incident_id), *call.metadata),
+                )
+            except grpc.RpcError as error:
+                code = code_of(error)
+                raise
+            finally:
+                elapsed = time.perf_counter() - started
+                self._metrics.calls.labels(self.name, call.operation, code.name).inc()
+                self._metrics.call_seconds.labels(self.name, call.operation).observe(elapsed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[RequestT]):
+    """What goes out in one call, and in which time the answer must be here."""
+
+    operation: str
+    message: RequestT
+    metadata: Metadata
+    incident_id: str
+    within_seconds: float
+
+
+def _is_too_slow(error: BaseException) -> bool:
+    if not isinstance(error, grpc.RpcError):
+        return False
+    return code_of(error) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class _NotAskedError(Exception):
+    """The call was not made."""
+
+    def __init__(self, kind: FaultKind, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = Fault(kind, "", detail)

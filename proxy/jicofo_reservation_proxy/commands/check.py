@@ -1,0 +1,52 @@
+"""`check`: whether settings, credentials, state directory and backends are as they should be."""
+
+import argparse
+
+from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.backends.probe import Probe, probe
+from jicofo_reservation_proxy.errors import StateInUseError
+from jicofo_reservation_proxy.ledger.database import Database
+from jicofo_reservation_proxy.model import FaultKind
+from jicofo_reservation_proxy.settings.schema import Settings
+
+from . import exit_codes
+from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+
+EPILOG = SETTINGS_HELP
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_setting_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything, and return the code of the worst. Raises `ProxyError`."""
+    settings = load_settings(arguments)
+    print("settings: ok")
+    print(f"state_dir: ok, {_check_state(settings)}")
+    with Proxy(settings, keeps_state=False) as proxy:
+        if not settings.backends:
+            print("backends: none is set; the built-in stub serves, which grants every room")
+        probes = [probe(name, backend) for name, backend in proxy.backends.items()]
+    for found in probes:
+        print(f"backends.{found.backend}: {found.verdict}")
+    return max(map(_exit_code, probes))
+
+
+def _check_state(settings: Settings) -> str:
+    if settings.state == "memory":
+        return "not used"
+    try:
+        Database(settings.state_dir).close()
+    except StateInUseError:
+        return f"{settings.state_dir}, in use by a running proxy"
+    return str(settings.state_dir)
+
+
+def _exit_code(found: Probe) -> int:
+    if found.fault is None:
+        return exit_codes.OK
+    if found.fault is FaultKind.UNAUTHORIZED:
+        return exit_codes.BAD_CREDENTIALS
+    return exit_codes.BACKEND_FAILED

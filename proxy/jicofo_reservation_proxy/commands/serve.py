@@ -1,0 +1,32 @@
+"""`serve`: listen until SIGTERM or Ctrl-C, then shut down gracefully."""
+
+import argparse
+import logging
+
+from jicofo_reservation_proxy.app import Proxy
+from jicofo_reservation_proxy.http.server import Server
+
+from . import exit_codes
+from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+from .signals import StopSignals
+
+EPILOG = SETTINGS_HELP
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add_setting_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve. Raises `ProxyError` where it cannot start."""
+    settings = load_settings(arguments)
+    with StopSignals() as signals, Proxy(settings) as proxy:
+        server = Server(proxy.flask, settings)
+        logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
+        signals.run(server)
+        proxy.close(server.left_seconds)
+    logger.info("stopped")
+    return exit_codes.OK

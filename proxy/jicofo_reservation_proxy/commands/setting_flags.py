@@ -1,0 +1,59 @@
+"""The flags that set a setting, for the commands that read the settings."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from jicofo_reservation_proxy.observability import logs
+from jicofo_reservation_proxy.settings import sources
+from jicofo_reservation_proxy.settings.schema import Backend, Settings
+
+SETTINGS_HELP = f"""\
+Settings come from a TOML file (--config or ${sources.CONFIG_VARIABLE}). The environment
+overrides it, with the key path in capitals behind a prefix:
+
+  {sources.ENVIRONMENT_PREFIX}LISTEN=127.0.0.1:7777
+  {sources.ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__TARGET=dns:///reservations.example.com:50051
+
+Flags override both. docs/settings.md lists every setting.
+"""
+
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "--listen": ("listen",),
+    "--state-dir": ("state_dir",),
+    "--target": ("backends", "default", "target"),
+    "--client": ("client",),
+    "--conflicts": ("conflicts",),
+    "--log-format": ("log_format",),
+    "--log-level": ("log_level",),
+}
+"""Each flag's setting, by its key path; its help is the setting's own documentation."""
+
+
+def add_setting_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = parser.add_argument_group("settings")
+    group.add_argument("--config", type=Path, metavar="FILE", help="The settings, in TOML.")
+    for flag, path in _FLAGS.items():
+        model = Backend if path[0] == "backends" else Settings
+        documented = {setting.name: setting.metadata["doc"] for setting in fields(model)}
+        about = documented[path[-1]].replace("%", "%%")
+        group.add_argument(flag, metavar="VALUE", help=about)
+
+
+def load_settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings, and let the log be as they say. Raises `SettingsError`."""
+    settings = sources.load(arguments.config, os.environ, _given(arguments))
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def _given(arguments: argparse.Namespace) -> dict[tuple[str, ...], str]:
+    given = vars(arguments)
+    return {
+        path: given[name]
+        for flag, path in _FLAGS.items()
+        if given[name := flag.strip("-").replace("-", "_")] is not None
+    }

@@ -1,0 +1,327 @@
+"""`simulate`: behave as a Jitsi client towards a running proxy."""
+
+import argparse
+import re
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jicofo_reservation_proxy.settings.addresses import split_listen
+from jicofo_reservation_proxy.settings.schema import Listen
+from jicofo_reservation_proxy.settings.validation import CONVERTER, parse_duration
+from jicofo_reservation_proxy.simulation.client import Client
+from jicofo_reservation_proxy.simulation.jicofo import Jicofo, JicofoHabits
+from jicofo_reservation_proxy.simulation.meetings import Meetings, Plan, room_node
+from jicofo_reservation_proxy.simulation.output import Output
+from jicofo_reservation_proxy.simulation.prosody import Prosody, ProsodyHabits
+from jicofo_reservation_proxy.simulation.report import Report
+from jicofo_reservation_proxy.simulation.schedule import Schedule
+from jicofo_reservation_proxy.simulation.wire import Address
+
+from . import exit_codes
+from .progress import Progress
+
+DEFAULT_OWNER = "juliet@example.com"
+MAX_OPENINGS = 100_000
+"""So many openings are planned at most: the report keeps some 4 kB of each."""
+
+MAX_REQUESTS = 50
+"""So many requests of Prosody's are under way at once, at most: each has a thread."""
+
+EPILOG = """\
+It behaves as clients.md says: its bytes, its retries, its time-outs, what it makes of an answer.
+Jicofo opens and closes its rooms one after the other, Prosody in parallel. The names of the rooms
+are new at each run. Ctrl-C closes the rooms that are open and reports; a second one leaves them.
+
+  jicofo-reservation-proxy simulate --as prosody --rooms 50 --lifetime 5s
+"""
+
+CONNECT_SECONDS = 5.0
+PROGRESS_SECONDS = 0.2
+
+LEAST_SECONDS = 0.001
+MOST_SECONDS = 7 * 86400.0
+
+_PATH = re.compile(r"(?:/[!-~]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """The times of both clients; those of the real ones, but in tests."""
+
+    jicofo: JicofoHabits = field(default_factory=JicofoHabits)
+    prosody: ProsodyHabits = field(default_factory=ProsodyHabits)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--as", dest="client", choices=("jicofo", "prosody"), required=True, help="The client."
+    )
+    parser.add_argument(
+        "--listen",
+        type=_address,
+        default=Address("127.0.0.1", 7777),
+        metavar="HOST:PORT",
+        help="Where the proxy, or any other reservation system, listens. Default: 127.0.0.1:7777.",
+    )
+    parser.add_argument(
+        "--path",
+        type=_path,
+        default="",
+        help="The path of its base URL. Jicofo takes a slash at its end away, Prosody does not. "
+        "Default: none.",
+    )
+    _add_room_arguments(parser)
+    parser.add_argument(
+        "--at-once",
+        type=_whole(1, MAX_REQUESTS),
+        default=MAX_REQUESTS,
+        metavar="N",
+        help="prosody: how many requests are under way at once, at most. Jicofo has one. "
+        f"Default: {MAX_REQUESTS}.",
+    )
+    parser.add_argument(
+        "--give-up-after",
+        type=_duration,
+        default=60.0,
+        metavar="DURATION",
+        help="jicofo: how long to wait for an answer before it is said to hang; Jicofo itself "
+        "waits for ever. Default: 60s.",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="Write the report there as JSON, with every meeting; - is stdout, in place of "
+        "the report for people.",
+    )
+
+
+def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rooms",
+        type=_whole(1, MAX_OPENINGS),
+        default=10,
+        metavar="N",
+        help="How many rooms. Default: 10.",
+    )
+    parser.add_argument(
+        "--times",
+        type=_whole(1, MAX_OPENINGS),
+        default=1,
+        metavar="N",
+        help="How often each is opened, again at once after it was closed; "
+        f"--rooms x --times is at most {MAX_OPENINGS}. Default: 1.",
+    )
+    parser.add_argument(
+        "--lifetime",
+        type=_duration,
+        default=1.0,
+        metavar="DURATION",
+        help="How long people meet in each, such as 250ms, 5s or 10m. Default: 1s.",
+    )
+    parser.add_argument(
+        "--name",
+        type=_text,
+        help="What the names of the rooms begin with; a number follows. Default: another one at "
+        "each run, so that runs do not meet.",
+    )
+    parser.add_argument(
+        "--tenant", type=_text, help="The tenant that the rooms belong to. Default: none."
+    )
+    owner = parser.add_mutually_exclusive_group()
+    owner.add_argument(
+        "--owner",
+        type=_text,
+        default=DEFAULT_OWNER,
+        help=f"Who opens the rooms. Default: {DEFAULT_OWNER}.",
+    )
+    owner.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="Nobody has signed in: Jicofo names no owner, Prosody a new guest at each opening.",
+    )
+
+
+def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
+    """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt.
+
+    What nothing here should raise is raised after the report of what was until then.
+    """
+    if (openings := arguments.rooms * arguments.times) > MAX_OPENINGS:
+        return _failed(
+            f"--rooms, --times: wanted at most {MAX_OPENINGS} openings in all, "
+            f"got {arguments.rooms} x {arguments.times} = {openings}; lower one of them"
+        )
+    address: Address = arguments.listen
+    if reason := _why_nobody_listens(address):
+        return _failed(
+            f"listen: wanted a reservation system at {address.authority}, "
+            f"got no connection: {reason}; start it, or name another address",
+            exit_codes.CANNOT_LISTEN,
+        )
+    is_json = str(arguments.json) == "-"
+    try:
+        output = Output(None if is_json else arguments.json)
+    except OSError as error:
+        return _failed(f"--json: cannot write: {error}")
+    with output:
+        report, raised = _simulate(arguments, habits or Habits())
+        print(report.json() if is_json else report.text())
+        try:
+            output.write(report.json)
+        except OSError as error:
+            return _failed(f"--json: cannot write: {error}")
+    if raised is not None:
+        raise raised
+    return _exit_code(report)
+
+
+def _exit_code(report: Report) -> int:
+    if report.is_interrupted:
+        return exit_codes.INTERRUPTED
+    return exit_codes.OK if report.is_all_well else exit_codes.NOT_AS_EXPECTED
+
+
+def _simulate(arguments: argparse.Namespace, habits: Habits) -> tuple[Report, Exception | None]:
+    """Return the report, and what a task has raised, which none should."""
+    plan = _plan(arguments)
+    stops = threading.Event()
+    began = time.monotonic()
+    with _client(arguments, habits, stops) as client:
+        schedule = Schedule(min(client.max_requests, len(plan.rooms)))
+        meetings = Meetings(plan, client, schedule, stops)
+        is_interrupted = _hold(meetings, schedule)
+    seconds = time.monotonic() - began
+    address = arguments.listen.authority + arguments.path
+    report = Report(arguments.client, address, plan, meetings.past, seconds, is_interrupted)
+    return report, schedule.error
+
+
+def _hold(meetings: Meetings, schedule: Schedule) -> bool:
+    """Hold all meetings; return whether Ctrl-C or an error has ended them early.
+
+    The rooms that were open have been closed then.
+    """
+    progress = Progress()
+    try:
+        meetings.begin()
+        schedule.start()
+        while not schedule.wait(PROGRESS_SECONDS):
+            progress.show(meetings.progress)
+            if schedule.error is not None:
+                meetings.stop()
+    except KeyboardInterrupt:
+        meetings.stop()
+        progress.show("closing the rooms that are open; Ctrl-C again leaves them open")
+        _close_all(schedule, progress)
+        return True
+    finally:
+        progress.clear()
+    return schedule.error is not None
+
+
+def _close_all(schedule: Schedule, progress: Progress) -> None:
+    """Do what is left after Ctrl-C, which may have come before all threads had been started."""
+    try:
+        schedule.start()
+        schedule.wait()
+    except KeyboardInterrupt:
+        progress.clear()
+        _failed("interrupted again: rooms that are open are left open, and there is no report")
+        raise
+
+
+@contextmanager
+def _client(
+    arguments: argparse.Namespace, habits: Habits, stops: threading.Event
+) -> Iterator[Client]:
+    address = replace(arguments.listen, path=arguments.path)
+    if arguments.client == "jicofo":
+        give_up = arguments.give_up_after
+        with Jicofo(address, replace(habits.jicofo, give_up=give_up)) as client:
+            yield client
+    else:
+        yield Prosody(address, arguments.at_once, habits=habits.prosody, pause=stops.wait)
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    prefix = arguments.name or f"simulated-{secrets.token_hex(3)}"
+    is_jicofo = arguments.client == "jicofo"
+    return Plan(
+        rooms=[
+            room_node(f"{prefix}-{number}", arguments.tenant)
+            for number in range(1, arguments.rooms + 1)
+        ],
+        times=arguments.times,
+        lifetime_seconds=arguments.lifetime,
+        owner=None if arguments.anonymous else arguments.owner,
+        has_guests=arguments.anonymous and not is_jicofo,
+    )
+
+
+def _failed(reason: str, code: int = exit_codes.USAGE) -> int:
+    """Say what is wrong; return the exit code."""
+    print(f"jicofo-reservation-proxy: {reason}", file=sys.stderr)
+    return code
+
+
+def _why_nobody_listens(address: Address) -> str:
+    """Return why no connection can be made, or nothing where one can."""
+    try:
+        socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _address(text: str) -> Address:
+    """Take an address as the setting `listen` does."""
+    try:
+        CONVERTER.structure(text, Listen)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got {text!r}"
+        ) from None
+    return Address(*split_listen(text))
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"wanted a printable text, got {text!r}")
+    return text
+
+
+def _path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"wanted a path such as / or /reservations, got {text!r}")
+    return text
+
+
+def _duration(text: str) -> float:
+    """Take a duration as the settings do; return seconds."""
+    duration = parse_duration(text)
+    seconds = duration.total_seconds() if duration else 0.0
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"wanted a duration from 1ms to 7d, such as 250ms or 5s, got {text!r}"
+        )
+    return seconds
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"wanted a whole number from {least} to {most}, got {text!r}"
+        )
+
+    return number

@@ -1,0 +1,1 @@
+"""The listener for Jitsi clients: bytes → request → reply → answer."""

@@ -1,0 +1,197 @@
+"""The form of `POST /conference`: bytes → `CreateRequest`, or the sentence that says what is wrong.
+
+What the clients send is in clients.md, "What they send": fields in any order, with or without a
+charset, names percent-encoded for XMPP before they were encoded for the form, Java timestamps.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from fnmatch import translate
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from jicofo_reservation_proxy.model import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    BadInput,
+    CreateRequest,
+    Owner,
+    Room,
+)
+from jicofo_reservation_proxy.text import has_control_characters
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_BODY_BYTES = 64 * 1024
+MAX_FIELDS = 64
+MAX_JID_PART_BYTES = 1023
+"""The longest part of an XMPP address (RFC 7622, section 3.1); an owner is at most two of them."""
+MAX_DURATION_SECONDS = 315_576_000_000
+"""The most that google.protobuf.Duration holds: about 10,000 years."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_KNOWN_FIELDS = frozenset({"name", "mail_owner", "start_time", "duration"})
+_UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii"})
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)\"?", re.IGNORECASE)
+_TENANT = re.compile(r"\[([^\[\]]+)\](.+)", re.DOTALL)
+_JAVA_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+    r"(?:Z|[+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?)"
+)
+"""The forms that `datetime.fromisoformat` may see; it knows more than a client may send."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+IsGuest = Callable[[str], bool]
+"""Whether the users of a domain have not signed in."""
+
+
+def guest_test(domains: Iterable[str]) -> IsGuest:
+    """Return the test whether a domain matches one of these globs (the setting `guest_domains`)."""
+    pattern = re.compile("|".join(map(translate, domains)) or r"(?!)", re.IGNORECASE)
+    return lambda domain: pattern.match(domain) is not None
+
+
+NO_GUESTS = guest_test(())
+
+
+def parse_create(
+    content_type: str, body: bytes, is_guest: IsGuest = NO_GUESTS
+) -> CreateRequest | BadInput:
+    """Return the request in a form's body, or what is wrong with it."""
+    if wrong := _wrong_type(content_type):
+        return wrong
+    fields = _fields(body)
+    if isinstance(fields, BadInput):
+        return fields
+    return _request(fields, is_guest)
+
+
+def _wrong_type(content_type: str) -> BadInput | None:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != FORM_TYPE:
+        return BadInput(415, f"Content-Type: wanted {FORM_TYPE}, got {_quoted(content_type)}.")
+    charset = _CHARSET.search(content_type)
+    if charset and charset[1].lower() not in _UTF8_NAMES:
+        return BadInput(415, f"Content-Type: wanted charset UTF-8, got {_quoted(charset[1])}.")
+    return None
+
+
+def _fields(body: bytes) -> dict[str, str] | BadInput:
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+        )
+    except UnicodeDecodeError:
+        return BadInput(400, "The form is not valid UTF-8.")
+    except ValueError:
+        return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
+    fields = dict(pairs)
+    names = [name for name, _ in pairs if name in _KNOWN_FIELDS]
+    if len(names) > len(set(names)):
+        return BadInput(400, "The form has a field twice; wanted each field once.")
+    return fields
+
+
+def _request(fields: Mapping[str, str], is_guest: IsGuest) -> CreateRequest | BadInput:
+    raw = fields.get("name", "")
+    if not raw:
+        return BadInput(400, "name: wanted the name of a room, got none.")
+    if wrong := _wrong_text("name", raw, MAX_JID_PART_BYTES):
+        return wrong
+    mail_owner = fields.get("mail_owner")
+    if wrong := _wrong_text("mail_owner", mail_owner or "", 2 * MAX_JID_PART_BYTES + 1):
+        return wrong
+    start_time_ms = parse_java_time(fields.get("start_time", ""))
+    if isinstance(start_time_ms, BadInput):
+        return start_time_ms
+    duration_seconds = _parse_duration(fields.get("duration", ""))
+    if isinstance(duration_seconds, BadInput):
+        return duration_seconds
+    return CreateRequest(
+        request_id=_request_id(fields),
+        room=parse_room(raw),
+        mail_owner=mail_owner,
+        owner=parse_owner(mail_owner, is_guest) if mail_owner else None,
+        start_time_ms=start_time_ms,
+        duration_seconds=duration_seconds,
+        extra_fields={key: fields[key] for key in fields.keys() - _KNOWN_FIELDS},
+    )
+
+
+def _wrong_text(key: str, value: str, max_bytes: int) -> BadInput | None:
+    size = len(value.encode())
+    if size > max_bytes:
+        return BadInput(400, f"{key}: wanted at most {max_bytes} bytes of UTF-8, got {size}.")
+    if has_control_characters(value):
+        return BadInput(400, f"{key}: wanted no control characters, got {_quoted(value)}.")
+    return None
+
+
+def parse_room(raw: str) -> Room:
+    """Take a room's node apart: `[acme]caf%c3%a9` is the room `café` of the tenant `acme`."""
+    tenant, name = "", raw
+    if match := _TENANT.fullmatch(raw):
+        tenant, name = match[1], match[2]
+    return Room(raw=raw, tenant=_percent_decoded(tenant), name=_percent_decoded(name))
+
+
+def _percent_decoded(text: str) -> str:
+    """Undo the percent-encoding, or leave the text alone where that gives nothing printable."""
+    if "%" not in text:
+        return text
+    try:
+        decoded = unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return text
+    return text if has_control_characters(decoded) else decoded
+
+
+def parse_owner(raw: str, is_guest: IsGuest = NO_GUESTS) -> Owner:
+    """Take an owner apart at its last "@": a bare JID, or an address for mail."""
+    user, at, domain = raw.rpartition("@")
+    if not at:
+        user, domain = raw, ""
+    return Owner(raw=raw, user=user, domain=domain, is_guest=is_guest(domain))
+
+
+def parse_java_time(text: str) -> int | BadInput:
+    """Return a timestamp of Java's `yyyy-MM-dd'T'HH:mm:ss.SSSX` as milliseconds since the epoch.
+
+    The zone is `Z`, hours (`-06`), or hours and minutes (`+0530`, `+05:30`); a fraction of a
+    second is rounded down. Both clients send milliseconds and `Z` or hours (clients.md).
+    """
+    try:
+        moment = datetime.fromisoformat(text) if _JAVA_TIME.fullmatch(text) else None
+    except ValueError:
+        moment = None
+    epoch_ms = (moment - _EPOCH) // _MILLISECOND if moment else None
+    if epoch_ms is None or not FIRST_SECOND <= epoch_ms // 1000 <= LAST_SECOND:
+        return BadInput(
+            400, f"start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got {_quoted(text)}."
+        )
+    return epoch_ms
+
+
+def _parse_duration(text: str) -> int | BadInput | None:
+    """Return whole seconds, or `None` for "no limit": Jicofo says -1, Prosody nothing."""
+    if not text:
+        return None
+    if not _INTEGER.fullmatch(text) or int(text) > MAX_DURATION_SECONDS:
+        return BadInput(400, f"duration: wanted whole seconds, or -1, got {_quoted(text)}.")
+    return int(text) if int(text) > 0 else None
+
+
+def _request_id(fields: Mapping[str, str]) -> str:
+    """Return the UUID (version 8, RFC 9562) that stands for exactly these fields.
+
+    A repeated POST has the same fields (clients.md "retries"), in whatever order.
+    """
+    digest = hashlib.sha256(ascii(sorted(fields.items())).encode()).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:60] + "...")

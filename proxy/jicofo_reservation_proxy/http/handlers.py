@@ -1,0 +1,59 @@
+"""The three requests of the reservation API: parse → use case → render.
+
+Nothing here knows a web framework; application.py brings what came in and sends what goes out.
+"""
+
+from jicofo_reservation_proxy.model import BadInput
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.handling import Handled
+from jicofo_reservation_proxy.reservations.use_cases import UseCases
+
+from .access_log import AccessLogEntry
+from .answers import render_bad_input, render_delete
+from .forms import IsGuest, parse_create
+from .renderers import RENDERERS
+from .user_agents import DialectOf
+
+
+class Handlers:
+    """Handle the three requests: what a client sent → an entry of the access log, with its answer.
+
+    `dialect_of` recognizes a client, `is_guest` the owners who have not signed in.
+    """
+
+    def __init__(
+        self, use_cases: UseCases, dialect_of: DialectOf, is_guest: IsGuest, metrics: Metrics
+    ) -> None:
+        self._use_cases = use_cases
+        self._dialect_of = dialect_of
+        self._is_guest = is_guest
+        self._metrics = metrics
+
+    def create(self, user_agent: str, content_type: str, body: bytes) -> AccessLogEntry:
+        """Answer `POST /conference`."""
+        entry = self._begin("create", user_agent)
+        request = parse_create(content_type, body, self._is_guest)
+        if isinstance(request, BadInput):
+            return entry.end(Handled(request), render_bad_input(request))
+        entry.subject = {"room": request.room.raw}
+        handled = self._use_cases.create(request, entry.dialect, entry.incident_id)
+        renderer = RENDERERS[entry.dialect.kind]
+        return entry.end(handled, renderer.create(request, handled.reply, entry.incident_id))
+
+    def get(self, user_agent: str, public_id: str) -> AccessLogEntry:
+        """Answer `GET /conference/{id}`."""
+        entry = self._begin("get", user_agent)
+        entry.subject = {"id": public_id}
+        handled = self._use_cases.get(public_id, entry.dialect, entry.incident_id)
+        renderer = RENDERERS[entry.dialect.kind]
+        return entry.end(handled, renderer.get(handled.reply, entry.incident_id))
+
+    def delete(self, user_agent: str, public_id: str) -> AccessLogEntry:
+        """Answer `DELETE /conference/{id}`."""
+        entry = self._begin("delete", user_agent)
+        entry.subject = {"id": public_id}
+        handled = self._use_cases.delete(public_id, entry.incident_id)
+        return entry.end(handled, render_delete(handled.reply, entry.incident_id))
+
+    def _begin(self, operation: str, user_agent: str) -> AccessLogEntry:
+        return AccessLogEntry(operation, self._dialect_of(user_agent), self._metrics)

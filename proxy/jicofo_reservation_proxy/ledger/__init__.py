@@ -1,0 +1,1 @@
+"""What is remembered of conferences, and kept over a restart."""

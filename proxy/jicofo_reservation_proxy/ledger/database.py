@@ -1,0 +1,243 @@
+"""The file of the ledger: one SQLite database in the state directory, held by one proxy.
+
+Here stand the file's own matters: who may open it, its schema and its versions, and that a commit
+survives a power cut. What is in it is ledger.py's.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from jicofo_reservation_proxy.errors import StateError, StateInUseError
+
+APPLICATION_ID = int.from_bytes(b"JRPl", "big")
+"""Marks the file as a ledger (SQLite's PRAGMA application_id)."""
+FILE_NAME = "ledger.sqlite3"
+LOCK_NAME = "ledger.lock"
+
+_ALIASES = """
+CREATE TABLE alias (
+    number     INTEGER PRIMARY KEY,
+    string_id  TEXT NOT NULL UNIQUE,
+    made_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alias_by_age ON alias (made_at_ms);
+CREATE TABLE number_owner (
+    only    INTEGER PRIMARY KEY CHECK (only = 1),
+    backend TEXT NOT NULL
+) STRICT;
+"""
+_CONFERENCES = """
+CREATE TABLE conference (
+    backend          TEXT NOT NULL,
+    conference_id    TEXT NOT NULL,
+    is_stand_in      INTEGER NOT NULL,
+    state            TEXT NOT NULL,
+    room             TEXT NOT NULL,
+    owner            TEXT,
+    start_time_ms    INTEGER,
+    duration_seconds INTEGER,
+    options          TEXT NOT NULL,
+    is_whole         INTEGER NOT NULL,
+    over_at_ms       INTEGER,
+    reason           TEXT,
+    PRIMARY KEY (backend, conference_id, is_stand_in)
+) STRICT, WITHOUT ROWID;
+"""
+MIGRATIONS = (_ALIASES, _CONFERENCES)
+"""The statements that make version n of the schema of version n - 1; 0 is an empty file."""
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+_HINT = 'make it writable, or set state = "memory"'
+
+
+class Database:
+    """The open database of one state directory, or one in memory where that is `None`.
+
+    The directory is made where it is missing, and belongs to this process until `close`. All
+    methods may be called from any thread.
+
+    Raises `StateInUseError` where another process has it, and `StateError` where it cannot be
+    used, or where the file is damaged, not a ledger, or one of a newer version; the file is then
+    left as it is.
+    """
+
+    def __init__(self, state_dir: Path | None) -> None:
+        self._lock = threading.Lock()
+        with ExitStack() as stack:
+            if state_dir is None:
+                self.name = "the ledger in memory"
+                self._connection = _connect(":memory:", stack)
+            else:
+                self.name = str(state_dir / FILE_NAME)
+                _make_directory(state_dir)
+                self._connection = self._open(state_dir, stack)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Close the file and let go of the directory. `StateError` is raised afterwards."""
+        with self._lock:
+            self._stack.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do all inside, durably, or nothing. Raises `StateError`."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except (sqlite3.Error, OverflowError, ValueError) as error:
+                raise StateError(f"{self.name}: {error}") from error
+            finally:
+                self._roll_back()
+
+    def rows(self, sql: str, *parameters: object) -> list[Any]:
+        """Return what a query finds. Raises `StateError`."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise StateError(f"{self.name}: {error}") from error
+
+    def _open(self, state_dir: Path, stack: ExitStack) -> sqlite3.Connection:
+        try:
+            stack.enter_context(_hold(state_dir))
+            _check(state_dir / FILE_NAME)
+            return _connect(self.name, stack)
+        except OSError as error:
+            raise StateError(
+                f"state_dir: cannot write to {state_dir}: {error.strerror}; {_HINT}"
+            ) from error
+        except sqlite3.Error as error:
+            raise StateError(f"{self.name}: cannot be used as the ledger: {error}") from error
+
+    def _roll_back(self) -> None:
+        """Undo what has not been committed."""
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def is_in_use(state_dir: Path) -> bool:
+    """Tell whether a process has the state directory; nothing in it is changed."""
+    try:
+        with (state_dir / LOCK_NAME).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # missing, or not for this user: whoever opens it will say so
+        return False
+    return False
+
+
+@contextmanager
+def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
+    """Look into the ledger of a state directory, which another process may be writing.
+
+    Raises `StateError` where there is none that can be read.
+    """
+    file = state_dir / FILE_NAME
+    if not file.exists():
+        raise StateError(f"state_dir: wanted one that a proxy has used, got {state_dir}")
+    try:
+        _check(file)
+        with closing(_read_only(file)) as connection:
+            if _version(connection) < SCHEMA_VERSION:
+                raise StateError(f"{file}: of an older version; a start of the proxy renews it")
+            yield connection
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"{file}: cannot be read as the ledger: {error}") from error
+
+
+def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
+    """Open for writing, and bring the schema up to date.
+
+    FULL makes a commit in WAL mode survive a power cut, not just the end of the process.
+    """
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    stack.enter_context(closing(connection))
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    version = _version(connection)
+    if version < SCHEMA_VERSION:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {''.join(MIGRATIONS[version:])}"
+            f" PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+    return connection
+
+
+def _check(file: Path) -> None:
+    """Raise `StateError` where the file must not be written to. It is only read for that."""
+    with closing(_read_only(file)) as connection:
+        version = _version(connection)
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if application != APPLICATION_ID and (tables or version):
+        raise StateError(
+            f"{file}: wanted a ledger, got another program's SQLite file; use another state_dir"
+        )
+    if version > SCHEMA_VERSION:
+        raise StateError(
+            f"{file}: wanted a ledger of version {SCHEMA_VERSION}, got {version}; it was written "
+            "by a newer jicofo-reservation-proxy: use that one, or another state_dir"
+        )
+    if damage != "ok":
+        raise StateError(
+            f"{file}: wanted a sound ledger, got a damaged one ({damage}); move it away to begin "
+            "anew, which loses the DELETEs that are still to be delivered"
+        )
+
+
+def _read_only(file: Path) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _hold(state_dir: Path) -> Iterator[None]:
+    """Keep other processes out of the directory; its files are for this user only.
+
+    The lock is the kernel's, so it ends with the process, however that ends.
+    """
+    for name in (LOCK_NAME, FILE_NAME):
+        (state_dir / name).touch(mode=0o600)
+    with (state_dir / LOCK_NAME).open("r+") as file:
+        _lock(file, state_dir)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _lock(file: IO[str], state_dir: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StateInUseError(
+            f"state_dir: wanted a directory of this proxy's own, got {state_dir}, which the "
+            f"process {file.read(20).strip() or 'of unknown number'} is using; stop that one, or "
+            "set another state_dir"
+        ) from None
+
+
+def _make_directory(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"state_dir: wanted a writable directory, got {state_dir}: {error.strerror}; {_HINT}"
+        ) from error

@@ -1,0 +1,112 @@
+"""The index: the records in memory, found by conference, room, backend, state and end.
+
+It is not safe between threads: its user holds a lock.
+"""
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TypeVar
+
+from jicofo_reservation_proxy.model import ConferenceRef
+
+from .locks import RoomKey
+from .records import Record, RecordState
+
+KeyT = TypeVar("KeyT")
+
+
+class Index:
+    """Records, each in the order in which it came into its state."""
+
+    def __init__(self) -> None:
+        self.records: dict[ConferenceRef, Record] = {}
+        self._in_state: dict[RecordState, dict[ConferenceRef, None]] = {
+            state: {} for state in RecordState
+        }
+        self._rooms: dict[RoomKey, dict[ConferenceRef, None]] = {}
+        self._pending: dict[str, dict[ConferenceRef, None]] = {}
+        self._ends: list[tuple[int, int, ConferenceRef]] = []
+        self._numbers = count()
+
+    def put(self, record: Record) -> None:
+        """Take a record in, in the place of what was known of its conference."""
+        ref = record.ref
+        known = self.records.get(ref)
+        self.remove(ref)
+        self.records[ref] = record
+        self._in_state[record.state][ref] = None
+        if record.room:
+            self._rooms.setdefault((ref.backend, record.room), {})[ref] = None
+        if record.state is RecordState.PENDING:
+            self._pending.setdefault(ref.backend, {})[ref] = None
+        if record.state is RecordState.OPEN and record.ends_at_ms is not None:
+            self._note_end(record, record.ends_at_ms, known)
+
+    def remove(self, ref: ConferenceRef) -> bool:
+        """Take a record out; return whether there was one."""
+        record = self.records.pop(ref, None)
+        if record is None:
+            return False
+        del self._in_state[record.state][ref]
+        _discard(self._rooms, (ref.backend, record.room), ref)
+        _discard(self._pending, ref.backend, ref)
+        return True
+
+    def in_room(self, backend: str, room: str) -> list[Record]:
+        """Return the conferences of a room."""
+        return [self.records[ref] for ref in self._rooms.get((backend, room), ())]
+
+    def pending(self, backend: str) -> list[Record]:
+        """Return the conferences of a backend whose deletion is pending."""
+        return [self.records[ref] for ref in self._pending.get(backend, ())]
+
+    def all_pending(self) -> list[Record]:
+        """Return the conferences of all backends whose deletion is pending."""
+        return [self.records[ref] for refs in self._pending.values() for ref in refs]
+
+    def oldest(self, state: RecordState) -> ConferenceRef | None:
+        """Return the conference that has been in this state longest; `None` if none is."""
+        return next(iter(self._in_state[state]), None)
+
+    def count(self, state: RecordState) -> int:
+        """Return how many conferences are in this state."""
+        return len(self._in_state[state])
+
+    def pop_ended(self, before_ms: int) -> Iterator[tuple[Record, int]]:
+        """Yield the open conferences whose end was before this, each once, and when that was."""
+        while self._ends and self._ends[0][0] < before_ms:
+            entry = heappop(self._ends)
+            if self._is_the_end(entry):
+                ends_at_ms, _, ref = entry
+                yield self.records[ref], ends_at_ms
+
+    def _note_end(self, record: Record, ends_at_ms: int, known: Record | None) -> None:
+        if known and (known.state, known.ends_at_ms) == (record.state, ends_at_ms):
+            return
+        heappush(self._ends, (ends_at_ms, next(self._numbers), record.ref))
+        self._trim_ends()
+
+    def _trim_ends(self) -> None:
+        """Keep the ends of conferences that are long gone from piling up."""
+        if len(self._ends) > 2 * len(self.records) + 1000:
+            self._ends = list(
+                {entry[2]: entry for entry in self._ends if self._is_the_end(entry)}.values()
+            )
+            heapify(self._ends)
+
+    def _is_the_end(self, entry: tuple[int, int, ConferenceRef]) -> bool:
+        """Whether this is when an open conference ends, as far as is known now."""
+        ends_at_ms, _, ref = entry
+        record = self.records.get(ref)
+        if record is None or record.state is not RecordState.OPEN:
+            return False
+        return record.ends_at_ms == ends_at_ms
+
+
+def _discard(index: dict[KeyT, dict[ConferenceRef, None]], key: KeyT, ref: ConferenceRef) -> None:
+    """Take a conference out of an index, and its key with the last one."""
+    refs = index.get(key, {})
+    refs.pop(ref, None)
+    if not refs:
+        index.pop(key, None)

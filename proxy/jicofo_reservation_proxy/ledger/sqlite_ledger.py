@@ -1,0 +1,278 @@
+"""The ledger of one proxy: in memory, and in SQLite so that a restart loses nothing.
+
+Reads are from memory. A grant is written a moment later (write_behind.py), so that no meeting
+waits for the disk. What a promise rests on is on the disk before the method returns: that a
+conference is over, and that one which was over goes on after all.
+"""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.ids import encode
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
+
+from . import records
+from .database import Database, reading
+from .index import Index
+from .records import Record, RecordState
+from .write_behind import WriteBehind
+
+MAX_CONFERENCES = 100_000
+"""Some 130 MB of memory and 20 MB of disk. Beyond it the oldest abandoned one, or else the oldest
+open one, gives way to a new one; pending ones never do."""
+
+MAX_GONE = 10_000
+"""How many conferences that are gone are remembered."""
+
+logger = logging.getLogger(__name__)
+
+
+class SqliteLedger:
+    """The `Ledger` in a database (ledger.py says what its methods do).
+
+    `write_behind` is whether a thread writes what waits; without it, `flush` does. Raises
+    `StateError` where the database cannot be read.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        max_conferences: int = MAX_CONFERENCES,
+        write_behind: bool = True,
+    ) -> None:
+        self._database = database
+        self._max_conferences = max_conferences
+        self._lock = threading.Lock()
+        self._index = Index()
+        self._gone: dict[ConferenceRef, None] = {}
+        self._ending: set[ConferenceRef] = set()
+        """Those whose end is just being written: it may have to be undone."""
+        self._end_was_written = threading.Condition(self._lock)
+        for record in records.from_rows(database.rows(records.SELECT), database.name):
+            self._index.put(record)
+        self._writes = WriteBehind(
+            database, self._index.records.get, self._lock, has_thread=write_behind
+        )
+
+    def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
+        """Note that a client has this conference; wait for the disk only if it was over."""
+        with self._lock:
+            known = self._index.records.get(ref)
+            record = Record(ref, room=room, conference=_later_end(known, conference))
+            was_over = self._is_over(ref)
+            if not was_over:
+                self._add(record)
+                return
+            was_gone = ref in self._gone
+            self._add(record, supersedes=False)
+        self._make_durable(record, known, was_gone=was_gone)
+        with self._lock:
+            self._supersede(record)
+
+    def update(self, ref: ConferenceRef, conference: Conference) -> None:
+        """Note what a client was told of a conference that is open."""
+        with self._lock:
+            known = self._index.records.get(ref)
+            if known is not None and known.state is RecordState.OPEN:
+                told = _later_end(known, conference)
+                self._change(dataclasses.replace(known, conference=told, is_whole=True))
+
+    def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
+        """Note that a conference is over; it is on the disk by then.
+
+        Raises `StateError` also where the ledger is full of pending ones.
+        """
+        if ref.is_fallback:
+            self.settle(ref)
+            return
+        with self._lock:
+            # Another DELETE of it that is being written may have to be undone.
+            self._end_was_written.wait_for(lambda: ref not in self._ending)
+            known = self._index.records.get(ref)
+            if ref in self._gone:
+                return
+            if known is None and not self._make_room():
+                raise StateError(f"{self._database.name}: full, of DELETEs yet to be delivered")
+            if known is not None and known.state is RecordState.PENDING:
+                record = known
+            else:
+                record = _over(known or Record(ref), over_at_ms, DeleteReason.ENDED)
+                self._change(record)
+            self._ending.add(ref)
+        try:
+            self._make_durable(record, known)
+        finally:
+            with self._lock:
+                self._ending.discard(ref)
+                self._end_was_written.notify_all()
+
+    def expire(self, before_ms: int) -> list[Record]:
+        """End the open conferences whose end was before this; return them."""
+        expired = []
+        with self._lock:
+            for known, ends_at_ms in self._index.pop_ended(before_ms):
+                record = _over(known, ends_at_ms, DeleteReason.EXPIRED)
+                self._change(record)
+                expired.append(record)
+                if record.ref.is_fallback:
+                    self._forget(record.ref)
+        return expired
+
+    def settle(self, ref: ConferenceRef) -> None:
+        """Note that a conference is gone at its backend."""
+        with self._lock:
+            self._forget(ref)
+            self._gone[ref] = None
+            if len(self._gone) > MAX_GONE:
+                del self._gone[next(iter(self._gone))]
+
+    def abandon(self, ref: ConferenceRef) -> None:
+        """Give up a pending deletion."""
+        with self._lock:
+            record = self._index.records.get(ref)
+            if record is not None and record.state is RecordState.PENDING:
+                self._change(dataclasses.replace(record, state=RecordState.ABANDONED))
+
+    def find(self, ref: ConferenceRef) -> Record | None:
+        """Return the record of a conference."""
+        with self._lock:
+            return self._index.records.get(ref)
+
+    def is_over(self, ref: ConferenceRef) -> bool:
+        """Whether a conference is known to be over."""
+        with self._lock:
+            return self._is_over(ref)
+
+    def in_room(self, backend: str, room: str, state: RecordState) -> list[Record]:
+        """Return the conferences of a room in this state."""
+        with self._lock:
+            found = self._index.in_room(backend, room)
+        return [record for record in found if record.state is state]
+
+    def pending(self, backend: str) -> list[Record]:
+        """Return the conferences whose deletion a backend is to be told."""
+        with self._lock:
+            found = self._index.pending(backend)
+            return [record for record in found if record.ref not in self._ending]
+
+    def pending_since(self, before_ms: int) -> list[Record]:
+        """Return the pending conferences that were over before this."""
+        with self._lock:
+            found = self._index.all_pending()
+        return [record for record in found if (record.over_at_ms or 0) < before_ms]
+
+    @property
+    def counts(self) -> Mapping[RecordState, int]:
+        """How many conferences there are in each state."""
+        with self._lock:
+            return {state: self._index.count(state) for state in RecordState}
+
+    def flush(self) -> None:
+        """Write what waits to be written. Raises `StateError`; then it goes on waiting."""
+        self._writes.flush()
+
+    def close(self) -> None:
+        """Write what waits; what cannot be written is said in the log."""
+        self._writes.close()
+
+    def _make_durable(
+        self, record: Record, previous: Record | None, *, was_gone: bool = False
+    ) -> None:
+        """Wait until a change is written; undo it where it cannot be. Raises `StateError`."""
+
+        def undo() -> None:
+            with self._lock:
+                if self._index.records.get(record.ref) is record and previous is not record:
+                    self._undo(record.ref, previous, was_gone=was_gone)
+
+        self._writes.write(record.ref, undo)
+
+    def _undo(self, ref: ConferenceRef, previous: Record | None, *, was_gone: bool) -> None:
+        if previous is None:
+            self._forget(ref)
+        else:
+            self._change(previous)
+        if was_gone:
+            self._gone[ref] = None
+
+    def _is_over(self, ref: ConferenceRef) -> bool:
+        record = self._index.records.get(ref)
+        return ref in self._gone if record is None else record.state is not RecordState.OPEN
+
+    def _add(self, record: Record, *, supersedes: bool = True) -> None:
+        """Put a granted conference in; older ones of its room, or of the ledger, give way."""
+        self._gone.pop(record.ref, None)
+        if record.ref not in self._index.records and not self._make_room():
+            string_id = encode(record.ref)
+            logger.warning("the ledger is full: %s is not in it, and will not expire", string_id)
+            return
+        if supersedes:
+            self._supersede(record)
+        self._change(record)
+
+    def _supersede(self, record: Record) -> None:
+        """Forget the other conferences of a room that hold it no more.
+
+        Not those whose deletion is pending; and a fallback grant is not the backend's word.
+        """
+        for other in self._index.in_room(record.ref.backend, record.room):
+            is_superseded = other.ref.is_fallback or not record.ref.is_fallback
+            is_kept = other.ref == record.ref or other.state is RecordState.PENDING
+            if is_superseded and not is_kept:
+                self._forget(other.ref)
+
+    def _make_room(self) -> bool:
+        """Return whether there is room for one more, now at the latest."""
+        if len(self._index.records) < self._max_conferences:
+            return True
+        for state in (RecordState.ABANDONED, RecordState.OPEN):
+            if ref := self._index.oldest(state):
+                logger.warning(
+                    "the ledger is full at %d conferences; the oldest %s one, %s, was dropped",
+                    self._max_conferences,
+                    state.value,
+                    encode(ref),
+                )
+                self._forget(ref)
+                return True
+        return False
+
+    def _change(self, record: Record) -> None:
+        self._index.put(record)
+        self._writes.note(record.ref)
+
+    def _forget(self, ref: ConferenceRef) -> None:
+        if self._index.remove(ref):
+            self._writes.note(ref)
+
+
+def read(state_dir: Path) -> list[Record]:
+    """Return the conferences in a state directory's ledger, also beside a running proxy.
+
+    Raises `StateError` where it cannot be read.
+    """
+    with reading(state_dir) as connection:
+        rows = connection.execute(records.SELECT).fetchall()
+    return records.from_rows(rows, str(state_dir))
+
+
+def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
+    return dataclasses.replace(
+        record, state=RecordState.PENDING, over_at_ms=over_at_ms, reason=reason
+    )
+
+
+def _later_end(known: Record | None, conference: Conference) -> Conference:
+    """Return the conference with the end that the client with the longest one was told."""
+    if known is None or known.conference is None or conference.duration_seconds is None:
+        return conference
+    if known.conference.duration_seconds is None:
+        return dataclasses.replace(conference, duration_seconds=None)
+    ends_at_ms = known.ends_at_ms or 0
+    seconds = max(conference.duration_seconds, (ends_at_ms - conference.start_time_ms) // 1000)
+    return dataclasses.replace(conference, duration_seconds=seconds)

@@ -1,0 +1,44 @@
+"""Grants: a client is given a conference, which the ledger knows before the client does."""
+
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, Dialect, Fault, Reservation
+
+from .deletions import Deletions
+from .handling import RoomRequest, state_fault
+from .public_ids import PublicIds
+
+
+class Grants:
+    """Gives conferences to clients, under the ids that they can take."""
+
+    def __init__(self, ledger: Ledger, public_ids: PublicIds, deletions: Deletions) -> None:
+        self._ledger = ledger
+        self._public_ids = public_ids
+        self._deletions = deletions
+
+    def give(
+        self, asked: RoomRequest, ref: ConferenceRef, conference: Conference
+    ) -> Reservation | Fault:
+        """Note that the client has a conference from now on, and tell it so.
+
+        One that was over stays so where the client cannot be told.
+        """
+        reply = self.reservation(asked.dialect, ref, conference)
+        if isinstance(reply, Fault) and self._ledger.is_over(ref):
+            return reply
+        try:
+            self._ledger.grant(ref, asked.request.room.raw, conference)
+        except StateError as error:
+            return state_fault(error)
+        self._deletions.cancel(ref)
+        return reply
+
+    def reservation(
+        self, dialect: Dialect, ref: ConferenceRef, conference: Conference
+    ) -> Reservation | Fault:
+        """Return what a client is told of a conference."""
+        try:
+            return Reservation(self._public_ids.of(dialect, ref), conference)
+        except StateError as error:
+            return state_fault(error)

@@ -1,0 +1,77 @@
+"""Reading a conference: GET."""
+
+from collections.abc import Mapping
+
+from jicofo_reservation_proxy.backends.backend import Backend
+from jicofo_reservation_proxy.clock import Budget
+from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.model import (
+    Conference,
+    ConferenceRef,
+    Dialect,
+    Fault,
+    Found,
+    GetOutcome,
+    GetReply,
+    NotFound,
+    Result,
+)
+
+from .grants import Grants
+from .handling import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
+from .in_flight import InFlightLimits
+from .public_ids import PublicIds
+
+
+class Reading:
+    """Reads conferences from their backend, and from the ledger where that gives no answer."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        ledger: Ledger,
+        public_ids: PublicIds,
+        grants: Grants,
+        in_flight: InFlightLimits,
+        respond_within_seconds: float,
+    ) -> None:
+        self._backends = backends
+        self._ledger = ledger
+        self._public_ids = public_ids
+        self._grants = grants
+        self._in_flight = in_flight
+        self._respond_within_seconds = respond_within_seconds
+
+    def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
+        """Read the conference that a client knows by this id. Raises `StateError`."""
+        ref = self._public_ids.ref(public_id)
+        if ref is None or self._ledger.is_over(ref):
+            return Handled(NotFound())
+        result = self._ask(ref, incident_id)
+        reply: GetReply
+        match result.outcome:
+            case Found(conference):
+                self._ledger.update(ref, conference)
+                reply = self._grants.reservation(dialect, ref, conference)
+            case Fault() if remembered := self._remembered(ref):
+                reply = self._grants.reservation(dialect, ref, remembered)
+                return Handled(reply, ref.backend, result.code, FROM_LEDGER)
+            case NotFound() | Fault() as reply:
+                pass
+        return Handled(reply, ref.backend, result.code)
+
+    def _ask(self, ref: ConferenceRef, incident_id: str) -> Result[GetOutcome]:
+        if ref.is_fallback:
+            conference = self._remembered(ref)
+            return Result(Found(conference) if conference else NotFound(), "")
+        budget = Budget(self._respond_within_seconds)
+        with self._in_flight.take(ref.backend, budget.left_seconds) as has_slot:
+            if not has_slot:
+                return Result(IN_FLIGHT_LIMIT_REACHED, "")
+            backend = self._backends[ref.backend]
+            return backend.get(ref.conference_id, incident_id, budget.left_seconds)
+
+    def _remembered(self, ref: ConferenceRef) -> Conference | None:
+        """Return a conference as the ledger holds it, `None` where that is not all of it."""
+        record = self._ledger.find(ref)
+        return record.conference if record and record.is_whole else None

@@ -1,0 +1,65 @@
+"""Which backend a room belongs to, by its tenant and its name."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+
+from jicofo_reservation_proxy.model import Room
+from jicofo_reservation_proxy.settings.schema import Route
+
+DEFAULT_BACKEND = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    tenant: re.Pattern[str] | None
+    room: re.Pattern[str] | None
+    backend: str
+
+    def matches(self, room: Room) -> bool:
+        return _fits(self.tenant, room.tenant) and _fits(self.room, room.name)
+
+
+class Router:
+    """The routes of the settings, compiled.
+
+    Upper and lower case are the same, as in the rooms' own names (RFC 7622, section 3.3). A room
+    that matches no route goes to the only backend where there are no routes at all, else to the
+    one named "default", else nowhere.
+    """
+
+    def __init__(self, routes: Sequence[Route], backends: Collection[str]) -> None:
+        self._rules = tuple(_compile(route) for route in routes)
+        self._otherwise = _otherwise(routes, backends)
+
+    def backend_of(self, room: Room) -> str | None:
+        """Return the name of the room's backend: the first match wins; `None`: it has none."""
+        for rule in self._rules:
+            if rule.matches(room):
+                return rule.backend
+        return self._otherwise
+
+
+def _otherwise(routes: Sequence[Route], backends: Collection[str]) -> str | None:
+    if not routes and len(backends) == 1:
+        return next(iter(backends))
+    return DEFAULT_BACKEND if DEFAULT_BACKEND in backends else None
+
+
+def _compile(route: Route) -> _Rule:
+    return _Rule(
+        tenant=_pattern(route.tenant, route.tenant_regex),
+        room=_pattern(route.room, route.room_regex),
+        backend=route.backend,
+    )
+
+
+def _pattern(glob: str | None, regex: str | None) -> re.Pattern[str] | None:
+    if glob is not None:
+        return re.compile(translate(glob), re.IGNORECASE)
+    return re.compile(regex, re.IGNORECASE) if regex is not None else None
+
+
+def _fits(pattern: re.Pattern[str] | None, text: str) -> bool:
+    return pattern is None or pattern.fullmatch(text) is not None

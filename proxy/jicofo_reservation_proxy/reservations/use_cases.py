@@ -1,0 +1,109 @@
+"""The three use cases: create, get and delete a conference.
+
+What came of a backend's answer (an outcome) becomes what the client is told (a reply): under which
+id, and whether a room that is held already may be had. Where the backend gives no answer, the
+ledger may.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jicofo_reservation_proxy.backends.backend import Backend
+from jicofo_reservation_proxy.clock import Budget, now_ms
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.model import (
+    NO_ROUTE,
+    CreateReply,
+    CreateRequest,
+    DeleteReply,
+    Denied,
+    Dialect,
+    GetReply,
+)
+
+from .conflicts import Conflicts
+from .creation import Creation
+from .deletions import Deletions
+from .ending import Ending
+from .fallback import Fallback
+from .grants import Grants
+from .handling import Handled, RoomRequest, state_fault
+from .in_flight import InFlightLimits
+from .public_ids import PublicIds
+from .reading import Reading
+from .routing import Router
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided.
+
+    `fallback_seconds` has, for the backends whose rooms are granted while they cannot be asked,
+    for how long.
+    """
+
+    conflicts: Literal["answer", "report"]
+    respond_within_seconds: float
+    fallback_seconds: Mapping[str, int]
+
+
+class UseCases:
+    """The use cases over a set of backends. Raises `StateError` where the store cannot be used.
+
+    No method raises: a store that cannot be used is a `Fault` by then.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        backends: Mapping[str, Backend],
+        store: Store,
+        deletions: Deletions,
+        in_flight: InFlightLimits,
+        policy: Policy,
+        now_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        ledger, within_seconds = store.ledger, policy.respond_within_seconds
+        public_ids = PublicIds(store.aliases, backends)
+        grants = Grants(ledger, public_ids, deletions)
+        conflicts = Conflicts(ledger, grants, reports=policy.conflicts == "report")
+        fallback = Fallback(ledger, grants, conflicts, deletions, policy.fallback_seconds, now_ms)
+        self._router = router
+        self._in_flight = in_flight
+        self._respond_within_seconds = within_seconds
+        self._creation = Creation(
+            backends, ledger, store.locks, deletions, grants, conflicts, fallback
+        )
+        self._reading = Reading(backends, ledger, public_ids, grants, in_flight, within_seconds)
+        self._ending = Ending(ledger, public_ids, deletions, within_seconds, now_ms)
+
+    def create(
+        self, request: CreateRequest, dialect: Dialect, incident_id: str
+    ) -> Handled[CreateReply]:
+        """Ask the room's backend for the room."""
+        backend = self._router.backend_of(request.room)
+        if backend is None:
+            return Handled(Denied("", NO_ROUTE))
+        budget = Budget(self._respond_within_seconds)
+        asked = RoomRequest(request, dialect, incident_id, backend, budget)
+        with self._in_flight.take(backend, budget.left_seconds) as has_slot:
+            try:
+                return self._creation.create(asked, has_slot=has_slot)
+            except StateError as error:
+                return Handled(state_fault(error), backend)
+
+    def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
+        """Read the conference that a client knows by this id."""
+        try:
+            return self._reading.get(public_id, dialect, incident_id)
+        except StateError as error:
+            return Handled(state_fault(error))
+
+    def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
+        """Note that the conference that a client knows by this id is over."""
+        try:
+            return self._ending.delete(public_id, incident_id)
+        except StateError as error:
+            return Handled(state_fault(error))

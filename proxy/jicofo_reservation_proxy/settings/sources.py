@@ -1,0 +1,123 @@
+"""Where settings come from: flags over environment over the TOML file.
+
+The environment variable of a setting is its key path in capitals behind a prefix, with two
+underscores between the parts: `JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET`. A part may
+be an index: `…_ROUTES__0__BACKEND`. Arrays and tables are written as TOML.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jicofo_reservation_proxy.errors import SettingFault, SettingsError
+
+from .schema import Settings
+from .validation import validate
+
+ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
+CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+"""Names the TOML file; it is no setting itself."""
+
+_IS_NO_SETTING = re.compile(
+    f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
+    r"(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_\w+)?)"
+)
+"""Kubernetes gives each container such variables for a Service named jicofo-reservation-proxy."""
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[tuple[str, ...], str] | None = None,
+) -> Settings:
+    """Return the validated settings: flags over environment over file.
+
+    Without a file it is the one that the environment names, if any. `flags` maps key
+    paths, such as ("backends", "default", "target"), to texts.
+
+    Raises `SettingsError` with every fault that was found.
+    """
+    if file is None and (named := environ.get(CONFIG_VARIABLE)):
+        file = Path(named)
+    tree = _read_file(file) if file else {}
+    overrides = [*_from_environment(environ), *_from_flags(flags or {})]
+    faults = [fault for override in overrides if (fault := _put(tree, override))]
+    if faults:
+        raise SettingsError(faults)
+    return validate(tree, {override.path: override.origin for override in overrides})
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            [SettingFault(str(file), f"cannot be read: {error.strerror}")]
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError([SettingFault(str(file), f"wanted TOML: {error}")]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Override:
+    path: tuple[str, ...]
+    value: object
+    origin: str
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
+    for name in sorted(environ, key=_path):
+        if name.startswith(ENVIRONMENT_PREFIX) and not _IS_NO_SETTING.fullmatch(name):
+            parts = tuple(part for _, part in _path(name))
+            yield _Override(parts, _table_or_text(environ[name]), f"from ${name}")
+
+
+def _path(name: str) -> list[tuple[int, str]]:
+    """Return a variable's key path, each part with its index, so that 10 is sorted behind 9."""
+    parts = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    return [(int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _table_or_text(text: str) -> object:
+    """Read an array or a table as TOML; anything else is the text that it is."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _from_flags(flags: Mapping[tuple[str, ...], str]) -> Iterator[_Override]:
+    for path, text in flags.items():
+        yield _Override(path, text, "from the command line")
+
+
+def _put(tree: dict[str, Any], override: _Override) -> SettingFault | None:
+    """Set one value in the tree, making tables and array items on the way."""
+    node: Any = tree
+    *parents, last = override.path
+    for part, following in zip(parents, override.path[1:], strict=True):
+        empty: object = [] if following.isdecimal() else {}
+        node = _child(node, part, empty)
+    if isinstance(node, dict):
+        node[last] = override.value
+        return None
+    if isinstance(node, list) and last.isdecimal() and int(last) <= len(node):
+        node[int(last) : int(last) + 1] = [override.value]
+        return None
+    return SettingFault(".".join(override.path), "there is no such key", override.origin)
+
+
+def _child(node: Any, part: str, empty: object) -> Any:  # noqa: ANN401 - TOML's own values
+    if isinstance(node, dict):
+        return node.setdefault(part, empty)
+    if isinstance(node, list) and part.isdecimal() and int(part) <= len(node):
+        if int(part) == len(node):
+            node.append(empty)
+        return node[int(part)]
+    return None

@@ -1,0 +1,314 @@
+"""What each setting must be like: a tree of plain values → `Settings`, or every fault in it.
+
+cattrs walks the tree along the types of settings.py; here stands what a value of each type is, in
+the words of an error: what was wanted and what was got.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from cattrs import Converter
+from cattrs.errors import (
+    BaseValidationError,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
+from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn
+
+from jicofo_reservation_proxy.errors import SettingFault, SettingsError
+from jicofo_reservation_proxy.ids import BACKEND_NAME
+
+from .addresses import is_local_target
+from .schema import (
+    Backend,
+    BackendName,
+    Deadline,
+    DrainTime,
+    FallbackTime,
+    Grace,
+    HeaderName,
+    HostName,
+    Listen,
+    MethodPath,
+    PluginPath,
+    Regex,
+    ResponseTime,
+    Retention,
+    Route,
+    Settings,
+    Target,
+    ThreadCount,
+)
+
+
+def validate(
+    tree: Mapping[str, Any], origins: Mapping[tuple[str, ...], str] | None = None
+) -> Settings:
+    """Return the settings in a tree of plain values; `origins` says where some came from.
+
+    Raises `SettingsError` with every fault that was found.
+    """
+    try:
+        settings = CONVERTER.structure(tree, Settings)
+    except BaseValidationError as error:
+        found = _faults(error, ())
+        faults = [
+            SettingFault(".".join(path), message, _origin(path, origins or {}))
+            for path, message in found
+        ]
+        raise SettingsError(faults) from None
+    if contradictions := list(_contradictions(settings)):
+        raise SettingsError(contradictions)
+    return settings
+
+
+class _Unwanted(ValueError):  # noqa: N818 - it is a word of the message
+    """A value that is not what a setting wants."""
+
+    def __init__(self, wanted: str, got: object) -> None:
+        super().__init__(wanted, got)
+        self.wanted = wanted
+        self.got = got
+
+    def sentence(self, path: tuple[str, ...]) -> str:
+        """Say what was wanted and got. What stands among credentials may be a secret."""
+        is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
+        got = f"something else ({type(self.got).__name__})" if is_secret else repr(self.got)
+        return f"wanted {self.wanted}, got {got}"
+
+
+_CREDENTIALS = {("tls",), ("auth",)}
+_NO_SECRETS = {"plugin", "server_name"}
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
+_LISTEN = re.compile(r"(?:\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
+
+
+def _table(value: object) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _Unwanted("a table", value)
+    return value
+
+
+def _text(value: object, _: object = None) -> str:
+    if not isinstance(value, str):
+        raise _Unwanted("a string", value)
+    return value
+
+
+def _path(value: object, _: object) -> Path:
+    text = str(value) if isinstance(value, Path) else _text(value)
+    if not text:
+        raise _Unwanted("a path", value)
+    if not text.isprintable() or "-----BEGIN" in text:
+        raise _Unwanted("the path of a file, not what stands in it", value)
+    return Path(text)
+
+
+def _count(value: object, _: object) -> int:
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= 1000:
+        return int(text)
+    raise _Unwanted("a whole number from 1 to 1000", value)
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """Return a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`; `None` where it is none."""
+    match = _DURATION.fullmatch(text)
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else None
+
+
+def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], timedelta]:
+    def structure(value: object, _: object) -> timedelta:
+        parsed = parse_duration(value) if isinstance(value, str) else None
+        if parsed is not None and least <= parsed <= most:
+            return parsed
+        raise _Unwanted(
+            f"a duration from {_seconds(least)} to {_seconds(most)}, such as 5s or 250ms", value
+        )
+
+    return structure
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{duration.total_seconds():g}s"
+
+
+def _matching(pattern: str | re.Pattern[str], wanted: str) -> Callable[[object, object], str]:
+    compiled = re.compile(pattern)
+
+    def structure(value: object, _: object) -> str:
+        if not compiled.fullmatch(_text(value)):
+            raise _Unwanted(wanted, value)
+        return str(value)
+
+    return structure
+
+
+def _header(value: object, _: object) -> str:
+    lower = _text(value).lower()
+    if not re.fullmatch(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)", lower):
+        raise _Unwanted(
+            "a header's name of letters, digits, '-', '_' and '.', not grpc-… and not …-bin", value
+        )
+    return lower
+
+
+def _listen(value: object, _: object) -> str:
+    match = _LISTEN.fullmatch(_text(value))
+    if not match or int(match[1]) > 65535:
+        raise _Unwanted("HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777", value)
+    return str(value)
+
+
+def _regex(value: object, _: object) -> str:
+    try:
+        re.compile(_text(value))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _Unwanted(f"a regular expression, which this is not ({error})", value) from None
+    return str(value)
+
+
+def _choice(value: object, type_: object) -> object:
+    choices = get_args(type_)
+    if value not in choices:
+        raise _Unwanted(" or ".join(map(repr, choices)), value)
+    return value
+
+
+def _is(origin: object) -> Callable[[object], bool]:
+    return lambda type_: get_origin(type_) is origin
+
+
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
+
+    def table(class_: type[Any]) -> Callable[[object, object], object]:
+        structure = make_dict_structure_fn(class_, converter)
+        return lambda value, _: structure(_table(value), class_)
+
+    def named_tables(type_: Any) -> Callable[[object, object], object]:  # noqa: ANN401
+        structure = make_mapping_structure_fn(type_, converter)
+        return lambda value, _: structure(_table(value), type_)
+
+    def array(value: object, type_: Any) -> tuple[object, ...]:  # noqa: ANN401
+        if not isinstance(value, list | tuple):
+            raise _Unwanted("an array", value)
+        items: Any = list[get_args(type_)[0]]  # type: ignore[misc]
+        return tuple(converter.structure(value, items))
+
+    converter.register_structure_hook_factory(is_dataclass, table)
+    converter.register_structure_hook_factory(_is(dict), named_tables)
+    converter.register_structure_hook_func(_is(tuple), array)
+    converter.register_structure_hook_func(_is(Literal), _choice)
+    hooks: dict[Any, Callable[[object, object], object]] = {
+        str: _text,
+        Path: _path,
+        BackendName: _matching(
+            BACKEND_NAME, "a name of lower-case letters, digits and single underscores"
+        ),
+        Deadline: _duration(timedelta(milliseconds=10), timedelta(seconds=15)),
+        DrainTime: _duration(timedelta(0), timedelta(minutes=5)),
+        HeaderName: _header,
+        HostName: _matching(r"\S+", "the name of a host"),
+        Listen: _listen,
+        MethodPath: _matching(r"/[^/\s]+/[^/\s]+", "/package.Service/Method"),
+        PluginPath: _matching(r"[\w.]+:[\w.]+", "module:attribute"),
+        Regex: _regex,
+        Target: _matching(r"\S+", "a gRPC target, such as dns:///reservations.example.com:50051"),
+        Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
+        ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
+        Retention: _duration(timedelta(minutes=1), timedelta(days=365)),
+        FallbackTime: _duration(timedelta(minutes=1), timedelta(days=7)),
+        ThreadCount: _count,
+    }
+    for type_, hook in hooks.items():
+        converter.register_structure_hook(type_, hook)
+    return converter
+
+
+CONVERTER = _make_converter()
+
+
+def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the key path and the sentence of every fault in what cattrs raised."""
+    match error:
+        case ClassValidationError() | IterableValidationError():
+            noted, others = error.group_exceptions()
+            for inner, note in noted:
+                part = note.name if hasattr(note, "name") else note.index
+                yield from _faults(inner, (*path, str(part)))
+            for inner in others:
+                yield from _faults(inner, path)
+        case ForbiddenExtraKeysError():
+            known = ", ".join(known.name for known in fields(error.cl))
+            for key in sorted(error.extra_fields):
+                # Its value is not shown: it may be a secret.
+                yield (*path, key), f"unknown key; wanted one of {known}"
+        case KeyError():
+            yield path, "wanted a value, got none"
+        case _Unwanted():
+            yield path, error.sentence(path)
+        case _:
+            yield path, str(error)
+
+
+def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
+    """Return where a value came from: set there itself, or a table around it or a key in it."""
+    longest_first = sorted(origins, key=len, reverse=True)
+    return next((origins[key] for key in longest_first if _is_related(key, path)), "")
+
+
+def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    shared = min(len(key), len(path))
+    return key[:shared] == path[:shared]
+
+
+def _contradictions(settings: Settings) -> Iterator[SettingFault]:
+    """Yield what is wrong between settings that are each right alone."""
+    for name, backend in settings.backends.items():
+        yield from _backend_contradictions(f"backends.{name}", backend)
+    for index, route in enumerate(settings.routes):
+        yield from _route_contradictions(f"routes.{index}", route, settings.backends)
+    if len(settings.backends) > 1 and not settings.routes:
+        yield SettingFault(
+            "routes", "wanted at least one route, since there are several backends, got none"
+        )
+
+
+def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
+    tls, auth = backend.tls, backend.auth
+    if tls and bool(tls.cert_file) != bool(tls.key_file):
+        missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
+        yield SettingFault(f"{key}.tls.{missing}", f"wanted together with {given}, got none")
+    if auth.api_key_file and auth.bearer_token_file and auth.header == "authorization":
+        yield SettingFault(
+            f"{key}.auth.header",
+            "wanted another header than the bearer token's, got 'authorization'",
+        )
+    if auth.has_secret and tls is None and not is_local_target(backend.target):
+        yield SettingFault(
+            f"{key}.auth",
+            "wanted TLS or a local target for a secret, "
+            f"got plaintext to {backend.target!r}; set {key}.tls",
+        )
+
+
+def _route_contradictions(
+    key: str, route: Route, backends: Mapping[BackendName, Backend]
+) -> Iterator[SettingFault]:
+    if route.tenant is not None and route.tenant_regex is not None:
+        yield SettingFault(f"{key}.tenant_regex", "wanted either this or tenant, got both")
+    if route.room is not None and route.room_regex is not None:
+        yield SettingFault(f"{key}.room_regex", "wanted either this or room, got both")
+    if route.backend not in backends:
+        known = ", ".join(backends) or "none: there are no backends"
+        yield SettingFault(
+            f"{key}.backend", f"wanted the name of a backend ({known}), got {route.backend!r}"
+        )

@@ -1,0 +1,543 @@
+"""The contract's messages: what a backend is told, and what is made of what it returns."""
+
+from collections.abc import Callable
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy.backends.contract import (
+    ContractBreach,
+    create_message,
+    delete_message,
+    denial_reason,
+    get_message,
+    read_create,
+    read_get,
+)
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.http.renderers import RENDERERS
+from jicofo_reservation_proxy.model import (
+    FIRST_SECOND,
+    JICOFO,
+    LAST_SECOND,
+    PROSODY,
+    ClientKind,
+    Conference,
+    Conflict,
+    CreateRequest,
+    DeleteReason,
+    Denied,
+    Found,
+    Granted,
+    Owner,
+    Reservation,
+    Room,
+)
+
+from tests.unit.http.readers import Approved, Refused, read_as_jicofo, read_as_prosody
+
+START_MS = 2_471_018_112_345
+REQUEST = CreateRequest(
+    request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
+    room=Room(raw="[acme]caf%c3%a9", tenant="acme", name="caf\u00e9"),
+    mail_owner="juliet@example.com",
+    owner=Owner(raw="juliet@example.com", user="juliet", domain="example.com", is_guest=True),
+    start_time_ms=START_MS,
+    duration_seconds=60,
+    extra_fields={"x": "1", "y": "\u00e9"},
+)
+BARE_REQUEST = CreateRequest(
+    request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
+    room=Room(raw="board", tenant="", name="board"),
+    mail_owner="",
+    owner=None,
+    start_time_ms=-1,
+    duration_seconds=None,
+)
+BARE = Conference(id="7", room="", owner="", start_time_ms=START_MS, duration_seconds=None, url="")
+
+
+def granting(conference: pb.Conference) -> pb.CreateConferenceResponse:
+    """Return the response that grants a conference."""
+    return pb.CreateConferenceResponse(conference=conference)
+
+
+def granted(**fields: object) -> Conference:
+    """Return the conference that is read from a granting response with these fields."""
+    outcome = read_create(granting(pb.Conference(id="7", **fields)), REQUEST)  # type: ignore[arg-type]
+    assert isinstance(outcome, Granted)
+    return outcome.conference
+
+
+# -- what a backend is told --------------------------------------------------------------------
+
+
+def test_create_message() -> None:
+    """A request travels whole, field by field."""
+    message = create_message(REQUEST, ClientKind.JICOFO)
+    assert message == pb.CreateConferenceRequest(
+        request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
+        room=pb.Room(raw="[acme]caf%c3%a9", tenant="acme", name="caf\u00e9"),
+        owner=pb.Owner(raw="juliet@example.com", user="juliet", domain="example.com", guest=True),
+        start_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
+        duration=Duration(seconds=60),
+        client=pb.CLIENT_JICOFO,
+        extra_fields={"x": "1", "y": "\u00e9"},
+    )
+
+
+def test_create_message_without_what_is_optional() -> None:
+    """Without an owner and a limit, the message has neither; a time before 1970 is one too."""
+    message = create_message(BARE_REQUEST, ClientKind.PROSODY)
+    assert message == pb.CreateConferenceRequest(
+        request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
+        room=pb.Room(raw="board", name="board"),
+        start_time=Timestamp(seconds=-1, nanos=999_000_000),
+        client=pb.CLIENT_PROSODY,
+    )
+    assert not message.HasField("owner")
+    assert not message.HasField("duration")
+
+
+@pytest.mark.parametrize(
+    ("kind", "client"),
+    [
+        (ClientKind.UNKNOWN, pb.CLIENT_UNSPECIFIED),
+        (ClientKind.JICOFO, pb.CLIENT_JICOFO),
+        (ClientKind.PROSODY, pb.CLIENT_PROSODY),
+    ],
+)
+def test_clients_are_told(kind: ClientKind, client: pb.Client.ValueType) -> None:
+    """A backend learns which client asks; every kind has its name in the contract."""
+    assert create_message(REQUEST, kind).client == client
+
+
+@given(ms=st.integers(FIRST_SECOND * 1000, LAST_SECOND * 1000 + 999))
+@example(FIRST_SECOND * 1000)
+@example(LAST_SECOND * 1000 + 999)
+@settings(deadline=None, max_examples=50)
+def test_any_time_fits_the_messages(ms: int) -> None:
+    """Every millisecond of the years 1 to 9999 is told exactly."""
+    message = delete_message("7", ms, DeleteReason.ENDED)
+    assert message.delete_time.ToMilliseconds() == ms
+    assert 0 <= message.delete_time.nanos < 1_000_000_000
+
+
+def test_get_message() -> None:
+    """The backend's own id is all that a GET tells."""
+    assert get_message("order/7") == pb.GetConferenceRequest(conference_id="order/7")
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (DeleteReason.ENDED, pb.DELETE_REASON_ENDED),
+        (DeleteReason.EXPIRED, pb.DELETE_REASON_EXPIRED),
+    ],
+)
+def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -> None:
+    """A DELETE tells the id, why the meeting is over, and since when."""
+    assert delete_message("order/7", START_MS, reason) == pb.DeleteConferenceRequest(
+        conference_id="order/7",
+        reason=told,
+        delete_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
+    )
+
+
+def test_every_reason_has_its_name_in_the_contract() -> None:
+    """No two reasons are told alike, and none is left out."""
+    told = {delete_message("7", 0, reason).reason for reason in DeleteReason}
+    assert len(told) == len(DeleteReason)
+    assert pb.DELETE_REASON_UNSPECIFIED not in told
+
+
+# -- what is made of what it returns -----------------------------------------------------------
+
+WHOLE = pb.Conference(
+    id="order/7",
+    room="[acme]caf%c3%a9",
+    owner="juliet@example.com",
+    start_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
+    duration=Duration(seconds=3600),
+    max_occupants=12,
+    lobby=True,
+    password="caf\u00e9",
+    pin="1234",
+    url="https://example.com/7",
+    sip_id=0,
+)
+READ = Conference(
+    id="order/7",
+    room="[acme]caf%c3%a9",
+    owner="juliet@example.com",
+    start_time_ms=START_MS,
+    duration_seconds=3600,
+    max_occupants=12,
+    lobby=True,
+    password="caf\u00e9",
+    pin="1234",
+    url="https://example.com/7",
+    sip_id=0,
+)
+
+
+def test_granted() -> None:
+    """A conference in the response is granted, with all that it holds."""
+    assert read_create(granting(WHOLE), REQUEST) == Granted(READ)
+
+
+def test_conflict() -> None:
+    """A conflict is the conference that holds the room."""
+    response = pb.CreateConferenceResponse(conflict=pb.Conflict(conference=WHOLE))
+    assert read_create(response, REQUEST) == Conflict(READ)
+
+
+def test_found() -> None:
+    """A conference is read as it is."""
+    assert read_get(pb.GetConferenceResponse(conference=WHOLE), WHOLE.id) == Found(READ)
+
+
+def test_another_conference_than_was_asked_for() -> None:
+    """A backend that answers for 8 when it is asked for 7 breaks the contract."""
+    with pytest.raises(ContractBreach, match="wanted the conference 'other', got"):
+        read_get(pb.GetConferenceResponse(conference=WHOLE), "other")
+
+
+def test_secrets_stay_out_of_representations() -> None:
+    """Neither password nor PIN is in what a log might show of a conference."""
+    text = repr(granted(password="hunter2", pin="40961"))
+    assert "id='7'" in text
+    assert "hunter2" not in text
+    assert "40961" not in text
+
+
+def test_granted_with_nothing_but_an_id() -> None:
+    """What is absent stays absent, and the start is the request's."""
+    assert granted() == BARE
+
+
+@pytest.mark.parametrize(
+    ("denial", "denied"),
+    [
+        (pb.Denial(), Denied("", "unspecified")),
+        (
+            pb.Denial(message="Not before 9.", reason=pb.DENIAL_REASON_TOO_EARLY),
+            Denied("Not before 9.", "too_early"),
+        ),
+        (pb.Denial(message="a\nb", reason=99), Denied("a\nb", "99")),  # type: ignore[arg-type]
+    ],
+)
+def test_denied(denial: pb.Denial, denied: Denied) -> None:
+    """A denial is its sentence as it is, and its reason for the log."""
+    assert read_create(pb.CreateConferenceResponse(denial=denial), REQUEST) == denied
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (0, "unspecified"),
+        (1, "not_allowed"),
+        (2, "not_booked"),
+        (3, "too_early"),
+        (4, "too_late"),
+        (5, "quota_exceeded"),
+        (6, "invalid_room"),
+        (7, "7"),
+        (-1, "-1"),
+        (2**31 - 1, "2147483647"),
+    ],
+)
+def test_denial_reasons(number: int, reason: str) -> None:
+    """A reason is its name in the contract, or its number where it was made up later."""
+    assert denial_reason(number) == reason
+
+
+def test_every_denial_reason_has_a_name() -> None:
+    """No reason of the contract is logged as a number."""
+    assert all(not denial_reason(number).isdigit() for number in pb.DenialReason.values())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "ms"),
+    [
+        (1, 0, 1000),
+        (1, 999_999, 1000),
+        (1, 1_000_000, 1001),
+        (1, 999_999_999, 1999),
+        (-1, 999_999_999, -1),
+        (-1, 0, -1000),
+        (0, 0, 0),
+        (FIRST_SECOND, 0, FIRST_SECOND * 1000),
+        (LAST_SECOND, 999_999_999, LAST_SECOND * 1000 + 999),
+    ],
+)
+def test_starts_round_down(seconds: int, nanos: int, ms: int) -> None:
+    """A start is whole milliseconds, rounded down; the epoch itself is a time too."""
+    assert granted(start_time=Timestamp(seconds=seconds, nanos=nanos)).start_time_ms == ms
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "whole"),
+    [
+        (1, 0, 1),
+        (1, 999_999_999, 1),
+        (2, 0, 2),
+        (0, 1, 1),
+        (0, 999_999_999, 1),
+        (3_155_760_000, 0, 3_155_760_000),
+        (3_155_760_001, 0, None),
+        (315_576_000_000, 0, None),
+        (2**63 - 1, 999_999_999, None),
+    ],
+)
+def test_durations_round_down_to_one(seconds: int, nanos: int, whole: int | None) -> None:
+    """It is whole seconds, rounded down, but never to nothing; over 100 years are no limit."""
+    assert granted(duration=Duration(seconds=seconds, nanos=nanos)).duration_seconds == whole
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "value"),
+    [
+        ({"max_occupants": 0}, "max_occupants", 0),
+        ({"max_occupants": -5}, "max_occupants", -5),
+        ({"lobby": False}, "lobby", False),
+        ({"sip_id": -1}, "sip_id", -1),
+        ({"password": ""}, "password", None),
+        ({"pin": ""}, "pin", None),
+        ({"password": "x" * 255}, "password", "x" * 255),
+        ({"pin": "\u00e9" * 127}, "pin", "\u00e9" * 127),
+        ({"url": "x" * 2048}, "url", "x" * 2048),
+        ({"url": "x" * 2049}, "url", None),
+        ({"url": "\u00e9" * 1025}, "url", None),
+        ({"url": "https://example.com/\n"}, "url", None),
+    ],
+)
+def test_optional_fields(fields: dict[str, object], key: str, value: object) -> None:
+    """What is there is kept; an address that clients could not bear is not worth a refusal."""
+    assert getattr(granted(**fields), key) == value
+
+
+def test_ids_up_to_255_bytes() -> None:
+    """An id's length counts in bytes of UTF-8."""
+    longest = "\u00e9" * 127 + "x"
+    outcome = read_create(granting(pb.Conference(id=longest)), REQUEST)
+    assert isinstance(outcome, Granted)
+    assert outcome.conference.id == longest
+
+
+START = Timestamp(seconds=1)
+ELSE = "'something else'"
+BREACHES = [
+    (pb.Conference(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
+    (pb.Conference(id="x" * 256), "wanted an id of 1 to 255 bytes, got '256 bytes'"),
+    (pb.Conference(id="\u00e9" * 128), "wanted an id of 1 to 255 bytes, got '256 bytes'"),
+    *(
+        (
+            pb.Conference(id="7", start_time=Timestamp(seconds=seconds, nanos=nanos)),
+            f"wanted a start_time in the years 1 to 9999, got '{seconds}s {nanos}ns'",
+        )
+        for seconds, nanos in [
+            (FIRST_SECOND - 1, 0),
+            (LAST_SECOND + 1, 0),
+            (-(2**63), 0),
+            (2**63 - 1, 0),
+            (1, -1),
+            (1, 1_000_000_000),
+        ]
+    ),
+    *(
+        (
+            pb.Conference(
+                id="7", start_time=START, duration=Duration(seconds=seconds, nanos=nanos)
+            ),
+            f"wanted a positive duration, or none for no limit, got '{seconds}s {nanos}ns'",
+        )
+        for seconds, nanos in [(0, 0), (-1, 0), (0, -1), (5, -1), (-1, 5), (5, 1_000_000_000)]
+    ),
+    *(
+        (
+            pb.Conference(id="7", start_time=START, **{key: text}),  # type: ignore[arg-type]
+            f"wanted a {key} of at most 255 bytes without control characters, got 'something else'",
+        )
+        for key in ("password", "pin")
+        for text in [
+            "x" * 256,
+            "\u00e9" * 128,
+            "a\nb",
+            "\0",
+            "\x7f",
+            "\x85",
+            "\u2028",
+            "\u2029",
+            "\ufffe",
+            "\uffff",
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("conference", "text"), BREACHES)
+def test_breaches(conference: pb.Conference, text: str) -> None:
+    """What a client would choke on, or what cannot be typed, is a breach wherever it stands."""
+    readings: list[Callable[[], object]] = [
+        lambda: read_create(granting(conference), REQUEST),
+        lambda: read_create(
+            pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference)), REQUEST
+        ),
+        lambda: read_get(pb.GetConferenceResponse(conference=conference), conference.id),
+    ]
+    for reading in readings:
+        with pytest.raises(ContractBreach) as caught:
+            reading()
+        assert str(caught.value) == text
+
+
+def test_a_breach_shows_no_secret() -> None:
+    """A password that cannot be typed is still one."""
+    with pytest.raises(ContractBreach) as caught:
+        granted(password="hunter2\n")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_outcome() -> None:
+    """A response that decides nothing is a breach."""
+    with pytest.raises(ContractBreach) as caught:
+        read_create(pb.CreateConferenceResponse(), REQUEST)
+    assert str(caught.value) == "wanted an outcome in CreateConferenceResponse, got none"
+
+
+@pytest.mark.parametrize(
+    ("conflict", "text"),
+    [
+        (pb.Conflict(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
+        (pb.Conflict(conference=pb.Conference(id="7")), "wanted a start_time, got none"),
+    ],
+)
+def test_a_conflict_needs_its_conference_whole(conflict: pb.Conflict, text: str) -> None:
+    """In a conflict there is no request whose start could stand in."""
+    with pytest.raises(ContractBreach) as caught:
+        read_create(pb.CreateConferenceResponse(conflict=conflict), REQUEST)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("response", "text"),
+    [
+        (pb.GetConferenceResponse(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
+        (
+            pb.GetConferenceResponse(conference=pb.Conference(id="7")),
+            "wanted a start_time, got none",
+        ),
+    ],
+)
+def test_a_conference_that_is_read_is_whole(response: pb.GetConferenceResponse, text: str) -> None:
+    """A GET needs an id and a start."""
+    with pytest.raises(ContractBreach) as caught:
+        read_get(response, response.conference.id)
+    assert str(caught.value) == text
+
+
+# -- whatever a backend returns ----------------------------------------------------------------
+
+int32 = st.integers(-(2**31), 2**31 - 1)
+int64 = st.integers(-(2**63), 2**63 - 1)
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.sampled_from(
+    ["", "x" * 300, "\0", "\u2028", "7"]
+)
+nanos = st.integers(0, 999_999_999) | int32
+starts = st.builds(Timestamp, seconds=st.integers(FIRST_SECOND, LAST_SECOND) | int64, nanos=nanos)
+durations = st.builds(Duration, seconds=st.integers(-1, 10**12) | int64, nanos=nanos)
+wild_conferences = st.fixed_dictionaries(
+    {"id": text},
+    optional={
+        "room": text,
+        "owner": text,
+        "start_time": starts,
+        "duration": durations,
+        "max_occupants": int32,
+        "lobby": st.booleans(),
+        "password": text,
+        "pin": text,
+        "url": text,
+        "sip_id": int64,
+    },
+).map(lambda fields: pb.Conference(**fields))  # type: ignore[arg-type]
+tame_conferences = st.fixed_dictionaries(
+    {
+        "id": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+        "start_time": st.builds(
+            Timestamp,
+            seconds=st.integers(FIRST_SECOND, LAST_SECOND),
+            nanos=st.integers(0, 999_999_999),
+        ),
+    },
+    optional={
+        "room": text,
+        "owner": text,
+        "duration": st.builds(Duration, seconds=st.integers(1, 2**63 - 1)),
+        "max_occupants": int32,
+        "lobby": st.booleans(),
+        "password": st.text(st.characters(categories=["L", "N", "S"]), max_size=40),
+        "url": text,
+        "sip_id": int64,
+    },
+).map(lambda fields: pb.Conference(**fields))  # type: ignore[arg-type]
+
+
+def check_conference(conference: Conference) -> None:
+    """Check that both clients can bear what was read."""
+    reservation = Reservation(7, conference)
+    for asked in (REQUEST, BARE_REQUEST):
+        sent = (asked.room.raw, asked.mail_owner)
+        post = RENDERERS[JICOFO.kind].create(asked, reservation, "")
+        assert isinstance(read_as_jicofo(post.status, post.body, *sent), Approved)
+        post = RENDERERS[PROSODY.kind].create(asked, reservation, "")
+        assert isinstance(read_as_prosody(post.status, post.body, *sent), Approved)
+    get = RENDERERS[JICOFO.kind].get(reservation, "")
+    assert isinstance(read_as_jicofo(get.status, get.body, None, None), Approved)
+    get = RENDERERS[PROSODY.kind].get(reservation, "")
+    assert isinstance(read_as_prosody(get.status, get.body, None, None), Approved)
+
+
+@given(conference=wild_conferences)
+@settings(deadline=None, max_examples=200)
+def test_any_conference_is_a_breach_or_serves_both_clients(conference: pb.Conference) -> None:
+    """Whatever fits into the message, no client ever chokes on it."""
+    for response in (
+        granting(conference),
+        pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference)),
+    ):
+        try:
+            outcome = read_create(response, REQUEST)
+        except ContractBreach:
+            continue
+        assert isinstance(outcome, Granted | Conflict)
+        check_conference(outcome.conference)
+
+
+@given(conference=tame_conferences)
+@settings(deadline=None, max_examples=120)
+def test_every_conference_within_the_contract_serves_both_clients(
+    conference: pb.Conference,
+) -> None:
+    """What the contract allows is never a breach."""
+    read = read_get(pb.GetConferenceResponse(conference=conference), conference.id).conference
+    assert read.id == conference.id
+    assert read.start_time_ms == conference.start_time.ToMilliseconds()
+    check_conference(read)
+
+
+@given(message=text, reason=st.integers(0, 2**31 - 1))
+@settings(deadline=None, max_examples=50)
+def test_any_denial_serves_both_clients(message: str, reason: int) -> None:
+    """Whatever a denial says, both clients show one line."""
+    denial = pb.Denial(message=message, reason=reason)  # type: ignore[arg-type]
+    outcome = read_create(pb.CreateConferenceResponse(denial=denial), REQUEST)
+    assert isinstance(outcome, Denied)
+    for dialect, read in ((JICOFO, read_as_jicofo), (PROSODY, read_as_prosody)):
+        answer = RENDERERS[dialect.kind].create(REQUEST, outcome, "")
+        understood = read(answer.status, answer.body, "board", None)
+        assert isinstance(understood, Refused)
+        assert understood.status == 403

@@ -1,0 +1,580 @@
+"""The form of POST /conference: what both clients send, and everything that is wrong."""
+
+import itertools
+import uuid
+from datetime import datetime, timedelta
+from random import Random
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy.http.forms import (
+    MAX_BODY_BYTES,
+    MAX_DURATION_SECONDS,
+    MAX_FIELDS,
+    guest_test,
+    parse_create,
+    parse_java_time,
+    parse_owner,
+    parse_room,
+)
+from jicofo_reservation_proxy.model import (
+    FIRST_SECOND,
+    LAST_SECOND,
+    BadInput,
+    CreateRequest,
+    Owner,
+    Room,
+)
+
+TYPE = "application/x-www-form-urlencoded"
+START = "2048-04-20T17:55:12.000Z"
+START_MS = 2_471_018_112_000
+FORM = {"name": "board", "mail_owner": "juliet@example.com", "start_time": START}
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the tests reckon with naive times, all UTC
+
+
+def accepted(body: bytes, content_type: str = TYPE) -> CreateRequest:
+    """Return the request in a body that must be fine."""
+    request = parse_create(content_type, body)
+    assert isinstance(request, CreateRequest)
+    return request
+
+
+def parsed(**fields: str) -> CreateRequest:
+    """Return the request of the usual form with other fields."""
+    return accepted(urlencode(FORM | fields).encode())
+
+
+def refused(body: bytes, content_type: str = TYPE) -> BadInput:
+    """Return what is wrong with a body that must not be fine."""
+    wrong = parse_create(content_type, body)
+    assert isinstance(wrong, BadInput)
+    return wrong
+
+
+def bad(**fields: str) -> BadInput:
+    """Return what is wrong with the usual form with other fields."""
+    return refused(urlencode(FORM | fields).encode())
+
+
+def test_what_jicofo_sends() -> None:
+    """Jicofo's fixed order with `duration=-1` and a charset is read whole."""
+    request = accepted(
+        b"name=board&mail_owner=juliet%40example.com"
+        b"&start_time=2048-04-20T17%3A55%3A12.345-06&duration=-1",
+        "application/x-www-form-urlencoded; charset=UTF-8",
+    )
+    assert request == CreateRequest(
+        request_id=request.request_id,
+        room=Room(raw="board", tenant="", name="board"),
+        mail_owner="juliet@example.com",
+        owner=Owner(raw="juliet@example.com", user="juliet", domain="example.com"),
+        start_time_ms=START_MS + 6 * 3_600_000 + 345,
+        duration_seconds=None,
+        extra_fields={},
+    )
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(FORM)))
+def test_what_prosody_sends(order: tuple[str, ...]) -> None:
+    """Prosody's fields come in any order, without charset and duration, and mean the same."""
+    request = accepted(urlencode([(key, FORM[key]) for key in order]).encode())
+    assert request == parsed()
+    assert request.start_time_ms == START_MS
+    assert request.duration_seconds is None
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        TYPE,
+        f"{TYPE};charset=utf-8",
+        f"{TYPE}; charset=UTF-8",
+        f"{TYPE} ; CHARSET = utf8",
+        f'{TYPE}; charset="UTF-8"',
+        f"{TYPE}; charset=US-ASCII",
+        f"{TYPE}; boundary=x; charset=utf-8",
+        f"{TYPE}; xcharset=latin-1",
+        "Application/X-WWW-Form-URLEncoded",
+    ],
+)
+def test_content_types_that_are_fine(content_type: str) -> None:
+    """A form may name its charset or not, quoted or not, in any case."""
+    assert accepted(urlencode(FORM).encode(), content_type) == parsed()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "message"),
+    [
+        ("", f"Content-Type: wanted {TYPE}, got ''."),
+        ("application/json", f"Content-Type: wanted {TYPE}, got 'application/json'."),
+        ("multipart/form-data", f"Content-Type: wanted {TYPE}, got 'multipart/form-data'."),
+        (f"{TYPE}x", f"Content-Type: wanted {TYPE}, got '{TYPE}x'."),
+        ("caf\u00e9", f"Content-Type: wanted {TYPE}, got 'caf\\xe9'."),
+        (f"{TYPE}; charset=iso-8859-1", "Content-Type: wanted charset UTF-8, got 'iso-8859-1'."),
+        (f'{TYPE};charset="utf-16"', "Content-Type: wanted charset UTF-8, got 'utf-16'."),
+    ],
+)
+def test_content_types_that_are_not(content_type: str, message: str) -> None:
+    """Another type or charset is 415, and the sentence says what was wanted and got."""
+    assert refused(urlencode(FORM).encode(), content_type) == BadInput(415, message)
+
+
+def test_a_long_content_type_is_cut_in_the_sentence() -> None:
+    """What was got is shown up to 60 characters."""
+    assert refused(b"", "x" * 60).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}'."
+    assert refused(b"", "x" * 61).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}...'."
+
+
+def test_the_type_is_looked_at_before_the_body() -> None:
+    """A body of another type is not read as a form."""
+    assert refused(b"\xff", "application/json").status == 415
+
+
+@pytest.mark.parametrize(
+    ("sent", "raw", "name"),
+    [
+        (b"caf%C3%A9", "caf\u00e9", "caf\u00e9"),
+        (b"caf\xc3\xa9", "caf\u00e9", "caf\u00e9"),
+        (b"caf%25c3%25a9", "caf%c3%a9", "caf\u00e9"),
+        (b"two+words", "two words", "two words"),
+        (b"a%2Bb", "a+b", "a+b"),
+        (b"100%25", "100%", "100%"),
+        (b"100%", "100%", "100%"),
+        (b"a%253Db%26c", "a%3Db&c", "a=b&c"),
+        (b"%25F0%259F%258E%2589", "%F0%9F%8E%89", "\U0001f389"),
+        (b"caf%25e9", "caf%e9", "caf%e9"),
+        (b"tab%2509", "tab%09", "tab%09"),
+        (b"line%25E2%2580%25A8", "line%E2%80%A8", "line%E2%80%A8"),
+    ],
+)
+def test_names_keep_what_was_sent_and_are_decoded(sent: bytes, raw: str, name: str) -> None:
+    """The room is as sent, and its percent-encoding undone where that gives printable UTF-8."""
+    request = accepted(b"start_time=2048-04-20T17:55:12.000Z&name=" + sent)
+    assert request.room == Room(raw=raw, tenant="", name=name)
+
+
+@pytest.mark.parametrize(
+    ("raw", "tenant", "name"),
+    [
+        ("[acme]board", "acme", "board"),
+        ("[acme]caf%c3%a9", "acme", "caf\u00e9"),
+        ("[%c3%a9t%c3%a9]board", "\u00e9t\u00e9", "board"),
+        ("[acme][x]board", "acme", "[x]board"),
+        ("[acme]x]", "acme", "x]"),
+        ("[acme]", "", "[acme]"),
+        ("[]board", "", "[]board"),
+        ("[a[b]board", "", "[a[b]board"),
+        ("x[acme]board", "", "x[acme]board"),
+        ("[acme", "", "[acme"),
+        ("[acme]two\nlines", "acme", "two\nlines"),
+        ("[%e9]caf%c3%a9", "%e9", "caf\u00e9"),
+    ],
+)
+def test_rooms_are_taken_apart(raw: str, tenant: str, name: str) -> None:
+    """`[tenant]room` has a tenant, anything else has none; each part is decoded by itself."""
+    assert parse_room(raw) == Room(raw=raw, tenant=tenant, name=name)
+
+
+@pytest.mark.parametrize(
+    ("raw", "user", "domain"),
+    [
+        ("juliet@example.com", "juliet", "example.com"),
+        ("a@b@example.com", "a@b", "example.com"),
+        ("juliet", "juliet", ""),
+        ("@example.com", "", "example.com"),
+        ("juliet@", "juliet", ""),
+    ],
+)
+def test_owners_are_taken_apart_at_the_last_at(raw: str, user: str, domain: str) -> None:
+    """The domain follows the last "@"; without one, all is the user."""
+    assert parse_owner(raw) == Owner(raw=raw, user=user, domain=domain)
+    assert parsed(mail_owner=raw).owner == Owner(raw=raw, user=user, domain=domain)
+
+
+def test_a_missing_owner_is_not_an_empty_one() -> None:
+    """Both mean nobody, but an answer repeats what was sent: nothing, or an empty text."""
+    missing = accepted(urlencode({"name": "board", "start_time": START}).encode())
+    empty = parsed(mail_owner="")
+    assert (missing.mail_owner, missing.owner) == (None, None)
+    assert (empty.mail_owner, empty.owner) == ("", None)
+    assert missing.request_id != empty.request_id
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", None),
+        ("-1", None),
+        ("0", None),
+        ("-999999999999999999", None),
+        ("1", 1),
+        ("+60", 60),
+        ("0003600", 3600),
+        (str(MAX_DURATION_SECONDS), MAX_DURATION_SECONDS),
+    ],
+)
+def test_durations(text: str, seconds: int | None) -> None:
+    """No duration, an empty one, zero and less are no limit; else it is whole seconds."""
+    assert parsed(duration=text).duration_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "1.5", "1e3", "1h", "--1", " 1", "1 ", "\u0661", str(MAX_DURATION_SECONDS + 1), "9" * 19],
+)
+def test_bad_durations(text: str) -> None:
+    """A duration that is no whole number, or more than the contract holds, is refused."""
+    message = f"duration: wanted whole seconds, or -1, got {text!a}."
+    assert bad(duration=text) == BadInput(400, message)
+
+
+def test_unknown_fields_are_kept() -> None:
+    """Fields of a patched client travel on as they were sent; the known ones do not twice."""
+    request = parsed(duration="60", meeting="x y", empty="", line="a\nb", NAME="other")
+    assert request.extra_fields == {"meeting": "x y", "empty": "", "line": "a\nb", "NAME": "other"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2048-04-20T17:55:12.000Z", START_MS),
+        ("2048-04-20T17:55:12Z", START_MS),
+        ("2048-04-20T17:55:12.1Z", START_MS + 100),
+        ("2048-04-20T17:55:12.12Z", START_MS + 120),
+        ("2048-04-20T17:55:12.012Z", START_MS + 12),
+        ("2048-04-20T17:55:12.0129Z", START_MS + 12),
+        ("2048-04-20T17:55:12.999999999Z", START_MS + 999),
+        ("2048-04-20T17:55:12.000-06", START_MS + 6 * 3_600_000),
+        ("2048-04-20T17:55:12.000+05", START_MS - 5 * 3_600_000),
+        ("2048-04-20T17:55:12.000+0530", START_MS - 19_800_000),
+        ("2048-04-20T17:55:12.000+05:30", START_MS - 19_800_000),
+        ("2048-04-20T17:55:12.000-0330", START_MS + 12_600_000),
+        ("2048-04-20T17:55:12.000+00", START_MS),
+        ("2048-04-20T17:55:12.000-00:00", START_MS),
+        ("2048-04-20T17:55:12.000+18:00", START_MS - 18 * 3_600_000),
+        ("2048-02-29T00:00:00.000Z", 2_466_547_200_000),
+        ("2000-02-29T00:00:00.000Z", 951_782_400_000),
+        ("1970-01-01T00:00:00.000Z", 0),
+        ("1969-12-31T23:59:59.999Z", -1),
+        ("1969-12-31T23:59:58.5Z", -1500),
+        ("0001-01-01T00:00:00.000Z", FIRST_SECOND * 1000),
+        ("0001-01-01T05:30:00.000+05:30", FIRST_SECOND * 1000),
+        ("9999-12-31T23:59:59.999Z", LAST_SECOND * 1000 + 999),
+        ("9999-12-31T17:59:59.999-06", LAST_SECOND * 1000 + 999),
+    ],
+)
+def test_times(text: str, ms: int) -> None:
+    """Every form of Java's zone is read, and a fraction of any length rounds down."""
+    assert parse_java_time(text) == ms
+    assert parsed(start_time=text).start_time_ms == ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "2048-04-20",
+        "2048-04-20T17:55Z",
+        "2048-04-20T17:55:12.000",
+        "2048-04-20 17:55:12.000Z",
+        "2048-04-20t17:55:12.000z",
+        " 2048-04-20T17:55:12.000Z",
+        "2048-04-20T17:55:12.000Z\n",
+        "2048-04-20T17:55:12.Z",
+        "2048-04-20T17:55:12.0000000000Z",
+        "2048-04-20T17:55:12,000Z",
+        "2048-04-20T17:55:12.000UTC",
+        "2048-04-20T17:55:12.000+5",
+        "2048-04-20T17:55:12.000+05:3",
+        "2048-04-20T17:55:12.000+05:60",
+        "2048-04-20T17:55:12.000+19",
+        "2048-04-20T17:55:12.000 05",
+        "2048-04-20T24:00:00.000Z",
+        "2048-04-20T17:60:12.000Z",
+        "2048-04-20T17:55:60.000Z",
+        "2048-00-20T17:55:12.000Z",
+        "2048-13-20T17:55:12.000Z",
+        "2048-04-00T17:55:12.000Z",
+        "2048-04-31T17:55:12.000Z",
+        "2047-02-29T17:55:12.000Z",
+        "2100-02-29T17:55:12.000Z",
+        "0000-01-01T00:00:00.000Z",
+        "0001-01-01T00:00:00.000+01",
+        "9999-12-31T23:59:59.999-01",
+        "10000-01-01T00:00:00.000Z",
+        "\u0662048-04-20T17:55:12.000Z",
+        "2471795712000",
+    ],
+)
+def test_times_that_cannot_be_read(text: str) -> None:
+    """A time that is no time, or out of the years 1 to 9999 in UTC, is refused."""
+    message = f"start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got {text!a}."
+    assert parse_java_time(text) == BadInput(400, message)
+    assert bad(start_time=text) == BadInput(400, message)
+
+
+def test_a_missing_time() -> None:
+    """A form without a time is refused as one with an empty one."""
+    assert refused(b"name=board") == BadInput(
+        400, "start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got ''."
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"&",
+        b"name=&" + urlencode({"start_time": START}).encode(),
+        b"mail_owner=juliet%40example.com",
+    ],
+)
+def test_no_name(body: bytes) -> None:
+    """A form without a room's name is refused, whatever else it lacks."""
+    assert refused(body) == BadInput(400, "name: wanted the name of a room, got none.")
+
+
+@pytest.mark.parametrize(
+    "body", [b"name=caf\xe9", b"name=caf%E9", b"name=%ED%A0%80", b"caf%E9=x", b"x=%C0%80", b"\xff"]
+)
+def test_invalid_utf8(body: bytes) -> None:
+    """Bytes that are no UTF-8, raw or percent-encoded, in a name or a value, are refused."""
+    assert refused(b"start_time=x&" + body) == BadInput(400, "The form is not valid UTF-8.")
+
+
+@pytest.mark.parametrize("again", ["name=board", "name=other", "mail%5Fowner="])
+def test_a_field_twice(again: str) -> None:
+    """A field that comes twice could mean either, even with the same value, and is refused."""
+    assert refused(f"{urlencode(FORM)}&{again}".encode()) == BadInput(
+        400, "The form has a field twice; wanted each field once."
+    )
+
+
+def test_an_unknown_field_twice() -> None:
+    """What the proxy does not know may mean something several times; the last one travels on."""
+    request = accepted(f"{urlencode(FORM)}&x=1&x=2".encode())
+    assert request.extra_fields == {"x": "2"}
+
+
+def test_too_many_fields() -> None:
+    """64 fields are fine, one more is not."""
+    most = FORM | {f"x{number}": "" for number in range(MAX_FIELDS - len(FORM))}
+    assert len(accepted(urlencode(most).encode()).extra_fields) == 61
+    assert refused(urlencode(most | {"y": ""}).encode()) == BadInput(
+        400, "The form has more than 64 fields."
+    )
+
+
+def test_too_long() -> None:
+    """A name is at most one part of an XMPP address, an owner two; bytes count, not characters."""
+    assert parsed(name="x" * 1023).room.raw == "x" * 1023
+    assert parsed(name="\u00e9" * 511).room.raw == "\u00e9" * 511
+    assert bad(name="x" * 1024) == BadInput(
+        400, "name: wanted at most 1023 bytes of UTF-8, got 1024."
+    )
+    assert bad(name="\u00e9" * 512) == BadInput(
+        400, "name: wanted at most 1023 bytes of UTF-8, got 1024."
+    )
+    assert parsed(mail_owner="x" * 2047).mail_owner == "x" * 2047
+    assert bad(mail_owner="x" * 2048) == BadInput(
+        400, "mail_owner: wanted at most 2047 bytes of UTF-8, got 2048."
+    )
+
+
+@pytest.mark.parametrize("key", ["name", "mail_owner"])
+@pytest.mark.parametrize(
+    "character", ["\0", "\t", "\n", "\r", "\x1f", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"]
+)
+def test_control_characters(key: str, character: str) -> None:
+    """Neither a room nor an owner has a control character or a line break in it."""
+    text = f"a{character}b"
+    assert bad(**{key: text}) == BadInput(
+        400, f"{key}: wanted no control characters, got {text!a}."
+    )
+
+
+def test_limits_of_the_body_are_the_documented_ones() -> None:
+    """The web side refuses a body over 64 KiB, which holds the longest form that is fine."""
+    longest = {"name": "\U0001f389" * 255, "mail_owner": "\U0001f389" * 511, "start_time": START}
+    assert MAX_BODY_BYTES == 65_536
+    assert len(urlencode(longest)) < MAX_BODY_BYTES
+    assert accepted(urlencode(longest).encode()).room.raw == longest["name"]
+
+
+def test_the_request_id_stands_for_exactly_the_fields() -> None:
+    """Any difference in any field gives another id; the order gives none."""
+    forms: list[dict[str, str]] = [
+        FORM,
+        FORM | {"name": "Board"},
+        FORM | {"mail_owner": "romeo@example.com"},
+        FORM | {"start_time": "2048-04-20T17:55:12.001Z"},
+        FORM | {"start_time": "2048-04-20T17:55:12Z"},
+        FORM | {"duration": "-1"},
+        FORM | {"duration": "60"},
+        FORM | {"x": ""},
+        FORM | {"x": "1"},
+    ]
+    ids = [accepted(urlencode(form).encode()).request_id for form in forms]
+    backwards = [accepted(urlencode([*form.items()][::-1]).encode()).request_id for form in forms]
+    assert len(set(ids)) == len(forms)
+    assert ids == backwards
+
+
+def test_the_request_id_does_not_change_between_versions() -> None:
+    """A backend may have kept it: these forms have had these ids from the first release on."""
+    assert parsed().request_id == "cec34fef-93ff-8854-97a0-cd8353d2c7f4"
+    # U+1FAE9 is a character from Unicode 16 on, so some Pythons know it and some do not.
+    new = parsed(name="caf\u00e9\U0001fae9")
+    assert new.request_id == "cd9a5255-9989-88da-82a0-ff4ef51af76d"
+    assert parsed(mail_owner="").request_id == "07ed07e9-e559-84de-acda-b0f04530de8c"
+
+
+# -- properties --------------------------------------------------------------------------------
+
+printable = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=255
+)
+
+
+@given(
+    name=printable,
+    owner=st.none() | printable,
+    extra=st.dictionaries(printable, st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
+)
+@example(name="%", owner="=&", extra={})
+@settings(deadline=None, max_examples=100)
+def test_what_is_sent_comes_back(name: str, owner: str | None, extra: dict[str, str]) -> None:
+    """Whatever a client form-encodes is what the request holds, to the last character."""
+    known = FORM | {"name": name}
+    known.pop("mail_owner")
+    if owner is not None:
+        known["mail_owner"] = owner
+    extra = {key: value for key, value in extra.items() if key not in {*known, "mail_owner"}}
+    extra.pop("duration", None)
+    request = accepted(urlencode(extra | known).encode())
+    assert request.room.raw == name
+    assert request.mail_owner == owner
+    assert request.extra_fields == extra
+
+
+@given(
+    content_type=st.sampled_from([TYPE, f"{TYPE}; charset=UTF-8"]) | st.text(),
+    body=st.binary(max_size=200)
+    | st.text("abc=&%+;0123456789C\u00e9-:.TZ", max_size=80).map(str.encode)
+    | st.lists(
+        st.tuples(
+            st.sampled_from(["name", "mail_owner", "start_time", "duration", "x"]),
+            st.sampled_from(["", START, "-1", "60", "[a]b"])
+            | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+        ),
+        max_size=6,
+    ).map(lambda pairs: urlencode(pairs).encode()),
+)
+@settings(deadline=None, max_examples=200)
+def test_never_raises(content_type: str, body: bytes) -> None:
+    """Any bytes of any type give a request or a sentence that says what is wrong, ASCII."""
+    result = parse_create(content_type, body)
+    if isinstance(result, BadInput):
+        assert result.status in {400, 415}
+        assert result.message.isascii()
+        assert result.message.isprintable()
+    else:
+        assert uuid.UUID(result.request_id).version == 8
+
+
+@given(
+    moment=st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)),  # noqa: DTZ001
+    digits=st.integers(0, 9),
+    nanos=st.integers(0, 999_999_999),
+    zone=st.none() | st.tuples(st.sampled_from("+-"), st.integers(0, 18), st.integers(0, 59)),
+    form=st.sampled_from(["{:02}{:02}", "{:02}:{:02}", "{:02}"]),
+)
+@settings(deadline=None, max_examples=200)
+def test_times_agree_with_datetime(
+    moment: datetime, digits: int, nanos: int, zone: tuple[str, int, int] | None, form: str
+) -> None:
+    """Every time that Java could write is the one that Python's datetime knows."""
+    moment = moment.replace(microsecond=0)
+    fraction = f"{nanos:09}"[:digits]
+    text = moment.isoformat() + (f".{fraction}" if fraction else "")
+    offset = timedelta()
+    if zone is None:
+        text += "Z"
+    else:
+        sign, hours, minutes = zone
+        text += sign + form.format(hours, minutes)
+        offset = timedelta(hours=hours, minutes=minutes if form != "{:02}" else 0)
+        offset = -offset if sign == "-" else offset
+    since = moment - EPOCH - offset
+    milliseconds = since // timedelta(milliseconds=1) + int(f"{fraction:0<3}"[:3])
+    in_range = FIRST_SECOND <= since // timedelta(seconds=1) <= LAST_SECOND
+    result = parse_java_time(text)
+    assert result == milliseconds if in_range else isinstance(result, BadInput)
+
+
+part = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=40)
+
+
+@given(tenant=part, name=part)
+@settings(deadline=None, max_examples=100)
+def test_rooms_of_tenants_come_back(tenant: str, name: str) -> None:
+    """A tenant and a name that Jitsi encoded for XMPP are the ones that were meant."""
+    raw = f"[{quote(tenant, safe='')}]{quote(name, safe='')}"
+    assert parse_room(raw) == Room(raw=raw, tenant=tenant, name=name)
+
+
+@given(
+    fields=st.dictionaries(part, part, max_size=5),
+    more=st.tuples(part, part),
+    random=st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=60)
+def test_request_ids_ignore_the_order_and_nothing_else(
+    fields: dict[str, str], more: tuple[str, str], random: Random
+) -> None:
+    """Shuffled fields keep the id; one more or another field changes it; it is a UUIDv8."""
+    fields = {f"x-{key}": value for key, value in fields.items()} | FORM
+    shuffled = [*fields.items()]
+    random.shuffle(shuffled)
+    request_id = accepted(urlencode(fields).encode()).request_id
+    assert accepted(urlencode(shuffled).encode()).request_id == request_id
+    other = fields | {f"y-{more[0]}": more[1]}
+    assert accepted(urlencode(other).encode()).request_id != request_id
+    parsed_id = uuid.UUID(request_id)
+    assert str(parsed_id) == request_id
+    assert (parsed_id.version, parsed_id.variant) == (8, uuid.RFC_4122)
+
+
+# -- guests ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("domains", "owner", "guest"),
+    [
+        (["guest.*"], "x@guest.example.com", True),
+        (["guest.*"], "x@GUEST.example.com", True),
+        (["GUEST.*"], "x@guest.example.com", True),
+        (["guest.*"], "x@example.com", False),
+        (["guest.*"], "x@myguest.example.com", False),
+        (["guest.*"], "guest.x@example.com", False),
+        (["guest.*"], "guest.example.com", False),
+        (["guest"], "x@guest.example.com", False),
+        (["a.example", "b.example"], "x@b.example", True),
+        (["a.example", "b.example"], "x@a.example.b.example", False),
+        (["a?.example"], "x@ab.example", True),
+        (["a[bc].example"], "x@ad.example", False),
+        (["a.example"], "x@aXexample", False),
+        (["*"], "x", True),
+        ([""], "x", True),
+        ([""], "x@a.example", False),
+        ([], "x@guest.example.com", False),
+        ([], "x", False),
+    ],
+)
+def test_guests(domains: list[str], owner: str, guest: bool) -> None:
+    """A guest's whole domain matches one of the globs, upper and lower case alike."""
+    assert parse_owner(owner, guest_test(domains)).is_guest is guest

@@ -1,0 +1,183 @@
+"""The log: one line per event, whatever is in it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy.observability import logs
+from jicofo_reservation_proxy.observability.logs import Fields, JsonFormatter, TextFormatter
+
+any_text = st.text(st.characters(exclude_categories=[]), max_size=40)
+fields = st.dictionaries(
+    st.from_regex(r"[a-z]{1,8}", fullmatch=True),
+    any_text | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    max_size=5,
+)
+
+
+def record(
+    message: str, values: Fields | None = None, error: BaseException | None = None
+) -> logging.LogRecord:
+    """Return the record of an event at 2048-04-20T17:55:12.345Z."""
+    made = logging.LogRecord("x", logging.WARNING, "x.py", 1, message, (), None)
+    made.created, made.msecs = 2_471_018_112.345, 345.9
+    if values is not None:
+        made.fields = values
+    if error is not None:
+        made.exc_info = (type(error), error, error.__traceback__)
+    return made
+
+
+def raised() -> ValueError:
+    """Return an error that was raised."""
+    with pytest.raises(ValueError, match="b") as caught:
+        raise ValueError("a\nb")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("message", "values", "line"),
+    [
+        ("create", None, "create"),
+        ("create", {}, "create"),
+        (
+            "create",
+            {"room": "board", "ms": 1.5, "status": 200},
+            "create room=board ms=1.5 status=200",
+        ),
+        ("create", {"room": "caf\u00e9"}, "create room=caf\u00e9"),
+        ("create", {"room": ""}, 'create room=""'),
+        ("create", {"room": "a b"}, 'create room="a b"'),
+        ("create", {"room": "a=b"}, 'create room="a=b"'),
+        ("create", {"room": 'a"b'}, 'create room="a\\"b"'),
+        ("create", {"room": "a\\b"}, 'create room="a\\\\b"'),
+        ("create", {"room": "a\nb"}, 'create room="a\\nb"'),
+        ("create", {"room": "a\x85b\u2028c"}, 'create room="a\\u0085b\\u2028c"'),
+        ("create", {"room": "a\x7fb\x9bc"}, 'create room="a\\u007fb\\u009bc"'),
+        ("a b, c", None, "a b, c"),
+        ("caf\u00e9", None, "caf\u00e9"),
+        ("a\nb", None, '"a\\nb"'),
+        ("a\x1b[31mb", None, '"a\\u001b[31mb"'),
+        ("", None, ""),
+    ],
+)
+def test_text_lines(message: str, values: Fields | None, line: str) -> None:
+    """Time, level, message, then pairs; quoted as JSON where they would not be plain."""
+    assert TextFormatter().format(record(message, values)) == (
+        f"2048-04-20T17:55:12.345Z WARNING {line}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "values", "line"),
+    [
+        ("create", None, '"message": "create"}'),
+        ("a\nb", {}, '"message": "a\\nb"}'),
+        (
+            "create",
+            {"room": "caf\u00e9", "status": 200, "ms": 1.5},
+            '"message": "create", "room": "caf\\u00e9", "status": 200, "ms": 1.5}',
+        ),
+    ],
+)
+def test_json_lines(message: str, values: Fields | None, line: str) -> None:
+    """One object with the time, the level in lower case, the message and the fields."""
+    assert JsonFormatter().format(record(message, values)) == (
+        '{"time": "2048-04-20T17:55:12.345Z", "level": "warning", ' + line
+    )
+
+
+def test_exceptions_stay_on_the_line() -> None:
+    """The trace of an exception is one more pair of the line."""
+    text = TextFormatter().format(record("failed", {"x": 1}, raised()))
+    head, trace = text.split(" exception=")
+    assert head == "2048-04-20T17:55:12.345Z WARNING failed x=1"
+    fields = json.loads(JsonFormatter().format(record("failed", {"x": 1}, raised())))
+    assert fields["x"] == 1
+    for written in (json.loads(trace), fields["exception"]):
+        assert written.startswith("Traceback (most recent call last):\n")
+        assert written.endswith("\nValueError: a\nb")
+
+
+@given(message=any_text, values=fields)
+@settings(deadline=None, max_examples=150)
+def test_always_one_line(message: str, values: Fields) -> None:
+    """Whatever is logged, each format writes one line, and JSON gives it back."""
+    made = record(message, values, raised())
+    assert len(TextFormatter().format(made).splitlines()) == 1
+    line = JsonFormatter().format(made)
+    assert line.isascii()
+    assert len(line.splitlines()) == 1
+    written = json.loads(line)
+    if not values.keys() & {"time", "level", "message", "exception"}:
+        assert written["message"] == message
+        assert {key: written[key] for key in values} == values
+
+
+@given(values=st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), any_text, min_size=1))
+@settings(deadline=None, max_examples=100)
+def test_pairs_can_be_told_apart(values: dict[str, str]) -> None:
+    """No value can pass for another pair: what is not quoted holds no space and no quote."""
+    line = TextFormatter().format(record("x", values))
+    rest = line.removeprefix("2048-04-20T17:55:12.345Z WARNING x ")
+    found = {}
+    while rest:
+        key, _, rest = rest.partition("=")
+        if rest.startswith('"'):
+            value, end = json.JSONDecoder().raw_decode(rest)
+            rest = rest[end + 1 :]
+        else:
+            value, _, rest = rest.partition(" ")
+        found[key] = value
+    assert found == values
+
+
+@pytest.fixture
+def _restored_logging() -> Iterator[None]:
+    """Give the root logger back its handlers and levels."""
+    loggers = [logging.getLogger(name) for name in (None, logs.ROOT)]
+    levels = [logger.level for logger in loggers]
+    handlers, loggers[0].handlers = loggers[0].handlers, []
+    yield
+    loggers[0].handlers = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_configure() -> None:
+    """The proxy logs from its level on, libraries from warnings on, all in the same format."""
+    stream = io.StringIO()
+    logs.configure("json", "debug", stream)
+    logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.DEBUG, "create", {"status": 200})
+    logging.getLogger("grpc").info("not worth a line")
+    logging.getLogger("grpc").warning("%d worth a line", 1)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["message"], line.get("status")) for line in lines] == [
+        ("debug", "create", 200),
+        ("warning", "1 worth a line", None),
+    ]
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_configure_again() -> None:
+    """A later configuration takes the place of the earlier one."""
+    first, second = io.StringIO(), io.StringIO()
+    logs.configure("json", "info", first)
+    logs.configure("text", "warning", second)
+    logging.getLogger(f"{logs.ROOT}.web").info("not worth a line")
+    logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.ERROR, "create", {"room": "a b"})
+    assert first.getvalue() == ""
+    assert second.getvalue().split(" ", 1)[1] == 'ERROR create room="a b"\n'
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a stream of one's own it is standard error."""
+    logs.configure("text", "info")
+    logging.getLogger(logs.ROOT).info("ready")
+    assert capsys.readouterr().err.endswith("Z INFO ready\n")

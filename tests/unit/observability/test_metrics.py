@@ -1,0 +1,89 @@
+"""The metrics, as Prometheus reads them."""
+
+import pytest
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from prometheus_client import generate_latest
+
+LABELS = {
+    "requests_total": ("operation", "client", "outcome", "status"),
+    "request_seconds_count": ("operation",),
+    "backend_calls_total": ("backend", "operation", "code"),
+    "backend_call_seconds_count": ("backend", "operation"),
+    "backend_circuit_open": ("backend",),
+    "deletion_attempts_total": ("backend", "reason", "result"),
+    "conferences": ("state",),
+    "answers_without_backend_total": ("backend", "source"),
+    "credential_reloads_total": ("backend", "result"),
+}
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Return metrics that have all seen one event."""
+    metrics = Metrics()
+    metrics.requests.labels("create", "jicofo", "reservation", 200).inc()
+    metrics.request_seconds.labels("create").observe(0.3)
+    metrics.calls.labels("default", "create", "OK").inc()
+    metrics.call_seconds.labels("default", "create").observe(19.9)
+    metrics.circuit_open.labels("default").set_function(lambda: True)
+    metrics.deletion_attempts.labels("default", "ended", "delivered").inc()
+    metrics.conferences.labels("abandoned").set_function(lambda: 1)
+    metrics.without_backend.labels("default", "ledger").inc()
+    metrics.credential_reloads.labels("default", "ok").inc()
+    return metrics
+
+
+def exposition(metrics: Metrics) -> str:
+    """Return what Prometheus scrapes."""
+    return generate_latest(metrics.registry).decode()
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        'requests_total{client="jicofo",operation="create",outcome="reservation",status="200"} 1.0',
+        'request_seconds_bucket{le="0.25",operation="create"} 0.0',
+        'request_seconds_bucket{le="0.5",operation="create"} 1.0',
+        'request_seconds_count{operation="create"} 1.0',
+        'backend_calls_total{backend="default",code="OK",operation="create"} 1.0',
+        'backend_call_seconds_bucket{backend="default",le="10.0",operation="create"} 0.0',
+        'backend_call_seconds_bucket{backend="default",le="20.0",operation="create"} 1.0',
+        'backend_circuit_open{backend="default"} 1.0',
+        'deletion_attempts_total{backend="default",reason="ended",result="delivered"} 1.0',
+        'conferences{state="abandoned"} 1.0',
+        'answers_without_backend_total{backend="default",source="ledger"} 1.0',
+        'credential_reloads_total{backend="default",result="ok"} 1.0',
+    ],
+)
+def test_every_metric_is_exposed(metrics: Metrics, sample: str) -> None:
+    """Each metric has its documented name and labels."""
+    assert f"jicofo_reservation_proxy_{sample}\n" in exposition(metrics)
+
+
+def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
+    """No label holds a room, an owner or an id: their number would have no bound."""
+    found = {
+        sample.name.removeprefix("jicofo_reservation_proxy_"): tuple(sample.labels)
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if not sample.name.endswith(("_created", "_bucket", "_sum"))
+    }
+    assert found == LABELS
+
+
+def test_each_proxy_has_metrics_of_its_own(metrics: Metrics) -> None:
+    """Two proxies in one process do not count together."""
+    assert exposition(Metrics()) != exposition(metrics)
+    assert "1.0" not in exposition(Metrics())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "has_fault"), [("reservation", False), ("denied", False), ("fault", True)]
+)
+def test_a_fault_is_noticed(outcome: str, has_fault: bool) -> None:
+    """That any request ended in a fault is known, whatever else there was."""
+    metrics = Metrics()
+    assert not metrics.has_fault
+    metrics.requests.labels("create", "jicofo", outcome, 200).inc()
+    metrics.requests.labels("delete", "jicofo", "deleted", 200).inc()
+    assert metrics.has_fault is has_fault

@@ -1,0 +1,730 @@
+"""A small world for test_recreation.py: a client, a backend, and a proxy that can be killed.
+
+The proxy is the real one over a real ledger on a disk; only the clock and the backend are made
+up. Nothing runs in a thread: what other threads do meanwhile happens in the middle of the calls
+to the backend (`Call.before`, `Call.after`).
+
+Every claim is checked where it could break: when the backend begins to delete, when the client
+has its answer, and at the end (`World.finish`).
+"""
+
+import enum
+import itertools
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+from jicofo_reservation_proxy.http import forms
+from jicofo_reservation_proxy.ledger.database import Database
+from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.ledger.locks import LocalLocks
+from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.model import (
+    JICOFO,
+    ClientKind,
+    Conference,
+    ConferenceRef,
+    Conflict,
+    CreateOutcome,
+    CreateReply,
+    CreateRequest,
+    Deleted,
+    DeleteOutcome,
+    DeleteReason,
+    DeleteReply,
+    Denied,
+    Dialect,
+    Fault,
+    FaultKind,
+    Found,
+    GetOutcome,
+    Granted,
+    NotFound,
+    PublicId,
+    Reservation,
+    Result,
+)
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.delivery import Delivery
+from jicofo_reservation_proxy.reservations.handling import Handled
+from jicofo_reservation_proxy.reservations.in_flight import InFlightLimits
+from jicofo_reservation_proxy.reservations.routing import Router
+from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+from jicofo_reservation_proxy.text import format_time
+
+NAME = "default"
+GRACE = timedelta(minutes=5)
+GIVE_UP = timedelta(days=7)
+FALLBACK_SECONDS = 600
+RESPOND_WITHIN_SECONDS = 0.02
+"""What a POST waits for a room whose lock is held, in real time; it waits for nothing else here."""
+
+LATE_MS = 86_400_000
+"""For so long a backend may still carry out a deletion whose deadline has passed."""
+
+
+class Killed(BaseException):
+    """The proxy was killed in the middle of a call; nothing in it may catch this."""
+
+
+class Kind(enum.Enum):
+    """What comes of one call to the backend."""
+
+    GOOD = "good"
+    DENIED = "denied"
+    """Every create is refused; a delete is done."""
+    DOWN = "down"
+    LOST = "lost"
+    """Done, and then the connection is lost."""
+    SLOW = "slow"
+    """Not done, and never will be."""
+    SLOW_DONE = "slow, done"
+    SLOW_LATE = "slow, done later"
+    """A delete may be done at any later time; a create is not done."""
+    DOWN_LATE = "down, done later"
+    CANCELLED_LATE = "cancelled, done later"
+    BROKEN = "broken"
+    BROKEN_DONE = "broken, done"
+    OVERLOADED = "overloaded"
+    NOT_ASKED = "not asked"
+    KILLED = "killed"
+    """The proxy is killed before the call is done."""
+    KILLED_DONE = "killed, done"
+
+
+_FAULTS: Mapping[Kind, Fault] = {
+    Kind.DOWN: Fault(FaultKind.UNREACHABLE, "UNAVAILABLE", ""),
+    Kind.LOST: Fault(FaultKind.UNREACHABLE, "UNAVAILABLE", ""),
+    Kind.DOWN_LATE: Fault(FaultKind.UNREACHABLE, "UNAVAILABLE", ""),
+    Kind.SLOW: Fault(FaultKind.SLOW, "DEADLINE_EXCEEDED", ""),
+    Kind.SLOW_DONE: Fault(FaultKind.SLOW, "DEADLINE_EXCEEDED", ""),
+    Kind.SLOW_LATE: Fault(FaultKind.SLOW, "DEADLINE_EXCEEDED", ""),
+    Kind.CANCELLED_LATE: Fault(FaultKind.BROKEN, "CANCELLED", ""),
+    Kind.BROKEN: Fault(FaultKind.BROKEN, "INTERNAL", ""),
+    Kind.BROKEN_DONE: Fault(FaultKind.BROKEN, "INTERNAL", ""),
+    Kind.OVERLOADED: Fault(FaultKind.OVERLOADED, "RESOURCE_EXHAUSTED", ""),
+    Kind.NOT_ASKED: Fault(FaultKind.SATURATED, "", ""),
+}
+_DONE = {
+    Kind.GOOD,
+    Kind.DENIED,
+    Kind.LOST,
+    Kind.SLOW_DONE,
+    Kind.BROKEN_DONE,
+    Kind.KILLED_DONE,
+}
+_LATE = {Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE}
+
+
+class Meanwhile(enum.Enum):
+    """What happens in the middle of a call to the backend, in the room that it is about."""
+
+    DELETE = "a client says DELETE for the room's last conference"
+    POST = "a client asks for the room as well"
+    STEP = "the worker delivers"
+    LATE = "the backend carries out what it had left undone"
+    DISK_FAILS = "the disk fails"
+    DISK_WORKS = "the disk works again"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How the backend takes one call. `after` is between what it does and its answer."""
+
+    kind: Kind = Kind.GOOD
+    before: Meanwhile | None = None
+    after: Meanwhile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the backend grants a room with."""
+
+    seconds: int | None = 3600
+    password: str | None = None
+
+
+@dataclass(slots=True)
+class Held:
+    """A conference at the backend. `tries` counts the calls to delete it."""
+
+    conference: Conference
+    request_id: str
+    tries: int = 0
+
+    @property
+    def ends_at_ms(self) -> int | None:
+        """When its time is over; `None`: never."""
+        seconds = self.conference.duration_seconds
+        return None if seconds is None else self.conference.start_time_ms + 1000 * seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A deletion that the backend has received, and not carried out by its deadline."""
+
+    conference_id: str
+    reason: DeleteReason
+    received_at_ms: int
+
+
+@dataclass(slots=True)
+class Told:
+    """What a client was told of a conference, and what it has said since.
+
+    `is_live`: a client is in it. `was_deleted`: DELETE was sent since it was handed out last, and
+    `is_promised`: one was answered 200. `is_kept`: the ledger must know it.
+    """
+
+    conference_id: str
+    room: str
+    public_id: PublicId
+    ends_at_ms: int | None
+    is_fallback: bool
+    is_live: bool = False
+    was_deleted: bool = False
+    is_promised: bool = False
+    is_kept: bool = True
+
+
+@dataclass(slots=True)
+class Post:
+    """A POST, and what the next one needs to be the same."""
+
+    request: CreateRequest
+    dialect: Dialect
+
+
+class FakeBackend:
+    """A `ReservationService` that keeps the contract, but for `lag`, over a line that may not.
+
+    `script` says how the next calls are taken, `otherwise` how all others are. `calls` has what
+    it was told to delete and what its answers named since the last POST.
+    """
+
+    def __init__(self, world: "World", *, expires_itself: bool, has_numbers: bool) -> None:
+        self.script: deque[Call] = deque()
+        self.otherwise = Call()
+        self.terms = Terms()
+        self.has_delete = True
+        self.conferences: dict[str, Held] = {}
+        self.known: dict[str, Held] = {}
+        self.late: list[Late] = []
+        self.deleting: list[str] = []
+        self.lagging: dict[str, str] = {}
+        self.named_old: set[str] = set()
+        self.undeletable: set[str] = set()
+        self.calls: list[tuple[str, str]] = []
+        self._world = world
+        self._expires_itself = expires_itself
+        self._has_numbers = has_numbers
+        self._numbers = itertools.count(1001)
+
+    def lag(self, room: str) -> None:
+        """Name the room's last conference, which is deleted, once more in the next answer."""
+        old = [key for key, held in self.known.items() if held.conference.room == room]
+        if old and old[-1] not in self.conferences:
+            self.lagging[room] = old[-1]
+
+    def expire(self) -> None:
+        """Forget the conferences whose time is over, if this backend does that."""
+        for key, held in list(self.conferences.items()) if self._expires_itself else ():
+            if held.ends_at_ms is not None and held.ends_at_ms < self._world.now_ms:
+                del self.conferences[key]
+
+    def delete_late(self) -> None:
+        """Carry out the oldest deletion that was left undone."""
+        if self.late:
+            late = self.late.pop(0)
+            if self._world.now_ms - late.received_at_ms <= LATE_MS:
+                self._delete(late.conference_id, late.reason)
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Grant a room, or name the conference that holds it."""
+        del client, incident_id, within_seconds
+        room = request.room.raw
+        with self._taken(room) as call:
+            if call.kind not in _DONE:
+                return Result(_FAULTS[call.kind], _FAULTS[call.kind].code)
+            outcome = Denied("", "") if call.kind is Kind.DENIED else self._create(request)
+            called_off = self._late_of(outcome)
+            self._world.meanwhile(call.after, room)
+            if fault := self._lost(call):
+                return Result(fault, fault.code)
+            if isinstance(outcome, Granted | Conflict):
+                self.calls.append(("create", outcome.conference.id))
+            self.late = [late for late in self.late if late not in called_off]
+            return Result(outcome, "OK")
+
+    def _late_of(self, outcome: CreateOutcome) -> list[Late]:
+        """Return what was left undone that an answer calls off, since it names the conference."""
+        if not isinstance(outcome, Granted | Conflict):
+            return []
+        return [late for late in self.late if late.conference_id == outcome.conference.id]
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Read a conference."""
+        del incident_id, within_seconds
+        with self._taken(self._room(conference_id)) as call:
+            if fault := self._lost(call):
+                return Result(fault, fault.code)
+            self.expire()
+            held = self.conferences.get(conference_id)
+            return Result(Found(held.conference) if held else NotFound(), "OK")
+
+    def delete(
+        self,
+        conference_id: str,
+        delete_time_ms: int,
+        reason: DeleteReason,
+        incident_id: str,
+        within_seconds: float,
+    ) -> Result[DeleteOutcome]:
+        """Delete a conference, now or later or not at all."""
+        del delete_time_ms, incident_id, within_seconds
+        self._world.check_order(conference_id)
+        assert conference_id not in self.deleting, "two deletes of one conference at once"
+        room = self._room(conference_id)
+        self.calls.append(("delete", conference_id))
+        if conference_id in self.known:
+            self.known[conference_id].tries += 1
+        self.deleting.append(conference_id)
+        try:
+            with self._taken(room) as call:
+                return self._take_delete(call, room, conference_id, reason)
+        finally:
+            self.deleting.remove(conference_id)
+
+    def _take_delete(
+        self, call: Call, room: str, conference_id: str, reason: DeleteReason
+    ) -> Result[DeleteOutcome]:
+        if call.kind in _LATE and self.has_delete:
+            self.late.append(Late(conference_id, reason, self._world.now_ms))
+        if call.kind not in _DONE:
+            return Result(_FAULTS[call.kind], _FAULTS[call.kind].code)
+        if self.has_delete:
+            self._delete(conference_id, reason)
+        self._world.meanwhile(call.after, room)
+        if fault := self._lost(call):
+            return Result(fault, fault.code)
+        if not self.has_delete:
+            self.undeletable.add(conference_id)
+        return Result(Deleted(), "OK" if self.has_delete else "UNIMPLEMENTED")
+
+    @contextmanager
+    def _taken(self, room: str) -> Iterator[Call]:
+        call = self.script.popleft() if self.script else self.otherwise
+        self._world.meanwhile(call.before, room)
+        if call.kind is Kind.KILLED:
+            self._world.kill()
+        yield call
+
+    def _lost(self, call: Call) -> Fault | None:
+        """Return the fault that the proxy gets instead of the answer."""
+        if call.kind is Kind.KILLED_DONE:
+            self._world.kill()
+        return _FAULTS.get(call.kind)
+
+    def _room(self, conference_id: str) -> str:
+        held = self.known.get(conference_id)
+        return held.conference.room if held else ""
+
+    def _create(self, request: CreateRequest) -> Granted | Conflict:
+        self.expire()
+        room = request.room.raw
+        if old := self.lagging.pop(room, None):
+            self.named_old.add(old)
+            return Conflict(self.known[old].conference)
+        for held in self.conferences.values():
+            if held.conference.room == room:
+                is_same = held.request_id == request.request_id
+                return (Granted if is_same else Conflict)(held.conference)
+        number = next(self._numbers)
+        conference = Conference(
+            id=str(number) if self._has_numbers else f"order/{number}",
+            room=room,
+            owner=request.mail_owner or "",
+            start_time_ms=request.start_time_ms,
+            duration_seconds=self.terms.seconds,
+            password=self.terms.password,
+        )
+        held = Held(conference, request.request_id)
+        self.conferences[conference.id] = self.known[conference.id] = held
+        return Granted(conference)
+
+    def _delete(self, conference_id: str, reason: DeleteReason) -> None:
+        self._world.check_delete(conference_id, reason)
+        self.conferences.pop(conference_id, None)
+
+
+class World:
+    """One Jitsi, one proxy and one backend. `directory` is for the proxy's state.
+
+    `allows` is `when_unreachable = "allow"`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        allows: bool = False,
+        expires_itself: bool = False,
+        has_numbers: bool = True,
+    ) -> None:
+        self.now_ms = 1_700_000_000_000
+        self.backend = FakeBackend(self, expires_itself=expires_itself, has_numbers=has_numbers)
+        self.told: dict[str, Told] = {}
+        self.posts: dict[str, Post] = {}
+        self._fallback_seconds = {NAME: FALLBACK_SECONDS} if allows else {}
+        self._directories = (directory / str(number) for number in itertools.count())
+        self._directory = next(self._directories)
+        self._incidents = itertools.count(1)
+        self._is_stepping = False
+        self._disk_works = True
+        self._open()
+
+    # What the client does.
+
+    def meeting(self, room: str) -> Told | None:
+        """Return the conference that a client is in, in a room."""
+        return next((told for told in self.of_room(room) if told.is_live), None)
+
+    def of_room(self, room: str) -> list[Told]:
+        """Return what was told of a room's conferences, the last one first."""
+        return [told for told in reversed(self.told.values()) if told.room == room]
+
+    def post(
+        self,
+        room: str = "room",
+        dialect: Dialect = JICOFO,
+        owner: str | None = "a@example.com",
+        *,
+        is_lost: bool = False,
+    ) -> CreateReply:
+        """Ask for a room; a lost answer does not reach the client."""
+        form = {
+            "name": room,
+            "start_time": format_time(self.now_ms // 1000 * 1000),
+            **({} if owner is None else {"mail_owner": owner}),
+        }
+        request = forms.parse_create("application/x-www-form-urlencoded", urlencode(form).encode())
+        assert isinstance(request, CreateRequest)
+        self.posts[room] = Post(request, dialect)
+        return self._post(self.posts[room], is_lost=is_lost)
+
+    def repeat(self, room: str = "room", *, is_lost: bool = False) -> CreateReply | None:
+        """Send a room's last POST again."""
+        post = self.posts.get(room)
+        return self._post(post, is_lost=is_lost) if post else None
+
+    def delete(self, told: Told) -> DeleteReply:
+        """Say that a conference is over."""
+        told.is_live, told.was_deleted = False, True
+        reply = self._use_cases.delete(str(told.public_id), self._incident()).reply
+        told.is_promised |= isinstance(reply, Deleted)
+        return reply
+
+    def get(self, told: Told) -> None:
+        """Read a conference; one that a client is in is known, if the backend has it."""
+        handled = self._use_cases.get(str(told.public_id), JICOFO, self._incident())
+        if isinstance(handled.reply, Reservation):
+            assert handled.reply.conference.id == told.conference_id
+        elif told.is_live and not self._is_past(told.ends_at_ms):
+            is_there = told.conference_id in self.backend.conferences
+            is_right = isinstance(handled.reply, Fault) or not is_there
+            assert is_right, f"{told.conference_id} is not found"
+
+    def vanish(self, room: str) -> None:
+        """Be killed: the meeting is over, and nobody says so."""
+        if told := self.meeting(room):
+            told.is_live = False
+
+    # What the proxy and its machine do.
+
+    def step(self, until: float | None = None) -> None:
+        """Let the worker deliver once."""
+        before, self._is_stepping = self._is_stepping, True
+        abandoned = self._abandoned()
+        self.delivery.step(NAME, lambda: until)
+        self._is_stepping = before
+        for conference_id in self._abandoned() - abandoned:
+            held = self.backend.known.get(conference_id)
+            assert held is None or held.tries, f"{conference_id} is given up without a try"
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with the proxy running."""
+        until_ms = self.now_ms + int(1000 * seconds)
+        while self.now_ms < until_ms:
+            self.now_ms = min(until_ms, self.now_ms + 43_200_000)
+            if seconds > 60:
+                self.step()
+
+    def flush(self) -> None:
+        """Let the ledger's thread write what waits."""
+        if self._disk_works:
+            self.ledger.flush()
+
+    def disk(self, *, works: bool) -> None:
+        """Let the disk fail, or work again."""
+        self._disk_works = works
+        self._database._connection.execute(f"PRAGMA query_only = {int(not works)}")
+
+    def kill(self) -> None:
+        """End the proxy at once. What is on the disk now is all that remains."""
+        self._directory, old = next(self._directories), self._directory
+        shutil.copytree(old, self._directory)
+        raise Killed
+
+    def start_after_kill(self, down_seconds: float = 0) -> None:
+        """Start the proxy again after it was killed."""
+        self._database.close()
+        self.backend.script.clear()
+        self._start(down_seconds, has_lost=True)
+
+    def restart(self, *, kills: bool = False, down_seconds: float = 0) -> None:
+        """Stop the proxy, properly or not, and start it again after some time."""
+        with self.surviving(down_seconds):
+            if kills:
+                self.kill()
+            self.step(until=self._seconds() + 20)
+            self.ledger.close()
+            self._database.close()
+            self._start(down_seconds, has_lost=not self._disk_works)
+
+    @contextmanager
+    def surviving(self, down_seconds: float = 0) -> Iterator[None]:
+        """Do something in which the proxy may be killed; then it is started again."""
+        try:
+            yield
+        except Killed:
+            self.start_after_kill(down_seconds)
+
+    def taking(self, *calls: Call | Kind) -> "World":
+        """Say how the backend takes the next calls."""
+        self.backend.script = deque(
+            Call(call) if isinstance(call, Kind) else call for call in calls
+        )
+        return self
+
+    def meanwhile(self, what: Meanwhile | None, room: str) -> None:
+        """Do what happens in the middle of a call that is about this room."""
+        match what:
+            case Meanwhile.DELETE:
+                for told in [told for told in self.of_room(room) if not told.is_live][:1]:
+                    self.delete(told)
+            case Meanwhile.POST if self.meeting(room) is None:
+                self.post(room)
+            case Meanwhile.STEP:
+                self.step()
+            case Meanwhile.LATE:
+                self.backend.delete_late()
+            case Meanwhile.DISK_FAILS | Meanwhile.DISK_WORKS:
+                self.disk(works=what is Meanwhile.DISK_WORKS)
+            case _:
+                pass
+
+    def finish(self, *, kills: bool) -> None:
+        """Make all well, let the proxy do what it has to, and check that nothing was lost."""
+        self.backend.script.clear()
+        self.backend.otherwise = Call()
+        self.restart(kills=kills or not self._disk_works)
+        while self.backend.late:
+            self.backend.delete_late()
+        self._deliver_all()
+        for told in self._left():
+            assert not told.is_promised, f"the DELETE of {told.conference_id} is lost"
+        for seconds in (301, 3600, 301):
+            self.advance(seconds)
+            self._deliver_all()
+        for told in self._left():
+            is_over = told.ends_at_ms is not None and told.is_kept
+            assert not is_over, f"{told.conference_id} has not expired"
+
+    def close(self) -> None:
+        """Close the files."""
+        self._database.close()
+
+    # What is checked.
+
+    def check_delete(self, conference_id: str, reason: DeleteReason) -> None:
+        """Hold it true that a delete which the backend begins with is right at this moment."""
+        told, held = self.told.get(conference_id), self.backend.known.get(conference_id)
+        assert not (told and told.is_live and not self._is_past(told.ends_at_ms)), (
+            f"{conference_id} is deleted, and a client is in it"
+        )
+        if conference_id not in self.backend.conferences:
+            return  # told again; the proxy does not remember why the first time was
+        if reason is DeleteReason.ENDED:
+            assert told, f"{conference_id} is deleted, and no client ever had it"
+            assert told.was_deleted, f"{conference_id} is deleted, and nobody said DELETE"
+        else:
+            assert held
+            assert self._is_past(held.ends_at_ms), f"{conference_id} is deleted before its time"
+
+    def check_order(self, conference_id: str) -> None:
+        """Hold it true that the worker delivers what ended first in a room first."""
+        record = self.ledger.find(ConferenceRef(NAME, conference_id))
+        if not self._is_stepping or record is None or not record.room:
+            return
+        of_room = [other for other in self.ledger.pending(NAME) if other.room == record.room]
+        assert not of_room or of_room[0] == record, f"{conference_id} is not its room's first"
+
+    def _check_answer(self, reservation: Reservation, source: str) -> None:
+        """Hold it true that a client is told of what there is."""
+        conference_id = reservation.conference.id
+        if source == "":
+            has = self.backend.conferences.keys() | self.backend.named_old
+            assert conference_id in has, f"{conference_id} is not at the backend"
+        elif source == "ledger":
+            is_fallback = conference_id not in self.backend.known
+            record = self.ledger.find(ConferenceRef(NAME, conference_id, is_fallback))
+            assert record
+            assert record.state is RecordState.OPEN, f"{conference_id} is not the client's"
+        else:
+            assert self._fallback_seconds
+
+    def _check_repeat(self, before: Told | None, after: Told) -> None:
+        """Hold it true that who asks again for what there is gets the same."""
+        if before is None or before is after or after.is_fallback or before.is_fallback:
+            return
+        is_there = before.conference_id in self.backend.conferences
+        assert not is_there or after.conference_id in self.backend.named_old, (
+            f"asked again, got {after.conference_id} for {before.conference_id}"
+        )
+
+    def _check_called_off(self, conference_id: str) -> None:
+        """Hold it true that a DELETE is called off only where the backend was told in vain."""
+        named, told = ("create", conference_id), ("delete", conference_id)
+        calls = self.backend.calls
+        is_tried = named in calls and told in calls[calls.index(named) :]
+        is_lagging = conference_id in self.backend.named_old | self.backend.undeletable
+        assert is_tried or is_lagging, f"the end of {conference_id} is called off without a try"
+
+    def _left(self) -> Iterable[Told]:
+        """Return the conferences that the backend holds still, and could be without."""
+        self.backend.expire()
+        return [
+            told
+            for told in self.told.values()
+            if told.conference_id in self.backend.conferences
+            and told.conference_id not in self.backend.undeletable | self._abandoned()
+        ]
+
+    def _abandoned(self) -> set[str]:
+        """Return the conferences that the proxy has given up, rightly."""
+        return {
+            told.conference_id
+            for told in self.told.values()
+            if (record := self.ledger.find(ConferenceRef(NAME, told.conference_id)))
+            and record.state is RecordState.ABANDONED
+            and record.over_at_ms is not None
+            and self.now_ms - record.over_at_ms > GIVE_UP // timedelta(milliseconds=1)
+        }
+
+    def _is_past(self, ends_at_ms: int | None) -> bool:
+        grace_ms = GRACE // timedelta(milliseconds=1)
+        return ends_at_ms is not None and self.now_ms > ends_at_ms + grace_ms
+
+    # How it is done.
+
+    def _post(self, post: Post, *, is_lost: bool) -> CreateReply:
+        before, self._is_stepping = self._is_stepping, False
+        outer, self.backend.calls = self.backend.calls, []
+        promised = {name for name, told in self.told.items() if told.is_promised}
+        handled = self._use_cases.create(post.request, post.dialect, self._incident())
+        self._is_stepping = before
+        if isinstance(handled.reply, Reservation):
+            room = post.request.room.raw
+            if handled.source == "" and handled.reply.conference.id in promised:
+                self._check_called_off(handled.reply.conference.id)
+            self._take(room, handled.reply, handled, is_lost=is_lost)
+        self.backend.calls = outer
+        return handled.reply
+
+    def _take(
+        self, room: str, reservation: Reservation, handled: Handled[CreateReply], *, is_lost: bool
+    ) -> None:
+        self._check_answer(reservation, handled.source)
+        conference = reservation.conference
+        ends_at_ms = Held(conference, "").ends_at_ms
+        is_fallback = conference.id not in self.backend.known
+        told = Told(conference.id, room, reservation.public_id, ends_at_ms, is_fallback)
+        before = self.meeting(room)
+        if known := self.told.pop(conference.id, None):
+            if known is before:
+                before = told
+            told.is_live = known.is_live
+        self.told[conference.id] = told
+        if before and not is_lost:
+            self._check_repeat(before, told)
+            before.is_live = False
+        told.is_live |= not is_lost
+        if conference.id in self.backend.named_old:
+            for other in self.of_room(room):
+                other.is_kept = other is told
+
+    def _open(self) -> None:
+        self._database = Database(self._directory)
+        # A kill does not lose what was written without a sync; only a power cut does.
+        self._database._connection.execute("PRAGMA synchronous = OFF")
+        self.ledger = SqliteLedger(self._database, write_behind=False)
+        aliases = SqliteAliases(self._database, now_ms=lambda: self.now_ms)
+        store = Store(self.ledger, aliases, LocalLocks())
+        backends = {NAME: self.backend}
+        self.delivery = Delivery(
+            backends,
+            store,
+            Metrics(),
+            expire_after=GRACE,
+            give_up_after=GIVE_UP,
+            now_ms=lambda: self.now_ms,
+            clock=self._seconds,
+        )
+        self._use_cases = UseCases(
+            Router((), backends),
+            backends,
+            store,
+            self.delivery.deletions,
+            InFlightLimits({NAME: 32}, 32),
+            Policy("answer", RESPOND_WITHIN_SECONDS, self._fallback_seconds),
+            lambda: self.now_ms,
+        )
+
+    def _start(self, down_seconds: float, *, has_lost: bool) -> None:
+        """Start the proxy. What had not been written may be unknown, if anything was lost."""
+        before = self._known()
+        self._is_stepping, self._disk_works = False, True
+        self.now_ms += int(1000 * down_seconds)
+        self._open()
+        lost = before - self._known() if has_lost else set()
+        for conference_id in lost:
+            self.told[conference_id].is_kept = False
+
+    def _known(self) -> set[str]:
+        """Return those of the conferences that clients were told of which the ledger holds."""
+        return {name for name in self.told if self.ledger.find(ConferenceRef(NAME, name))}
+
+    def _deliver_all(self) -> None:
+        for _ in range(20):
+            if not self.ledger.pending(NAME):
+                return
+            self.now_ms += 61_000
+            self.step()
+        raise AssertionError("what is over is not delivered")
+
+    def _seconds(self) -> float:
+        return self.now_ms / 1000
+
+    def _incident(self) -> str:
+        return f"{next(self._incidents):012x}"

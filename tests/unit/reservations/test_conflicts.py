@@ -1,0 +1,52 @@
+"""A room that is held already."""
+
+import pytest
+from jicofo_reservation_proxy.http.forms import parse_owner, parse_room
+from jicofo_reservation_proxy.model import (
+    HANDBOOK,
+    JICOFO,
+    PROSODY,
+    Conference,
+    CreateRequest,
+    Dialect,
+)
+from jicofo_reservation_proxy.reservations.conflicts import may_share
+
+START_MS = 2_471_018_112_345
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sent", "on_record", "may"),
+    [
+        (JICOFO, "juliet@example.com", "juliet@example.com", True),
+        (JICOFO, "juliet@example.com", "Juliet@Example.COM", True),
+        (JICOFO, "\u00c9ve@example.com", "\u00e9ve@example.com", True),
+        (JICOFO, "juliet@example.com", "romeo@example.com", False),
+        (JICOFO, "juliet@example.com", "juliet@example.org", False),
+        (JICOFO, "juliet@example.com", "", False),
+        (JICOFO, None, "juliet@example.com", True),
+        (JICOFO, None, "", True),
+        (JICOFO, "", "juliet@example.com", True),
+        (HANDBOOK, "juliet@example.com", "JULIET@example.com", True),
+        (HANDBOOK, "juliet@example.com", "romeo@example.com", False),
+        (HANDBOOK, None, "romeo@example.com", True),
+        (PROSODY, "juliet@example.com", "juliet@example.com", True),
+        (PROSODY, "x7@guest.example.com", "y8@guest.example.com", True),
+        (PROSODY, None, "y8@guest.example.com", True),
+        (PROSODY, "", "", True),
+    ],
+)
+def test_who_may_have_a_room_that_is_held(
+    dialect: Dialect, sent: str | None, on_record: str, may: bool
+) -> None:
+    """With owners that are people it is the one on record; else anyone."""
+    existing = Conference("7", "board", on_record, START_MS, duration_seconds=3600)
+    request = CreateRequest(
+        request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
+        room=parse_room("board"),
+        mail_owner=sent,
+        owner=parse_owner(sent) if sent else None,
+        start_time_ms=START_MS,
+        duration_seconds=None,
+    )
+    assert may_share(dialect, request, existing) is may

@@ -1,0 +1,196 @@
+"""How many may wait for the backends at once."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from jicofo_reservation_proxy.reservations.in_flight import STALLED_SECONDS, InFlightLimits
+
+from tests.unit.ledgers import LONG_SECONDS, eventually
+
+
+class Clock:
+    """A clock in seconds, from anywhere."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that moves when it is told to."""
+    return Clock()
+
+
+@contextmanager
+def taken(slots: InFlightLimits, *backends: str) -> Iterator[list[bool]]:
+    """Take a slot for each of these, one after the other; yield which there were."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(slots.take(backend, 0)) for backend in backends]
+
+
+def test_slots_of_a_backend() -> None:
+    """A backend has so many slots and no more, and has them again afterwards."""
+    slots = InFlightLimits({"a": 2}, 10)
+    for _ in range(3):
+        with taken(slots, "a", "a", "a") as got:
+            assert got == [True, True, False]
+
+
+def test_one_that_hangs_leaves_the_others_theirs() -> None:
+    """A backend whose slots are all taken takes none of another's, nor more of those of all."""
+    slots = InFlightLimits({"hung": 2, "well": 2}, 4)
+    with taken(slots, "hung", "hung", "hung", "hung", "well", "well", "well") as got:
+        assert got == [True, True, False, False, True, True, False]
+
+
+def test_slots_of_all() -> None:
+    """All backends together have so many."""
+    slots = InFlightLimits({"a": 5, "b": 5}, 3)
+    for _ in range(3):
+        with taken(slots, "a", "b", "a", "b", "a") as got:
+            assert got == [True, True, True, False, False]
+
+
+def test_a_fault_gives_the_slot_back() -> None:
+    """What goes wrong inside does not keep the slot."""
+    slots = InFlightLimits({"a": 1}, 1)
+    for _ in range(3):
+        with pytest.raises(KeyError), slots.take("a", 0):
+            raise KeyError
+    with slots.take("a", 0) as got:
+        assert got
+
+
+def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
+    """Who finds all slots taken for a while, and none that came free, is refused at once."""
+    slots = InFlightLimits({"a": 2}, 10, clock)
+    with taken(slots, "a", "a"):
+        clock.now += STALLED_SECONDS
+        with slots.take("a", 3600) as got:
+            assert not got
+        with slots.take("a", 3600) as got:
+            assert not got
+    with slots.take("a", 3600) as got:
+        assert got
+
+
+@pytest.mark.parametrize("stalled_seconds", [0, STALLED_SECONDS])
+def test_a_slot_that_comes_free_is_taken(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, stalled_seconds: float
+) -> None:
+    """Who waits for a backend that is well gets the next slot at once, however long it idled."""
+    monkeypatch.setattr(
+        "jicofo_reservation_proxy.reservations.in_flight.STALLED_SECONDS", 5 * LONG_SECONDS
+    )
+    slots = InFlightLimits({"a": 4}, 8, clock)
+    clock.now += stalled_seconds
+    asked = threading.Event()
+
+    def wait() -> bool:
+        asked.set()
+        with slots.take("a", 3 * LONG_SECONDS) as got:
+            return got
+
+    with ThreadPoolExecutor(4) as executor:
+        with taken(slots, "a", "a", "a", "a"):
+            waiters = [executor.submit(wait) for _ in range(4)]
+            assert asked.wait(LONG_SECONDS)
+        assert [waiter.result(LONG_SECONDS) for waiter in waiters] == [True] * 4
+
+
+def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
+    """Who comes when the last slot was just taken, after a long silence, waits for it."""
+    slots = InFlightLimits({"a": 1}, 2, clock)
+    clock.now += 2 * STALLED_SECONDS
+    asked = threading.Event()
+
+    def wait() -> bool:
+        asked.set()
+        with slots.take("a", LONG_SECONDS) as got:
+            return got
+
+    with ThreadPoolExecutor(1) as executor:
+        with slots.take("a", 0):
+            waiter = executor.submit(wait)
+            assert asked.wait(LONG_SECONDS)
+            with pytest.raises(TimeoutError):
+                waiter.result(0.02)
+        assert waiter.result(LONG_SECONDS)
+
+
+def test_nobody_waits_longer_than_told() -> None:
+    """Where the slots' calls come and go, but none for this one, its time is a limit too."""
+    slots = InFlightLimits({"a": 1}, 1)
+    with slots.take("a", 0), slots.take("a", 0.01) as got:
+        assert not got
+
+
+def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that moves, but slowly, must not collect all the threads: the rest is refused."""
+    monkeypatch.setattr(
+        "jicofo_reservation_proxy.reservations.in_flight.STALLED_SECONDS", 5 * LONG_SECONDS
+    )
+    slots = InFlightLimits({"slow": 2, "well": 2}, 100)
+    outcomes: list[bool] = []
+
+    def wait() -> None:
+        with slots.take("slow", LONG_SECONDS) as got:
+            outcomes.append(got)
+
+    with taken(slots, "slow", "slow"):
+        waiters = [threading.Thread(target=wait) for _ in range(7)]
+        for waiter in waiters:
+            waiter.start()
+        eventually(lambda: len(outcomes) == 5)
+        assert not any(outcomes)
+        with slots.take("well", 0) as got:
+            assert got
+    for waiter in waiters:
+        waiter.join()
+    assert sorted(outcomes) == [False] * 5 + [True] * 2
+
+
+@pytest.mark.parametrize("sick", [1, 2, 3])
+def test_every_backend_has_some_of_its_own(sick: int) -> None:
+    """However many of the others hang, with all that they may take."""
+    slots = InFlightLimits(dict.fromkeys("abcd", 32), 48)
+    with taken(slots, *"abc"[:sick] * 100) as got, taken(slots, *"d" * 6) as own:
+        assert sum(got) <= 48 - 6
+        assert own == [True] * 6
+
+
+def test_fewer_slots_than_backends() -> None:
+    """Each may have one request all the same."""
+    slots = InFlightLimits(dict.fromkeys("abc", 32), 1)
+    with taken(slots, "a", "b", "c", "a") as got:
+        assert got == [True, True, True, False]
+
+
+def test_many_threads(clock: Clock) -> None:
+    """However many come at once, never more than the slots are inside, and all get through."""
+    slots = InFlightLimits({"a": 3, "b": 3}, 12, clock)
+    inside: list[str] = []
+    most = []
+
+    def work(backend: str) -> int:
+        done = 0
+        for _ in range(50):
+            with slots.take(backend, LONG_SECONDS) as got:
+                done += got
+                inside.append(backend)
+                most.append((inside.count(backend), len(inside)))
+                inside.remove(backend)
+        return done
+
+    with ThreadPoolExecutor(12) as executor:
+        assert sum(executor.map(work, ["a", "b"] * 6)) == 12 * 50
+    assert max(of_one for of_one, _ in most) <= 3
+    assert max(of_all for _, of_all in most) <= 6
+    with taken(slots, "a", "a", "b", "b") as got:
+        assert got == [True] * 4

@@ -1,0 +1,475 @@
+"""A late DELETE never ends a live meeting, and no DELETE that was answered is lost.
+
+Named cases first, then a machine that goes through any others (recreation.py has the world that
+they play in, and what is checked at every moment).
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.model import (
+    JICOFO,
+    PROSODY,
+    Deleted,
+    Denied,
+    Dialect,
+    Fault,
+    Reservation,
+)
+
+from .recreation import Call, Kind, Meanwhile, Terms, Told, World
+
+IS_LONG = os.environ.get("FAULTS") == "long"
+"""Whether the machine runs for minutes (`make faults`)."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the log short: the faults are many, and meant."""
+    caplog.set_level(logging.CRITICAL, "jicofo_reservation_proxy")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Return a world in which rooms are refused during an outage."""
+    world = World(tmp_path)
+    yield world
+    world.finish(kills=True)
+    world.close()
+
+
+@pytest.fixture
+def allowing(tmp_path: Path) -> Iterator[World]:
+    """Return a world in which rooms are granted during an outage."""
+    world = World(tmp_path, allows=True)
+    yield world
+    world.finish(kills=True)
+    world.close()
+
+
+def granted(world: World, dialect: Dialect = JICOFO) -> Told:
+    """Let a client have the room, and return what it was told."""
+    reply = world.post(dialect=dialect)
+    assert isinstance(reply, Reservation)
+    return meeting(world)
+
+
+def meeting(world: World) -> Told:
+    """Return the conference that the room's client is in."""
+    told = world.meeting("room")
+    assert told
+    return told
+
+
+def ended(world: World) -> Told:
+    """Let a client have the room and say DELETE, which the backend has not heard of yet."""
+    told = granted(world)
+    assert isinstance(world.delete(told), Deleted)
+    return told
+
+
+def test_a_room_that_is_asked_for_again(world: World) -> None:
+    """Before a room is asked for, its backend is told that its last meeting is over."""
+    old = ended(world)
+    new = granted(world)
+    assert new.conference_id != old.conference_id
+    assert list(world.backend.conferences) == [new.conference_id]
+
+
+def test_a_conflict_names_the_old_conference(world: World) -> None:
+    """Where the end was not taken before, it is told again when the old conference is named."""
+    old = ended(world)
+    new = granted(world.taking(Kind.DOWN))
+    assert new.conference_id != old.conference_id
+
+
+def test_an_old_answer_names_a_conference_that_is_gone(world: World) -> None:
+    """A backend that lags is told once more, and asked once more."""
+    old = ended(world)
+    world.step()
+    world.backend.lag("room")
+    assert granted(world).conference_id != old.conference_id
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_an_end_that_cannot_be_delivered_is_called_off(world: World, *, kills: bool) -> None:
+    """The meeting goes on under the old conference, after a restart of the proxy too."""
+    old = ended(world)
+    new = granted(world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN))
+    assert new.conference_id == old.conference_id
+    world.restart(kills=kills)
+    world.advance(120)
+    assert new.conference_id in world.backend.conferences
+
+
+def test_a_number_that_cannot_be_kept_calls_nothing_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that cannot be told of its conference does not have it, and the DELETE stands."""
+
+    def fail(*_: object) -> int:
+        raise StateError("the disk is full")
+
+    ended(world)
+    with monkeypatch.context() as patch:
+        patch.setattr("jicofo_reservation_proxy.reservations.public_ids.PublicIds.of", fail)
+        assert isinstance(world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN).post(), Fault)
+    world.advance(120)
+    assert not world.backend.conferences
+
+
+def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
+    """Where the backend cannot be asked, a DELETE that was never sent is called off."""
+    old = ended(world)
+    new = granted(world.taking(Kind.NOT_ASKED, Kind.DOWN))
+    assert new.conference_id == old.conference_id
+    world.restart(kills=True)
+    assert new.conference_id in world.backend.conferences
+
+
+@pytest.mark.parametrize("kind", [Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE])
+def test_a_delete_in_doubt(world: World, kind: Kind) -> None:
+    """A conference whose DELETE may still be carried out is not handed out in an outage."""
+    ended(world)
+    assert isinstance(world.taking(kind, Kind.DOWN).post(), Fault)
+    world.restart(kills=True)
+    assert isinstance(world.taking(Kind.DOWN, Kind.DOWN).post(), Fault)
+    world.backend.delete_late()
+
+
+def test_a_delete_in_doubt_is_called_off_by_the_backend(world: World) -> None:
+    """A backend that names a conference afterwards has called its deletion off."""
+    old = ended(world)
+    new = granted(world.taking(Kind.SLOW_LATE, Kind.GOOD, Kind.BROKEN))
+    assert new.conference_id == old.conference_id
+    world.backend.delete_late()
+    assert new.conference_id in world.backend.conferences
+
+
+def test_a_delete_that_is_slow_after_the_answer(world: World) -> None:
+    """An answer from before a DELETE says nothing of that DELETE."""
+    ended(world)
+    world.taking(Kind.DOWN, Kind.GOOD, Kind.SLOW_LATE).post()
+    world.backend.delete_late()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_delete_while_the_room_is_asked_for(world: World, when: str) -> None:
+    """A DELETE that comes while a POST waits for the backend ends the old conference only."""
+    old = granted(world)
+    world.vanish("room")
+    is_before = when == "before"
+    delete = Call(
+        before=Meanwhile.DELETE if is_before else None,
+        after=None if is_before else Meanwhile.DELETE,
+    )
+    new = granted(world.taking(delete))
+    assert new.conference_id != old.conference_id
+
+
+def test_a_room_that_is_asked_for_while_its_end_is_delivered(world: World) -> None:
+    """Nobody is handed the conference that a DELETE is under way for, in an outage either."""
+    old = ended(world)
+    world.taking(Call(before=Meanwhile.POST), Kind.DOWN).step()
+    assert world.meeting("room") is None
+    assert old.conference_id not in world.backend.conferences
+
+
+def test_a_conference_of_an_unknown_room(world: World) -> None:
+    """Where a kill lost which room a conference is of, it still gets one DELETE at a time."""
+    told = granted(world)
+    world.restart(kills=True)
+    world.delete(told)
+    world.taking(Call(before=Meanwhile.POST)).step()
+    assert world.meeting("room") is None
+    assert not world.backend.conferences
+
+
+@pytest.mark.parametrize("kind", [Kind.KILLED, Kind.KILLED_DONE])
+def test_a_kill_between_promise_and_delivery(world: World, kind: Kind) -> None:
+    """A DELETE that was answered is delivered by the next process."""
+    old = ended(world)
+    with world.taking(kind).surviving():
+        world.step()
+    world.step()
+    assert old.conference_id not in world.backend.conferences
+
+
+def test_the_same_request_in_the_same_second(world: World) -> None:
+    """A POST equal to that of a meeting which is over is a new meeting."""
+    old = ended(world)
+    for calls in ((), (Kind.DOWN,)):
+        reply = world.taking(*calls).repeat()
+        assert isinstance(reply, Reservation)
+        assert reply.conference.id != old.conference_id
+        world.delete(meeting(world))
+
+
+def test_a_repeated_post(world: World) -> None:
+    """A client that got no answer asks again, and gets what it would have got."""
+    with world.taking(Kind.KILLED_DONE).surviving():
+        world.post()
+    world.repeat()
+    told = meeting(world)
+    world.repeat()
+    assert meeting(world).conference_id == told.conference_id
+    assert len(world.backend.conferences) == 1
+
+
+def test_someone_else_asks(world: World) -> None:
+    """A conference that is over is not handed to another owner, and stays over."""
+    ended(world)
+    assert isinstance(
+        world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN).post(owner="b@example.com"), Denied
+    )
+    assert isinstance(world.taking(Kind.NOT_ASKED, Kind.DOWN).post(owner="b@example.com"), Fault)
+
+
+def test_a_disk_that_fails(world: World) -> None:
+    """A DELETE that cannot be kept is answered when the backend took it, and only then."""
+    told = granted(world)
+    world.disk(works=False)
+    assert isinstance(world.taking(Kind.DOWN).delete(told), Fault)
+    assert isinstance(world.taking(Kind.GOOD).delete(told), Deleted)
+    assert not world.backend.conferences
+
+
+def test_a_disk_that_fails_with_a_delete_in_doubt(allowing: World) -> None:
+    """A DELETE that was sent without being kept leaves its conference in doubt as well."""
+    told = granted(allowing)
+    allowing.disk(works=False)
+    assert isinstance(allowing.taking(Kind.SLOW_LATE).delete(told), Fault)
+    allowing.disk(works=True)
+    allowing.taking(Kind.DOWN, Kind.DOWN).post()
+    allowing.backend.delete_late()
+
+
+def test_a_gone_conference_that_goes_on(world: World) -> None:
+    """A conference that is named although it is gone is not deleted by the next process."""
+    world.backend.has_delete = False
+    old = ended(world)
+    world.step()
+    assert granted(world).conference_id == old.conference_id
+    world.backend.has_delete = True
+    world.restart(kills=True)
+    world.advance(120)
+    assert old.conference_id in world.backend.conferences
+
+
+def test_a_client_that_never_says_delete(world: World) -> None:
+    """A conference whose time is over is deleted as expired, and not before its grace is."""
+    told = granted(world)
+    world.vanish("room")
+    world.advance(3600)
+    assert told.conference_id in world.backend.conferences
+    world.advance(301)
+    world.step()
+    assert told.conference_id not in world.backend.conferences
+
+
+def test_an_outage_with_fallback_grants(allowing: World) -> None:
+    """A fallback grant ends with its DELETE; the room's earlier conference does not get lost."""
+    old = granted(allowing)
+    allowing.flush()
+    allowing.vanish("room")
+    allowing.advance(3601)
+    told = granted(allowing.taking(Kind.DOWN), PROSODY)
+    assert told.is_fallback
+    assert isinstance(allowing.delete(told), Deleted)
+    allowing.flush()
+    assert old.conference_id in allowing.backend.conferences
+
+
+def test_a_long_time_out_of_service(world: World) -> None:
+    """No DELETE is given up before it was tried, however long the proxy was down."""
+    ended(world)
+    world.restart(kills=True, down_seconds=timedelta(days=8).total_seconds())
+    world.step()
+    assert not world.backend.conferences
+
+
+ROOMS = st.sampled_from(["room", "room", "room", "[acme]other"])
+DIALECTS = st.sampled_from([JICOFO, PROSODY])
+OWNERS = st.sampled_from(["a@example.com", "a@example.com", "b@example.com", None])
+MEANWHILE = st.sampled_from([*[None] * 6, *Meanwhile])
+CALLS = st.lists(
+    st.builds(Call, st.sampled_from([*[Kind.GOOD] * 6, *Kind]), MEANWHILE, MEANWHILE), max_size=5
+)
+"""How the backend takes the next calls; those after them are taken as they are in general."""
+TERMS = st.builds(Terms, st.sampled_from([3600, 60, None]), st.sampled_from([None, None, "secret"]))
+OUTAGES = st.sampled_from(
+    [kind for kind in Kind if kind not in {Kind.KILLED, Kind.KILLED_DONE, Kind.DENIED}]
+)
+DOWN_SECONDS = st.sampled_from([0, 0, 3600, 700_000])
+
+
+class Recreation(RuleBasedStateMachine):
+    """Whatever a client, a backend, a disk and a kill can do to the proxy, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.world = World(Path(self.directory.name))
+        self.ends_by_kill = False
+
+    @initialize(
+        allows=st.booleans(),
+        expires=st.booleans(),
+        numbers=st.booleans(),
+        kills=st.booleans(),
+        ends=st.booleans(),
+    )
+    def begin(self, *, allows: bool, expires: bool, numbers: bool, kills: bool, ends: bool) -> None:
+        """Choose the settings and the backend, and let there be a meeting, or the end of one."""
+        self.world.close()
+        self.world = World(
+            Path(self.directory.name, "state"),
+            allows=allows,
+            expires_itself=expires,
+            has_numbers=numbers,
+        )
+        self.ends_by_kill = kills
+        told = granted(self.world)
+        if ends:
+            self.world.delete(told)
+
+    @rule(
+        room=ROOMS,
+        dialect=DIALECTS,
+        owner=OWNERS,
+        terms=TERMS,
+        calls=CALLS,
+        is_lost=st.sampled_from([False, False, False, True]),
+    )
+    def come_or_go(
+        self,
+        room: str,
+        dialect: Dialect,
+        owner: str | None,
+        terms: Terms,
+        calls: list[Call],
+        *,
+        is_lost: bool,
+    ) -> None:
+        """Ask for a room, or say DELETE where there is a meeting."""
+        told = self.world.meeting(room)
+        self.world.backend.terms = terms
+        with self.world.taking(*calls).surviving():
+            if told:
+                self.world.delete(told)
+            else:
+                self.world.post(room, dialect, owner, is_lost=is_lost)
+
+    @rule(room=ROOMS, calls=CALLS)
+    def repeat_post(self, room: str, calls: list[Call]) -> None:
+        """Send the last POST again."""
+        with self.world.taking(*calls).surviving():
+            self.world.repeat(room)
+
+    @rule(room=ROOMS, calls=CALLS)
+    def repeat_delete(self, room: str, calls: list[Call]) -> None:
+        """Send DELETE for the last conference, or send it again."""
+        for told in self.world.of_room(room)[:1]:
+            with self.world.taking(*calls).surviving():
+                self.world.delete(told)
+
+    @rule(room=ROOMS, calls=CALLS)
+    def get(self, room: str, calls: list[Call]) -> None:
+        """Read the last conference."""
+        for told in self.world.of_room(room)[:1]:
+            with self.world.taking(*calls).surviving():
+                self.world.get(told)
+
+    @rule(room=ROOMS)
+    def vanish(self, room: str) -> None:
+        """Kill the client."""
+        self.world.vanish(room)
+
+    @rule(calls=CALLS)
+    def deliver(self, calls: list[Call]) -> None:
+        """Let the worker deliver."""
+        with self.world.taking(*calls).surviving():
+            self.world.step()
+
+    @rule()
+    def flush(self) -> None:
+        """Let the ledger be written."""
+        self.world.flush()
+
+    @rule(kills=st.booleans(), down_seconds=DOWN_SECONDS)
+    def restart(self, *, kills: bool, down_seconds: int) -> None:
+        """Stop or kill the proxy, and start it again."""
+        self.world.restart(kills=kills, down_seconds=down_seconds)
+
+    @rule(seconds=st.sampled_from([1, 30, 70, 400, 3700, 100_000]))
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self.world.taking().advance(seconds)
+
+    @rule(kind=OUTAGES)
+    def outage(self, kind: Kind) -> None:
+        """Let the backend take all calls in one way."""
+        self.world.backend.otherwise = Call(kind)
+
+    @rule()
+    def recover(self) -> None:
+        """Let the backend be well."""
+        self.world.backend.otherwise = Call()
+
+    @rule(works=st.booleans())
+    def disk(self, *, works: bool) -> None:
+        """Let the disk fail, or work again."""
+        self.world.disk(works=works)
+
+    @precondition(lambda self: self.world.backend.late)
+    @rule()
+    def delete_late(self) -> None:
+        """Let the backend carry out what it left undone."""
+        self.world.backend.delete_late()
+
+    @rule(room=ROOMS)
+    def lag(self, room: str) -> None:
+        """Let the backend name an old conference once more."""
+        self.world.backend.lag(room)
+
+    @rule(has_delete=st.booleans())
+    def upgrade(self, *, has_delete: bool) -> None:
+        """Let the backend have DeleteConference, or not."""
+        self.world.backend.has_delete = has_delete
+
+    def teardown(self) -> None:
+        """Make all well, and check that nothing was lost."""
+        try:
+            self.world.finish(kills=self.ends_by_kill)
+        finally:
+            self.world.close()
+            self.directory.cleanup()
+
+
+@pytest.mark.timeout(1200 if IS_LONG else 300)
+def test_whatever_happens() -> None:
+    """No sequence of events breaks what this file promises."""
+    run_state_machine_as_test(
+        Recreation,
+        settings=settings(
+            max_examples=2500 if IS_LONG else 80,
+            stateful_step_count=40 if IS_LONG else 25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

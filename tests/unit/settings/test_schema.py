@@ -1,0 +1,116 @@
+"""The settings' own side: defaults, documentation, and where state belongs."""
+
+import os
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.settings.schema import (
+    Auth,
+    Backend,
+    Methods,
+    PluginPath,
+    Route,
+    Settings,
+    Target,
+    Tls,
+    default_state_dir,
+)
+
+TABLES = [Settings, Backend, Tls, Auth, Methods, Route]
+
+
+def test_defaults() -> None:
+    """Without any setting, the proxy serves this machine only, with the built-in stub."""
+    settings = Settings()
+    assert settings == Settings(
+        listen=settings.listen,
+        state_dir=default_state_dir(),
+        state="disk",
+        client="auto",
+        conflicts="answer",
+        guest_domains=("guest.*",),
+        log_format="text",
+        log_level="info",
+        backends={},
+        routes=(),
+    )
+    assert settings.listen == "127.0.0.1:7777"
+    assert settings.threads == 64
+    assert settings.drain_within == timedelta(seconds=20)
+    assert settings.respond_within == timedelta(seconds=12)
+    assert settings.expire_after == timedelta(minutes=5)
+    assert settings.give_up_after == timedelta(days=7)
+
+
+def test_defaults_of_a_backend() -> None:
+    """A backend wants nothing but a target; without TLS it is plaintext, without secrets."""
+    backend = Backend(target=Target("localhost:1"))
+    assert backend.answer_within == timedelta(seconds=5)
+    assert backend.in_flight == 32
+    assert backend.when_unreachable == "refuse"
+    assert backend.allow_for == timedelta(hours=1)
+    assert backend.health_check == "auto"
+    assert backend.tls is None
+    assert not backend.auth.has_secret
+    assert backend.auth.header == "x-api-key"
+    service = "/jicofo.reservation.v1.ReservationService"
+    assert backend.methods.create == f"{service}/CreateConference"
+    assert backend.methods.get == f"{service}/GetConference"
+    assert backend.methods.delete == f"{service}/DeleteConference"
+
+
+@pytest.mark.parametrize(
+    ("auth", "has_secret"),
+    [
+        (Auth(), False),
+        (Auth(api_key_file=Path("key")), True),
+        (Auth(bearer_token_file=Path("token")), True),
+        (Auth(plugin=PluginPath("acme:auth")), True),
+    ],
+)
+def test_what_is_secret(auth: Auth, has_secret: bool) -> None:
+    """A key, a token and whatever a plugin shows must not be seen on the network."""
+    assert auth.has_secret is has_secret
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_setting_is_documented(table: type[Settings]) -> None:
+    """Each setting has a sentence or more for the reference page."""
+    for setting in fields(table):
+        assert setting.metadata["doc"].endswith(".")
+    assert table.__doc__
+
+
+def test_settings_do_not_change() -> None:
+    """What was validated stays as it was."""
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        settings.client = "jicofo"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("uid", "environ", "state_dir"),
+    [
+        (0, {}, "/var/lib/jicofo-reservation-proxy"),
+        (0, {"XDG_STATE_HOME": "/x"}, "/var/lib/jicofo-reservation-proxy"),
+        (0, {"STATE_DIRECTORY": "/var/lib/jrp"}, "/var/lib/jrp"),
+        (1000, {"STATE_DIRECTORY": "/var/lib/jrp:/var/lib/other"}, "/var/lib/jrp"),
+        (1000, {"XDG_STATE_HOME": "/x"}, "/x/jicofo-reservation-proxy"),
+        (1000, {"STATE_DIRECTORY": "/y", "XDG_STATE_HOME": "/x"}, "/y"),
+        (1000, {}, "/home/juliet/.local/state/jicofo-reservation-proxy"),
+        (
+            1000,
+            {"STATE_DIRECTORY": "", "XDG_STATE_HOME": ""},
+            "/home/juliet/.local/state/jicofo-reservation-proxy",
+        ),
+    ],
+)
+def test_where_state_belongs(
+    monkeypatch: pytest.MonkeyPatch, uid: int, environ: dict[str, str], state_dir: str
+) -> None:
+    """It is systemd's choice, else /var/lib for root, else the user's own directory."""
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setenv("HOME", "/home/juliet")
+    assert default_state_dir(environ) == Path(state_dir)

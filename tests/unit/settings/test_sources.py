@@ -1,0 +1,286 @@
+"""Where settings come from."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.errors import SettingsError
+from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
+
+Flags = dict[tuple[str, ...], str]
+
+
+def from_environment(**variables: str) -> Settings:
+    """Return the settings in some variables, which are given without their prefix."""
+    return load(None, {ENVIRONMENT_PREFIX + name: text for name, text in variables.items()})
+
+
+def faults(
+    file: Path | None = None, variables: dict[str, str] | None = None, flags: Flags | None = None
+) -> list[str]:
+    """Return the lines that say what is wrong."""
+    environ = {ENVIRONMENT_PREFIX + name: text for name, text in (variables or {}).items()}
+    with pytest.raises(SettingsError) as caught:
+        load(file, environ, flags)
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file with settings."""
+    file = tmp_path / "proxy.toml"
+    file.write_text(
+        """
+        listen = "127.0.0.1:1"
+        threads = 11
+        drain_within = "11s"
+        guest_domains = ["caf\u00e9.example"]
+
+        [backends.default]
+        target = "localhost:11"
+        answer_within = "11s"
+
+        [[routes]]
+        room = "x"
+        backend = "default"
+        """,
+        "utf-8",
+    )
+    return file
+
+
+def test_nothing_at_all() -> None:
+    """With no source at all, every setting has its default."""
+    assert load(None, {}) == Settings()
+
+
+def test_the_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an environment of one's own it is the process's."""
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+    monkeypatch.setenv(ENVIRONMENT_PREFIX + "THREADS", "7")
+    assert load().threads == 7
+
+
+def test_flag_over_environment_over_file(file: Path) -> None:
+    """A flag wins over the environment, which wins over the file; each key by itself."""
+    environ = {
+        "JICOFO_RESERVATION_PROXY_THREADS": "22",
+        "JICOFO_RESERVATION_PROXY_DRAIN_WITHIN": "22s",
+        "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET": "localhost:22",
+    }
+    settings = load(
+        file, environ, {("threads",): "33", ("backends", "default", "target"): "localhost:33"}
+    )
+    assert settings.listen == "127.0.0.1:1"
+    assert settings.drain_within == timedelta(seconds=22)
+    assert settings.threads == 33
+    (backend,) = settings.backends.values()
+    assert backend.target == "localhost:33"
+    assert backend.answer_within == timedelta(seconds=11)
+    assert settings.guest_domains == ("caf\u00e9.example",)
+    assert load(file, environ).threads == 22
+    assert load(file, {}).threads == 11
+
+
+def test_every_key_has_a_variable() -> None:
+    """The variable of a key is its path in capitals, with two underscores between the parts."""
+    settings = from_environment(
+        LISTEN="127.0.0.1:1",
+        GUEST_DOMAINS='["a.example", "b.example"]',
+        BACKENDS__EXEC_2__TARGET="localhost:1",
+        BACKENDS__EXEC_2__TLS__CA_FILE="ca.pem",
+        ROUTES__0__TENANT="",
+        ROUTES__0__BACKEND="exec_2",
+    )
+    assert settings.listen == "127.0.0.1:1"
+    assert settings.guest_domains == ("a.example", "b.example")
+    ((name, backend),) = settings.backends.items()
+    assert name == "exec_2"
+    assert backend.tls is not None
+    assert backend.tls.ca_file == Path("ca.pem")
+    assert [(route.tenant, route.backend) for route in settings.routes] == [("", "exec_2")]
+
+
+def test_other_variables_are_no_settings() -> None:
+    """Variables without the prefix are left alone, and so is an empty name of the file."""
+    environ = {"PATH": "/bin", "THREADS": "7", CONFIG_VARIABLE: "", "jicofo": ""}
+    assert load(None, environ) == Settings()
+
+
+def test_the_environment_names_the_file(file: Path, tmp_path: Path) -> None:
+    """The variable that names the file is no setting, and gives way to a file that is given."""
+    assert CONFIG_VARIABLE == "JICOFO_RESERVATION_PROXY_CONFIG"
+    assert load(None, {CONFIG_VARIABLE: str(file)}) == load(file, {})
+    other = tmp_path / "other.toml"
+    other.write_text("threads = 5")
+    assert load(other, {CONFIG_VARIABLE: str(file)}) == load(other, {})
+    assert faults(None, {"CONFIG": "missing.toml"}) == [
+        "missing.toml: cannot be read: No such file or directory"
+    ]
+
+
+def test_arrays_and_tables_are_toml() -> None:
+    """A whole table or array fits into one variable."""
+    settings = from_environment(
+        BACKENDS='{a = {target = "localhost:1", tls = {}}, b = {target = "localhost:2"}}',
+        ROUTES='[{room = "x", backend = "a"}, {backend = "b"}]',
+    )
+    assert list(settings.backends) == ["a", "b"]
+    assert [route.room for route in settings.routes] == ["x", None]
+
+
+def test_an_empty_table_turns_tls_on() -> None:
+    """TLS with the public authorities is an empty table, also in a variable."""
+    settings = from_environment(BACKENDS__A__TARGET="x.example.com:1", BACKENDS__A__TLS=" {}")
+    assert [backend.tls is not None for backend in settings.backends.values()] == [True]
+
+
+@pytest.mark.parametrize("text", ["[::1]:7777", "[::]:0"])
+def test_addresses_in_brackets_are_texts(text: str) -> None:
+    """What begins like an array but is none is the text that it is."""
+    assert from_environment(LISTEN=text).listen == text
+    assert load(None, {}, {("listen",): text}).listen == text
+
+
+@pytest.mark.parametrize("text", ["[ab]*", "{x}", "[a", "[]]", "[", "{"])
+def test_globs_in_brackets_are_texts(text: str) -> None:
+    """A glob that begins with a bracket stays a glob."""
+    settings = from_environment(
+        BACKENDS__A__TARGET="localhost:1", ROUTES__0__BACKEND="a", ROUTES__0__ROOM=text
+    )
+    assert [route.room for route in settings.routes] == [text]
+
+
+def test_flags_are_texts() -> None:
+    """A flag is never read as TOML."""
+    assert faults(flags={("guest_domains",): '["a"]'}) == [
+        "guest_domains: wanted an array, got '[\"a\"]' (from the command line)"
+    ]
+
+
+def test_indexes_go_up() -> None:
+    """More than ten routes are ten routes and more, in the order of their numbers."""
+    variables = {f"ROUTES__{index}__BACKEND": "a" for index in range(12)}
+    variables |= {f"ROUTES__{index}__ROOM": f"room-{index}" for index in range(12)}
+    settings = from_environment(BACKENDS__A__TARGET="localhost:1", **variables)
+    assert [route.room for route in settings.routes] == [f"room-{index}" for index in range(12)]
+
+
+def test_indexes_change_and_lengthen_what_is_in_the_file(file: Path) -> None:
+    """An index that is there is changed, the next one is added."""
+    environ = {
+        ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y",
+        ENVIRONMENT_PREFIX + "ROUTES__1__BACKEND": "default",
+        ENVIRONMENT_PREFIX + "GUEST_DOMAINS__0": "a.example",
+        ENVIRONMENT_PREFIX + "GUEST_DOMAINS__1": "b.example",
+    }
+    settings = load(file, environ)
+    assert [(route.room, route.backend) for route in settings.routes] == [
+        ("y", "default"),
+        (None, "default"),
+    ]
+    assert settings.guest_domains == ("a.example", "b.example")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("ROUTES__2__BACKEND", "routes.2.backend"),
+        ("ROUTES__X__BACKEND", "routes.x.backend"),
+        ("ROUTES__BACKEND", "routes.backend"),
+        ("ROUTES__-1__BACKEND", "routes.-1.backend"),
+        ("GUEST_DOMAINS__2", "guest_domains.2"),
+        ("LISTEN__HOST", "listen.host"),
+        ("LISTEN__HOST__NAME", "listen.host.name"),
+        ("BACKENDS__DEFAULT__TARGET__HOST", "backends.default.target.host"),
+    ],
+)
+def test_paths_that_lead_nowhere(file: Path, name: str, key: str) -> None:
+    """A variable whose path does not fit the values that are there is refused by name."""
+    assert faults(file, {name: "hunter2"}) == [
+        f"{key}: there is no such key (from ${ENVIRONMENT_PREFIX}{name})"
+    ]
+
+
+def test_all_paths_that_lead_nowhere_are_told(file: Path) -> None:
+    """Several of them are told at once."""
+    variables = {"LISTEN__A": "x", "LISTEN__B": "x"}
+    assert len(faults(file, variables, {("threads", "x"): "1"})) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("LISTN", "listn"),
+        ("", ""),
+        ("BACKEND__A__TARGET", "backend"),
+        ("BACKENDS__DEFAULT__AUTH__API_KEY", "backends.default.auth.api_key"),
+    ],
+)
+def test_unknown_keys_in_the_environment(file: Path, name: str, key: str) -> None:
+    """A misspelt variable is refused by name, and its value is not shown: it may be a secret."""
+    (fault,) = faults(file, {name: "hunter2"})
+    assert fault.startswith(f"{key}: unknown key; wanted one of ")
+    assert fault.endswith(f" (from ${ENVIRONMENT_PREFIX}{name})")
+    assert "hunter2" not in fault
+
+
+def test_faults_say_where_their_value_came_from(file: Path) -> None:
+    """A fault names the variable or the command line, whichever won, and nothing for the file."""
+    file.write_text('client = "x"\nlisten = "x"\n')
+    told = faults(file, {"LISTEN": "y", "THREADS": "0"}, {("threads",): "-1"})
+    listen = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'y'"
+    assert sorted(told) == [
+        "client: wanted 'auto' or 'jicofo' or 'prosody' or 'handbook', got 'x'",
+        f"listen: {listen} (from $JICOFO_RESERVATION_PROXY_LISTEN)",
+        "threads: wanted a whole number from 1 to 1000, got '-1' (from the command line)",
+    ]
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """A file that cannot be read is named, with the reason."""
+    missing = tmp_path / "missing.toml"
+    assert faults(missing) == [f"{missing}: cannot be read: No such file or directory"]
+    assert faults(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"listen: x", "Expected '=' after a key in a key/value pair (at line 1, column 7)"),
+        (b"[", "Invalid initial character for a key part (at end of document)"),
+        (b"listen = '\xff'", "'utf-8' codec can't decode byte 0xff in position 10: "),
+        (b"a = 1\na = 2\n", "Cannot overwrite a value (at line 2, column 6)"),
+    ],
+)
+def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, reason: str) -> None:
+    """A file that is no TOML is named, with the place."""
+    file = tmp_path / "proxy.toml"
+    file.write_bytes(content)
+    (fault,) = faults(file)
+    assert fault.startswith(f"{file}: wanted TOML: {reason}")
+
+
+def test_a_file_is_not_changed_by_what_wins_over_it(file: Path) -> None:
+    """The same file gives the same settings again."""
+    load(file, {ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y"})
+    assert [route.room for route in load(file, {}).routes] == ["x"]
+
+
+def test_kubernetes_variables_are_no_settings() -> None:
+    """A Service of the proxy's own name gives every container such variables."""
+    environ = {
+        f"{ENVIRONMENT_PREFIX}{name}": "x"
+        for name in (
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_7777_TCP",
+            "PORT_7777_TCP_ADDR",
+            "PORT_7777_TCP_PORT",
+            "PORT_7777_TCP_PROTO",
+        )
+    }
+    assert load(environ=environ) == load(environ={})

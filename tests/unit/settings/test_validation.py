@@ -1,0 +1,691 @@
+"""What each setting must be like, and the sentence for everything that is not."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jicofo_reservation_proxy.errors import SettingsError
+from jicofo_reservation_proxy.settings.schema import Auth, Methods, Route, Settings, Tls
+from jicofo_reservation_proxy.settings.validation import validate
+
+Tree = dict[str, Any]
+REMOTE = "dns:///reservations.example.com:50051"
+
+
+def backend(**fields: object) -> Tree:
+    """Return settings with one backend, "a", that has these fields."""
+    return {"backends": {"a": {"target": "localhost:1"} | fields}}
+
+
+def routed(*routes: object) -> Tree:
+    """Return settings with one backend, "a", and these routes."""
+    return backend() | {"routes": list(routes)}
+
+
+def faults(tree: Tree) -> list[str]:
+    """Return the lines that say what is wrong."""
+    with pytest.raises(SettingsError) as caught:
+        validate(tree)
+    assert str(caught.value) == "\n".join(map(str, caught.value.faults))
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_nothing_at_all() -> None:
+    """With no setting, all are the defaults."""
+    assert validate({}) == Settings()
+
+
+def test_everything() -> None:
+    """Every setting can be set, as it comes from a file."""
+    tree = {
+        "listen": "0.0.0.0:80",
+        "state_dir": "/var/lib/x",
+        "client": "prosody",
+        "conflicts": "report",
+        "guest_domains": ["guest.example.com", "anon.*"],
+        "state": "memory",
+        "respond_within": "15s",
+        "expire_after": "1m",
+        "give_up_after": "2d",
+        "threads": 8,
+        "drain_within": "1m",
+        "log_format": "json",
+        "log_level": "debug",
+        "backends": {
+            "default": {
+                "target": REMOTE,
+                "answer_within": "250ms",
+                "in_flight": 7,
+                "when_unreachable": "allow",
+                "allow_for": "90m",
+                "health_check": "on",
+                "tls": {
+                    "ca_file": "ca.pem",
+                    "cert_file": "cert.pem",
+                    "key_file": "key.pem",
+                    "server_name": "reservations.example.com",
+                },
+                "auth": {
+                    "api_key_file": "key",
+                    "header": "X-Acme-Key",
+                    "bearer_token_file": "token",
+                    "plugin": "acme.auth:Plugin.make",
+                },
+                "methods": {
+                    "create": "/acme.v2.Booking/Open",
+                    "get": "/acme.v2.Booking/Read",
+                    "delete": "/acme.v2.Booking/Close",
+                },
+            },
+            "exec_2": {"target": "unix:/run/exec.sock"},
+        },
+        "routes": [
+            {"tenant": "", "room": "board-*", "backend": "exec_2"},
+            {"tenant_regex": "a|b", "room_regex": ".+", "backend": "default"},
+        ],
+    }
+    read = validate(tree)
+    assert (read.listen, read.state_dir) == ("0.0.0.0:80", Path("/var/lib/x"))
+    assert (read.client, read.conflicts) == ("prosody", "report")
+    assert read.guest_domains == ("guest.example.com", "anon.*")
+    assert (read.threads, read.drain_within) == (8, timedelta(minutes=1))
+    assert (read.state, read.respond_within) == ("memory", timedelta(seconds=15))
+    assert (read.expire_after, read.give_up_after) == (timedelta(minutes=1), timedelta(days=2))
+    assert (read.log_format, read.log_level) == ("json", "debug")
+    assert [str(name) for name in read.backends] == ["default", "exec_2"]
+    default, other = read.backends.values()
+    assert (default.target, default.answer_within) == (REMOTE, timedelta(milliseconds=250))
+    assert (default.in_flight, default.health_check) == (7, "on")
+    assert (default.when_unreachable, default.allow_for) == ("allow", timedelta(minutes=90))
+    assert (other.in_flight, other.when_unreachable, other.health_check) == (32, "refuse", "auto")
+    assert default.tls == Tls(
+        ca_file=Path("ca.pem"),
+        cert_file=Path("cert.pem"),
+        key_file=Path("key.pem"),
+        server_name=default.tls.server_name if default.tls else None,
+    )
+    assert default.tls.server_name == "reservations.example.com"
+    assert default.auth.header == "x-acme-key"
+    assert default.auth.api_key_file == Path("key")
+    assert default.auth.bearer_token_file == Path("token")
+    assert default.auth.plugin == "acme.auth:Plugin.make"
+    assert default.methods.create == "/acme.v2.Booking/Open"
+    assert default.methods.get == "/acme.v2.Booking/Read"
+    assert default.methods.delete == "/acme.v2.Booking/Close"
+    assert (other.target, other.tls, other.auth) == ("unix:/run/exec.sock", None, Auth())
+    assert other.methods == Methods()
+    assert [route.backend for route in read.routes] == ["exec_2", "default"]
+    first, second = read.routes
+    assert first == Route(tenant="", room="board-*", backend="exec_2")
+    assert (second.tenant_regex, second.room_regex) == ("a|b", ".+")
+    assert (second.tenant, second.room) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("tree", "key", "value"),
+    [
+        ({"listen": "[::1]:7777"}, "listen", "[::1]:7777"),
+        ({"listen": "[::]:0"}, "listen", "[::]:0"),
+        ({"listen": "localhost:65535"}, "listen", "localhost:65535"),
+        ({"state_dir": Path("x")}, "state_dir", Path("x")),
+        ({"threads": 1}, "threads", 1),
+        ({"threads": 1000}, "threads", 1000),
+        ({"threads": "16"}, "threads", 16),
+        ({"drain_within": "0s"}, "drain_within", timedelta(0)),
+        ({"drain_within": "0.5m"}, "drain_within", timedelta(seconds=30)),
+        ({"drain_within": "5 m"}, "drain_within", timedelta(minutes=5)),
+        ({"drain_within": "0.05h"}, "drain_within", timedelta(minutes=3)),
+        ({"drain_within": "0.001d"}, "drain_within", timedelta(seconds=86.4)),
+        ({"drain_within": "1500ms"}, "drain_within", timedelta(seconds=1.5)),
+        ({"state": "disk"}, "state", "disk"),
+        ({"respond_within": "100ms"}, "respond_within", timedelta(seconds=0.1)),
+        ({"respond_within": "18s"}, "respond_within", timedelta(seconds=18)),
+        ({"expire_after": "1s"}, "expire_after", timedelta(seconds=1)),
+        (
+            {"expire_after": "7d", "give_up_after": "8d"},
+            "expire_after",
+            timedelta(days=7),
+        ),
+        (
+            {"expire_after": "1s", "give_up_after": "1m"},
+            "give_up_after",
+            timedelta(minutes=1),
+        ),
+        ({"give_up_after": "365d"}, "give_up_after", timedelta(days=365)),
+        ({"guest_domains": []}, "guest_domains", ()),
+        ({"guest_domains": ("a",)}, "guest_domains", ("a",)),
+    ],
+)
+def test_values_that_are_fine(tree: Tree, key: str, value: object) -> None:
+    """Each form of a value is read, up to its limits."""
+    assert getattr(validate(tree), key) == value
+
+
+@pytest.mark.parametrize("text", ["10ms", "15s", "0.01s", "0.25 m"])
+def test_deadlines_that_are_fine(text: str) -> None:
+    """A deadline lies between 10 ms and 15 s, well before Prosody gives up."""
+    assert validate(backend(answer_within=text)).backends
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("in_flight", 1, 1),
+        ("in_flight", "1000", 1000),
+        ("when_unreachable", "refuse", "refuse"),
+        ("when_unreachable", "allow", "allow"),
+        ("allow_for", "1m", timedelta(minutes=1)),
+        ("allow_for", "7d", timedelta(days=7)),
+        ("health_check", "auto", "auto"),
+        ("health_check", "off", "off"),
+    ],
+)
+def test_values_of_a_backend_that_are_fine(key: str, value: object, read: object) -> None:
+    """Each form of a backend's value is read, up to its limits."""
+    (found,) = validate(backend(**{key: value})).backends.values()
+    assert getattr(found, key) == read
+
+
+LISTEN = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777"
+THREADS = "wanted a whole number from 1 to 1000"
+DRAIN = "wanted a duration from 0s to 300s, such as 5s or 250ms"
+RESPONSE = "wanted a duration from 0.1s to 18s, such as 5s or 250ms"
+GRACE = "wanted a duration from 1s to 604800s, such as 5s or 250ms"
+RETENTION = "wanted a duration from 60s to 3.1536e+07s, such as 5s or 250ms"
+STAND_IN = "wanted a duration from 60s to 604800s, such as 5s or 250ms"
+DEADLINE = "wanted a duration from 0.01s to 15s, such as 5s or 250ms"
+HEADER = (
+    "wanted a header's name of letters, digits, '-', '_' and '.',"
+    " not grpc-\u2026 and not \u2026-bin"
+)
+CLIENT = "wanted 'auto' or 'jicofo' or 'prosody' or 'handbook'"
+AUTHORIZATION = "wanted another header than the bearer token's, got 'authorization'"
+UNTERMINATED = "missing ), unterminated subpattern at position 0"
+REGEX = "wanted a regular expression, which this is not"
+NAME = "wanted a name of lower-case letters, digits and single underscores"
+TARGET = "wanted a gRPC target, such as dns:///reservations.example.com:50051"
+METHOD = "wanted /package.Service/Method"
+
+
+@pytest.mark.parametrize(
+    ("tree", "fault"),
+    [
+        *(
+            ({"listen": bad}, f"listen: {LISTEN}, got {bad!r}")
+            for bad in (
+                "",
+                "7777",
+                ":7777",
+                "127.0.0.1",
+                "127.0.0.1:",
+                "127.0.0.1:65536",
+                "127.0.0.1:-1",
+                "127.0.0.1:1x",
+                "::1:7777",
+                "[]:1",
+                "[::1]",
+                "a b:1",
+                "a:1 ",
+                "a:\u0661",
+                "a:999999",
+                "http://127.0.0.1:7777",
+            )
+        ),
+        ({"listen": 7777}, "listen: wanted a string, got 7777"),
+        ({"listen": ["a:1"]}, "listen: wanted a string, got ['a:1']"),
+        ({"state_dir": ""}, "state_dir: wanted a path, got ''"),
+        ({"state_dir": 7}, "state_dir: wanted a string, got 7"),
+        (
+            {"client": "Jicofo"},
+            f"client: {CLIENT}, got 'Jicofo'",
+        ),
+        (
+            {"client": ["auto"]},
+            "client: wanted 'auto' or 'jicofo' or 'prosody' or 'handbook', got ['auto']",
+        ),
+        ({"conflicts": ""}, "conflicts: wanted 'answer' or 'report', got ''"),
+        ({"log_format": "xml"}, "log_format: wanted 'text' or 'json', got 'xml'"),
+        (
+            {"log_level": "trace"},
+            "log_level: wanted 'debug' or 'info' or 'warning' or 'error', got 'trace'",
+        ),
+        ({"guest_domains": "guest.*"}, "guest_domains: wanted an array, got 'guest.*'"),
+        ({"guest_domains": {"a": 1}}, "guest_domains: wanted an array, got {'a': 1}"),
+        ({"guest_domains": ["a", 7]}, "guest_domains.1: wanted a string, got 7"),
+        *(
+            ({"threads": bad}, f"threads: {THREADS}, got {bad!r}")
+            for bad in (
+                0,
+                -1,
+                1001,
+                True,
+                1.0,
+                "",
+                "0",
+                "x",
+                " 1",
+                "1.0",
+                "+1",
+                "10000",
+                "\u0661",
+                None,
+            )
+        ),
+        *(
+            ({"drain_within": bad}, f"drain_within: {DRAIN}, got {bad!r}")
+            for bad in (
+                "",
+                "5",
+                "5x",
+                "s",
+                "-5s",
+                "5s ",
+                "5.s",
+                ".5s",
+                "1m30s",
+                "301s",
+                "5.1m",
+                "1h",
+                "99999999999999d",
+                "999999999d",
+                "\u0665s",
+                5,
+                5.0,
+                None,
+            )
+        ),
+        *(
+            (backend(answer_within=bad), f"backends.a.answer_within: {DEADLINE}, got {bad!r}")
+            for bad in ("9ms", "0s", "15.1s", "16s", "1m", 5)
+        ),
+        *(
+            ({"state": bad}, f"state: wanted 'disk' or 'memory', got {bad!r}")
+            for bad in ("", "Memory", "/var/lib", None, True, ["disk"])
+        ),
+        *(
+            ({"respond_within": bad}, f"respond_within: {RESPONSE}, got {bad!r}")
+            for bad in ("99ms", "0s", "18.1s", "20s", "1m", "", 12, None)
+        ),
+        *(
+            ({"expire_after": bad}, f"expire_after: {GRACE}, got {bad!r}")
+            for bad in ("999ms", "0s", "7.1d", "8d", "-1s", "", 300, None)
+        ),
+        *(
+            ({"give_up_after": bad}, f"give_up_after: {RETENTION}, got {bad!r}")
+            for bad in ("59s", "0s", "366d", "365.1d", "1w", "", 7, None)
+        ),
+        *(
+            (backend(in_flight=bad), f"backends.a.in_flight: {THREADS}, got {bad!r}")
+            for bad in (0, -1, 1001, True, 1.0, "", "x", None)
+        ),
+        *(
+            (
+                backend(when_unreachable=bad),
+                f"backends.a.when_unreachable: wanted 'refuse' or 'allow', got {bad!r}",
+            )
+            for bad in ("", "Allow", "deny", True, None)
+        ),
+        *(
+            (backend(allow_for=bad), f"backends.a.allow_for: {STAND_IN}, got {bad!r}")
+            for bad in ("59s", "0s", "7.1d", "8d", "", 3600, None)
+        ),
+        *(
+            (
+                backend(health_check=bad),
+                f"backends.a.health_check: wanted 'auto' or 'on' or 'off', got {bad!r}",
+            )
+            for bad in ("", "On", True, False, None)
+        ),
+        ({"backends": []}, "backends: wanted a table, got []"),
+        ({"backends": {"a": "localhost:1"}}, "backends.a: wanted a table, got 'localhost:1'"),
+        *(
+            ({"backends": {bad: {"target": "x:1"}}}, f"backends.{bad}: {NAME}, got {bad!r}")
+            for bad in ("A", "", "1a", "a__b", "a_", "_a", "a-b", "a.b", "\u00e9")
+        ),
+        ({"backends": {"a": {}}}, "backends.a.target: wanted a value, got none"),
+        (backend(target=""), f"backends.a.target: {TARGET}, got ''"),
+        (backend(target="a b"), f"backends.a.target: {TARGET}, got 'a b'"),
+        (backend(target=7), "backends.a.target: wanted a string, got 7"),
+        (backend(tls=True), "backends.a.tls: wanted a table, got something else (bool)"),
+        (
+            backend(tls={"ca_file": ""}),
+            "backends.a.tls.ca_file: wanted a path, got something else (str)",
+        ),
+        (
+            backend(tls={"server_name": ""}),
+            "backends.a.tls.server_name: wanted the name of a host, got ''",
+        ),
+        (
+            backend(tls={"cert_file": "x"}),
+            "backends.a.tls.key_file: wanted together with cert_file, got none",
+        ),
+        (
+            backend(tls={"key_file": "x"}),
+            "backends.a.tls.cert_file: wanted together with key_file, got none",
+        ),
+        *(
+            (
+                backend(auth={"header": bad}),
+                f"backends.a.auth.header: {HEADER}, got something else (str)",
+            )
+            for bad in ("", "a b", "grpc-x", "GRPC-x", "x-bin", "X-BIN", ":path", "\u00e9", "a\n")
+        ),
+        (
+            backend(
+                auth={"api_key_file": "k", "bearer_token_file": "t", "header": "Authorization"}
+            ),
+            f"backends.a.auth.header: {AUTHORIZATION}",
+        ),
+        *(
+            (
+                backend(auth={"plugin": bad}),
+                f"backends.a.auth.plugin: wanted module:attribute, got {bad!r}",
+            )
+            for bad in ("", "acme", "acme:", ":x", "a:b:c", "a b:c")
+        ),
+        *(
+            (
+                backend(methods={key: bad}),
+                f"backends.a.methods.{key}: {METHOD}, got {bad!r}",
+            )
+            for key in ("create", "get", "delete")
+            for bad in ("", "/a", "a/b", "/a/b/c", "/a/ b", "//b", "/a/")
+        ),
+        ({"routes": {}}, "routes: wanted an array, got {}"),
+        ({"routes": ["a"]}, "routes.0: wanted a table, got 'a'"),
+        (routed({}), "routes.0.backend: wanted a value, got none"),
+        (
+            routed({"backend": "a"}, {"backend": "b"}),
+            "routes.1.backend: wanted the name of a backend (a), got 'b'",
+        ),
+        (
+            {"routes": [{"backend": "a"}]},
+            "routes.0.backend: wanted the name of a backend (none: there are no backends), got 'a'",
+        ),
+        (
+            routed({"tenant": "", "tenant_regex": "", "backend": "a"}),
+            "routes.0.tenant_regex: wanted either this or tenant, got both",
+        ),
+        (
+            routed({"room": "x", "room_regex": "x", "backend": "a"}),
+            "routes.0.room_regex: wanted either this or room, got both",
+        ),
+        (routed({"room": 7, "backend": "a"}), "routes.0.room: wanted a string, got 7"),
+        (
+            routed({"room_regex": "(", "backend": "a"}),
+            f"routes.0.room_regex: {REGEX} ({UNTERMINATED}), got '('",
+        ),
+        (
+            routed({"tenant_regex": "*", "backend": "a"}),
+            f"routes.0.tenant_regex: {REGEX} (nothing to repeat at position 0), got '*'",
+        ),
+        (
+            {"backends": {"a": {"target": "localhost:1"}, "b": {"target": "localhost:2"}}},
+            "routes: wanted at least one route, since there are several backends, got none",
+        ),
+    ],
+)
+def test_faults(tree: Tree, fault: str) -> None:
+    """A fault names the key, what was wanted and what was got."""
+    assert faults(tree) == [fault]
+
+
+SETTINGS_KEYS = (
+    "listen, state_dir, state, client, conflicts, guest_domains, respond_within, expire_after,"
+    " give_up_after, threads, drain_within, log_format, log_level, backends, routes"
+)
+BACKEND_KEYS = (
+    "target, answer_within, in_flight, when_unreachable, allow_for, health_check, tls, auth,"
+    " methods"
+)
+TLS_KEYS = "ca_file, cert_file, key_file, server_name"
+AUTH_KEYS = "api_key_file, header, bearer_token_file, plugin"
+ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
+
+
+@pytest.mark.parametrize(
+    ("tree", "key", "known"),
+    [
+        ({"api_key": "hunter2"}, "api_key", SETTINGS_KEYS),
+        (backend(api_key="hunter2"), "backends.a.api_key", BACKEND_KEYS),
+        (backend(tls={"password": "hunter2"}), "backends.a.tls.password", TLS_KEYS),
+        (backend(auth={"api_key": "hunter2"}), "backends.a.auth.api_key", AUTH_KEYS),
+        (backend(auth={"token": {"x": "hunter2"}}), "backends.a.auth.token", AUTH_KEYS),
+        (backend(methods={"open": "hunter2"}), "backends.a.methods.open", "create, get, delete"),
+        (routed({"backend": "a", "pin": "hunter2"}), "routes.0.pin", ROUTE_KEYS),
+    ],
+)
+def test_unknown_keys(tree: Tree, key: str, known: str) -> None:
+    """A key that nobody knows is refused at each level; its value may be a secret."""
+    assert faults(tree) == [f"{key}: unknown key; wanted one of {known}"]
+
+
+@pytest.mark.parametrize("name", ["auth", "tls", "methods", "target", "routes"])
+def test_backends_with_names_of_keys(name: str) -> None:
+    """A backend may be called like a key, and its unknown keys are still a backend's."""
+    tree = {"backends": {name: {"target": "localhost:1", "nope": 1}}}
+    assert faults(tree) == [f"backends.{name}.nope: unknown key; wanted one of {BACKEND_KEYS}"]
+
+
+def test_every_fault_is_told() -> None:
+    """Several faults are told at once, and so are several contradictions."""
+    tree = {
+        "listen": "x",
+        "threads": 0,
+        "nope": 1,
+        "also": 1,
+        "backends": {"a": {"tls": {"x": 1}}, "B": {"target": "x:1"}},
+        "routes": [{}, {"backend": "a", "room_regex": "("}],
+    }
+    assert sorted(fault.partition(":")[0] for fault in faults(tree)) == [
+        "also",
+        "backends.B",
+        "backends.a.target",
+        "backends.a.tls.x",
+        "listen",
+        "nope",
+        "routes.0.backend",
+        "routes.1.room_regex",
+        "threads",
+    ]
+    tree = {
+        "backends": {
+            "a": {
+                "target": REMOTE,
+                "auth": {"api_key_file": "k"},
+            },
+            "b": {"target": REMOTE, "tls": {"key_file": "k"}},
+        },
+        "routes": [{"backend": "c", "room": "", "room_regex": ""}],
+    }
+    assert [fault.partition(":")[0] for fault in faults(tree)] == [
+        "backends.a.auth",
+        "backends.b.tls.cert_file",
+        "routes.0.room_regex",
+        "routes.0.backend",
+    ]
+
+
+SECRETS = [{"api_key_file": "k"}, {"bearer_token_file": "t"}, {"plugin": "acme:auth"}]
+
+
+@pytest.mark.parametrize("auth", SECRETS)
+@pytest.mark.parametrize("target", [REMOTE, "192.0.2.1:1", "ipv4:127.0.0.1:1,192.0.2.1:1"])
+def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
+    """A secret to another machine wants TLS."""
+    wanted = "wanted TLS or a local target for a secret"
+    assert faults(backend(target=target, auth=auth)) == [
+        f"backends.a.auth: {wanted}, got plaintext to {target!r}; set backends.a.tls"
+    ]
+    assert validate(backend(target=target, auth=auth, tls={})).backends
+
+
+def test_plaintext_without_a_secret() -> None:
+    """A backend that wants no secret may be anywhere, without TLS."""
+    assert validate(backend(target=REMOTE)).backends
+    assert validate(backend(target=REMOTE, auth={"header": "x-acme-key"})).backends
+
+
+@pytest.mark.parametrize("auth", SECRETS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "unix:/run/reservations.sock",
+        "127.0.0.1:1",
+        "localhost:1",
+        "[::1]:1",
+        "dns:///localhost:1",
+        "ipv4:127.0.0.1:1,127.0.0.2:2",
+    ],
+)
+def test_secrets_stay_on_this_machine(auth: Tree, target: str) -> None:
+    """A secret to this very machine needs no TLS."""
+    assert validate(backend(target=target, auth=auth)).backends
+
+
+def test_a_token_may_be_beside_a_key() -> None:
+    """Only a shared header is a contradiction."""
+    auth = {"api_key_file": "k", "bearer_token_file": "t"}
+    assert validate(backend(auth=auth)).backends
+    assert validate(backend(auth={"api_key_file": "k", "header": "authorization"})).backends
+    assert validate(backend(auth={"bearer_token_file": "t", "header": "authorization"})).backends
+
+
+def test_origins() -> None:
+    """A fault says where its value came from: the nearest key for which that is known."""
+    tree = {
+        "listen": "x",
+        "threads": 0,
+        "backends": {"a": {"target": "", "answer_within": "", "tls": {"x": 1}}},
+    }
+    origins = {
+        ("listen",): "from the command line",
+        ("backends",): "from $BACKENDS",
+        ("backends", "a", "answer_within"): "from $WITHIN",
+        ("backends", "a", "t"): "from nowhere",
+    }
+    with pytest.raises(SettingsError) as caught:
+        validate(tree, origins)
+    assert {fault.key: fault.origin for fault in caught.value.faults} == {
+        "listen": "from the command line",
+        "threads": "",
+        "backends.a.target": "from $BACKENDS",
+        "backends.a.answer_within": "from $WITHIN",
+        "backends.a.tls.x": "from $BACKENDS",
+    }
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+trees = st.dictionaries(
+    st.sampled_from(
+        [
+            "listen",
+            "state_dir",
+            "state",
+            "client",
+            "respond_within",
+            "expire_after",
+            "give_up_after",
+            "threads",
+            "drain_within",
+            "log_level",
+            "guest_domains",
+            "backends",
+            "routes",
+            "nope",
+        ]
+    ),
+    plain
+    | st.fixed_dictionaries(
+        {
+            "a": st.fixed_dictionaries(
+                {"target": st.text(max_size=8)},
+                optional={
+                    "answer_within": plain,
+                    "in_flight": plain,
+                    "when_unreachable": plain,
+                    "allow_for": plain,
+                    "health_check": plain,
+                    "tls": plain,
+                    "auth": plain,
+                    "methods": plain,
+                },
+            )
+        }
+    )
+    | st.lists(
+        st.dictionaries(
+            st.sampled_from(["backend", "room", "room_regex", "tenant"]),
+            plain | st.text("a(*[{9,", max_size=12),
+        ),
+        max_size=2,
+    )
+    | st.from_regex(r"[0-9]{1,12}(\.[0-9]{1,12})? ?(ms|s|m|h|d)", fullmatch=True),
+    max_size=4,
+)
+
+
+@given(tree=trees)
+@settings(deadline=None, max_examples=200)
+def test_any_tree_is_settings_or_faults(tree: Tree) -> None:
+    """Whatever a file holds, it is read or told what is wrong with, each in one line or more."""
+    try:
+        read = validate(tree)
+    except SettingsError as error:
+        told = error.faults
+        assert told
+        return
+    assert isinstance(read, Settings)
+
+
+@pytest.mark.parametrize("text", ["999999999d", "999999999.999999999d"])
+def test_durations_beyond_python_s_own(text: str) -> None:
+    """A duration that Python cannot hold is told like any other that is too long."""
+    assert faults({"drain_within": text}) == [f"drain_within: {DRAIN}, got {text!r}"]
+
+
+def test_regular_expressions_beyond_python_s_own() -> None:
+    """A repetition that Python cannot count is no regular expression to it."""
+    (fault,) = faults(routed({"backend": "a", "room_regex": "a{9999999999}"}))
+    assert fault.startswith(f"routes.0.room_regex: {REGEX} ")
+    assert fault.endswith("got 'a{9999999999}'")
+
+
+NO_CONTENT = "wanted the path of a file, not what stands in it, got something else (str)"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (
+            "tls",
+            {"key_file": "-----BEGIN PRIVATE KEY-----\nMIISECRET\n", "cert_file": "/c"},
+            f"tls.key_file: {NO_CONTENT}",
+        ),
+        (
+            "auth",
+            {"api_key_file": "SECRET\x00"},
+            f"auth.api_key_file: {NO_CONTENT}",
+        ),
+        (
+            "auth",
+            {"bearer_token_file": ["SECRET"]},
+            "auth.bearer_token_file: wanted a string, got something else (list)",
+        ),
+        ("auth", "SECRET", "auth: wanted a table, got something else (str)"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(key: str, value: object, sentence: str) -> None:
+    """What stands among credentials may be the credential itself."""
+    with pytest.raises(SettingsError) as caught:
+        validate({"backends": {"a": {"target": "x:1", key: value}}})
+    assert str(caught.value) == f"backends.a.{sentence}"
