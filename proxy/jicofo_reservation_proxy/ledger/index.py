@@ -1,5 +1,7 @@
 """The index: the records in memory, found by conference, room, backend, state and end.
 
+It also remembers for a while which conferences are gone.
+
 It is not safe between threads: its user holds a lock.
 """
 
@@ -12,6 +14,9 @@ from jicofo_reservation_proxy.model import ConferenceRef
 
 from .locks import RoomKey
 from .records import Record, RecordState
+
+MAX_GONE = 10_000
+"""How many conferences that are gone are remembered."""
 
 KeyT = TypeVar("KeyT")
 
@@ -28,6 +33,7 @@ class Index:
         self._pending: dict[str, dict[ConferenceRef, None]] = {}
         self._ends: list[tuple[int, int, ConferenceRef]] = []
         self._numbers = count()
+        self._gone: dict[ConferenceRef, None] = {}
 
     def put(self, record: Record) -> None:
         """Take a record in, in the place of what was known of its conference."""
@@ -52,6 +58,37 @@ class Index:
         _discard(self._rooms, (ref.backend, record.room), ref)
         _discard(self._pending, ref.backend, ref)
         return True
+
+    def note_gone(self, ref: ConferenceRef) -> None:
+        """Remember that a conference is gone."""
+        self._gone[ref] = None
+        if len(self._gone) > MAX_GONE:
+            del self._gone[next(iter(self._gone))]
+
+    def revive(self, ref: ConferenceRef) -> None:
+        """Forget that a conference is gone: its backend granted it again."""
+        self._gone.pop(ref, None)
+
+    def is_gone(self, ref: ConferenceRef) -> bool:
+        """Whether a conference is remembered as gone."""
+        return ref in self._gone
+
+    def is_over(self, ref: ConferenceRef) -> bool:
+        """Whether a conference is known to be over."""
+        record = self.records.get(ref)
+        return ref in self._gone if record is None else record.state is not RecordState.OPEN
+
+    def superseded_by(self, record: Record) -> list[ConferenceRef]:
+        """Return the conferences of a room that hold it no more, once this one does.
+
+        Not those whose deletion is pending; and a fallback grant is not the backend's word.
+        """
+        return [
+            other.ref
+            for other in self.in_room(record.ref.backend, record.room)
+            if other.ref != record.ref and other.state is not RecordState.PENDING
+            if other.ref.is_fallback or not record.ref.is_fallback
+        ]
 
     def in_room(self, backend: str, room: str) -> list[Record]:
         """Return the conferences of a room."""

@@ -25,9 +25,6 @@ MAX_CONFERENCES = 100_000
 """Some 130 MB of memory and 20 MB of disk. Beyond it the oldest abandoned one, or else the oldest
 open one, gives way to a new one; pending ones never do."""
 
-MAX_GONE = 10_000
-"""How many conferences that are gone are remembered."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -49,9 +46,7 @@ class SqliteLedger:
         self._max_conferences = max_conferences
         self._lock = threading.Lock()
         self._index = Index()
-        self._gone: dict[ConferenceRef, None] = {}
-        self._ending: set[ConferenceRef] = set()
-        """Those whose end is just being written: it may have to be undone."""
+        self._ending: set[ConferenceRef] = set()  # whose end is just being written
         self._end_was_written = threading.Condition(self._lock)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._index.put(record)
@@ -64,11 +59,10 @@ class SqliteLedger:
         with self._lock:
             known = self._index.records.get(ref)
             record = Record(ref, room=room, conference=_later_end(known, conference))
-            was_over = self._is_over(ref)
-            if not was_over:
+            if not self._index.is_over(ref):
                 self._add(record)
                 return
-            was_gone = ref in self._gone
+            was_gone = self._index.is_gone(ref)
             self._add(record, supersedes=False)
         self._make_durable(record, known, was_gone=was_gone)
         with self._lock:
@@ -94,14 +88,13 @@ class SqliteLedger:
             # Another DELETE of it that is being written may have to be undone.
             self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
-            if ref in self._gone:
+            if self._index.is_gone(ref):
                 return
             if known is None and not self._make_room():
                 raise StateError(f"{self._database.name}: full, of DELETEs yet to be delivered")
-            if known is not None and known.state is RecordState.PENDING:
-                record = known
-            else:
-                record = _over(known or Record(ref), over_at_ms, DeleteReason.ENDED)
+            record = known
+            if record is None or record.state is not RecordState.PENDING:
+                record = _over(record or Record(ref), over_at_ms, DeleteReason.ENDED)
                 self._change(record)
             self._ending.add(ref)
         try:
@@ -127,9 +120,7 @@ class SqliteLedger:
         """Note that a conference is gone at its backend."""
         with self._lock:
             self._forget(ref)
-            self._gone[ref] = None
-            if len(self._gone) > MAX_GONE:
-                del self._gone[next(iter(self._gone))]
+            self._index.note_gone(ref)
 
     def abandon(self, ref: ConferenceRef) -> None:
         """Give up a pending deletion."""
@@ -146,19 +137,19 @@ class SqliteLedger:
     def is_over(self, ref: ConferenceRef) -> bool:
         """Whether a conference is known to be over."""
         with self._lock:
-            return self._is_over(ref)
+            return self._index.is_over(ref)
 
     def in_room(self, backend: str, room: str, state: RecordState) -> list[Record]:
         """Return the conferences of a room in this state."""
         with self._lock:
-            found = self._index.in_room(backend, room)
-        return [record for record in found if record.state is state]
+            return [found for found in self._index.in_room(backend, room) if found.state is state]
 
     def pending(self, backend: str) -> list[Record]:
         """Return the conferences whose deletion a backend is to be told."""
         with self._lock:
-            found = self._index.pending(backend)
-            return [record for record in found if record.ref not in self._ending]
+            return [
+                found for found in self._index.pending(backend) if found.ref not in self._ending
+            ]
 
     def pending_since(self, before_ms: int) -> list[Record]:
         """Return the pending conferences that were over before this."""
@@ -187,44 +178,32 @@ class SqliteLedger:
 
         def undo() -> None:
             with self._lock:
-                if self._index.records.get(record.ref) is record and previous is not record:
-                    self._undo(record.ref, previous, was_gone=was_gone)
+                if self._index.records.get(record.ref) is not record or previous is record:
+                    return
+                if previous is None:
+                    self._forget(record.ref)
+                else:
+                    self._change(previous)
+                if was_gone:
+                    self._index.note_gone(record.ref)
 
         self._writes.write(record.ref, undo)
 
-    def _undo(self, ref: ConferenceRef, previous: Record | None, *, was_gone: bool) -> None:
-        if previous is None:
-            self._forget(ref)
-        else:
-            self._change(previous)
-        if was_gone:
-            self._gone[ref] = None
-
-    def _is_over(self, ref: ConferenceRef) -> bool:
-        record = self._index.records.get(ref)
-        return ref in self._gone if record is None else record.state is not RecordState.OPEN
-
     def _add(self, record: Record, *, supersedes: bool = True) -> None:
         """Put a granted conference in; older ones of its room, or of the ledger, give way."""
-        self._gone.pop(record.ref, None)
+        self._index.revive(record.ref)
         if record.ref not in self._index.records and not self._make_room():
-            string_id = encode(record.ref)
-            logger.warning("the ledger is full: %s is not in it, and will not expire", string_id)
+            logger.warning(
+                "the ledger is full: %s is not in it, and will not expire", encode(record.ref)
+            )
             return
         if supersedes:
             self._supersede(record)
         self._change(record)
 
     def _supersede(self, record: Record) -> None:
-        """Forget the other conferences of a room that hold it no more.
-
-        Not those whose deletion is pending; and a fallback grant is not the backend's word.
-        """
-        for other in self._index.in_room(record.ref.backend, record.room):
-            is_superseded = other.ref.is_fallback or not record.ref.is_fallback
-            is_kept = other.ref == record.ref or other.state is RecordState.PENDING
-            if is_superseded and not is_kept:
-                self._forget(other.ref)
+        for other in self._index.superseded_by(record):
+            self._forget(other)
 
     def _make_room(self) -> bool:
         """Return whether there is room for one more, now at the latest."""

@@ -15,12 +15,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger import sqlite_ledger, write_behind
+from jicofo_reservation_proxy.ledger import index, write_behind
 from jicofo_reservation_proxy.ledger.database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_ledger import (
     MAX_CONFERENCES,
-    MAX_GONE,
     SqliteLedger,
     read,
 )
@@ -821,14 +820,14 @@ def test_what_is_kept_of_a_conference(ledger: SqliteLedger) -> None:
 def test_the_limits() -> None:
     """There is room for a hundred thousand, and ten thousand are remembered when they are gone."""
     assert MAX_CONFERENCES == 100_000
-    assert MAX_GONE == 10_000
+    assert index.MAX_GONE == 10_000
 
 
 def test_what_is_gone_is_forgotten_in_time(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the last ones that went are remembered."""
-    monkeypatch.setattr(sqlite_ledger, "MAX_GONE", 3)
+    monkeypatch.setattr(index, "MAX_GONE", 3)
     for number in range(5):
         ledger.settle(ref(str(number)))
     assert [ledger.is_over(ref(str(number))) for number in range(5)] == [False] * 2 + [True] * 3
@@ -842,6 +841,16 @@ def small(tmp_path: Path) -> Iterator[SqliteLedger]:
     """Return a ledger that has room for four."""
     with opened(tmp_path, max_conferences=4) as ledger:
         yield ledger
+
+
+def test_a_conference_that_comes_back_into_a_full_ledger(small: SqliteLedger) -> None:
+    """There is no room for it, but it is not over: its client can read it and end it."""
+    small.settle(ref("gone"))
+    for number in range(4):
+        small.end(ref(str(number)), 1)
+    grant(small, "gone")
+    assert not small.is_over(ref("gone"))
+    assert small.find(ref("gone")) is None
 
 
 def dropped(caplog: pytest.LogCaptureFixture) -> list[str]:

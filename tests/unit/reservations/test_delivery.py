@@ -804,7 +804,7 @@ def test_doubt_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -
     assert world.delivery.deletions.is_uncertain(ref())
     world.step()
     assert world.delivery.deletions.is_uncertain(ref())
-    monkeypatch.setattr("jicofo_reservation_proxy.ledger.sqlite_ledger.MAX_GONE", 1)
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.index.MAX_GONE", 1)
     monkeypatch.setattr(world.delivery._schedule, "_most_attempts", 0)
     world.ledger.settle(ref("8"))
     world.step()
