@@ -13,21 +13,21 @@ from flask import Flask
 
 from .backends.backend import Backend
 from .backends.channel import BackendChannel
+from .backends.credential_rotation import CredentialRotation
 from .backends.grpc_backend import GrpcBackend
-from .backends.rotation import Rotation
-from .http.application import make_flask
+from .http.client_recognition import recognition
 from .http.forms import guest_test
 from .http.handlers import Handlers
-from .http.user_agents import recognition
-from .ledger.database import Database
+from .http.wsgi import make_flask
 from .ledger.ledger import Store
-from .ledger.locks import LocalLocks
 from .ledger.records import RecordState
+from .ledger.room_locks import LocalLocks
 from .ledger.sqlite_aliases import SqliteAliases
+from .ledger.sqlite_database import Database
 from .ledger.sqlite_ledger import SqliteLedger
 from .observability.metrics import Metrics
-from .reservations.delivery import Delivery
-from .reservations.in_flight import InFlightLimits
+from .reservations.deletion_delivery import Delivery
+from .reservations.in_flight_limits import InFlightLimits
 from .reservations.routing import DEFAULT_BACKEND, Router
 from .reservations.use_cases import Policy, UseCases
 from .settings import sources
@@ -35,7 +35,7 @@ from .settings.schema import Backend as BackendSettings
 from .settings.schema import BackendName, Route, Settings, Target
 
 if TYPE_CHECKING:
-    from .backends.in_process import InProcessBackend
+    from .backends.in_process_backend import InProcessBackend
     from .gen.jicofo.reservation.v1.reservation_pb2_grpc import ReservationServiceServicer
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Proxy:
                 _in_flight_limits(settings, backends),
                 _policy(settings, backends),
             )
-            stack.callback(Rotation(self.channels.values()).stop)
+            stack.callback(CredentialRotation(self.channels.values()).stop)
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
@@ -216,7 +216,7 @@ def create_app(
 
 def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
     """Serve a servicer, or the stub; a gRPC server is imported only where one is needed."""
-    from .backends.in_process import InProcessBackend  # noqa: PLC0415
+    from .backends.in_process_backend import InProcessBackend  # noqa: PLC0415
 
     if servicer is None:
         from jicofo_reservation_stub import ReservationService  # noqa: PLC0415

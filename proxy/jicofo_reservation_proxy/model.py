@@ -43,7 +43,7 @@ class ClientKind(enum.Enum):
 class Dialect:
     """What the use cases need to know of a kind of client.
 
-    How a client is recognized is in http/user_agents.py, how it wants its answers in
+    How a client is recognized is in http/client_recognition.py, how it wants its answers in
     http/renderers.py.
     """
 

@@ -16,7 +16,7 @@ import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import credentials
 from jicofo_reservation_proxy.backends.channel import BackendChannel
-from jicofo_reservation_proxy.backends.rotation import Rotation
+from jicofo_reservation_proxy.backends.credential_rotation import CredentialRotation
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -451,7 +451,7 @@ class _Volume:
 @contextmanager
 def _refreshing(proxy: Proxy) -> Iterator[None]:
     """Look at the files more often than the proxy itself does."""
-    refresher = Rotation(proxy.channels.values(), every_seconds=0.02)
+    refresher = CredentialRotation(proxy.channels.values(), every_seconds=0.02)
     try:
         yield
     finally:

@@ -2,8 +2,8 @@
 
 import resource
 
-from jicofo_reservation_proxy.ledger.database import FILE_NAME
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME
 
 from .processes import Proxy, Stage, until
 

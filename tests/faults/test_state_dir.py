@@ -6,10 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.ledger.database import (
+from jicofo_reservation_proxy.ledger.sqlite_database import (
     APPLICATION_ID,
     FILE_NAME,
-    LOCK_NAME,
     SCHEMA_VERSION,
 )
 
@@ -92,7 +91,7 @@ def test_a_file_that_is_no_ledger(
     assert str(file) in refusal
     assert sentence in refusal
     assert file.read_bytes() == before
-    assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME, LOCK_NAME}
+    assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME}
 
 
 def test_memory_needs_no_directory(stage: Stage) -> None:

@@ -25,7 +25,7 @@ from jicofo_reservation_proxy.model import (
     Found,
     Granted,
 )
-from jicofo_reservation_proxy.text import has_control_characters
+from jicofo_reservation_proxy.text_rules import has_control_characters
 
 INCIDENT_KEY = "x-incident-id"
 """The metadata key of every call, under which both sides log it."""

@@ -1,6 +1,6 @@
 """A gRPC backend: a value goes out as an RPC, and an outcome comes back, within the deadline.
 
-What the messages hold is in contract.py, what a status means in statuses.py.
+What the messages hold is in contract.py, what a status means in grpc_statuses.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .backend import PROBE_ID
 from .channel import BackendChannel
 from .circuit_breaker import Circuit, CircuitOpenError
 from .credentials import Metadata
-from .statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
+from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
 
 FAIR_SECONDS = 2.0
 """A call that was given less time, because its request had no more, says nothing of the backend."""

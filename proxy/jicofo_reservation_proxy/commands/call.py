@@ -14,11 +14,11 @@ from urllib.parse import quote, urlencode
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import ListenError
-from jicofo_reservation_proxy.ledger.database import is_in_use
+from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 from jicofo_reservation_proxy.simulation import jicofo, prosody
-from jicofo_reservation_proxy.text import format_time
+from jicofo_reservation_proxy.text_rules import format_time
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings

@@ -5,7 +5,7 @@ import argparse
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends.probe import Probe, probe
 from jicofo_reservation_proxy.errors import StateInUseError
-from jicofo_reservation_proxy.ledger.database import Database
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings.schema import Settings
 

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
-from jicofo_reservation_proxy.conformance import known, report
+from jicofo_reservation_proxy.conformance import report
 from jicofo_reservation_proxy.conformance.case import Capability, Case, cases
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM, Kit
+from jicofo_reservation_proxy.conformance.known_failures import load
 from jicofo_reservation_proxy.conformance.result import Result, Verdict
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.http.forms import MAX_JID_PART_BYTES
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     results: list[Result] = []
     try:
         with kit:
-            _play(kit, chosen, lambda result: results.append(known.judged(result, reasons)))
+            _play(kit, chosen, lambda result: results.append(judged(result, reasons)))
     finally:
         if results:
             _write(arguments, kit, results, has_ended=len(results) == len(chosen))
@@ -151,7 +152,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _known_failures(arguments: argparse.Namespace) -> Mapping[str, str]:
     if arguments.known_failures is None:
         return {}
-    return known.load(arguments.known_failures, {case.name for case in cases()})
+    return load(arguments.known_failures, {case.name for case in cases()})
 
 
 def _list(chosen: Sequence[Case]) -> None:

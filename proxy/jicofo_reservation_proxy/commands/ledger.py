@@ -5,7 +5,7 @@ import argparse
 from jicofo_reservation_proxy.ids import encode
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_ledger import read
-from jicofo_reservation_proxy.text import format_time, one_line
+from jicofo_reservation_proxy.text_rules import format_time, one_line
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings

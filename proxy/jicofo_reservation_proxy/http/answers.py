@@ -1,7 +1,7 @@
 """The second mapping: what a client is told (a reply) → an HTTP status and flat JSON.
 
-The first one, gRPC status → outcome, is in backends/statuses.py. Here is what is the same for all
-clients; what differs between them is in renderers.py. clients.md is the law for both.
+The first one, gRPC status → outcome, is in backends/grpc_statuses.py. Here is what is the same for
+all clients; what differs between them is in renderers.py. clients.md is the law for both.
 
 Every answer is one flat JSON object, ASCII, without arrays, nulls or nested objects: an array
 makes Jicofo take a refusal for an approval, and a bare value leaves a Prosody room stuck for good.
@@ -24,7 +24,7 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Taken,
 )
-from jicofo_reservation_proxy.text import one_line
+from jicofo_reservation_proxy.text_rules import one_line
 
 DENIED = "This room is not available."
 NOT_FOUND = "There is no such conference."

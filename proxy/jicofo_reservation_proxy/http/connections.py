@@ -11,7 +11,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from jicofo_reservation_proxy.model import BadInput
 from jicofo_reservation_proxy.observability import logs
-from jicofo_reservation_proxy.text import one_line
+from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import render_bad_input
 

@@ -19,7 +19,7 @@ from jicofo_reservation_proxy.model import (
     Owner,
     Room,
 )
-from jicofo_reservation_proxy.text import has_control_characters
+from jicofo_reservation_proxy.text_rules import has_control_characters
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BODY_BYTES = 64 * 1024

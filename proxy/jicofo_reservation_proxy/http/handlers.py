@@ -1,18 +1,18 @@
 """The three requests of the reservation API: parse → use case → render.
 
-Nothing here knows a web framework; application.py brings what came in and sends what goes out.
+Nothing here knows a web framework; wsgi.py brings what came in and sends what goes out.
 """
 
 from jicofo_reservation_proxy.model import BadInput
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations.handling import Handled
+from jicofo_reservation_proxy.reservations.request import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from .access_log import AccessLogEntry
 from .answers import render_bad_input, render_delete
+from .client_recognition import DialectOf
 from .forms import IsGuest, parse_create
 from .renderers import RENDERERS
-from .user_agents import DialectOf
 
 
 class Handlers:

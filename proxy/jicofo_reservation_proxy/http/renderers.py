@@ -19,7 +19,7 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Taken,
 )
-from jicofo_reservation_proxy.text import format_time, one_line
+from jicofo_reservation_proxy.text_rules import format_time, one_line
 
 from .answers import Answer, Value, answer, render_denied, render_fault, render_not_found
 

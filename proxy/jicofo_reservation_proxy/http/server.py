@@ -21,7 +21,7 @@ from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
 from .forms import MAX_BODY_BYTES
-from .threads import Threads
+from .thread_pool import ThreadPool
 
 MAX_CONNECTIONS = 1000
 
@@ -70,7 +70,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             super().__init__(
                 app,
                 map=self._sockets,
-                dispatcher=Threads(_threads(settings)),
+                dispatcher=ThreadPool(_threads(settings)),
                 adj=adjustments,
                 sockinfo=_resolve(settings.listen),
             )
@@ -145,7 +145,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 def _threads(settings: Settings) -> int:
     """Return how many threads there may be: those that may wait for backends, and a quarter more.
 
-    The others are there for DELETEs and for refusals (reservations/in_flight.py).
+    The others are there for DELETEs and for refusals (reservations/in_flight_limits.py).
     """
     return settings.threads + max(2, settings.threads // 4)
 

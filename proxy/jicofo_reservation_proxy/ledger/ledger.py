@@ -12,7 +12,7 @@ Nothing here says where the records are. sqlite_ledger.py and sqlite_aliases.py 
 proxy; a store that several proxies share can take their place. So every method may wait, may be
 called from any thread, and may raise `StateError` where the store cannot be used. Records are
 values: two of them are compared with `==`. Who works on a room or a conference holds its lock
-(locks.py), which belongs to the same store.
+(room_locks.py), which belongs to the same store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from typing import Protocol
 
 from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
-from .locks import Locks
 from .records import Record, RecordState
+from .room_locks import Locks
 
 
 class Ledger(Protocol):

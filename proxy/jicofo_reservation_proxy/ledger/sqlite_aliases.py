@@ -17,7 +17,7 @@ from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from .database import Database
+from .sqlite_database import Database
 
 MAX_ALIASES = 1_000_000
 """Some 100 MB of disk. Beyond it the oldest alias gives way to a new one."""

@@ -16,9 +16,9 @@ from jicofo_reservation_proxy.ids import encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from . import records
-from .database import Database, reading
-from .index import Index
+from .memory_index import Index
 from .records import Record, RecordState
+from .sqlite_database import Database, reading
 from .write_behind import WriteBehind
 
 MAX_CONFERENCES = 100_000

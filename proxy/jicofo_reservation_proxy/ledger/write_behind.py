@@ -12,8 +12,8 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.model import ConferenceRef
 
 from . import records
-from .database import Database
 from .records import Record
+from .sqlite_database import Database
 
 WRITE_AFTER_SECONDS = 0.05
 """How long a grant may wait for others to be written with."""

@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.model import (
 )
 
 from .grants import Grants
-from .handling import RoomRequest
+from .request import RoomRequest
 
 
 def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) -> bool:

@@ -2,16 +2,16 @@
 
 A room whose last meeting is over, but not yet at the backend, is asked for in this order: tell the
 backend that the old meeting is over; ask for the room; where the old conference is named still,
-tell once more and ask once more. A conference that is named even then goes on (delivery.py has the
-invariant that this keeps).
+tell once more and ask once more. A conference that is named even then goes on. The invariant that
+this keeps is in deletion_delivery.py.
 """
 
 from collections.abc import Mapping
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.ledger.ledger import Ledger
-from jicofo_reservation_proxy.ledger.locks import Locks
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.room_locks import Locks
 from jicofo_reservation_proxy.model import (
     Conference,
     ConferenceRef,
@@ -28,7 +28,7 @@ from .conflicts import Conflicts
 from .deletions import Deletions
 from .fallback import Fallback
 from .grants import Grants
-from .handling import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
+from .request import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
 
 DELIVERY_SHARE = 0.4
 """How much of what is left of its time a request spends on the end of the meeting before it: the

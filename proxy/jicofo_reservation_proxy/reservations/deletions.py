@@ -9,8 +9,8 @@ from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import encode, new_incident_id
 from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.locks import LockKey
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.room_locks import LockKey
 from jicofo_reservation_proxy.model import (
     ConferenceRef,
     Deleted,
@@ -22,9 +22,9 @@ from jicofo_reservation_proxy.model import (
 )
 from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.text import one_line
+from jicofo_reservation_proxy.text_rules import one_line
 
-from .retry_schedule import RetrySchedule
+from .deletion_retries import RetrySchedule
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Ending a conference: DELETE.
 
-The backend is told soon (delivery.py). Where the end cannot be noted durably it is told at once,
-and only where that fails too is the client told of a fault.
+The backend is told soon (deletion_delivery.py). Where the end cannot be noted durably it is told
+at once, and only where that fails too is the client told of a fault.
 """
 
 import logging
@@ -13,8 +13,8 @@ from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
 
 from .deletions import Deletions
-from .handling import Handled, state_fault
 from .public_ids import PublicIds
+from .request import Handled, state_fault
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, Dialect, Fault, Reservation
 
 from .deletions import Deletions
-from .handling import RoomRequest, state_fault
 from .public_ids import PublicIds
+from .request import RoomRequest, state_fault
 
 
 class Grants:

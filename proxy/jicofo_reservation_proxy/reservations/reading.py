@@ -18,9 +18,9 @@ from jicofo_reservation_proxy.model import (
 )
 
 from .grants import Grants
-from .handling import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
-from .in_flight import InFlightLimits
+from .in_flight_limits import InFlightLimits
 from .public_ids import PublicIds
+from .request import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
 
 
 class Reading:

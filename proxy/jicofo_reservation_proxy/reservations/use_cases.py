@@ -29,10 +29,10 @@ from .deletions import Deletions
 from .ending import Ending
 from .fallback import Fallback
 from .grants import Grants
-from .handling import Handled, RoomRequest, state_fault
-from .in_flight import InFlightLimits
+from .in_flight_limits import InFlightLimits
 from .public_ids import PublicIds
 from .reading import Reading
+from .request import Handled, RoomRequest, state_fault
 from .routing import Router
 
 

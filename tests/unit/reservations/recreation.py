@@ -20,11 +20,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from jicofo_reservation_proxy.http import forms
-from jicofo_reservation_proxy.ledger.database import Database
 from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.locks import LocalLocks
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
     JICOFO,
@@ -52,12 +52,12 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations.delivery import Delivery
-from jicofo_reservation_proxy.reservations.handling import Handled
-from jicofo_reservation_proxy.reservations.in_flight import InFlightLimits
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
+from jicofo_reservation_proxy.reservations.request import Handled
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
-from jicofo_reservation_proxy.text import format_time
+from jicofo_reservation_proxy.text_rules import format_time
 
 NAME = "default"
 GRACE = timedelta(minutes=5)

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from .locks import RoomKey
 from .records import Record, RecordState
+from .room_locks import RoomKey
 
 MAX_GONE = 10_000
 """How many conferences that are gone are remembered."""

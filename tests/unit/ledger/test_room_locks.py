@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from jicofo_reservation_proxy.ledger.locks import LocalLocks
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 
 from tests.unit.ledgers import LONG_SECONDS, together
 

@@ -2,7 +2,7 @@
 
 import pytest
 from jicofo_reservation_proxy.model import FIRST_SECOND, LAST_SECOND
-from jicofo_reservation_proxy.text import format_time, has_control_characters, one_line
+from jicofo_reservation_proxy.text_rules import format_time, has_control_characters, one_line
 
 
 @pytest.mark.parametrize(

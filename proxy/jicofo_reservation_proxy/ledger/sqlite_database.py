@@ -1,24 +1,23 @@
 """The file of the ledger: one SQLite database in the state directory, held by one proxy.
 
-Here stand the file's own matters: who may open it, its schema and its versions, and that a commit
-survives a power cut. What is in it is ledger.py's.
+Here are the file's own matters: its schema and its versions, and that a commit survives a power
+cut. What is in it is ledger.py's.
 """
 
-import fcntl
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from jicofo_reservation_proxy.errors import StateError, StateInUseError
+from jicofo_reservation_proxy.errors import StateError
+
+from .state_directory import HINT, held, make
 
 APPLICATION_ID = int.from_bytes(b"JRPl", "big")
 """Marks the file as a ledger (SQLite's PRAGMA application_id)."""
 FILE_NAME = "ledger.sqlite3"
-LOCK_NAME = "ledger.lock"
 
 _ALIASES = """
 CREATE TABLE alias (
@@ -54,8 +53,6 @@ MIGRATIONS = (_ALIASES, _CONFERENCES)
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
-_HINT = 'make it writable, or set state = "memory"'
-
 
 class Database:
     """The open database of one state directory, or one in memory where that is `None`.
@@ -76,7 +73,7 @@ class Database:
                 self._connection = _connect(":memory:", stack)
             else:
                 self.name = str(state_dir / FILE_NAME)
-                _make_directory(state_dir)
+                make(state_dir)
                 self._connection = self._open(state_dir, stack)
             self._stack = stack.pop_all()
 
@@ -108,12 +105,12 @@ class Database:
 
     def _open(self, state_dir: Path, stack: ExitStack) -> sqlite3.Connection:
         try:
-            stack.enter_context(_hold(state_dir))
+            stack.enter_context(held(state_dir, FILE_NAME))
             _check(state_dir / FILE_NAME)
             return _connect(self.name, stack)
         except OSError as error:
             raise StateError(
-                f"state_dir: cannot write to {state_dir}: {error.strerror}; {_HINT}"
+                f"state_dir: cannot write to {state_dir}: {error.strerror}; {HINT}"
             ) from error
         except sqlite3.Error as error:
             raise StateError(f"{self.name}: cannot be used as the ledger: {error}") from error
@@ -123,18 +120,6 @@ class Database:
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-
-def is_in_use(state_dir: Path) -> bool:
-    """Tell whether a process has the state directory; nothing in it is changed."""
-    try:
-        with (state_dir / LOCK_NAME).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # missing, or not for this user: whoever opens it will say so
-        return False
-    return False
 
 
 @contextmanager
@@ -205,39 +190,3 @@ def _read_only(file: Path) -> sqlite3.Connection:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-@contextmanager
-def _hold(state_dir: Path) -> Iterator[None]:
-    """Keep other processes out of the directory; its files are for this user only.
-
-    The lock is the kernel's, so it ends with the process, however that ends.
-    """
-    for name in (LOCK_NAME, FILE_NAME):
-        (state_dir / name).touch(mode=0o600)
-    with (state_dir / LOCK_NAME).open("r+") as file:
-        _lock(file, state_dir)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _lock(file: IO[str], state_dir: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StateInUseError(
-            f"state_dir: wanted a directory of this proxy's own, got {state_dir}, which the "
-            f"process {file.read(20).strip() or 'of unknown number'} is using; stop that one, or "
-            "set another state_dir"
-        ) from None
-
-
-def _make_directory(state_dir: Path) -> None:
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StateError(
-            f"state_dir: wanted a writable directory, got {state_dir}: {error.strerror}; {_HINT}"
-        ) from error

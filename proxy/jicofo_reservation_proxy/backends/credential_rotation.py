@@ -12,7 +12,7 @@ REFRESH_SECONDS = 2.0
 """How often the files are looked at; Kubernetes itself takes up to a minute to swap them."""
 
 
-class Rotation:
+class CredentialRotation:
     """The thread that refreshes all channels until it is stopped."""
 
     def __init__(

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from jicofo_reservation_proxy.reservations.in_flight import STALLED_SECONDS, InFlightLimits
+from jicofo_reservation_proxy.reservations.in_flight_limits import STALLED_SECONDS, InFlightLimits
 
 from tests.unit.ledgers import LONG_SECONDS, eventually
 
@@ -86,7 +86,7 @@ def test_a_slot_that_comes_free_is_taken(
 ) -> None:
     """Who waits for a backend that is well gets the next slot at once, however long it idled."""
     monkeypatch.setattr(
-        "jicofo_reservation_proxy.reservations.in_flight.STALLED_SECONDS", 5 * LONG_SECONDS
+        "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
     slots = InFlightLimits({"a": 4}, 8, clock)
     clock.now += stalled_seconds
@@ -134,7 +134,7 @@ def test_nobody_waits_longer_than_told() -> None:
 def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that moves, but slowly, must not collect all the threads: the rest is refused."""
     monkeypatch.setattr(
-        "jicofo_reservation_proxy.reservations.in_flight.STALLED_SECONDS", 5 * LONG_SECONDS
+        "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
     slots = InFlightLimits({"slow": 2, "well": 2}, 100)
     outcomes: list[bool] = []

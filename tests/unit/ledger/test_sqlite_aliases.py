@@ -13,8 +13,8 @@ import pytest
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import ALIAS_BASE, ALIAS_COUNT, alias_candidate, encode
-from jicofo_reservation_proxy.ledger.database import FILE_NAME, Database, reading
 from jicofo_reservation_proxy.ledger.sqlite_aliases import MAX_ALIASES, SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database, reading
 from jicofo_reservation_proxy.model import ConferenceRef
 
 from tests.unit.ledgers import ref

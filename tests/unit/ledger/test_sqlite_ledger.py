@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger import index, write_behind
-from jicofo_reservation_proxy.ledger.database import FILE_NAME, Database
+from jicofo_reservation_proxy.ledger import memory_index, write_behind
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import (
     MAX_CONFERENCES,
     SqliteLedger,
@@ -820,14 +820,14 @@ def test_what_is_kept_of_a_conference(ledger: SqliteLedger) -> None:
 def test_the_limits() -> None:
     """There is room for a hundred thousand, and ten thousand are remembered when they are gone."""
     assert MAX_CONFERENCES == 100_000
-    assert index.MAX_GONE == 10_000
+    assert memory_index.MAX_GONE == 10_000
 
 
 def test_what_is_gone_is_forgotten_in_time(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the last ones that went are remembered."""
-    monkeypatch.setattr(index, "MAX_GONE", 3)
+    monkeypatch.setattr(memory_index, "MAX_GONE", 3)
     for number in range(5):
         ledger.settle(ref(str(number)))
     assert [ledger.is_over(ref(str(number))) for number in range(5)] == [False] * 2 + [True] * 3

@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 from jicofo_reservation_proxy.errors import StateError, StateInUseError
 from jicofo_reservation_proxy.ids import alias_candidate, encode
-from jicofo_reservation_proxy.ledger import database
-from jicofo_reservation_proxy.ledger.database import (
+from jicofo_reservation_proxy.ledger import sqlite_database
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import (
     APPLICATION_ID,
     FILE_NAME,
-    LOCK_NAME,
     MIGRATIONS,
     SCHEMA_VERSION,
     Database,
     reading,
 )
-from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME
 
 from tests.unit.ledgers import conference, opened, ref
 
@@ -83,7 +83,7 @@ def test_the_directory_is_made(tmp_path: Path) -> None:
             names = {path.name: mode(path) for path in state_dir.iterdir()}
     finally:
         os.umask(before)
-    assert {FILE_NAME, LOCK_NAME, f"{FILE_NAME}-wal"} <= names.keys()
+    assert {FILE_NAME, f"{FILE_NAME}-wal"} <= names.keys()
     assert set(names.values()) == {0o600}
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from jicofo_reservation_proxy.ledger.database import Database
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
 
 database = Database(Path(sys.argv[1]))
 with database.transaction() as connection:
@@ -436,7 +436,7 @@ def test_a_new_version_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.M
     """A migration is done whole or not at all, and the older proxy can still use the file."""
     make_first_version(tmp_path)
     broken = (MIGRATIONS[0], f"{MIGRATIONS[1]} CREATE TABLE alias (x);")
-    monkeypatch.setattr(database, "MIGRATIONS", broken)
+    monkeypatch.setattr(sqlite_database, "MIGRATIONS", broken)
     with pytest.raises(StateError, match="table alias already exists"):
         Database(tmp_path)
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as by_hand:

@@ -7,7 +7,7 @@ from waitress.task import ThreadedTaskDispatcher
 logger = logging.getLogger(__name__)
 
 
-class Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
+class ThreadPool(ThreadedTaskDispatcher):  # type: ignore[misc]
     """Threads that are started as they are needed, up to a limit.
 
     waitress wakes the thread that has slept longest, so that with all of them at work from the

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.conformance import Result, Verdict, cases
-from jicofo_reservation_proxy.conformance.known import PASSES, judged, load
+from jicofo_reservation_proxy.conformance.known_failures import PASSES, judged, load
 from jicofo_reservation_proxy.errors import SettingsError
 
 NAMES = ("get", "get-deleted")

@@ -1,7 +1,7 @@
 """Which client is asking."""
 
 import pytest
-from jicofo_reservation_proxy.http.user_agents import dialect_of, recognition
+from jicofo_reservation_proxy.http.client_recognition import dialect_of, recognition
 from jicofo_reservation_proxy.model import HANDBOOK, JICOFO, PROSODY, Dialect
 from jicofo_reservation_proxy.simulation import jicofo, prosody
 

@@ -13,11 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.ledger.database import Database
 from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.locks import LocalLocks, Locks
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks, Locks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
     ConferenceRef,
@@ -29,14 +29,13 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations import delivery as delivery_module
-from jicofo_reservation_proxy.reservations import retry_schedule
-from jicofo_reservation_proxy.reservations.delivery import (
+from jicofo_reservation_proxy.reservations import deletion_delivery, deletion_retries
+from jicofo_reservation_proxy.reservations.deletion_delivery import (
     BUSY_SECONDS,
     LOOK_SECONDS,
     Delivery,
 )
-from jicofo_reservation_proxy.reservations.retry_schedule import (
+from jicofo_reservation_proxy.reservations.deletion_retries import (
     FIRST_RETRY_SECONDS,
     MANY_REFUSALS,
     MAX_RETRY_SECONDS,
@@ -393,7 +392,7 @@ def test_the_back_off_is_cut_at_random(world: World) -> None:
     assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
     assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
     assert len(set(first)) > 1
-    waits = [retry_schedule._back_off(count) for count in range(20, 2000)]
+    waits = [deletion_retries._back_off(count) for count in range(20, 2000)]
     assert MAX_RETRY_SECONDS / 2 <= min(waits) < 0.6 * MAX_RETRY_SECONDS
     assert 0.9 * MAX_RETRY_SECONDS < max(waits) <= MAX_RETRY_SECONDS
 
@@ -804,7 +803,7 @@ def test_doubt_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -
     assert world.delivery.deletions.is_uncertain(ref())
     world.step()
     assert world.delivery.deletions.is_uncertain(ref())
-    monkeypatch.setattr("jicofo_reservation_proxy.ledger.index.MAX_GONE", 1)
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.memory_index.MAX_GONE", 1)
     monkeypatch.setattr(world.delivery._schedule, "_most_attempts", 0)
     world.ledger.settle(ref("8"))
     world.step()
@@ -908,7 +907,7 @@ def running(world: World, stop_within: float = LONG_SECONDS) -> Iterator[Deliver
 
 def test_it_is_delivered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that is woken delivers; nobody waits until it looks by itself."""
-    monkeypatch.setattr(delivery_module, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(deletion_delivery, "LOOK_SECONDS", 3600)
     with running(world) as made:
         for number in range(3):
             world.end(str(number))
@@ -927,7 +926,7 @@ def test_what_a_restart_left_is_delivered(world: World) -> None:
 
 def test_it_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What expires wakes nobody; a thread finds it, and wakes that of its backend."""
-    monkeypatch.setattr(delivery_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(deletion_delivery, "LOOK_SECONDS", 0.01)
     world.ledger.grant(ref(), "board", conference())
     world.ledger.grant(ref("x", "other"), "board", conference("x"))
     with running(world):

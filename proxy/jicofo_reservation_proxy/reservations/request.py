@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger.locks import RoomKey
+from jicofo_reservation_proxy.ledger.room_locks import RoomKey
 from jicofo_reservation_proxy.model import CreateRequest, Dialect, Fault, FaultKind
 
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)

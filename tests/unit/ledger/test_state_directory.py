@@ -1,0 +1,33 @@
+"""The state directory: whether somebody has it can be asked without a trace."""
+
+from contextlib import closing
+from pathlib import Path
+
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
+from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
+
+
+def test_whether_it_is_in_use(tmp_path: Path) -> None:
+    """It is while a database in it is open, and not before and after."""
+    state_dir = tmp_path / "state"
+    assert not is_in_use(state_dir)
+    assert not state_dir.exists()
+    with closing(Database(state_dir)):
+        written = (state_dir / LOCK_NAME).read_text("ascii")
+        assert is_in_use(state_dir)
+        assert is_in_use(state_dir)
+        assert (state_dir / LOCK_NAME).read_text("ascii") == written
+    assert not is_in_use(state_dir)
+
+
+def test_to_ask_does_not_keep_anybody_out(tmp_path: Path) -> None:
+    """A proxy can start at once after the question."""
+    Database(tmp_path).close()
+    assert not is_in_use(tmp_path)
+    Database(tmp_path).close()
+
+
+def test_what_cannot_be_looked_into_is_not_in_use(tmp_path: Path) -> None:
+    """Whoever opens it will be told what is wrong with it."""
+    (tmp_path / "file").touch()
+    assert not is_in_use(tmp_path / "file")
