@@ -41,24 +41,11 @@ class ClientKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the use cases need to know of a kind of client.
-
-    How a client is recognized is in http/client_recognition.py, how it wants its answers in
-    http/renderers.py.
-    """
+    """What the use cases need to know of a kind of client (http/client_recognition.py has them)."""
 
     kind: ClientKind
     numeric_ids: bool
-    """Jicofo takes nothing but a number as an id (clients.md "id")."""
     owner_is_a_person: bool
-    """Prosody's anonymous users are new owners at every login, so their owner says nothing
-    (clients.md "409 and GET")."""
-
-
-JICOFO = Dialect(ClientKind.JICOFO, numeric_ids=True, owner_is_a_person=True)
-PROSODY = Dialect(ClientKind.PROSODY, numeric_ids=False, owner_is_a_person=False)
-HANDBOOK = Dialect(ClientKind.UNKNOWN, numeric_ids=True, owner_is_a_person=True)
-"""Jitsi's handbook, for clients that are not recognized."""
 
 
 @dataclass(frozen=True, slots=True)

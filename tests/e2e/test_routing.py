@@ -76,16 +76,16 @@ def test_an_id_leads_to_its_backend_after_a_restart(
     tmp_path: Path, fleet: Fleet, user_agent: str
 ) -> None:
     """For GET and DELETE, in each client's form, although all backends use the same ids."""
-    public_ids = {}
+    conference_ids = {}
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         for room in ("[acme]board-1", "[uni-1]x", "other"):
-            public_ids[room] = Client(client.port, user_agent).create(room).json["id"]
-    assert len(set(public_ids.values())) == 3
+            conference_ids[room] = Client(client.port, user_agent).create(room).json["id"]
+    assert len(set(conference_ids.values())) == 3
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         client = Client(client.port, user_agent)  # noqa: PLW2901 - the same proxy, another client
-        assert client.get(public_ids["[acme]board-1"]).status == 200
-        assert client.delete(public_ids["[uni-1]x"]).status == 200
-        assert client.delete(f"{public_ids['[acme]board-1']}").status == 200
+        assert client.get(conference_ids["[acme]board-1"]).status == 200
+        assert client.delete(conference_ids["[uni-1]x"]).status == 200
+        assert client.delete(f"{conference_ids['[acme]board-1']}").status == 200
     assert "42" in {request.conference_id for request in fleet.backends["exec"].gets}
     assert fleet.deleted == [("exec", "42"), ("campus", "42")]
 

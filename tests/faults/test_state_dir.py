@@ -11,6 +11,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
     FILE_NAME,
     SCHEMA_VERSION,
 )
+from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME
 
 from .processes import Proxy, Stage
 
@@ -91,7 +92,7 @@ def test_a_file_that_is_no_ledger(
     assert str(file) in refusal
     assert sentence in refusal
     assert file.read_bytes() == before
-    assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME}
+    assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME, LOCK_NAME}
 
 
 def test_memory_needs_no_directory(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from jicofo_reservation_proxy.conformance import report
 from jicofo_reservation_proxy.conformance.case import Capability, Case, cases
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM, Kit
-from jicofo_reservation_proxy.conformance.known_failures import load
+from jicofo_reservation_proxy.conformance.known_failures import judged, load
 from jicofo_reservation_proxy.conformance.result import Result, Verdict
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.http.forms import MAX_JID_PART_BYTES

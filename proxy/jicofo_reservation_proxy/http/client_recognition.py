@@ -1,10 +1,25 @@
-"""Which client is asking: its dialect, by its `User-Agent` or by the setting `client`."""
+"""Which client is asking, and its dialect: the ids that it takes, and what its owners mean.
+
+A client is told by its `User-Agent`, or by the setting `client`. How each one wants its answers is
+in renderers.py.
+"""
 
 from collections.abc import Callable, Mapping
 
-from jicofo_reservation_proxy.model import HANDBOOK, JICOFO, PROSODY, Dialect
+from jicofo_reservation_proxy.model import ClientKind, Dialect
 
 DialectOf = Callable[[str], Dialect]
+"""A `User-Agent` → the dialect of the client."""
+
+JICOFO = Dialect(ClientKind.JICOFO, numeric_ids=True, owner_is_a_person=True)
+"""Jicofo takes nothing but a number as an id (clients.md "id")."""
+
+PROSODY = Dialect(ClientKind.PROSODY, numeric_ids=False, owner_is_a_person=False)
+"""Prosody's anonymous users are new owners at every login, so that an owner says nothing
+(clients.md "409 and GET")."""
+
+HANDBOOK = Dialect(ClientKind.UNKNOWN, numeric_ids=True, owner_is_a_person=True)
+"""Clients that are not recognized get what Jitsi's handbook says."""
 
 _SET: Mapping[str, Dialect] = {"jicofo": JICOFO, "prosody": PROSODY, "handbook": HANDBOOK}
 """The values of the setting `client`, but for "auto"."""

@@ -12,8 +12,8 @@ from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
 
+from .conference_ids import ConferenceIds
 from .deletions import Deletions
-from .public_ids import PublicIds
 from .request import Handled, state_fault
 
 logger = logging.getLogger(__name__)
@@ -25,20 +25,20 @@ class Ending:
     def __init__(
         self,
         ledger: Ledger,
-        public_ids: PublicIds,
+        conference_ids: ConferenceIds,
         deletions: Deletions,
         respond_within_seconds: float,
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
-        self._public_ids = public_ids
+        self._conference_ids = conference_ids
         self._deletions = deletions
         self._respond_within_seconds = respond_within_seconds
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
         """Note that the conference that a client knows by this id is over. Raises `StateError`."""
-        ref = self._public_ids.ref(public_id)
+        ref = self._conference_ids.ref(public_id)
         if ref is None:
             return Handled(Deleted())
         known = self._ledger.find(ref)

@@ -4,17 +4,17 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, Dialect, Fault, Reservation
 
+from .conference_ids import ConferenceIds
 from .deletions import Deletions
-from .public_ids import PublicIds
 from .request import RoomRequest, state_fault
 
 
 class Grants:
     """Gives conferences to clients, under the ids that they can take."""
 
-    def __init__(self, ledger: Ledger, public_ids: PublicIds, deletions: Deletions) -> None:
+    def __init__(self, ledger: Ledger, conference_ids: ConferenceIds, deletions: Deletions) -> None:
         self._ledger = ledger
-        self._public_ids = public_ids
+        self._conference_ids = conference_ids
         self._deletions = deletions
 
     def give(
@@ -39,6 +39,6 @@ class Grants:
     ) -> Reservation | Fault:
         """Return what a client is told of a conference."""
         try:
-            return Reservation(self._public_ids.of(dialect, ref), conference)
+            return Reservation(self._conference_ids.of(dialect, ref), conference)
         except StateError as error:
             return state_fault(error)

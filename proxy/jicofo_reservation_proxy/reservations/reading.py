@@ -17,9 +17,9 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 
+from .conference_ids import ConferenceIds
 from .grants import Grants
 from .in_flight_limits import InFlightLimits
-from .public_ids import PublicIds
 from .request import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
 
 
@@ -30,21 +30,21 @@ class Reading:
         self,
         backends: Mapping[str, Backend],
         ledger: Ledger,
-        public_ids: PublicIds,
+        conference_ids: ConferenceIds,
         grants: Grants,
         in_flight: InFlightLimits,
         respond_within_seconds: float,
     ) -> None:
         self._backends = backends
         self._ledger = ledger
-        self._public_ids = public_ids
+        self._conference_ids = conference_ids
         self._grants = grants
         self._in_flight = in_flight
         self._respond_within_seconds = respond_within_seconds
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id. Raises `StateError`."""
-        ref = self._public_ids.ref(public_id)
+        ref = self._conference_ids.ref(public_id)
         if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())
         result = self._ask(ref, incident_id)

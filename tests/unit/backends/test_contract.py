@@ -17,12 +17,11 @@ from jicofo_reservation_proxy.backends.contract import (
     read_get,
 )
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,
-    JICOFO,
     LAST_SECOND,
-    PROSODY,
     ClientKind,
     Conference,
     Conflict,

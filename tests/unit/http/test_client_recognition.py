@@ -1,8 +1,14 @@
 """Which client is asking."""
 
 import pytest
-from jicofo_reservation_proxy.http.client_recognition import dialect_of, recognition
-from jicofo_reservation_proxy.model import HANDBOOK, JICOFO, PROSODY, Dialect
+from jicofo_reservation_proxy.http.client_recognition import (
+    HANDBOOK,
+    JICOFO,
+    PROSODY,
+    dialect_of,
+    recognition,
+)
+from jicofo_reservation_proxy.model import Dialect
 from jicofo_reservation_proxy.simulation import jicofo, prosody
 
 

@@ -15,14 +15,12 @@ from jicofo_reservation_proxy.http.answers import (
     render_delete,
     render_fault,
 )
+from jicofo_reservation_proxy.http.client_recognition import HANDBOOK, JICOFO, PROSODY
 from jicofo_reservation_proxy.http.forms import parse_owner, parse_room
 from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,
-    HANDBOOK,
-    JICOFO,
     LAST_SECOND,
-    PROSODY,
     BadInput,
     ClientKind,
     Conference,

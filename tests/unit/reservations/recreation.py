@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from jicofo_reservation_proxy.http import forms
+from jicofo_reservation_proxy.http.client_recognition import JICOFO
 from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
@@ -27,7 +28,6 @@ from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
-    JICOFO,
     ClientKind,
     Conference,
     ConferenceRef,

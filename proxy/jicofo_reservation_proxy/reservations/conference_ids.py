@@ -10,7 +10,7 @@ from jicofo_reservation_proxy.ledger.ledger import Aliases
 from jicofo_reservation_proxy.model import ConferenceRef, Dialect, PublicId
 
 
-class PublicIds:
+class ConferenceIds:
     """The ids of the conferences of these backends. All methods raise `StateError`."""
 
     def __init__(self, aliases: Aliases, backends: Collection[str]) -> None:
