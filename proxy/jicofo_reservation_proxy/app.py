@@ -43,6 +43,12 @@ logger = logging.getLogger(__name__)
 EXTENSION = "jicofo_reservation_proxy"
 """The key of the `Proxy` in `app.extensions`."""
 
+_HELD: Mapping[RecordState, str] = {
+    RecordState.OPEN: "open conferences",
+    RecordState.PENDING: "pending deletions",
+    RecordState.ABANDONED: "abandoned deletions",
+}
+
 
 class Proxy:
     """All parts of one proxy, put together; a context manager that closes them in order.
@@ -118,7 +124,7 @@ class Proxy:
             gauge = self.metrics.conferences.labels(state.value)
             gauge.set_function(partial(self._count, state))
             if number:
-                logger.info("the ledger holds %d %s conferences", number, state.value)
+                logger.info("the ledger holds %d %s", number, _HELD[state])
         if self.settings.state == "memory":
             logger.warning(
                 'state = "memory": DELETEs that are not delivered will be lost at the next restart'

@@ -1,5 +1,6 @@
 """What the documentation shows must be so."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -17,6 +18,7 @@ from jicofo_reservation_proxy.settings.schema import Settings
 from jicofo_reservation_proxy.settings.validation import validate
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "proxy/jicofo_reservation_proxy"
 PAGES = sorted(
     page
     for page in ROOT.rglob("*.md")
@@ -73,6 +75,47 @@ def test_every_promise_names_its_tests() -> None:
     assert len(promises) >= 10
     for name in re.findall(r"`(test_\w+)`", "".join(promises)):
         assert f"def {name}(" in code, name
+
+
+def test_what_the_architecture_page_names_exists() -> None:
+    """Each behaviour of its table has a file, and a symbol that is defined there."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| .+ \| `([\w/]+\.py)` \| `([\w.]+)` \|$", page, re.MULTILINE)
+    assert len(rows) >= 30
+    for file, symbol in rows:
+        assert symbol in _symbols(PACKAGE / file), f"{file}: {symbol}"
+
+
+def test_the_architecture_page_shows_every_package() -> None:
+    """In its diagram and in its table."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"gen"}
+    for package in packages:
+        assert f'\n    {package}["{package}<br/>' in page
+        assert re.search(rf"^\| .*`{package}`", page, re.MULTILINE)
+
+
+def _symbols(file: Path) -> set[str]:
+    """Return the names that a module defines at its top, and those of its classes' members."""
+    found = set()
+    for node in ast.parse(file.read_text("utf-8")).body:
+        names = _names(node)
+        found |= names
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{name}" for inner in node.body for name in _names(inner)}
+    return found
+
+
+def _names(node: ast.stmt) -> set[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+        case _:
+            return set()
 
 
 def test_the_limits_of_the_reliability_page() -> None:

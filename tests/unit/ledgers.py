@@ -1,11 +1,15 @@
 """What the tests of the ledger and of the deliveries share."""
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef
@@ -52,6 +56,29 @@ def opened(
         ) as ledger,
     ):
         yield ledger
+
+
+class Elsewhere:
+    """A ledger that is not in this process: all that goes in and comes out is a copy.
+
+    The methods in `away` raise `StateError`, as all of a store's do that cannot be reached.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.away: set[str] = set()
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any method of the ledger
+        if name in self.away:
+            raise StateError(f"{name}: the store is away")
+        found = getattr(self._ledger, name)
+        if not callable(found):
+            return found
+        return lambda *given: _copied(found(*_copied(given)))
+
+
+def _copied(value: Any) -> Any:  # noqa: ANN401 - as above
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - what this process has pickled
 
 
 @contextmanager

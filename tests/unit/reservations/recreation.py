@@ -1,8 +1,8 @@
 """A small world for test_recreation.py: a client, a backend, and a proxy that can be killed.
 
-The proxy is the real one over a real ledger on a disk; only the clock and the backend are made
-up. Nothing runs in a thread: what other threads do meanwhile happens in the middle of the calls
-to the backend (`Call.before`, `Call.after`).
+The proxy is the real one over a real ledger on a disk, which it takes for one in another process;
+only the clock and the backend are made up. Nothing runs in a thread: what other threads do
+meanwhile happens in the middle of the calls to the backend (`Call.before`, `Call.after`).
 
 Every claim is checked where it could break: when the backend begins to delete, when the client
 has its answer, and at the end (`World.finish`).
@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlencode
 
 from jicofo_reservation_proxy.http import forms
 from jicofo_reservation_proxy.http.client_recognition import JICOFO
-from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
@@ -58,6 +59,8 @@ from jicofo_reservation_proxy.reservations.request import Handled
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 from jicofo_reservation_proxy.text_rules import format_time
+
+from tests.unit.ledgers import Elsewhere
 
 NAME = "default"
 GRACE = timedelta(minutes=5)
@@ -680,7 +683,7 @@ class World:
         self._database._connection.execute("PRAGMA synchronous = OFF")
         self.ledger = SqliteLedger(self._database, write_behind=False)
         aliases = SqliteAliases(self._database, now_ms=lambda: self.now_ms)
-        store = Store(self.ledger, aliases, LocalLocks())
+        store = Store(cast("Ledger", Elsewhere(self.ledger)), aliases, LocalLocks())
         backends = {NAME: self.backend}
         self.delivery = Delivery(
             backends,

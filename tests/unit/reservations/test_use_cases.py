@@ -1,0 +1,205 @@
+"""The use cases over a store that cannot be used: every request gets an answer all the same."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import cast
+
+import pytest
+from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
+from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.model import (
+    ClientKind,
+    Conference,
+    ConferenceRef,
+    CreateOutcome,
+    CreateRequest,
+    Deleted,
+    DeleteOutcome,
+    DeleteReason,
+    Fault,
+    FaultKind,
+    Found,
+    GetOutcome,
+    Granted,
+    Reservation,
+    Result,
+)
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
+from jicofo_reservation_proxy.reservations.routing import Router
+from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+
+from tests.unit.ledgers import START_MS, Elsewhere, conference, eventually, ref
+
+NAME = "default"
+FORM = b"name=board&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
+INCIDENT = "0123456789ab"
+
+
+class Backend:
+    """A backend that grants rooms as the conferences 7, 8, ... and deletes what it is told to."""
+
+    def __init__(self) -> None:
+        self._ids = count(7)
+        self.deleted: list[str] = []
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Grant the room."""
+        del request, client, incident_id, within_seconds
+        return Result(Granted(conference(str(next(self._ids)))), "OK")
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Find the conference."""
+        del incident_id, within_seconds
+        return Result(Found(conference(conference_id)), "OK")
+
+    def delete(
+        self,
+        conference_id: str,
+        delete_time_ms: int,
+        reason: DeleteReason,
+        incident_id: str,
+        within_seconds: float,
+    ) -> Result[DeleteOutcome]:
+        """Take note."""
+        del delete_time_ms, reason, incident_id, within_seconds
+        self.deleted.append(conference_id)
+        return Result(Deleted(), "OK")
+
+
+@dataclass
+class World:
+    """The use cases, and what they work with."""
+
+    ledger: SqliteLedger
+    elsewhere: Elsewhere
+    backend: Backend
+    delivery: Delivery
+    use_cases: UseCases
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Return use cases over a store in another process."""
+    with (
+        closing(Database(None)) as database,
+        closing(SqliteLedger(database, write_behind=False)) as ledger,
+    ):
+        elsewhere, backend = Elsewhere(ledger), Backend()
+        store = Store(cast("Ledger", elsewhere), SqliteAliases(database), LocalLocks())
+        delivery = Delivery(
+            {NAME: backend},
+            store,
+            Metrics(),
+            expire_after=timedelta(minutes=5),
+            give_up_after=timedelta(days=7),
+            now_ms=lambda: START_MS,
+        )
+        use_cases = UseCases(
+            Router((), {NAME}),
+            {NAME: backend},
+            store,
+            delivery.deletions,
+            InFlightLimits({NAME: 4}, 4),
+            Policy("answer", 1.0, {}),
+            lambda: START_MS,
+        )
+        yield World(ledger, elsewhere, backend, delivery, use_cases)
+
+
+def request() -> CreateRequest:
+    """Return the request for a room."""
+    parsed = parse_create("application/x-www-form-urlencoded", FORM)
+    assert isinstance(parsed, CreateRequest)
+    return parsed
+
+
+def is_state_fault(reply: object) -> bool:
+    """Whether a reply says that the store cannot be used."""
+    return isinstance(reply, Fault) and reply.kind is FaultKind.STATE
+
+
+def test_a_store_in_another_process(world: World) -> None:
+    """Records that are copies serve as well: a room is opened, read, ended, and opened again."""
+    created = world.use_cases.create(request(), PROSODY, INCIDENT)
+    assert created.reply == Reservation("default.7", conference())
+    assert world.use_cases.get("default.7", PROSODY, INCIDENT).reply == created.reply
+    assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
+    again = world.use_cases.create(request(), PROSODY, INCIDENT)
+    assert again.reply == Reservation("default.8", conference("8"))
+    assert world.backend.deleted == ["7"]
+
+
+@pytest.mark.parametrize("method", ["is_over", "in_room", "grant"])
+def test_a_post_over_a_store_that_is_away(world: World, method: str) -> None:
+    """Whatever cannot be asked or noted, the client is told of a fault, and has no room."""
+    world.ledger.end(ref(), 5)
+    world.elsewhere.away = {method}
+    assert is_state_fault(world.use_cases.create(request(), JICOFO, INCIDENT).reply)
+    assert world.ledger.find(ref()) is None or world.ledger.is_over(ref())
+
+
+@pytest.mark.parametrize("method", ["is_over", "update"])
+def test_a_get_over_a_store_that_is_away(world: World, method: str) -> None:
+    """A conference that may be over is not shown."""
+    world.elsewhere.away = {method}
+    assert is_state_fault(world.use_cases.get("default.7", PROSODY, INCIDENT).reply)
+
+
+def test_a_delete_that_cannot_be_noted(world: World) -> None:
+    """It is delivered at once; the conference's record is compared by value, not by identity."""
+    world.ledger.grant(ref(), "board", conference())
+    world.elsewhere.away = {"end"}
+    assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
+    assert world.backend.deleted == ["7"]
+
+
+def test_a_delete_over_a_store_that_is_away(world: World) -> None:
+    """Without the record nobody knows whether it is safe: the client is told of a fault."""
+    world.elsewhere.away = {"find"}
+    assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
+    assert world.backend.deleted == []
+
+
+def test_a_fallback_grant_is_read_from_the_ledger_alone(world: World) -> None:
+    """No backend knows it; a store that is away is a fault."""
+    fallback = ConferenceRef(NAME, "6f1d2c3b", is_fallback=True)
+    granted = Conference("6f1d2c3b", "board", "", START_MS, duration_seconds=60)
+    world.ledger.grant(fallback, "board", granted)
+    read = world.use_cases.get("default-6f1d2c3b", PROSODY, INCIDENT)
+    assert read.reply == Reservation("default-6f1d2c3b", granted)
+    world.elsewhere.away = {"find"}
+    assert is_state_fault(world.use_cases.get("default-6f1d2c3b", PROSODY, INCIDENT).reply)
+
+
+@pytest.mark.parametrize("method", ["expire", "pending", "settle"])
+def test_a_delivery_over_a_store_that_is_away(
+    world: World, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so without a trace, and the thread delivers when the store is back."""
+    world.ledger.end(ref(), 5)
+    world.elsewhere.away = {method}
+    world.delivery.start()
+    try:
+        complaint = f"no deletions to backends.default: {method}: the store is away"
+        eventually(lambda: complaint in caplog.text)
+        world.elsewhere.away = set()
+        world.delivery.deletions.wake(NAME)
+        eventually(lambda: world.ledger.find(ref()) is None)
+    finally:
+        world.delivery.stop(1)
+    assert set(world.backend.deleted) == {"7"}
+    assert "Traceback" not in caplog.text
