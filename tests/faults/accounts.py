@@ -95,7 +95,7 @@ class Accounts:
         yield f"slowest answer {self.slowest_seconds:.2f} s"
         yield (
             f"DELETEs promised {len(promised)}, of them delivered {len(promised & done)}, "
-            f"called off {len(again)}; delivered twice or more "
+            f"cancelled {len(again)}; delivered twice or more "
             f"{sum(count > 1 for count in delivered.values())}; "
             f"conferences left at the backend {len(self.left_ids)}"
         )

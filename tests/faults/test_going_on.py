@@ -5,7 +5,7 @@ from tests.e2e.support import JICOFO
 from .processes import Stage, until
 
 
-def test_a_deletion_that_is_called_off_stays_so(stage: Stage) -> None:
+def test_a_deletion_that_is_cancelled_stays_so(stage: Stage) -> None:
     """The backend takes no DELETE and names the old conference: after a SIGKILL too it lives."""
     _, proxy = stage.pair()
     client = proxy.client(JICOFO)

@@ -56,13 +56,13 @@ class Creation:
         self._conflicts = conflicts
         self._fallback = fallback
 
-    def create(self, asked: RoomRequest, *, has_slot: bool) -> Handled[CreateReply]:
-        """Ask for a room, or let the fallback answer where the backend has no slot free."""
-        patience_seconds = asked.budget.left_seconds if has_slot else 0
+    def create(self, asked: RoomRequest, *, is_admitted: bool) -> Handled[CreateReply]:
+        """Ask for a room, or let the fallback answer for a request that was not admitted."""
+        patience_seconds = asked.budget.left_seconds if is_admitted else 0
         with self._locks.hold(asked.room_key, patience_seconds) as is_free:
             if not is_free:
                 return Handled(ROOM_IS_BUSY, asked.backend)
-            if not has_slot:
+            if not is_admitted:
                 return self._fallback.answer(asked, IN_FLIGHT_LIMIT_REACHED)
             self._deliver_pending(asked)
             return self._ask_and_answer(asked)

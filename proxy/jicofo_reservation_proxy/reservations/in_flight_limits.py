@@ -61,28 +61,28 @@ class InFlightLimits:
         }
 
     @contextmanager
-    def take(self, backend: str, within_seconds: float) -> Iterator[bool]:
-        """Hold a slot; yield whether there is one, or was one soon."""
+    def admit(self, backend: str, within_seconds: float) -> Iterator[bool]:
+        """Let a request ask a backend; yield whether it may, now or soon."""
         entry, until = self._backends[backend], self._clock() + within_seconds
-        is_taken = self._take(entry, until)
+        is_admitted = self._admit(entry, until)
         try:
-            yield is_taken
+            yield is_admitted
         finally:
-            if is_taken:
+            if is_admitted:
                 self._give_back(entry)
 
-    def _take(self, entry: _Backend, until: float) -> bool:
+    def _admit(self, entry: _Backend, until: float) -> bool:
         with self._lock:
             if not self._has_room(entry):
                 return False
             entry.requests += 1
-            is_taken = self._wait(entry, until)
-            if is_taken:
+            is_admitted = self._wait(entry, until)
+            if is_admitted:
                 entry.calls += 1
                 entry.changed_at = self._clock()
             else:
                 entry.requests -= 1
-            return is_taken
+            return is_admitted
 
     def _wait(self, entry: _Backend, until: float) -> bool:
         """Wait for a call's turn; return whether it came."""

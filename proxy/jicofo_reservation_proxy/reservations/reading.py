@@ -65,8 +65,8 @@ class Reading:
             conference = self._remembered(ref)
             return Result(Found(conference) if conference else NotFound(), "")
         budget = Budget(self._respond_within_seconds)
-        with self._in_flight.take(ref.backend, budget.left_seconds) as has_slot:
-            if not has_slot:
+        with self._in_flight.admit(ref.backend, budget.left_seconds) as is_admitted:
+            if not is_admitted:
                 return Result(IN_FLIGHT_LIMIT_REACHED, "")
             backend = self._backends[ref.backend]
             return backend.get(ref.conference_id, incident_id, budget.left_seconds)

@@ -88,9 +88,9 @@ class UseCases:
             return Handled(Denied("", NO_ROUTE))
         budget = Budget(self._respond_within_seconds)
         asked = RoomRequest(request, dialect, incident_id, backend, budget)
-        with self._in_flight.take(backend, budget.left_seconds) as has_slot:
+        with self._in_flight.admit(backend, budget.left_seconds) as is_admitted:
             try:
-                return self._creation.create(asked, has_slot=has_slot)
+                return self._creation.create(asked, is_admitted=is_admitted)
             except StateError as error:
                 return Handled(state_fault(error), backend)
 

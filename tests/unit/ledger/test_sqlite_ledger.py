@@ -39,7 +39,7 @@ from tests.unit.ledgers import (
 )
 
 OPEN, PENDING, ABANDONED = RecordState
-STAND_IN = ConferenceRef("default", "6f1d", is_fallback=True)
+FALLBACK = ConferenceRef("default", "6f1d", is_fallback=True)
 END_MS = START_MS + 3_600_000
 """When `conference()` ends."""
 
@@ -236,13 +236,13 @@ def test_a_new_conference_in_a_room(ledger: SqliteLedger, tmp_path: Path) -> Non
     for conference_id in ("ended", "open"):
         grant(ledger, conference_id)
         ledger.end(ref("ended"), 5)
-    ledger.grant(STAND_IN, "elsewhere", conference(STAND_IN.conference_id))
+    ledger.grant(FALLBACK, "elsewhere", conference(FALLBACK.conference_id))
     ledger.flush()
     grant(ledger, "new")
     assert state(ledger, "open") is None
     assert not ledger.is_over(ref("open"))
     assert (state(ledger, "ended"), state(ledger, "new")) == (PENDING, OPEN)
-    assert ledger.find(STAND_IN)
+    assert ledger.find(FALLBACK)
     ledger.flush()
     assert on_disk(tmp_path) == {"6f1d": OPEN, "ended": PENDING, "new": OPEN}
 
@@ -261,20 +261,20 @@ def test_a_conference_that_goes_on_in_a_room(ledger: SqliteLedger, before: str) 
 
 def test_a_fallback_gives_way(ledger: SqliteLedger) -> None:
     """When the backend grants the room, the proxy's own grant is forgotten."""
-    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
     grant(ledger)
-    assert ledger.find(STAND_IN) is None
+    assert ledger.find(FALLBACK) is None
     assert not ledger.is_over(ref())
 
 
 def test_the_end_of_a_fallback(ledger: SqliteLedger) -> None:
     """No backend knows it, so no backend is told of its end."""
-    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
-    ledger.end(STAND_IN, 5)
-    assert ledger.find(STAND_IN) is None
-    assert ledger.is_over(STAND_IN)
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
+    ledger.end(FALLBACK, 5)
+    assert ledger.find(FALLBACK) is None
+    assert ledger.is_over(FALLBACK)
     assert ledger.pending("default") == []
-    assert not ledger.is_over(ref(STAND_IN.conference_id))
+    assert not ledger.is_over(ref(FALLBACK.conference_id))
 
 
 # -- ends --------------------------------------------------------------------------------------
@@ -309,10 +309,10 @@ def test_what_does_not_expire(ledger: SqliteLedger) -> None:
 
 def test_an_expired_fallback_vanishes(ledger: SqliteLedger, tmp_path: Path) -> None:
     """Its time is over, and nobody is to be told."""
-    ledger.grant(STAND_IN, "board", conference(STAND_IN.conference_id))
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
     ledger.flush()
-    assert [record.ref for record in ledger.expire(END_MS + 1)] == [STAND_IN]
-    assert ledger.find(STAND_IN) is None
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [FALLBACK]
+    assert ledger.find(FALLBACK) is None
     assert ledger.pending("default") == []
     ledger.flush()
     assert on_disk(tmp_path) == {}
@@ -709,7 +709,7 @@ def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
     )
     with opened(tmp_path) as ledger:
         ledger.grant(ref("a"), "[acme]caf%c3%a9 'x'", told)
-        ledger.grant(STAND_IN, "s", conference(STAND_IN.conference_id))
+        ledger.grant(FALLBACK, "s", conference(FALLBACK.conference_id))
         for number, over_at_ms in enumerate((30, 10, 20)):
             grant(ledger, str(number), f"room{number}")
             ledger.end(ref(str(number)), over_at_ms)

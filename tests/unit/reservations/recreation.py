@@ -259,17 +259,17 @@ class FakeBackend:
             if call.kind not in _DONE:
                 return Result(_FAULTS[call.kind], _FAULTS[call.kind].code)
             outcome = Denied("", "") if call.kind is Kind.DENIED else self._create(request)
-            called_off = self._late_of(outcome)
+            cancelled = self._late_of(outcome)
             self._world.meanwhile(call.after, room)
             if fault := self._lost(call):
                 return Result(fault, fault.code)
             if isinstance(outcome, Granted | Conflict):
                 self.calls.append(("create", outcome.conference.id))
-            self.late = [late for late in self.late if late not in called_off]
+            self.late = [late for late in self.late if late not in cancelled]
             return Result(outcome, "OK")
 
     def _late_of(self, outcome: CreateOutcome) -> list[Late]:
-        """Return what was left undone that an answer calls off, since it names the conference."""
+        """Return what was left undone that an answer cancels, since it names the conference."""
         if not isinstance(outcome, Granted | Conflict):
             return []
         return [late for late in self.late if late.conference_id == outcome.conference.id]
@@ -606,13 +606,13 @@ class World:
             f"asked again, got {after.conference_id} for {before.conference_id}"
         )
 
-    def _check_called_off(self, conference_id: str) -> None:
-        """Hold it true that a DELETE is called off only where the backend was told in vain."""
+    def _check_cancelled(self, conference_id: str) -> None:
+        """Hold it true that a DELETE is cancelled only where the backend was told in vain."""
         named, told = ("create", conference_id), ("delete", conference_id)
         calls = self.backend.calls
         is_tried = named in calls and told in calls[calls.index(named) :]
         is_lagging = conference_id in self.backend.named_old | self.backend.undeletable
-        assert is_tried or is_lagging, f"the end of {conference_id} is called off without a try"
+        assert is_tried or is_lagging, f"the end of {conference_id} is cancelled without a try"
 
     def _left(self) -> Iterable[Told]:
         """Return the conferences that the backend holds still, and could be without."""
@@ -650,7 +650,7 @@ class World:
         if isinstance(handled.reply, Reservation):
             room = post.request.room.raw
             if handled.source == "" and handled.reply.conference.id in promised:
-                self._check_called_off(handled.reply.conference.id)
+                self._check_cancelled(handled.reply.conference.id)
             self._take(room, handled.reply, handled, is_lost=is_lost)
         self.backend.calls = outer
         return handled.reply

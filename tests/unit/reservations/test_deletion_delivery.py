@@ -546,7 +546,7 @@ def test_what_goes_on_at_the_last_moment(world: World) -> None:
     assert world.state("1") is RecordState.OPEN
 
 
-def test_after_a_call_off_all_begins_anew(world: World) -> None:
+def test_after_a_cancellation_all_begins_anew(world: World) -> None:
     """The next end of a conference is due at once, whatever was tried before."""
     world.backend.usual = BROKEN
     world.end()
@@ -736,7 +736,7 @@ def test_an_expired_one_has_as_long_as_every_other(world: World) -> None:
     assert world.state() is RecordState.ABANDONED
 
 
-# -- doubt -------------------------------------------------------------------------------------
+# -- uncertain deletions -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -760,7 +760,7 @@ def test_what_may_be_on_its_way(
     assert world.delivery.deletions.is_uncertain(ref()) is is_uncertain
 
 
-def test_doubt_stays(world: World) -> None:
+def test_uncertainty_stays(world: World) -> None:
     """That a later DELETE was not sent says nothing of the earlier one."""
     world.end()
     world.backend.usual = failed(FaultKind.SLOW)
@@ -774,7 +774,7 @@ def test_doubt_stays(world: World) -> None:
     assert not world.delivery.deletions.is_uncertain(ref())
 
 
-def test_doubt_after_a_restart(world: World) -> None:
+def test_uncertain_after_a_restart(world: World) -> None:
     """Nobody knows what the process before was about to send; it is delivered at once."""
     world.end()
     made = world.restarted()
@@ -786,7 +786,7 @@ def test_doubt_after_a_restart(world: World) -> None:
     assert not made.deletions.is_uncertain(ref())
 
 
-def test_doubt_after_a_call_off(world: World) -> None:
+def test_uncertain_after_a_cancellation(world: World) -> None:
     """A conference that goes on begins anew."""
     world.end()
     made = world.restarted()
@@ -794,8 +794,8 @@ def test_doubt_after_a_call_off(world: World) -> None:
     assert not made.deletions.is_uncertain(ref())
 
 
-def test_doubt_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conference that is told once more is in doubt too, for as long as it is remembered."""
+def test_uncertain_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conference that is told once more is uncertain too, for as long as it is remembered."""
     world.end()
     world.step()
     world.backend.usual = failed(FaultKind.SLOW)

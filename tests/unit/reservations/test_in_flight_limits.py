@@ -28,55 +28,55 @@ def clock() -> Clock:
 
 
 @contextmanager
-def taken(slots: InFlightLimits, *backends: str) -> Iterator[list[bool]]:
-    """Take a slot for each of these, one after the other; yield which there were."""
+def taken(limits: InFlightLimits, *backends: str) -> Iterator[list[bool]]:
+    """Let one request after the other in, one for each of these; yield which were admitted."""
     with ExitStack() as stack:
-        yield [stack.enter_context(slots.take(backend, 0)) for backend in backends]
+        yield [stack.enter_context(limits.admit(backend, 0)) for backend in backends]
 
 
 def test_slots_of_a_backend() -> None:
-    """A backend has so many slots and no more, and has them again afterwards."""
-    slots = InFlightLimits({"a": 2}, 10)
+    """A backend admits so many and no more, and has them again afterwards."""
+    limits = InFlightLimits({"a": 2}, 10)
     for _ in range(3):
-        with taken(slots, "a", "a", "a") as got:
+        with taken(limits, "a", "a", "a") as got:
             assert got == [True, True, False]
 
 
 def test_one_that_hangs_leaves_the_others_theirs() -> None:
-    """A backend whose slots are all taken takes none of another's, nor more of those of all."""
-    slots = InFlightLimits({"hung": 2, "well": 2}, 4)
-    with taken(slots, "hung", "hung", "hung", "hung", "well", "well", "well") as got:
+    """A backend that is full takes nothing of another's, nor more of those of all."""
+    limits = InFlightLimits({"hung": 2, "well": 2}, 4)
+    with taken(limits, "hung", "hung", "hung", "hung", "well", "well", "well") as got:
         assert got == [True, True, False, False, True, True, False]
 
 
 def test_slots_of_all() -> None:
     """All backends together have so many."""
-    slots = InFlightLimits({"a": 5, "b": 5}, 3)
+    limits = InFlightLimits({"a": 5, "b": 5}, 3)
     for _ in range(3):
-        with taken(slots, "a", "b", "a", "b", "a") as got:
+        with taken(limits, "a", "b", "a", "b", "a") as got:
             assert got == [True, True, True, False, False]
 
 
 def test_a_fault_gives_the_slot_back() -> None:
-    """What goes wrong inside does not keep the slot."""
-    slots = InFlightLimits({"a": 1}, 1)
+    """What goes wrong inside keeps nobody else out."""
+    limits = InFlightLimits({"a": 1}, 1)
     for _ in range(3):
-        with pytest.raises(KeyError), slots.take("a", 0):
+        with pytest.raises(KeyError), limits.admit("a", 0):
             raise KeyError
-    with slots.take("a", 0) as got:
+    with limits.admit("a", 0) as got:
         assert got
 
 
 def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
-    """Who finds all slots taken for a while, and none that came free, is refused at once."""
-    slots = InFlightLimits({"a": 2}, 10, clock)
-    with taken(slots, "a", "a"):
+    """Who finds a backend full for a while, and nothing that ends, is refused at once."""
+    limits = InFlightLimits({"a": 2}, 10, clock)
+    with taken(limits, "a", "a"):
         clock.now += STALLED_SECONDS
-        with slots.take("a", 3600) as got:
+        with limits.admit("a", 3600) as got:
             assert not got
-        with slots.take("a", 3600) as got:
+        with limits.admit("a", 3600) as got:
             assert not got
-    with slots.take("a", 3600) as got:
+    with limits.admit("a", 3600) as got:
         assert got
 
 
@@ -84,39 +84,39 @@ def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
 def test_a_slot_that_comes_free_is_taken(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, stalled_seconds: float
 ) -> None:
-    """Who waits for a backend that is well gets the next slot at once, however long it idled."""
+    """Who waits for a backend that is well is let in next, at once, however long it idled."""
     monkeypatch.setattr(
         "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
-    slots = InFlightLimits({"a": 4}, 8, clock)
+    limits = InFlightLimits({"a": 4}, 8, clock)
     clock.now += stalled_seconds
     asked = threading.Event()
 
     def wait() -> bool:
         asked.set()
-        with slots.take("a", 3 * LONG_SECONDS) as got:
+        with limits.admit("a", 3 * LONG_SECONDS) as got:
             return got
 
     with ThreadPoolExecutor(4) as executor:
-        with taken(slots, "a", "a", "a", "a"):
+        with taken(limits, "a", "a", "a", "a"):
             waiters = [executor.submit(wait) for _ in range(4)]
             assert asked.wait(LONG_SECONDS)
         assert [waiter.result(LONG_SECONDS) for waiter in waiters] == [True] * 4
 
 
 def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
-    """Who comes when the last slot was just taken, after a long silence, waits for it."""
-    slots = InFlightLimits({"a": 1}, 2, clock)
+    """Who comes when the last one was just let in, after a long silence, waits for it."""
+    limits = InFlightLimits({"a": 1}, 2, clock)
     clock.now += 2 * STALLED_SECONDS
     asked = threading.Event()
 
     def wait() -> bool:
         asked.set()
-        with slots.take("a", LONG_SECONDS) as got:
+        with limits.admit("a", LONG_SECONDS) as got:
             return got
 
     with ThreadPoolExecutor(1) as executor:
-        with slots.take("a", 0):
+        with limits.admit("a", 0):
             waiter = executor.submit(wait)
             assert asked.wait(LONG_SECONDS)
             with pytest.raises(TimeoutError):
@@ -125,9 +125,9 @@ def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
 
 
 def test_nobody_waits_longer_than_told() -> None:
-    """Where the slots' calls come and go, but none for this one, its time is a limit too."""
-    slots = InFlightLimits({"a": 1}, 1)
-    with slots.take("a", 0), slots.take("a", 0.01) as got:
+    """Where calls come and go, but none for this one, its time is a limit too."""
+    limits = InFlightLimits({"a": 1}, 1)
+    with limits.admit("a", 0), limits.admit("a", 0.01) as got:
         assert not got
 
 
@@ -136,20 +136,20 @@ def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
-    slots = InFlightLimits({"slow": 2, "well": 2}, 100)
+    limits = InFlightLimits({"slow": 2, "well": 2}, 100)
     outcomes: list[bool] = []
 
     def wait() -> None:
-        with slots.take("slow", LONG_SECONDS) as got:
+        with limits.admit("slow", LONG_SECONDS) as got:
             outcomes.append(got)
 
-    with taken(slots, "slow", "slow"):
+    with taken(limits, "slow", "slow"):
         waiters = [threading.Thread(target=wait) for _ in range(7)]
         for waiter in waiters:
             waiter.start()
         eventually(lambda: len(outcomes) == 5)
         assert not any(outcomes)
-        with slots.take("well", 0) as got:
+        with limits.admit("well", 0) as got:
             assert got
     for waiter in waiters:
         waiter.join()
@@ -159,29 +159,29 @@ def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("sick", [1, 2, 3])
 def test_every_backend_has_some_of_its_own(sick: int) -> None:
     """However many of the others hang, with all that they may take."""
-    slots = InFlightLimits(dict.fromkeys("abcd", 32), 48)
-    with taken(slots, *"abc"[:sick] * 100) as got, taken(slots, *"d" * 6) as own:
+    limits = InFlightLimits(dict.fromkeys("abcd", 32), 48)
+    with taken(limits, *"abc"[:sick] * 100) as got, taken(limits, *"d" * 6) as own:
         assert sum(got) <= 48 - 6
         assert own == [True] * 6
 
 
 def test_fewer_slots_than_backends() -> None:
     """Each may have one request all the same."""
-    slots = InFlightLimits(dict.fromkeys("abc", 32), 1)
-    with taken(slots, "a", "b", "c", "a") as got:
+    limits = InFlightLimits(dict.fromkeys("abc", 32), 1)
+    with taken(limits, "a", "b", "c", "a") as got:
         assert got == [True, True, True, False]
 
 
 def test_many_threads(clock: Clock) -> None:
-    """However many come at once, never more than the slots are inside, and all get through."""
-    slots = InFlightLimits({"a": 3, "b": 3}, 12, clock)
+    """However many come at once, never too many are inside, and all get through."""
+    limits = InFlightLimits({"a": 3, "b": 3}, 12, clock)
     inside: list[str] = []
     most = []
 
     def work(backend: str) -> int:
         done = 0
         for _ in range(50):
-            with slots.take(backend, LONG_SECONDS) as got:
+            with limits.admit(backend, LONG_SECONDS) as got:
                 done += got
                 inside.append(backend)
                 most.append((inside.count(backend), len(inside)))
@@ -192,5 +192,5 @@ def test_many_threads(clock: Clock) -> None:
         assert sum(executor.map(work, ["a", "b"] * 6)) == 12 * 50
     assert max(of_one for of_one, _ in most) <= 3
     assert max(of_all for _, of_all in most) <= 6
-    with taken(slots, "a", "a", "b", "b") as got:
+    with taken(limits, "a", "a", "b", "b") as got:
         assert got == [True] * 4

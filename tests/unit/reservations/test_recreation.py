@@ -100,7 +100,7 @@ def test_an_old_answer_names_a_conference_that_is_gone(world: World) -> None:
 
 
 @pytest.mark.parametrize("kills", [False, True])
-def test_an_end_that_cannot_be_delivered_is_called_off(world: World, *, kills: bool) -> None:
+def test_an_end_that_cannot_be_delivered_is_cancelled(world: World, *, kills: bool) -> None:
     """The meeting goes on under the old conference, after a restart of the proxy too."""
     old = ended(world)
     new = granted(world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN))
@@ -127,7 +127,7 @@ def test_a_number_that_cannot_be_kept_calls_nothing_off(
 
 
 def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
-    """Where the backend cannot be asked, a DELETE that was never sent is called off."""
+    """Where the backend cannot be asked, a DELETE that was never sent is cancelled."""
     old = ended(world)
     new = granted(world.taking(Kind.NOT_ASKED, Kind.DOWN))
     assert new.conference_id == old.conference_id
@@ -136,7 +136,7 @@ def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE])
-def test_a_delete_in_doubt(world: World, kind: Kind) -> None:
+def test_an_uncertain_delete(world: World, kind: Kind) -> None:
     """A conference whose DELETE may still be carried out is not handed out in an outage."""
     ended(world)
     assert isinstance(world.taking(kind, Kind.DOWN).post(), Fault)
@@ -145,8 +145,8 @@ def test_a_delete_in_doubt(world: World, kind: Kind) -> None:
     world.backend.delete_late()
 
 
-def test_a_delete_in_doubt_is_called_off_by_the_backend(world: World) -> None:
-    """A backend that names a conference afterwards has called its deletion off."""
+def test_an_uncertain_delete_is_cancelled_by_the_backend(world: World) -> None:
+    """A backend that names a conference afterwards has cancelled its deletion."""
     old = ended(world)
     new = granted(world.taking(Kind.SLOW_LATE, Kind.GOOD, Kind.BROKEN))
     assert new.conference_id == old.conference_id
@@ -242,8 +242,8 @@ def test_a_disk_that_fails(world: World) -> None:
     assert not world.backend.conferences
 
 
-def test_a_disk_that_fails_with_a_delete_in_doubt(allowing: World) -> None:
-    """A DELETE that was sent without being kept leaves its conference in doubt as well."""
+def test_a_disk_that_fails_with_an_uncertain_delete(allowing: World) -> None:
+    """A DELETE that was sent without being kept leaves its conference uncertain as well."""
     told = granted(allowing)
     allowing.disk(works=False)
     assert isinstance(allowing.taking(Kind.SLOW_LATE).delete(told), Fault)
