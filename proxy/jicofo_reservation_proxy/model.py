@@ -132,6 +132,15 @@ class DeleteReason(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a backend is told of a conference of its own that is over."""
+
+    conference_id: str
+    over_at_ms: int
+    reason: DeleteReason
+
+
+@dataclass(frozen=True, slots=True)
 class BadInput:
     """A client's mistake: the HTTP status (RFC 9110) and the sentence that answer it."""
 

@@ -1,4 +1,4 @@
-"""A backend that is slow or away: retries, the circuit, in-flight limits, and one budget for all."""
+"""A backend that is slow or away: retries, circuit, in-flight limits, one budget for all."""
 
 import threading
 import time

@@ -11,7 +11,7 @@ from jicofo_reservation_proxy.model import (
     CreateOutcome,
     CreateRequest,
     DeleteOutcome,
-    DeleteReason,
+    Deletion,
     GetOutcome,
     Result,
 )
@@ -24,12 +24,7 @@ class Deleter(Protocol):
     """What the delivery of deletions needs of a backend."""
 
     def delete(
-        self,
-        conference_id: str,
-        delete_time_ms: int,
-        reason: DeleteReason,
-        incident_id: str,
-        within_seconds: float,
+        self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         """Say that a conference is over.
 

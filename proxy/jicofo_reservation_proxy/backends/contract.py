@@ -21,6 +21,7 @@ from jicofo_reservation_proxy.model import (
     CreateOutcome,
     CreateRequest,
     DeleteReason,
+    Deletion,
     Denied,
     Found,
     Granted,
@@ -77,12 +78,12 @@ def get_message(conference_id: str) -> pb.GetConferenceRequest:
     return pb.GetConferenceRequest(conference_id=conference_id)
 
 
-def delete_message(
-    conference_id: str, delete_time_ms: int, reason: DeleteReason
-) -> pb.DeleteConferenceRequest:
+def delete_message(deletion: Deletion) -> pb.DeleteConferenceRequest:
     """Return the message that says that a meeting is over."""
-    message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=_REASONS[reason])
-    message.delete_time.FromMilliseconds(delete_time_ms)
+    message = pb.DeleteConferenceRequest(
+        conference_id=deletion.conference_id, reason=_REASONS[deletion.reason]
+    )
+    message.delete_time.FromMilliseconds(deletion.over_at_ms)
     return message
 
 

@@ -18,7 +18,7 @@ from jicofo_reservation_proxy.model import (
     CreateRequest,
     Deleted,
     DeleteOutcome,
-    DeleteReason,
+    Deletion,
     Fault,
     FaultKind,
     GetOutcome,
@@ -119,12 +119,7 @@ class GrpcBackend:
             return broken(breach)
 
     def delete(
-        self,
-        conference_id: str,
-        delete_time_ms: int,
-        reason: DeleteReason,
-        incident_id: str,
-        within_seconds: float,
+        self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         """Say that a conference is over. Unknown there, or no such method: it is gone as well.
 
@@ -134,7 +129,7 @@ class GrpcBackend:
         budget = Budget(min(self._answer_within_seconds, within_seconds))
         if not_reached := self._probe(incident_id, budget.left_seconds):
             return Result(not_reached, "")
-        message = contract.delete_message(conference_id, delete_time_ms, reason)
+        message = contract.delete_message(deletion)
         try:
             calls = self._channel.calls
             call = _Call("delete", message, calls.metadata, incident_id, budget.left_seconds)

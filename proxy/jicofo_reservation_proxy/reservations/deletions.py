@@ -16,6 +16,7 @@ from jicofo_reservation_proxy.model import (
     Deleted,
     DeleteOutcome,
     DeleteReason,
+    Deletion,
     Fault,
     FaultKind,
     Result,
@@ -119,12 +120,13 @@ class Deletions:
         self, ref: ConferenceRef, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         record = self._ledger.find(ref) or Record(ref)
-        over_at_ms = self._now_ms() if record.over_at_ms is None else record.over_at_ms
-        reason = record.reason or DeleteReason.ENDED
-        result = self._backends[ref.backend].delete(
-            ref.conference_id, over_at_ms, reason, incident_id, within_seconds
+        deletion = Deletion(
+            ref.conference_id,
+            self._now_ms() if record.over_at_ms is None else record.over_at_ms,
+            record.reason or DeleteReason.ENDED,
         )
-        self._log(record, reason, result, incident_id)
+        result = self._backends[ref.backend].delete(deletion, incident_id, within_seconds)
+        self._log(record, deletion.reason, result, incident_id)
         if isinstance(result.outcome, Deleted):
             self._settle(ref, result.code)
         else:

@@ -27,6 +27,7 @@ from jicofo_reservation_proxy.model import (
     Conflict,
     CreateRequest,
     DeleteReason,
+    Deletion,
     Denied,
     Found,
     Granted,
@@ -119,7 +120,7 @@ def test_clients_are_told(kind: ClientKind, client: pb.Client.ValueType) -> None
 @settings(deadline=None, max_examples=50)
 def test_any_time_fits_the_messages(ms: int) -> None:
     """Every millisecond of the years 1 to 9999 is told exactly."""
-    message = delete_message("7", ms, DeleteReason.ENDED)
+    message = delete_message(Deletion("7", ms, DeleteReason.ENDED))
     assert message.delete_time.ToMilliseconds() == ms
     assert 0 <= message.delete_time.nanos < 1_000_000_000
 
@@ -138,7 +139,7 @@ def test_get_message() -> None:
 )
 def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -> None:
     """A DELETE tells the id, why the meeting is over, and since when."""
-    assert delete_message("order/7", START_MS, reason) == pb.DeleteConferenceRequest(
+    assert delete_message(Deletion("order/7", START_MS, reason)) == pb.DeleteConferenceRequest(
         conference_id="order/7",
         reason=told,
         delete_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
@@ -147,7 +148,7 @@ def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -
 
 def test_every_reason_has_its_name_in_the_contract() -> None:
     """No two reasons are told alike, and none is left out."""
-    told = {delete_message("7", 0, reason).reason for reason in DeleteReason}
+    told = {delete_message(Deletion("7", 0, reason)).reason for reason in DeleteReason}
     assert len(told) == len(DeleteReason)
     assert pb.DELETE_REASON_UNSPECIFIED not in told
 

@@ -40,6 +40,7 @@ from jicofo_reservation_proxy.model import (
     DeleteOutcome,
     DeleteReason,
     DeleteReply,
+    Deletion,
     Denied,
     Dialect,
     Fault,
@@ -287,15 +288,11 @@ class FakeBackend:
             return Result(Found(held.conference) if held else NotFound(), "OK")
 
     def delete(
-        self,
-        conference_id: str,
-        delete_time_ms: int,
-        reason: DeleteReason,
-        incident_id: str,
-        within_seconds: float,
+        self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         """Delete a conference, now or later or not at all."""
-        del delete_time_ms, incident_id, within_seconds
+        del incident_id, within_seconds
+        conference_id = deletion.conference_id
         self._world.check_order(conference_id)
         assert conference_id not in self.deleting, "two deletes of one conference at once"
         room = self._room(conference_id)
@@ -305,7 +302,7 @@ class FakeBackend:
         self.deleting.append(conference_id)
         try:
             with self._taken(room) as call:
-                return self._take_delete(call, room, conference_id, reason)
+                return self._take_delete(call, room, conference_id, deletion.reason)
         finally:
             self.deleting.remove(conference_id)
 

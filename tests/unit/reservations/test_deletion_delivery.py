@@ -24,6 +24,7 @@ from jicofo_reservation_proxy.model import (
     Deleted,
     DeleteOutcome,
     DeleteReason,
+    Deletion,
     Fault,
     FaultKind,
     Result,
@@ -108,20 +109,22 @@ class Backend:
     meanwhile: Callable[[str], None] = lambda _: None
 
     def delete(
-        self,
-        conference_id: str,
-        delete_time_ms: int,
-        reason: DeleteReason,
-        incident_id: str,
-        within_seconds: float,
+        self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         """Say that a conference is over."""
         at = self.clock.now
         self.calls.append(
-            Call(conference_id, delete_time_ms, reason, incident_id, within_seconds, at)
+            Call(
+                deletion.conference_id,
+                deletion.over_at_ms,
+                deletion.reason,
+                incident_id,
+                within_seconds,
+                at,
+            )
         )
-        self.meanwhile(conference_id)
-        return self.answers.get(conference_id, self.usual)
+        self.meanwhile(deletion.conference_id)
+        return self.answers.get(deletion.conference_id, self.usual)
 
     @property
     def told(self) -> list[str]:

@@ -23,7 +23,7 @@ from jicofo_reservation_proxy.model import (
     CreateRequest,
     Deleted,
     DeleteOutcome,
-    DeleteReason,
+    Deletion,
     Fault,
     FaultKind,
     Found,
@@ -67,16 +67,11 @@ class Backend:
         return Result(Found(conference(conference_id)), "OK")
 
     def delete(
-        self,
-        conference_id: str,
-        delete_time_ms: int,
-        reason: DeleteReason,
-        incident_id: str,
-        within_seconds: float,
+        self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
         """Take note."""
-        del delete_time_ms, reason, incident_id, within_seconds
-        self.deleted.append(conference_id)
+        del incident_id, within_seconds
+        self.deleted.append(deletion.conference_id)
         return Result(Deleted(), "OK")
 
 
