@@ -41,7 +41,7 @@ test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids --no-cov' se
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the rule machine at length; takes some ten minutes
-	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/test_recreation.py $(ARGS)
+	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run

@@ -152,6 +152,15 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     assert all(f"\n{command}:" in makefile for command in commands)
 
 
+def test_the_makefile_names_what_exists() -> None:
+    """Every file and folder of the tests, the documentation and the benchmark that it names."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = re.findall(r"\b(?:tests|docs|benchmarks|protos)/[\w./]+", makefile)
+    assert len(named) >= 4
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
 def test_the_readme_shows_what_the_proxy_answers() -> None:
     """The limit that the answers show is the real one."""
     readme = (ROOT / "README.md").read_text("utf-8")
