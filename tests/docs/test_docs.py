@@ -95,6 +95,13 @@ def test_the_architecture_page_shows_every_package() -> None:
         assert re.search(rf"^\| .*`{package}`", page, re.MULTILINE)
 
 
+def test_the_unit_tests_have_the_folders_of_the_package() -> None:
+    """Whoever looks for the tests of a package finds them under its name."""
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"gen"}
+    folders = {path.parent.name for path in (ROOT / "tests/unit").glob("*/__init__.py")}
+    assert folders == packages
+
+
 def _symbols(file: Path) -> set[str]:
     """Return the names that a module defines at its top, and those of its classes' members."""
     found = set()

@@ -8,7 +8,7 @@ import pytest
 from jicofo_reservation_proxy.conformance import Case, cases
 from jicofo_reservation_proxy.conformance.case import parse
 
-CONTRACT = Path(__file__).parents[2] / "protos/jicofo/reservation/v1/reservation.proto"
+CONTRACT = Path(__file__).parents[3] / "protos/jicofo/reservation/v1/reservation.proto"
 
 STEP = '[[case]]\nname = "it"\nsentence = "It."\n[[case.step]]\ncall = "create"\n'
 

@@ -1,0 +1,1 @@
+"""Unit tests of the package conformance; tests/conformance plays it against backends."""
