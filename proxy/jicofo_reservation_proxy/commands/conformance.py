@@ -1,4 +1,4 @@
-"""The command `conformance`: flags in, a report out."""
+"""`conformance`: play the cases of the contract against a backend; flags in, a report out."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Public ids: what a client is told to call a conference, and which one it means by it.
+"""Conference ids: which id a client is given for a conference, and which one it means by it.
 
 The forms of the ids are in ids.py; here is which form a client gets.
 """
