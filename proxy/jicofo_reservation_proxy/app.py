@@ -15,6 +15,7 @@ from .backends.backend import Backend
 from .backends.channel import BackendChannel
 from .backends.credential_rotation import CredentialRotation
 from .backends.grpc_backend import GrpcBackend
+from .errors import StateError
 from .http.client_recognition import recognition
 from .http.forms import guest_test
 from .http.handlers import Handlers
@@ -130,8 +131,12 @@ class Proxy:
                 'state = "memory": DELETEs that are not delivered will be lost at the next restart'
             )
 
-    def _count(self, state: RecordState) -> int:
-        return self.ledger.counts[state]
+    def _count(self, state: RecordState) -> float:
+        """Return a value for the metrics: no number where the ledger cannot be asked."""
+        try:
+            return self.ledger.counts[state]
+        except StateError:
+            return float("nan")
 
     def _choose_backends(
         self, stack: ExitStack, servicer: ReservationServiceServicer | None

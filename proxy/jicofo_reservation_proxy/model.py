@@ -219,7 +219,12 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The conference is gone, or was never there."""
+    """The conference is gone, or was never there.
+
+    `is_unsupported` is whether the backend has no way to delete one.
+    """
+
+    is_unsupported: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What the documentation shows must be so."""
 
 import ast
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -56,6 +57,20 @@ def test_settings_that_are_shown_are_valid(page: Path) -> None:
             name: {"target": "unix:/x"} | shown.get(name, {}) for name in named | set(shown)
         }
         validate(tree | {"backends": backends})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_imported_exists(page: Path) -> None:
+    """Every import that a page shows, and every module that it names, is there."""
+    text = page.read_text("utf-8")
+    for module, names in re.findall(r"from (jicofo_reservation_\w+[\w.]*) import ([\w, ]+)", text):
+        found = importlib.import_module(module)
+        for name in (part.partition(" as ")[0].strip() for part in names.split(",")):
+            assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), name
+    for module in re.findall(
+        r"\b(jicofo_reservation_(?:proxy|stub)(?:\.[a-z_]+)+)\b(?![:.(])", text
+    ):
+        importlib.import_module(module)
 
 
 def test_users_see_the_sentences_of_the_operations_page() -> None:

@@ -323,31 +323,73 @@ def test_call_of_a_backend_by_name_leaves_the_running_proxy_alone(
         flags = ("--listen", f"127.0.0.1:{proxy.port}", "--target", target)
         code, _, errors = out.of("call", "create", "room", *flags)
     assert (code, len(backend.creates)) == (0, 1)
-    assert errors.startswith("asking a proxy of this command's own; its backend: default\n")
+    assert errors.startswith(
+        f"asking a proxy of this command's own, in front of default at {target}\n"
+    )
+
+
+def test_call_of_a_backend_by_name_beside_its_running_proxy(out: Output, tmp_path: Path) -> None:
+    """--target counts there as well; the directory is the running proxy's, and is left alone."""
+    backend = granting()
+    state_dir = ("--state-dir", str(tmp_path / "state"))
+    with _serving(*state_dir) as proxy, serving_grpc(backend) as target:
+        flags = (*state_dir, "--listen", f"127.0.0.1:{proxy.port}", "--target", target)
+        assert out.of("call", "create", "room", *flags)[0] == 0
+        assert out.of("call", "delete", "default.364758328", *flags)[0] == 0
+    assert (len(backend.creates), len(backend.deletes)) == (1, 1)
+    assert "364758328" not in out.of("ledger", *state_dir)[1]
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "a..b:7777", f"{'a' * 64}.example.com:7777"])
+def test_call_where_nobody_can_listen(out: Output, listen: str) -> None:
+    """An address without a port, or that is no name, is nobody's: no trace."""
+    code, _, errors = out.of("call", "create", "room", "--listen", listen)
+    assert code == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("body", [b"[1, null]", b'"no proxy"', b"<html></html>", b""])
+def test_call_of_another_server_is_6(out: Output, body: bytes) -> None:
+    """An answer that is no JSON object is none of a reservation proxy."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with _answering(answer) as listen:
+        code, text, errors = out.of("call", "get", "x", "--listen", listen)
+    assert (code, text) == (6, "")
+    assert f"wanted a reservation proxy at {listen}, got no answer of one there" in errors
 
 
 def test_call_with_nobody_to_ask(out: Output, tmp_path: Path) -> None:
     """The built-in stub answers, which ends with the command; so nothing of it is kept."""
     code, text, errors = out.of("call", "create", "room")
     assert (code, text.partition("\n")[0]) == (0, "200 OK")
-    assert "its backend: the built-in stub, which grants every room\n" in errors
+    assert "in front of the built-in stub, which grants every room\n" in errors
     assert not (tmp_path / "state").exists()
 
 
-def test_call_of_something_that_is_no_proxy_is_6(out: Output) -> None:
+def test_call_of_something_that_hangs_up_is_6(out: Output) -> None:
     """The error says who was asked, and how to ask another."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        listen = f"127.0.0.1:{server.getsockname()[1]}"
-
-        def hang_up() -> None:
-            server.accept()[0].close()
-
-        hanging_up = threading.Thread(target=hang_up)
-        hanging_up.start()
+    with _answering(b"") as listen:
         code, _, errors = out.of("call", "get", "x", "--listen", listen)
-        hanging_up.join()
     assert code == 6
     assert f"wanted a reservation proxy at {listen}, got no answer of one there" in errors
+    assert "name its address with --listen, or a backend with --target" in errors
+
+
+@contextmanager
+def _answering(answer: bytes) -> Iterator[str]:
+    """Listen for one connection, send this on it, and hang up; yield the address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
 
 
 def test_a_second_proxy_on_a_state_directory_is_5(out: Output, tmp_path: Path) -> None:
@@ -398,6 +440,18 @@ def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.Monke
     monkeypatch.setattr("jicofo_reservation_proxy.commands.check.probe", interrupt)
     code, _, errors = out.of("check", "--target", "127.0.0.1:1")
     assert (code, errors) == (130, "")
+
+
+def test_an_interrupt_while_a_command_loads_is_130(
+    out: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before there is anything to clean up: no trace either."""
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jicofo_reservation_proxy.commands.main.import_module", interrupt)
+    assert out.of("serve") == (130, "", "")
 
 
 def test_output_that_nobody_reads_is_no_fault() -> None:

@@ -58,6 +58,12 @@ def opened(
         yield ledger
 
 
+def abandon(ledger: Ledger, name: ConferenceRef) -> None:
+    """Abandon the deletion of a conference, if there is a record of it."""
+    if record := ledger.find(name):
+        ledger.abandon(record)
+
+
 class Elsewhere:
     """A ledger that is not in this process: all that goes in and comes out is a copy.
 

@@ -26,7 +26,7 @@ GET_OUTCOMES: Mapping[grpc.StatusCode, NotFound] = {grpc.StatusCode.NOT_FOUND: N
 
 DELETE_OUTCOMES: Mapping[grpc.StatusCode, Deleted] = {
     grpc.StatusCode.NOT_FOUND: Deleted(),
-    grpc.StatusCode.UNIMPLEMENTED: Deleted(),
+    grpc.StatusCode.UNIMPLEMENTED: Deleted(is_unsupported=True),
 }
 """The statuses of DeleteConference that are an answer: it is gone already, or needs no deletion."""
 

@@ -14,10 +14,10 @@ from urllib.parse import quote, urlencode
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import ListenError
+from jicofo_reservation_proxy.http.client_recognition import USER_AGENTS
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
-from jicofo_reservation_proxy.simulation import jicofo, prosody
 from jicofo_reservation_proxy.text_rules import format_time
 
 from . import exit_codes
@@ -30,9 +30,6 @@ goes through a proxy of this command's own to the backend.
   jicofo-reservation-proxy call create board --as prosody
 
 {SETTINGS_HELP}"""
-
-USER_AGENTS: Mapping[str, str] = {"jicofo": jicofo.USER_AGENT, "prosody": prosody.USER_AGENT}
-"""The names that people call the clients, and those that these call themselves."""
 
 TIMEOUT_SECONDS = 20.0
 
@@ -133,20 +130,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
     """Ask the running proxy, or one made for this request; say which."""
-    is_running = settings.state == "disk" and is_in_use(settings.state_dir)
-    connection = None if wants_own and not is_running else _connected(settings.listen)
+    is_used = settings.state == "disk" and is_in_use(settings.state_dir)
+    connection = None if wants_own else _connected(settings.listen)
     if connection:
         print(f"asking the running proxy at {settings.listen}", file=sys.stderr)
         with closing(connection):
             return _ask_the_running_proxy(settings.listen, connection, request)
-    if is_running:
+    if is_used and not wants_own:
         raise ListenError(
             f"listen: wanted the running proxy at {settings.listen}, as it uses "
             f"{settings.state_dir}, got no connection there; name its address with --listen"
         )
-    behind = ", ".join(settings.backends) or "the built-in stub, which grants every room"
-    print(f"asking a proxy of this command's own; its backend: {behind}", file=sys.stderr)
-    return _ask_a_new_proxy(settings, request)
+    backends = [f"{name} at {backend.target}" for name, backend in settings.backends.items()]
+    behind = ", ".join(backends) or "the built-in stub, which grants every room"
+    print(f"asking a proxy of this command's own, in front of {behind}", file=sys.stderr)
+    # What the built-in stub grants ends with it, and a directory in use is another proxy's.
+    keeps_state = bool(settings.backends) and not is_used
+    return _ask_a_new_proxy(settings, request, keeps_state=keeps_state)
 
 
 def _connected(listen: str) -> http.client.HTTPConnection | None:
@@ -155,7 +155,7 @@ def _connected(listen: str) -> http.client.HTTPConnection | None:
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.connect()
-    except OSError:
+    except (OSError, ValueError):  # nobody listens there, or it is no name of a host
         connection.close()
         return None
     return connection
@@ -168,6 +168,8 @@ def _ask_the_running_proxy(
         connection.request(request.method, request.path, request.body, request.headers)
         response = connection.getresponse()
         fields = json.loads(response.read())
+        if not isinstance(fields, dict):
+            raise ValueError("no JSON object")  # noqa: TRY301, TRY004 - told with the others
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ListenError(
             f"listen: wanted a reservation proxy at {listen}, got no answer of one there: {error}; "
@@ -177,13 +179,13 @@ def _ask_the_running_proxy(
     return Response(status, fields, has_failed=response.status >= 500)
 
 
-def _ask_a_new_proxy(settings: Settings, request: Request) -> Response:
+def _ask_a_new_proxy(settings: Settings, request: Request, *, keeps_state: bool) -> Response:
     """Make a proxy, ask it, and wait until the backend has been told of a DELETE.
 
-    The built-in stub ends with it, so that what it grants is not kept. Raises what `Proxy` does.
+    Raises what `Proxy` does.
     """
     started_ms = now_ms()
-    with Proxy(settings, keeps_state=bool(settings.backends)) as proxy:
+    with Proxy(settings, keeps_state=keeps_state) as proxy:
         response = proxy.flask.test_client().open(
             request.path,
             method=request.method,
@@ -191,7 +193,7 @@ def _ask_a_new_proxy(settings: Settings, request: Request) -> Response:
             headers=request.headers,
             buffered=True,
         )
-        proxy.close()
+        proxy.delivery.stop(settings.drain_within.total_seconds())
         waiting = [
             record
             for name in proxy.backends

@@ -67,8 +67,8 @@ class Command(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a wrong command line exits with 2."""
     argv = _with_command(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(argv[0]).parse_args(argv)
     try:
+        arguments = _parser(argv[0]).parse_args(argv)
         with ended_by_sigterm() if argv[0] in _TOOLS else nullcontext():
             return int(arguments.run(arguments))
     except ProxyError as error:

@@ -21,6 +21,12 @@ PROSODY = Dialect(ClientKind.PROSODY, numeric_ids=False, owner_is_a_person=False
 HANDBOOK = Dialect(ClientKind.UNKNOWN, numeric_ids=True, owner_is_a_person=True)
 """Clients that are not recognized get what Jitsi's handbook says."""
 
+USER_AGENTS: Mapping[str, str] = {
+    "jicofo": "Apache-HttpClient/4.5.13 (Java/17)",
+    "prosody": "Prosody (0.12.3; posix)",
+}
+"""What the real clients call themselves, by the names that people call them."""
+
 _SET: Mapping[str, Dialect] = {"jicofo": JICOFO, "prosody": PROSODY, "handbook": HANDBOOK}
 """The values of the setting `client`, but for "auto"."""
 

@@ -53,12 +53,7 @@ def guest_test(domains: Iterable[str]) -> IsGuest:
     return lambda domain: pattern.match(domain) is not None
 
 
-NO_GUESTS = guest_test(())
-
-
-def parse_create(
-    content_type: str, body: bytes, is_guest: IsGuest = NO_GUESTS
-) -> CreateRequest | BadInput:
+def parse_create(content_type: str, body: bytes, is_guest: IsGuest) -> CreateRequest | BadInput:
     """Return the request in a form's body, or what is wrong with it."""
     if wrong := _wrong_type(content_type):
         return wrong
@@ -148,7 +143,7 @@ def _percent_decoded(text: str) -> str:
     return text if has_control_characters(decoded) else decoded
 
 
-def parse_owner(raw: str, is_guest: IsGuest = NO_GUESTS) -> Owner:
+def parse_owner(raw: str, is_guest: IsGuest) -> Owner:
     """Take an owner apart at its last "@": a bare JID, or an address for mail."""
     user, at, domain = raw.rpartition("@")
     if not at:

@@ -11,8 +11,11 @@ backend that still names one is recognized as old.
 Nothing here says where the records are. sqlite_ledger.py and sqlite_aliases.py keep them for one
 proxy; a store that several proxies share can take their place. So every method may wait, may be
 called from any thread, and may raise `StateError` where the store cannot be used. Records are
-values: two of them are compared with `==`. Who works on a room or a conference holds its lock
+values; `records.is_unchanged` compares them. Who works on a room or a conference holds its lock
 (room_locks.py), which belongs to the same store.
+
+Whether a deletion is uncertain is not in the store so far (deletion_retries.py): after a restart
+every pending one is. Proxies that share a ledger at the same time will need it here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +56,8 @@ class Ledger(Protocol):
     def settle(self, ref: ConferenceRef) -> None:
         """Note that a conference is gone at its backend. Unknown is fine."""
 
-    def abandon(self, ref: ConferenceRef) -> None:
-        """Give up a deletion. Where it is not pending any more, nothing changes."""
+    def abandon(self, record: Record) -> None:
+        """Give up a deletion. Where it is not pending any more as this record has it, nothing."""
 
     def find(self, ref: ConferenceRef) -> Record | None:
         """Return the record of a conference, `None` where there is none."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from .records import Record, RecordState
+from .records import Record, RecordState, is_unchanged
 from .room_locks import RoomKey
 
 MAX_GONE = 10_000
@@ -32,8 +32,12 @@ class Index:
         self._rooms: dict[RoomKey, dict[ConferenceRef, None]] = {}
         self._pending: dict[str, dict[ConferenceRef, None]] = {}
         self._ends: list[tuple[int, int, ConferenceRef]] = []
-        self._numbers = count()
+        self._numbers = count(1)
         self._gone: dict[ConferenceRef, None] = {}
+
+    def next_number(self) -> int:
+        """Return a number that was not returned before."""
+        return next(self._numbers)
 
     def put(self, record: Record) -> None:
         """Take a record in, in the place of what was known of its conference."""
@@ -48,6 +52,10 @@ class Index:
             self._pending.setdefault(ref.backend, {})[ref] = None
         if record.state is RecordState.OPEN and record.ends_at_ms is not None:
             self._note_end(record, record.ends_at_ms, known)
+
+    def has(self, record: Record) -> bool:
+        """Whether this is what is known of its conference now."""
+        return is_unchanged(self.records.get(record.ref), record)
 
     def remove(self, ref: ConferenceRef) -> bool:
         """Take a record out; return whether there was one."""
@@ -110,7 +118,7 @@ class Index:
         """Return how many conferences are in this state."""
         return len(self._in_state[state])
 
-    def pop_ended(self, before_ms: int) -> Iterator[tuple[Record, int]]:
+    def pop_expired(self, before_ms: int) -> Iterator[tuple[Record, int]]:
         """Yield the open conferences whose end was before this, each once, and when that was."""
         while self._ends and self._ends[0][0] < before_ms:
             entry = heappop(self._ends)
@@ -121,7 +129,7 @@ class Index:
     def _note_end(self, record: Record, ends_at_ms: int, known: Record | None) -> None:
         if known and (known.state, known.ends_at_ms) == (record.state, ends_at_ms):
             return
-        heappush(self._ends, (ends_at_ms, next(self._numbers), record.ref))
+        heappush(self._ends, (ends_at_ms, self.next_number(), record.ref))
         self._trim_ends()
 
     def _trim_ends(self) -> None:

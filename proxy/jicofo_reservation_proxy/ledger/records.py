@@ -3,7 +3,7 @@
 import enum
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
@@ -38,6 +38,9 @@ class Record:
     of it, `None` where that is unknown: both are for an id that the ledger hears of in a DELETE.
     `is_whole` tells whether the conference is all that the backend said: after a restart it is
     not where that held a password or a PIN. `over_at_ms` and `reason` are there from the end on.
+
+    `revision` is another one after each grant, also of the same conference. So it tells whether a
+    client was given the conference meanwhile.
     """
 
     ref: ConferenceRef
@@ -47,6 +50,7 @@ class Record:
     is_whole: bool = True
     over_at_ms: int | None = None
     reason: DeleteReason | None = None
+    revision: int = field(default=0, compare=False)
 
     @property
     def ends_at_ms(self) -> int | None:
@@ -55,6 +59,13 @@ class Record:
         if held is None or held.duration_seconds is None:
             return None
         return held.start_time_ms + 1000 * held.duration_seconds
+
+
+def is_unchanged(found: Record | None, known: Record | None) -> bool:
+    """Whether what is found of a conference is what was known: no client was given it since."""
+    if found is None or known is None:
+        return found is known
+    return found == known and found.revision == known.revision
 
 
 _OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")

@@ -58,7 +58,8 @@ class SqliteLedger:
         """Note that a client has this conference; wait for the disk only if it was over."""
         with self._lock:
             known = self._index.records.get(ref)
-            record = Record(ref, room=room, conference=_later_end(known, conference))
+            told, revision = _later_end(known, conference), self._index.next_number()
+            record = Record(ref, room=room, conference=told, revision=revision)
             if not self._index.is_over(ref):
                 self._add(record)
                 return
@@ -108,7 +109,7 @@ class SqliteLedger:
         """End the open conferences whose end was before this; return them."""
         expired = []
         with self._lock:
-            for known, ends_at_ms in self._index.pop_ended(before_ms):
+            for known, ends_at_ms in self._index.pop_expired(before_ms):
                 record = _over(known, ends_at_ms, DeleteReason.EXPIRED)
                 self._change(record)
                 expired.append(record)
@@ -122,11 +123,10 @@ class SqliteLedger:
             self._forget(ref)
             self._index.note_gone(ref)
 
-    def abandon(self, ref: ConferenceRef) -> None:
-        """Give up a pending deletion."""
+    def abandon(self, record: Record) -> None:
+        """Give up a deletion that is still pending as it was."""
         with self._lock:
-            record = self._index.records.get(ref)
-            if record is not None and record.state is RecordState.PENDING:
+            if record.state is RecordState.PENDING and self._index.has(record):
                 self._change(dataclasses.replace(record, state=RecordState.ABANDONED))
 
     def find(self, ref: ConferenceRef) -> Record | None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import IO
 from jicofo_reservation_proxy.errors import StateError, StateInUseError
 
 LOCK_NAME = "ledger.lock"
+
+_LOCK_ATTEMPTS = 5
+_LOCK_PAUSE_SECONDS = 0.02
 
 HINT = 'make it writable, or set state = "memory"'
 """What to do where it cannot be written."""
@@ -55,11 +59,16 @@ def is_in_use(state_dir: Path) -> bool:
 
 
 def _lock(file: IO[str], state_dir: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StateInUseError(
-            f"state_dir: wanted a directory of this proxy's own, got {state_dir}, which the "
-            f"process {file.read(20).strip() or 'of unknown number'} is using; stop that one, or "
-            "set another state_dir"
-        ) from None
+    """Lock the file. Whoever asks `is_in_use` in the same moment holds it for microseconds."""
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return
+    raise StateInUseError(
+        f"state_dir: wanted a directory of this proxy's own, got {state_dir}, which the "
+        f"process {file.read(20).strip() or 'of unknown number'} is using; stop that one, or "
+        "set another state_dir"
+    )

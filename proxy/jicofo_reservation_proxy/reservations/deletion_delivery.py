@@ -128,6 +128,7 @@ class _Worker:
         self._schedule = schedule
         self._backend = backend
         self._until: float | None = None
+        self._complaint = ""
         self._thread = threading.Thread(target=self._run, name=f"delivery-{backend}", daemon=True)
         self._thread.start()
 
@@ -145,9 +146,18 @@ class _Worker:
 
     def _step(self) -> float:
         try:
-            return self._deliver(self._backend, lambda: self._until)
+            seconds = self._deliver(self._backend, lambda: self._until)
         except StateError as error:
-            logger.error("no deletions to backends.%s: %s", self._backend, error)  # noqa: TRY400
+            self._complain(str(error))
         except Exception:  # what goes wrong here must not end the deliveries
             logger.exception("a fault of the proxy in the delivery to %s", self._backend)
+        else:
+            self._complaint = ""
+            return seconds
         return MAX_RETRY_SECONDS
+
+    def _complain(self, complaint: str) -> None:
+        """Say once, and not at each attempt, that the store cannot be used."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            logger.error("no deletions to backends.%s: %s", self._backend, complaint)

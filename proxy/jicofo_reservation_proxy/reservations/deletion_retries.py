@@ -118,6 +118,10 @@ class RetrySchedule:
         attempts = self._attempts.get(ref)
         return attempts is not None and attempts.is_uncertain
 
+    def note_sent(self, ref: ConferenceRef) -> None:
+        """Take note that a deletion was sent, and may have been carried out."""
+        self._attempts.setdefault(ref, _Attempts()).is_uncertain = True
+
     def delivered(self, ref: ConferenceRef) -> None:
         """Take note that a backend took a deletion."""
         self.forget(ref)

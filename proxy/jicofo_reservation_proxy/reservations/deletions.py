@@ -9,7 +9,7 @@ from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import encode, new_incident_id
 from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.records import Record, RecordState, is_unchanged
 from jicofo_reservation_proxy.ledger.room_locks import LockKey
 from jicofo_reservation_proxy.model import (
     ConferenceRef,
@@ -82,7 +82,7 @@ class Deletions:
         since, or where the room or the conference is being asked for: a client may have got it.
         """
         with self._held(ref, known.room if known else "") as is_free:
-            if is_free and self._ledger.find(ref) == known:
+            if is_free and is_unchanged(self._ledger.find(ref), known):
                 return self._send(ref, incident_id, within_seconds)
         return Result(Fault(FaultKind.SATURATED, "", "not sent: the room is being asked for"), "")
 
@@ -128,18 +128,19 @@ class Deletions:
         result = self._backends[ref.backend].delete(deletion, incident_id, within_seconds)
         self._log(record, deletion.reason, result, incident_id)
         if isinstance(result.outcome, Deleted):
-            self._settle(ref, result.code)
+            self._settle(ref, result.outcome)
         else:
             self._schedule.put_off(ref, result.outcome, was_sent=result.code != "")
         return result
 
-    def _settle(self, ref: ConferenceRef, code: str) -> None:
+    def _settle(self, ref: ConferenceRef, deleted: Deleted) -> None:
+        self._schedule.note_sent(ref)  # which holds where the ledger cannot be told
         self._ledger.settle(ref)
         self._schedule.delivered(ref)
-        if code == "UNIMPLEMENTED" and ref.backend not in self._has_no_delete:
+        if deleted.is_unsupported and ref.backend not in self._has_no_delete:
             self._has_no_delete.add(ref.backend)
             logger.warning(
-                "backends.%s has no DeleteConference; its rooms are free when their time is over",
+                "backends.%s deletes no conferences; its rooms are free when their time is over",
                 ref.backend,
             )
         self.forget_alias(ref)

@@ -1,6 +1,6 @@
 """What each setting must be like: a tree of plain values → `Settings`, or every fault in it.
 
-cattrs walks the tree along the types of settings.py; here stands what a value of each type is, in
+cattrs walks the tree along the types of schema.py; here stands what a value of each type is, in
 the words of an error: what was wanted and what was got.
 """
 

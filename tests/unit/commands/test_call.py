@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 from jicofo_reservation_proxy.commands.call import Request
-from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.forms import guest_test, parse_create
 from jicofo_reservation_proxy.model import CreateRequest
 
 START = "2048-04-20T17:55:12.000Z"
@@ -41,7 +41,7 @@ def test_the_form_is_one_that_the_proxy_takes(client: str) -> None:
     """Also without a start, which is then now."""
     request = Request("create", "board", client)
     assert request.body is not None
-    parsed = parse_create(request.headers["Content-Type"], request.body.encode())
+    parsed = parse_create(request.headers["Content-Type"], request.body.encode(), guest_test(()))
     assert isinstance(parsed, CreateRequest)
 
 

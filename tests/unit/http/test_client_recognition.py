@@ -5,6 +5,7 @@ from jicofo_reservation_proxy.http.client_recognition import (
     HANDBOOK,
     JICOFO,
     PROSODY,
+    USER_AGENTS,
     dialect_of,
     recognition,
 )
@@ -35,9 +36,10 @@ def test_dialects_go_by_the_user_agent(user_agent: str, dialect: Dialect) -> Non
 
 
 def test_the_simulated_clients_are_recognized() -> None:
-    """What `simulate` and `call` send is what the real clients are recognized by."""
-    assert dialect_of(jicofo.USER_AGENT) is JICOFO
-    assert dialect_of(prosody.USER_AGENT) is PROSODY
+    """What `simulate` and `call` send is the same, and the real clients are recognized by it."""
+    assert {"jicofo": jicofo.USER_AGENT, "prosody": prosody.USER_AGENT} == USER_AGENTS
+    assert dialect_of(USER_AGENTS["jicofo"]) is JICOFO
+    assert dialect_of(USER_AGENTS["prosody"]) is PROSODY
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the tests reckon with naive times
 
 def accepted(body: bytes, content_type: str = TYPE) -> CreateRequest:
     """Return the request in a body that must be fine."""
-    request = parse_create(content_type, body)
+    request = parse_create(content_type, body, guest_test(()))
     assert isinstance(request, CreateRequest)
     return request
 
@@ -49,7 +49,7 @@ def parsed(**fields: str) -> CreateRequest:
 
 def refused(body: bytes, content_type: str = TYPE) -> BadInput:
     """Return what is wrong with a body that must not be fine."""
-    wrong = parse_create(content_type, body)
+    wrong = parse_create(content_type, body, guest_test(()))
     assert isinstance(wrong, BadInput)
     return wrong
 
@@ -190,7 +190,7 @@ def test_rooms_are_taken_apart(raw: str, tenant: str, name: str) -> None:
 )
 def test_owners_are_taken_apart_at_the_last_at(raw: str, user: str, domain: str) -> None:
     """The domain follows the last "@"; without one, all is the user."""
-    assert parse_owner(raw) == Owner(raw=raw, user=user, domain=domain)
+    assert parse_owner(raw, guest_test(())) == Owner(raw=raw, user=user, domain=domain)
     assert parsed(mail_owner=raw).owner == Owner(raw=raw, user=user, domain=domain)
 
 
@@ -477,7 +477,7 @@ def test_what_is_sent_comes_back(name: str, owner: str | None, extra: dict[str, 
 @settings(deadline=None, max_examples=200)
 def test_never_raises(content_type: str, body: bytes) -> None:
     """Any bytes of any type give a request or a sentence that says what is wrong, ASCII."""
-    result = parse_create(content_type, body)
+    result = parse_create(content_type, body, guest_test(()))
     if isinstance(result, BadInput):
         assert result.status in {400, 415}
         assert result.message.isascii()

@@ -16,7 +16,7 @@ from jicofo_reservation_proxy.http.answers import (
     render_fault,
 )
 from jicofo_reservation_proxy.http.client_recognition import HANDBOOK, JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import parse_owner, parse_room
+from jicofo_reservation_proxy.http.forms import guest_test, parse_owner, parse_room
 from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,
@@ -60,7 +60,7 @@ def request(name: str = "board", owner: str | None = "juliet@example.com") -> Cr
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
         room=parse_room(name),
         mail_owner=owner,
-        owner=parse_owner(owner) if owner else None,
+        owner=parse_owner(owner, guest_test(())) if owner else None,
         start_time_ms=START_MS,
         duration_seconds=None,
     )

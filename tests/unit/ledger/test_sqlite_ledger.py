@@ -30,6 +30,7 @@ from tests.unit.ledgers import (
     LONG_SECONDS,
     READ_ONLY,
     START_MS,
+    abandon,
     conference,
     eventually,
     failing_disk,
@@ -103,7 +104,7 @@ def test_what_is_unknown(ledger: SqliteLedger) -> None:
     assert ledger.pending("nobody") == []
     assert ledger.expire(END_MS * 2) == []
     assert list(ledger.pending_since(END_MS * 2)) == []
-    ledger.abandon(ref())
+    abandon(ledger, ref())
     assert ledger.find(ref()) is None
     assert ledger.counts == {OPEN: 0, PENDING: 0, ABANDONED: 0}
 
@@ -158,7 +159,7 @@ def test_what_is_over_may_go_on(ledger: SqliteLedger, before: str) -> None:
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
-        ledger.abandon(ref())
+        abandon(ledger, ref())
     if before == "gone":
         ledger.settle(ref())
     grant(ledger)
@@ -169,7 +170,7 @@ def test_what_is_over_may_go_on(ledger: SqliteLedger, before: str) -> None:
     assert [record.over_at_ms for record in ledger.pending("default")] == [9]
 
 
-def test_what_is_too_old_is_buried(ledger: SqliteLedger) -> None:
+def test_what_is_too_old_is_abandoned(ledger: SqliteLedger) -> None:
     """What was tried to be delivered for too long is abandoned, and nothing else is."""
     for number in range(4):
         grant(ledger, str(number), f"room{number}")
@@ -178,7 +179,7 @@ def test_what_is_too_old_is_buried(ledger: SqliteLedger) -> None:
     too_old = [record.ref for record in ledger.pending_since(20)]
     assert too_old == [ref("0"), ref("1")]
     for name in [*too_old, ref("3"), ref("unknown")]:
-        ledger.abandon(name)
+        abandon(ledger, name)
     assert [state(ledger, str(number)) for number in range(4)] == [
         ABANDONED,
         ABANDONED,
@@ -195,7 +196,7 @@ def test_a_dead_one_that_a_client_ends(ledger: SqliteLedger) -> None:
     """A DELETE that comes once more is delivered once more."""
     grant(ledger)
     ledger.end(ref(), 5)
-    ledger.abandon(ref())
+    abandon(ledger, ref())
     ledger.end(ref(), 9)
     assert [(record.state, record.over_at_ms) for record in ledger.pending("default")] == [
         (PENDING, 9)
@@ -299,7 +300,7 @@ def test_what_does_not_expire(ledger: SqliteLedger) -> None:
     ledger.end(ref("ended"), 5)
     grant(ledger, "abandoned", "c")
     ledger.end(ref("abandoned"), 1)
-    ledger.abandon(ref("abandoned"))
+    abandon(ledger, ref("abandoned"))
     grant(ledger, "gone", "d")
     ledger.settle(ref("gone"))
     ledger.end(ref("unknown"), 5)
@@ -499,7 +500,7 @@ def test_a_dead_one_whose_room_was_granted_anew(ledger: SqliteLedger) -> None:
     """The backend would not have done so, had it still held it."""
     grant(ledger)
     ledger.end(ref(), 5)
-    ledger.abandon(ref())
+    abandon(ledger, ref())
     ledger.grant(ref("8"), "board", conference("8"))
     assert ledger.find(ref()) is None
     assert ledger.counts[RecordState.ABANDONED] == 0
@@ -511,7 +512,7 @@ def test_a_call_off_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, before:
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
-        ledger.abandon(ref())
+        abandon(ledger, ref())
         ledger.flush()
     if before == "gone":
         ledger.settle(ref())
@@ -582,7 +583,7 @@ def test_a_dead_one_s_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
     """It stays abandoned."""
     grant(ledger)
     ledger.end(ref(), 5)
-    ledger.abandon(ref())
+    abandon(ledger, ref())
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
         ledger.end(ref(), 9)
     assert state(ledger) is ABANDONED
@@ -607,7 +608,7 @@ def test_a_call_off_that_cannot_be_written(
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
-        ledger.abandon(ref())
+        abandon(ledger, ref())
         ledger.flush()
     known = ledger.find(ref())
     with failing_disk(ledger):
@@ -715,7 +716,7 @@ def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
             ledger.end(ref(str(number)), over_at_ms)
         ledger.end(ref("unknown"), 15)
         ledger.expire(END_MS + 1)
-        ledger.abandon(ref("1"))
+        abandon(ledger, ref("1"))
         before = {record.ref: record for record in ledger._index.records.values()}
     assert {record.ref: record for record in read(tmp_path)} == before
     with opened(tmp_path) as ledger:
@@ -866,7 +867,7 @@ def test_who_gives_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) ->
     for conference_id in ("ended", "open", "abandoned"):
         grant(small, conference_id, conference_id)
     small.end(ref("abandoned"), 1)
-    small.abandon(ref("abandoned"))
+    abandon(small, ref("abandoned"))
     small.end(ref("ended"), 5)
     grant(small, "newer", "newer")
     assert dropped(caplog) == []
@@ -907,7 +908,7 @@ def fill_with_ended(ledger: SqliteLedger) -> None:
         ledger.end(ref(str(number)), 5)
 
 
-def test_ended_ones_never_give_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) -> None:
+def test_pending_ones_never_give_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) -> None:
     """A promise is not dropped for a new conference, which is then not in the ledger."""
     fill_with_ended(small)
     grant(small, "new")
@@ -1151,7 +1152,7 @@ steps = st.lists(
         st.tuples(st.just("grant"), names, st.sampled_from(["x", "y"]), st.integers(1, 50)),
         st.tuples(st.just("end"), names, st.integers(0, 50)),
         st.tuples(st.just("expire"), st.integers(0, 60)),
-        st.tuples(st.just("bury"), st.integers(0, 60)),
+        st.tuples(st.just("abandon"), st.integers(0, 60)),
         st.tuples(st.just("gone"), names),
         st.tuples(st.just("flush")),
         st.tuples(st.just("break")),
@@ -1192,9 +1193,9 @@ class Promises:
         for record in self.ledger.expire(START_MS + 1000 * seconds):
             self.alive.discard(record.ref.conference_id)
 
-    def _bury(self, before_ms: int) -> None:
+    def _abandon(self, before_ms: int) -> None:
         for record in self.ledger.pending_since(before_ms):
-            self.ledger.abandon(record.ref)
+            abandon(self.ledger, record.ref)
             self.over.discard(record.ref.conference_id)
 
     def _gone(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """The state directory: whether somebody has it can be asked without a trace."""
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +26,26 @@ def test_to_ask_does_not_keep_anybody_out(tmp_path: Path) -> None:
     Database(tmp_path).close()
     assert not is_in_use(tmp_path)
     Database(tmp_path).close()
+
+
+def test_a_start_in_the_moment_of_the_question(tmp_path: Path) -> None:
+    """Whoever asks keeps nobody out, however often."""
+    stopped, asking = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        while not stopped.is_set():
+            is_in_use(tmp_path)
+            asking.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        asking.wait()
+        for _ in range(50):
+            Database(tmp_path).close()
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def test_what_cannot_be_looked_into_is_not_in_use(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
 
-from jicofo_reservation_proxy.http import forms
 from jicofo_reservation_proxy.http.client_recognition import JICOFO
+from jicofo_reservation_proxy.http.forms import guest_test, parse_create
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
@@ -320,7 +320,7 @@ class FakeBackend:
             return Result(fault, fault.code)
         if not self.has_delete:
             self.undeletable.add(conference_id)
-        return Result(Deleted(), "OK" if self.has_delete else "UNIMPLEMENTED")
+        return Result(Deleted(is_unsupported=not self.has_delete), "OK")
 
     @contextmanager
     def _taken(self, room: str) -> Iterator[Call]:
@@ -418,7 +418,8 @@ class World:
             "start_time": format_time(self.now_ms // 1000 * 1000),
             **({} if owner is None else {"mail_owner": owner}),
         }
-        request = forms.parse_create("application/x-www-form-urlencoded", urlencode(form).encode())
+        body = urlencode(form).encode()
+        request = parse_create("application/x-www-form-urlencoded", body, guest_test(()))
         assert isinstance(request, CreateRequest)
         self.posts[room] = Post(request, dialect)
         return self._post(self.posts[room], is_lost=is_lost)

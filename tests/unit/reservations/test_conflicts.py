@@ -2,7 +2,7 @@
 
 import pytest
 from jicofo_reservation_proxy.http.client_recognition import HANDBOOK, JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import parse_owner, parse_room
+from jicofo_reservation_proxy.http.forms import guest_test, parse_owner, parse_room
 from jicofo_reservation_proxy.model import Conference, CreateRequest, Dialect
 from jicofo_reservation_proxy.reservations.conflicts import may_share
 
@@ -39,7 +39,7 @@ def test_who_may_have_a_room_that_is_held(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
         room=parse_room("board"),
         mail_owner=sent,
-        owner=parse_owner(sent) if sent else None,
+        owner=parse_owner(sent, guest_test(())) if sent else None,
         start_time_ms=START_MS,
         duration_seconds=None,
     )

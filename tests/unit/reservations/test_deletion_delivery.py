@@ -42,7 +42,15 @@ from jicofo_reservation_proxy.reservations.deletion_retries import (
     MAX_RETRY_SECONDS,
 )
 
-from tests.unit.ledgers import LONG_SECONDS, START_MS, conference, eventually, failing_disk, ref
+from tests.unit.ledgers import (
+    LONG_SECONDS,
+    START_MS,
+    abandon,
+    conference,
+    eventually,
+    failing_disk,
+    ref,
+)
 
 EXPIRE_AFTER = timedelta(minutes=5)
 GIVE_UP_AFTER = timedelta(days=7)
@@ -53,7 +61,7 @@ LATER_MS = END_MS + 3_600_000
 """When it has expired."""
 
 DONE: Result[DeleteOutcome] = Result(Deleted(), "OK")
-NO_SUCH_METHOD: Result[DeleteOutcome] = Result(Deleted(), "UNIMPLEMENTED")
+NO_SUCH_METHOD: Result[DeleteOutcome] = Result(Deleted(is_unsupported=True), "UNIMPLEMENTED")
 OF_THE_BACKEND = [
     FaultKind.UNREACHABLE,
     FaultKind.OVERLOADED,
@@ -267,7 +275,7 @@ def test_nothing_to_deliver(world: World) -> None:
     """What is open, abandoned or unknown is not told, and a thread looks again after a second."""
     world.ledger.grant(ref("open"), "board", conference("open"))
     world.end("abandoned")
-    world.ledger.abandon(ref("abandoned"))
+    abandon(world.ledger, ref("abandoned"))
     assert world.step() == LOOK_SECONDS
     assert world.backend.calls == []
 
@@ -327,7 +335,7 @@ def test_a_backend_without_the_method(world: World, caplog: pytest.LogCaptureFix
         assert world.ledger.pending(backend) == []
     warned = [text for level, text, _ in lines(caplog) if level == logging.WARNING]
     assert warned == [
-        f"backends.{backend} has no DeleteConference; its rooms are free when their time is over"
+        f"backends.{backend} deletes no conferences; its rooms are free when their time is over"
         for backend in ("default", "other")
     ]
 
@@ -539,7 +547,7 @@ def test_what_goes_on_at_the_last_moment(world: World) -> None:
     def meanwhile(conference_id: str) -> None:
         if conference_id == "0":
             world.ledger.grant(ref("1"), "room1", conference("1"))
-            world.ledger.abandon(ref("2"))
+            abandon(world.ledger, ref("2"))
 
     world.backend.meanwhile = meanwhile
     for number in range(4):
@@ -582,7 +590,7 @@ def test_an_attempt_of_what_was_over_long_ago(world: World, before: str) -> None
     """A backend that still names a conference is told once more."""
     world.end()
     if before == "abandoned":
-        world.ledger.abandon(ref())
+        abandon(world.ledger, ref())
     else:
         world.step()
         world.backend.calls.clear()

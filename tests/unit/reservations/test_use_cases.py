@@ -8,9 +8,11 @@ from itertools import count
 from typing import cast
 
 import pytest
+from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.forms import guest_test, parse_create
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
+from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
@@ -117,7 +119,7 @@ def world() -> Iterator[World]:
 
 def request() -> CreateRequest:
     """Return the request for a room."""
-    parsed = parse_create("application/x-www-form-urlencoded", FORM)
+    parsed = parse_create("application/x-www-form-urlencoded", FORM, guest_test(()))
     assert isinstance(parsed, CreateRequest)
     return parsed
 
@@ -155,11 +157,50 @@ def test_a_get_over_a_store_that_is_away(world: World, method: str) -> None:
 
 
 def test_a_delete_that_cannot_be_noted(world: World) -> None:
-    """It is delivered at once; the conference's record is compared by value, not by identity."""
+    """It is delivered at once: the record is the same, though it is another copy."""
     world.ledger.grant(ref(), "board", conference())
     world.elsewhere.away = {"end"}
     assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
     assert world.backend.deleted == ["7"]
+
+
+def test_a_delete_that_cannot_be_noted_while_the_room_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that was given the same conference meanwhile keeps it, equal as its record is."""
+    world.ledger.grant(ref(), "board", conference())
+
+    def granted_meanwhile(*_: object) -> None:
+        world.ledger.grant(ref(), "board", conference())
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(world.ledger, "end", granted_meanwhile)
+    assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
+    assert world.backend.deleted == []
+
+
+def test_a_deletion_that_was_delivered_and_could_not_be_noted(world: World) -> None:
+    """It is uncertain until the ledger knows, so that nobody is given the conference."""
+    world.ledger.end(ref(), 5)
+    world.elsewhere.away = {"settle"}
+    with pytest.raises(StateError):
+        world.delivery.step(NAME)
+    assert world.delivery.deletions.is_uncertain(ref())
+    world.elsewhere.away = set()
+    world.delivery.step(NAME)
+    assert not world.delivery.deletions.is_uncertain(ref())
+    assert world.ledger.find(ref()) is None
+
+
+def test_a_deletion_that_is_promised_anew_is_not_abandoned(world: World) -> None:
+    """What is abandoned is the deletion that was looked at, and not a later one."""
+    world.ledger.grant(ref(), "board", conference())
+    world.ledger.end(ref(), 5)
+    (old,) = world.ledger.pending(NAME)
+    world.ledger.grant(ref(), "board", conference())
+    world.ledger.end(ref(), 5)
+    world.ledger.abandon(old)
+    assert [record.state for record in world.ledger.pending(NAME)] == [RecordState.PENDING]
 
 
 def test_a_delete_over_a_store_that_is_away(world: World) -> None:

@@ -195,7 +195,7 @@ DRAIN = "wanted a duration from 0s to 300s, such as 5s or 250ms"
 RESPONSE = "wanted a duration from 0.1s to 18s, such as 5s or 250ms"
 GRACE = "wanted a duration from 1s to 604800s, such as 5s or 250ms"
 RETENTION = "wanted a duration from 60s to 3.1536e+07s, such as 5s or 250ms"
-STAND_IN = "wanted a duration from 60s to 604800s, such as 5s or 250ms"
+FALLBACK = "wanted a duration from 60s to 604800s, such as 5s or 250ms"
 DEADLINE = "wanted a duration from 0.01s to 15s, such as 5s or 250ms"
 HEADER = (
     "wanted a header's name of letters, digits, '-', '_' and '.',"
@@ -329,7 +329,7 @@ METHOD = "wanted /package.Service/Method"
             for bad in ("", "Allow", "deny", True, None)
         ),
         *(
-            (backend(allow_for=bad), f"backends.a.allow_for: {STAND_IN}, got {bad!r}")
+            (backend(allow_for=bad), f"backends.a.allow_for: {FALLBACK}, got {bad!r}")
             for bad in ("59s", "0s", "7.1d", "8d", "", 3600, None)
         ),
         *(
