@@ -1,0 +1,23 @@
+"""The fixtures of the tests of the ledger."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+
+from tests.unit.ledgers import opened
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
+    """Return the ledger of a new state directory, which writes when it is told to."""
+    with opened(tmp_path) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SqliteLedger]:
+    """Return a ledger that has room for four."""
+    with opened(tmp_path, max_conferences=4) as ledger:
+        yield ledger

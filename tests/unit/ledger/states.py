@@ -1,0 +1,57 @@
+"""What the tests of the ledger share."""
+
+import shutil
+from pathlib import Path
+
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
+from jicofo_reservation_proxy.model import ConferenceRef
+
+from tests.unit.ledgers import START_MS, conference, opened, ref
+
+OPEN, PENDING, ABANDONED = RecordState
+FALLBACK = ConferenceRef("default", "6f1d", is_fallback=True)
+END_MS = START_MS + 3_600_000
+"""When `conference()` ends."""
+
+
+def grant(ledger: SqliteLedger, conference_id: str = "7", room: str = "board") -> ConferenceRef:
+    """Grant a conference of an hour; return its name."""
+    ledger.grant(ref(conference_id), room, conference(conference_id))
+    return ref(conference_id)
+
+
+def state(ledger: SqliteLedger, conference_id: str = "7") -> RecordState | None:
+    """Return what is known of a conference."""
+    record = ledger.find(ref(conference_id))
+    return record.state if record else None
+
+
+def on_disk(state_dir: Path) -> dict[str, RecordState]:
+    """Return the states of the conferences that would be known after a power cut."""
+    return {record.ref.conference_id: record.state for record in read(state_dir)}
+
+
+def after_a_kill(state_dir: Path) -> list[Record]:
+    """Return what the next process reads, were this one killed now."""
+    copy = state_dir / "after"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for file in state_dir.glob(FILE_NAME + "*"):
+        shutil.copy(file, copy)
+    with opened(copy) as ledger:
+        return list(ledger._index.records.values())
+
+
+def check_indexes(ledger: SqliteLedger) -> None:
+    """Check that what is found by room, by state and by name is the same."""
+    records = ledger._index.records
+    rooms = {(name.backend, record.room) for name, record in records.items() if record.room}
+    assert ledger._index._rooms.keys() == rooms
+    found = {name for names in ledger._index._rooms.values() for name in names}
+    assert found == {name for name, record in records.items() if record.room}
+    ended = {name for names in ledger._index._pending.values() for name in names}
+    assert ended == {name for name, record in records.items() if record.state is PENDING}
+    for backend, room in rooms:
+        assert len(ledger.in_room(backend, room, OPEN)) <= 1

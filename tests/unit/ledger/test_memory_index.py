@@ -1,0 +1,183 @@
+"""The index: ends in their order, rooms, and what threads do to it at the same time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.ledger.records import Record
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
+from jicofo_reservation_proxy.model import DeleteReason
+
+from tests.unit.ledger.states import (
+    ABANDONED,
+    END_MS,
+    FALLBACK,
+    OPEN,
+    PENDING,
+    check_indexes,
+    grant,
+    on_disk,
+    state,
+)
+from tests.unit.ledgers import START_MS, abandon, conference, opened, ref, together
+
+# -- ends ---------------------------------------------------------------------------------------
+
+
+def test_what_has_expired(ledger: SqliteLedger) -> None:
+    """An open conference whose end is past is over, since then, and for that reason."""
+    grant(ledger)
+    assert ledger.expire(END_MS) == []
+    record = Record(
+        ref(), PENDING, "board", conference(), over_at_ms=END_MS, reason=DeleteReason.EXPIRED
+    )
+    assert ledger.expire(END_MS + 1) == [record]
+    assert ledger.pending("default") == [record]
+    assert ledger.expire(END_MS + 1) == []
+
+
+def test_what_does_not_expire(ledger: SqliteLedger) -> None:
+    """Neither what has no end, nor what is over, nor what is unknown ever expires."""
+    ledger.grant(ref("always"), "a", conference("always", lasts=None))
+    grant(ledger, "ended", "b")
+    ledger.end(ref("ended"), 5)
+    grant(ledger, "abandoned", "c")
+    ledger.end(ref("abandoned"), 1)
+    abandon(ledger, ref("abandoned"))
+    grant(ledger, "gone", "d")
+    ledger.settle(ref("gone"))
+    ledger.end(ref("unknown"), 5)
+    assert ledger.expire(END_MS * 10) == []
+    assert (state(ledger, "always"), state(ledger, "abandoned")) == (OPEN, ABANDONED)
+
+
+def test_an_expired_fallback_vanishes(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Its time is over, and nobody is to be told."""
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
+    ledger.flush()
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [FALLBACK]
+    assert ledger.find(FALLBACK) is None
+    assert ledger.pending("default") == []
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
+
+
+def test_only_the_end_that_is_valid_now_counts(ledger: SqliteLedger) -> None:
+    """A conference whose end was put off does not expire at the old one, but once at the new."""
+    for hours in (1, 3, 2):
+        ledger.grant(ref(), "board", conference(lasts=hours * 3600))
+    assert ledger.expire(START_MS + 3 * 3_600_000) == []
+    expired = ledger.expire(START_MS + 3 * 3_600_000 + 1)
+    assert [record.over_at_ms for record in expired] == [START_MS + 3 * 3_600_000]
+
+
+def test_what_is_granted_twice_expires_once(ledger: SqliteLedger) -> None:
+    """A repeated POST does not make two ends of one conference."""
+    for _ in range(3):
+        grant(ledger)
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_a_conference_that_was_over_expires_at_its_end(ledger: SqliteLedger) -> None:
+    """Also when it ended in between, and goes on."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    grant(ledger)
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_they_expire_in_their_order(ledger: SqliteLedger) -> None:
+    """The one that ended first is the first to be delivered."""
+    for conference_id, starts in (("b", 20), ("c", 30), ("a", 10)):
+        ledger.grant(ref(conference_id), conference_id, conference(conference_id, starts=starts))
+    expired = ledger.expire(END_MS + 20_001)
+    assert [record.ref.conference_id for record in expired] == ["a", "b"]
+    assert ledger.pending("default") == expired
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "end_seconds"),
+    [
+        ((0, 60), (0, 30), 60),
+        ((0, 60), (0, 90), 90),
+        ((0, 60), (30, 20), 60),
+        ((30, 60), (0, 60), 90),
+        ((0, None), (0, 60), None),
+        ((0, 60), (0, None), None),
+    ],
+)
+def test_the_latest_end_that_was_told_is_valid(
+    ledger: SqliteLedger,
+    told: tuple[int, int | None],
+    now: tuple[int, int | None],
+    end_seconds: int | None,
+) -> None:
+    """A live room's end cannot be moved, so no conference ends before a client's told end."""
+    for starts, lasts in (told, now):
+        ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts))
+    record = ledger.find(ref())
+    assert record
+    assert record.conference
+    assert record.conference.start_time_ms == START_MS + 1000 * now[0]
+    assert record.ends_at_ms == (None if end_seconds is None else START_MS + 1000 * end_seconds)
+
+
+def test_what_is_not_known_of_a_conference(ledger: SqliteLedger) -> None:
+    """A grant fills in what the ledger did not know of an id."""
+    ledger.end(ref(), 5)
+    grant(ledger)
+    assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
+
+
+@pytest.mark.parametrize("way", ["gone", "ended", "the same", "extended"])
+def test_ends_do_not_pile_up(way: str) -> None:
+    """However many conferences come and go, no more is kept of their ends than of themselves."""
+    with opened(None) as ledger:
+        for number in range(5000):
+            name = ref("7" if way in {"the same", "extended"} else str(number))
+            lasts = 3600 + number if way == "extended" else 3600
+            ledger.grant(name, "board", conference(lasts=lasts))
+            if way == "ended":
+                ledger.end(name, 5)
+            if way in {"gone", "ended"}:
+                ledger.settle(name)
+        assert len(ledger._index._ends) <= 1003
+        assert len(ledger._index.records) <= 1
+        assert len(ledger._index._rooms) <= 1
+
+
+def test_what_is_trimmed_still_expires(ledger: SqliteLedger) -> None:
+    """No end of an open conference gets lost when old ones are thrown away."""
+    for number in range(20):
+        grant(ledger, str(number), f"room{number}")
+    for number in range(3000):
+        grant(ledger, f"gone{number}", "gone")
+        ledger.settle(ref(f"gone{number}"))
+    expired = ledger.expire(END_MS + 1)
+    assert {record.ref for record in expired} == {ref(str(number)) for number in range(20)}
+
+
+# -- threads ------------------------------------------------------------------------------------
+
+
+def test_threads_of_all_kinds(tmp_path: Path) -> None:
+    """Whatever happens at the same time, the indexes agree with the records, and the disk too."""
+    with opened(tmp_path, max_conferences=30, write_behind=True) as ledger:
+
+        def work(seed: int) -> Callable[[], None]:
+            def run() -> None:
+                for step in range(200):
+                    number = str((step * 7 + seed * 11) % 40)
+                    if (step + seed) % 3 == 0:
+                        grant(ledger, number, f"room{int(number) % 20}")
+                    elif (step + seed) % 3 == 1 and len(ledger.pending("default")) < 15:
+                        ledger.end(ref(number), step)
+                    elif ledger.is_over(ref(number)):
+                        ledger.settle(ref(number))
+
+            return run
+
+        together(*[work(seed) for seed in range(6)])
+        check_indexes(ledger)
+        ledger.flush()
+        assert {record.ref: record for record in read(tmp_path)} == ledger._index.records

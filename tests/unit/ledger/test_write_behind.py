@@ -1,0 +1,457 @@
+"""What is on the disk when: promises, failing disks, and the thread that writes."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.ledger import write_behind
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.ledger.write_behind import Change
+from jicofo_reservation_proxy.model import ConferenceRef, DeleteReason
+
+from tests.unit.ledger.states import (
+    ABANDONED,
+    END_MS,
+    OPEN,
+    PENDING,
+    after_a_kill,
+    grant,
+    on_disk,
+    state,
+)
+from tests.unit.ledgers import (
+    LONG_SECONDS,
+    READ_ONLY,
+    START_MS,
+    abandon,
+    conference,
+    eventually,
+    failing_disk,
+    opened,
+    ref,
+)
+
+# -- what is on the disk when -------------------------------------------------------------------
+
+
+def test_no_grant_waits_for_the_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A grant is written when the ledger is told to write, and a repeated one as well."""
+    grant(ledger)
+    assert on_disk(tmp_path) == {}
+    grant(ledger)
+    with failing_disk(ledger):
+        grant(ledger, "8", "kitchen")
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": OPEN, "8": OPEN}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_end_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, is_known: bool) -> None:
+    """A DELETE is there after a power cut, from the moment on in which it was promised."""
+    if is_known:
+        grant(ledger)
+    ledger.end(ref(), 5)
+    (record,) = after_a_kill(tmp_path)
+    assert record == ledger.find(ref())
+    assert record.reason is DeleteReason.ENDED
+
+
+def test_nobody_is_told_of_an_end_before_it_is_on_the_disk(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the write to fail, the client would hear so, and the conference would be deleted."""
+    seen: list[int] = []
+    write = ledger._writes._commit
+
+    def look_and_write(changes: Any) -> None:  # noqa: ANN401
+        seen.append(len(ledger.pending("default")))
+        write(changes)
+
+    monkeypatch.setattr(ledger._writes, "_commit", look_and_write)
+    grant(ledger)
+    ledger.end(ref(), 5)
+    assert seen == [0]
+    assert len(ledger.pending("default")) == 1
+
+
+def test_two_deletes_at_once_on_a_failing_disk(
+    ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is answered is on the disk, also where the other had to be undone."""
+    grant(ledger)
+    second_waits, answers = threading.Event(), list[str]()
+    write = ledger._writes._commit
+
+    def fail_once(_: object) -> None:
+        monkeypatch.setattr(ledger._writes, "_commit", write)
+        second.start()
+        second_waits.wait(0.2)
+        raise StateError("the disk is full")
+
+    def end() -> None:
+        ledger.end(ref(), 5)
+        answers.append("answered")
+
+    second = threading.Thread(target=end)
+    monkeypatch.setattr(ledger._writes, "_commit", fail_once)
+    with pytest.raises(StateError, match="the disk is full"):
+        ledger.end(ref(), 4)
+    second.join(LONG_SECONDS)
+    assert answers == ["answered"]
+    assert [record.state for record in after_a_kill(tmp_path)] == [RecordState.PENDING]
+
+
+def test_what_a_client_was_told_by_a_get(ledger: SqliteLedger) -> None:
+    """A later end counts from then on; what is over, or unknown, stays as it is."""
+    grant(ledger)
+    ledger.update(ref(), conference(lasts=7200))
+    assert ledger.expire(START_MS + 7_200_000) == []
+    assert len(ledger.expire(START_MS + 7_200_001)) == 1
+    ledger.update(ref(), conference(lasts=9000))
+    ledger.update(ref("8"), conference("8"))
+    assert ledger.is_over(ref())
+    assert ledger.find(ref("8")) is None
+
+
+def test_an_abandoned_one_whose_room_was_granted_anew(ledger: SqliteLedger) -> None:
+    """The backend would not have done so, had it still held it."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    abandon(ledger, ref())
+    ledger.grant(ref("8"), "board", conference("8"))
+    assert ledger.find(ref()) is None
+    assert ledger.counts[RecordState.ABANDONED] == 0
+
+
+@pytest.mark.parametrize("before", ["pending", "abandoned", "gone"])
+def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, before: str) -> None:
+    """No process that comes later deletes a conference that goes on."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    if before == "abandoned":
+        abandon(ledger, ref())
+        ledger.flush()
+    if before == "gone":
+        ledger.settle(ref())
+    grant(ledger)
+    assert PENDING not in on_disk(tmp_path).values()
+    assert ABANDONED not in on_disk(tmp_path).values()
+
+
+def test_what_expired_is_written_behind(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Nobody was promised anything, and the next process would see the same end."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    assert on_disk(tmp_path) == {"7": OPEN}
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": PENDING}
+    ledger.settle(ref())
+    assert on_disk(tmp_path) == {"7": PENDING}
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
+
+
+def test_a_known_end_is_written_before_it_is_promised(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A DELETE of a conference that had just expired waits for the disk as every other one."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    ledger.end(ref(), END_MS + 2)
+    assert on_disk(tmp_path) == {"7": PENDING}
+
+
+def test_nothing_to_write(ledger: SqliteLedger) -> None:
+    """What is written already is not written again."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    with failing_disk(ledger):
+        ledger.flush()
+        ledger.end(ref(), 9)
+
+
+def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Then it is no end: the caller is told, and the conference stays open."""
+    grant(ledger)
+    ledger.flush()
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                ledger.end(ref(), 5)
+            assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
+            assert ledger.pending("default") == []
+            assert [found.ref for found in ledger.in_room("default", "board", OPEN)] == [ref()]
+    ledger.flush()
+    assert on_disk(tmp_path) == {"7": OPEN}
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Then the id is as unknown as before."""
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), 5)
+    assert ledger.find(ref()) is None
+    assert not ledger.is_over(ref())
+    ledger.flush()
+    assert on_disk(tmp_path) == {}
+
+
+def test_an_abandoned_one_s_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
+    """It stays abandoned."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    abandon(ledger, ref())
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), 9)
+    assert state(ledger) is ABANDONED
+    assert ledger.pending("default") == []
+
+
+def test_a_known_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
+    """What has expired stays so, but no client is promised what is not on the disk."""
+    grant(ledger)
+    ledger.flush()
+    ledger.expire(END_MS + 1)
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        ledger.end(ref(), END_MS + 2)
+    assert state(ledger) is PENDING
+
+
+@pytest.mark.parametrize("before", ["pending", "abandoned"])
+def test_a_cancellation_that_cannot_be_written(
+    ledger: SqliteLedger, tmp_path: Path, before: str
+) -> None:
+    """Then the conference is over as before, here and on the disk."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    if before == "abandoned":
+        abandon(ledger, ref())
+        ledger.flush()
+    known = ledger.find(ref())
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                grant(ledger)
+            assert ledger.find(ref()) == known
+            assert ledger.is_over(ref())
+    ledger.flush()
+    assert after_a_kill(tmp_path) == [known]
+
+
+def test_a_grant_of_a_gone_one_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """While the disk still says that it is over, no client gets it, however often it asks."""
+    grant(ledger)
+    ledger.end(ref(), 5)
+    with failing_disk(ledger):
+        ledger.settle(ref())
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                grant(ledger)
+            assert ledger.find(ref()) is None
+            assert ledger.is_over(ref())
+    grant(ledger)
+    assert on_disk(tmp_path) == {"7": OPEN}
+
+
+def test_a_cancellation_that_cannot_be_written_leaves_the_room_alone(ledger: SqliteLedger) -> None:
+    """The conference that is open in the room still is."""
+    grant(ledger, "old")
+    ledger.end(ref("old"), 5)
+    grant(ledger, "new")
+    with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
+        grant(ledger, "old")
+    assert [record.ref for record in ledger.in_room("default", "board", OPEN)] == [ref("new")]
+
+
+def test_a_full_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """What could not be written is written when there is room again, and all of it."""
+    connection = ledger._database._connection
+    ledger.flush()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    for number in range(100):
+        grant(ledger, str(number), f"room{number}")
+    for _ in range(2):
+        with pytest.raises(StateError, match="database or disk is full"):
+            ledger.flush()
+        with pytest.raises(StateError, match="database or disk is full"):
+            ledger.end(ref("5"), 5)
+    connection.execute("PRAGMA max_page_count = 1000")
+    ledger.end(ref("6"), 5)
+    expected = {str(number): OPEN for number in range(100)} | {"6": PENDING}
+    assert on_disk(tmp_path) == expected
+
+
+def test_what_changed_meanwhile_is_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """Changes from before and after a write that failed are written in their last state."""
+    grant(ledger, "a", "a")
+    grant(ledger, "b", "b")
+    with failing_disk(ledger), pytest.raises(StateError):
+        ledger.flush()
+    ledger.settle(ref("a"))
+    grant(ledger, "c", "c")
+    ledger.flush()
+    assert on_disk(tmp_path) == {"b": OPEN, "c": OPEN}
+
+
+def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An end is refused; a grant is not, and at the end it is said what is lost."""
+    database = Database(tmp_path)
+    ledger = SqliteLedger(database, write_behind=False)
+    database.close()
+    with pytest.raises(StateError, match="closed database"):
+        ledger.end(ref(), 5)
+    grant(ledger)
+    ledger.close()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("the last changes are lost: ")
+    assert str(tmp_path / FILE_NAME) in record.getMessage()
+
+
+# -- threads ------------------------------------------------------------------------------------
+
+
+def test_many_threads_end_at_once(tmp_path: Path) -> None:
+    """All ends that were promised are on the disk, in far fewer writes than ends."""
+    with opened(tmp_path, write_behind=True) as ledger:
+        barrier = threading.Barrier(8)
+        writes = []
+        write = ledger._writes._commit
+
+        def counted(changes: list[tuple[ConferenceRef, Record | None]]) -> None:
+            writes.append(len(changes))
+            write(changes)
+
+        ledger._writes._commit = counted  # type: ignore[assignment, method-assign]
+
+        def work(worker: int) -> list[str]:
+            barrier.wait()
+            for number in range(10):
+                grant(ledger, f"{worker}-{number}", f"room{worker}-{number}")
+                ledger.end(ref(f"{worker}-{number}"), 5)
+                assert on_disk(tmp_path)[f"{worker}-{number}"] is PENDING
+            return [f"{worker}-{number}" for number in range(10)]
+
+        with ThreadPoolExecutor(8) as executor:
+            promised = [name for names in executor.map(work, range(8)) for name in names]
+        assert {record.ref.conference_id for record in after_a_kill(tmp_path)} == set(promised)
+        assert len([size for size in writes if size]) < 8 * 10
+
+
+def test_many_threads_on_a_failing_disk(ledger: SqliteLedger) -> None:
+    """None of those who end conferences at the same time is promised what is not written."""
+    barrier = threading.Barrier(8)
+    promised = []
+
+    def work(worker: int) -> None:
+        for number in range(50):
+            barrier.wait(LONG_SECONDS)
+            try:
+                ledger.end(ref(f"{worker}-{number}"), 5)
+                promised.append((worker, number))
+            except StateError:
+                pass
+
+    with failing_disk(ledger), ThreadPoolExecutor(8) as executor:
+        list(executor.map(work, range(8)))
+    assert promised == []
+    assert ledger.pending("default") == []
+
+
+def test_an_end_that_is_not_written_is_in_no_later_write(
+    ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread that wants to write waits until the end is undone, and writes without it."""
+    commit = ledger._writes._commit
+    flushes = []
+
+    with ThreadPoolExecutor(1) as executor:
+
+        def fail_once(_: object) -> None:
+            monkeypatch.setattr(ledger._writes, "_commit", commit)
+            flushes.append(executor.submit(ledger.flush))
+            raise StateError("the disk is full")
+
+        monkeypatch.setattr(ledger._writes, "_commit", fail_once)
+        with pytest.raises(StateError):
+            ledger.end(ref(), 5)
+        flushes[0].result(LONG_SECONDS)
+    assert after_a_kill(tmp_path) == []
+
+
+def test_the_writer_writes_by_itself(tmp_path: Path) -> None:
+    """A grant is on the disk soon, without anyone's doing, and so is what comes later."""
+    with opened(tmp_path, write_behind=True) as ledger:
+        for conference_id in ("7", "8"):
+            grant(ledger, conference_id)
+            eventually(lambda name=conference_id: on_disk(tmp_path) == {name: OPEN})  # type: ignore[misc]
+
+
+def test_the_writer_complains_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it cannot write it says so once, tries on, and says so again the next time."""
+    monkeypatch.setattr(write_behind, "WRITE_AFTER_SECONDS", 0.001)
+    monkeypatch.setattr(write_behind, "RETRY_SECONDS", 0.001)
+    tries = []
+    with opened(tmp_path, write_behind=True) as ledger:
+        commit = ledger._writes._commit
+
+        def counted(changes: Sequence[Change]) -> None:
+            tries.append(1)
+            commit(changes)
+
+        monkeypatch.setattr(ledger._writes, "_commit", counted)
+        for number in (1, 2):
+            tries.clear()
+            with failing_disk(ledger):
+                grant(ledger, str(number))
+                eventually(lambda: len(tries) > 5)
+            eventually(lambda: str(number) in on_disk(tmp_path))  # noqa: B023 - it is called now
+            assert len(caplog.records) == number
+    message = f"grants cannot be written: {tmp_path / FILE_NAME}: {READ_ONLY}"
+    assert [record.getMessage() for record in caplog.records] == [message] * 2
+
+
+def test_the_writer_ends_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the very moment in which it goes to work, or to wait again."""
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.write_behind.WRITE_AFTER_SECONDS", 0.0001)
+    for _ in range(100):
+        with closing(Database(None)) as memory:
+            ledger = SqliteLedger(memory)
+            grant(ledger)
+            closer = threading.Thread(target=ledger.close, daemon=True)
+            closer.start()
+            closer.join(LONG_SECONDS)
+            assert not closer.is_alive()
+
+
+def test_closing_writes_the_rest(tmp_path: Path) -> None:
+    """What was granted just before the end is there after it; closing twice is fine."""
+    with closing(Database(tmp_path)) as database:
+        ledger = SqliteLedger(database)
+        grant(ledger)
+        ledger.close()
+        ledger.close()
+        assert on_disk(tmp_path) == {"7": OPEN}
+
+
+def test_closing_says_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be written at the end either is said to be lost, and it ends all the same."""
+    with closing(Database(tmp_path)) as database:
+        ledger = SqliteLedger(database)
+        with failing_disk(ledger):
+            grant(ledger)
+            ledger.close()
+    assert caplog.records[-1].getMessage() == (
+        f"the last changes are lost: {tmp_path / FILE_NAME}: {READ_ONLY}"
+    )

@@ -1,0 +1,36 @@
+"""The fixtures of the tests of the deliveries."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.observability.metrics import Metrics
+
+from tests.unit.reservations.deliveries import Backend, Clock, World, new_delivery
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Return a world in which nothing has happened."""
+    clock, metrics = Clock(), Metrics()
+    backends = {name: Backend(clock) for name in ("default", "other")}
+    with (
+        closing(Database(tmp_path)) as database,
+        closing(SqliteLedger(database, write_behind=False)) as ledger,
+    ):
+        aliases = SqliteAliases(database)
+        store = Store(ledger, aliases, LocalLocks())
+        delivery = new_delivery(store, metrics, backends, clock)
+        yield World(clock, ledger, aliases, metrics, store.locks, backends, delivery)
+
+
+@pytest.fixture
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every wait be as long as it may be."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)

@@ -1,0 +1,215 @@
+"""What the tests of the deliveries share: backends that do as they are told, and a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.room_locks import Locks
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.model import (
+    ConferenceRef,
+    Deleted,
+    DeleteOutcome,
+    DeleteReason,
+    Deletion,
+    Fault,
+    FaultKind,
+    Result,
+)
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+
+from tests.unit.ledgers import START_MS, conference, ref
+
+EXPIRE_AFTER = timedelta(minutes=5)
+
+
+GIVE_UP_AFTER = timedelta(days=7)
+
+
+END_MS = START_MS + 3_600_000
+"""When `conference()` ends."""
+
+
+LATER_MS = END_MS + 3_600_000
+"""When it has expired."""
+
+
+DONE: Result[DeleteOutcome] = Result(Deleted(), "OK")
+
+
+NO_SUCH_METHOD: Result[DeleteOutcome] = Result(Deleted(is_unsupported=True), "UNIMPLEMENTED")
+
+
+OF_THE_BACKEND = [
+    FaultKind.UNREACHABLE,
+    FaultKind.OVERLOADED,
+    FaultKind.SLOW,
+    FaultKind.SATURATED,
+    FaultKind.UNAUTHORIZED,
+]
+
+
+def failed(kind: FaultKind, code: str = "X", detail: str = "why") -> Result[DeleteOutcome]:
+    """Return what comes of a call that ends in a fault."""
+    return Result(Fault(kind, code, detail), code)
+
+
+BROKEN = failed(FaultKind.BROKEN)
+
+
+UNREACHABLE = failed(FaultKind.UNREACHABLE)
+
+
+NOT_SENT = failed(FaultKind.UNREACHABLE, code="")
+
+
+@dataclass
+class Clock:
+    """Both clocks of a delivery: seconds from anywhere, and the time of day."""
+
+    now: float = 1000.0
+    now_ms: int = START_MS
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        self.now_ms += round(1000 * seconds)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A DELETE that a backend was sent, and when."""
+
+    conference_id: str
+    delete_time_ms: int
+    reason: DeleteReason
+    incident_id: str
+    within_seconds: float
+    at: float
+
+
+@dataclass
+class Backend:
+    """A backend that does as it is told for an id, and else deletes it; it keeps its calls."""
+
+    clock: Clock
+    answers: dict[str, Result[DeleteOutcome]] = field(default_factory=dict)
+    usual: Result[DeleteOutcome] = DONE
+    calls: list[Call] = field(default_factory=list)
+    meanwhile: Callable[[str], None] = lambda _: None
+
+    def delete(
+        self, deletion: Deletion, incident_id: str, within_seconds: float
+    ) -> Result[DeleteOutcome]:
+        """Say that a conference is over."""
+        at = self.clock.now
+        self.calls.append(
+            Call(
+                deletion.conference_id,
+                deletion.over_at_ms,
+                deletion.reason,
+                incident_id,
+                within_seconds,
+                at,
+            )
+        )
+        self.meanwhile(deletion.conference_id)
+        return self.answers.get(deletion.conference_id, self.usual)
+
+    @property
+    def told(self) -> list[str]:
+        """The ids of the conferences that it was told of since it was asked last."""
+        found = [call.conference_id for call in self.calls]
+        self.calls.clear()
+        return found
+
+
+@dataclass
+class World:
+    """A delivery to two backends, and all that it works with."""
+
+    clock: Clock
+    ledger: SqliteLedger
+    aliases: SqliteAliases
+    metrics: Metrics
+    locks: Locks
+    backends: dict[str, Backend]
+    delivery: Delivery
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that most tests are about."""
+        return self.backends["default"]
+
+    def end(self, conference_id: str = "7", room: str = "board", backend: str = "default") -> None:
+        """Grant a conference, and let a client end it now."""
+        name = ref(conference_id, backend)
+        self.ledger.grant(name, room, conference(conference_id))
+        self.ledger.end(name, self.clock.now_ms)
+
+    def state(self, conference_id: str = "7") -> RecordState | None:
+        """Return what is known of a conference."""
+        record = self.ledger.find(ref(conference_id))
+        return record.state if record else None
+
+    def step(self) -> float:
+        """Let the first backend be told what is due."""
+        return self.delivery.step("default")
+
+    def work(self, seconds: float) -> None:
+        """Do for a while what its thread does."""
+        until = self.clock.now + seconds
+        while self.clock.now < until:
+            self.clock.pass_by(self.step())
+
+    def restarted(self, seconds: Callable[[], float] | None = None) -> Delivery:
+        """Return the delivery of the next process over the same ledger."""
+        return new_delivery(
+            Store(self.ledger, self.aliases, self.locks),
+            self.metrics,
+            self.backends,
+            self.clock,
+            seconds,
+        )
+
+    def attempt(self, name: ConferenceRef, within_seconds: float = 1.0) -> bool:
+        """Do as a request does that holds the locks."""
+        return self.delivery.deletions.attempt(name, "0123456789ab", within_seconds)
+
+    def deliveries(self, reason: str, result: str) -> float:
+        """Return how many attempts were counted."""
+        counted = self.metrics.deletion_attempts.labels("default", reason, result)
+        return float(counted._value.get())
+
+
+def new_delivery(
+    store: Store,
+    metrics: Metrics,
+    backends: dict[str, Backend],
+    clock: Clock,
+    seconds: Callable[[], float] | None = None,
+    expire_after: timedelta = EXPIRE_AFTER,
+) -> Delivery:
+    """Return a delivery to these backends."""
+    return Delivery(
+        backends,
+        store,
+        metrics,
+        expire_after=expire_after,
+        give_up_after=GIVE_UP_AFTER,
+        now_ms=lambda: clock.now_ms,
+        clock=seconds or (lambda: clock.now),
+    )
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, dict[str, object]]]:
+    """Return what was logged: how serious, what, and with which fields."""
+    return [
+        (record.levelno, record.getMessage(), getattr(record, "fields", {}))
+        for record in caplog.records
+    ]

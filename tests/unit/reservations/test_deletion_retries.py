@@ -1,0 +1,228 @@
+"""The retry schedule: back-off, pauses, and what is uncertain."""
+
+from itertools import pairwise
+
+import pytest
+from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.model import DeleteOutcome, FaultKind, Result
+from jicofo_reservation_proxy.reservations import deletion_retries
+from jicofo_reservation_proxy.reservations.deletion_delivery import BUSY_SECONDS
+from jicofo_reservation_proxy.reservations.deletion_retries import (
+    FIRST_RETRY_SECONDS,
+    MANY_REFUSALS,
+    MAX_RETRY_SECONDS,
+)
+
+from tests.unit.ledgers import ref
+from tests.unit.reservations.deliveries import (
+    BROKEN,
+    DONE,
+    NOT_SENT,
+    OF_THE_BACKEND,
+    UNREACHABLE,
+    World,
+    failed,
+)
+
+# -- what is not taken --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_jitter")
+@pytest.mark.parametrize("result", [BROKEN, UNREACHABLE])
+def test_the_back_off_doubles(world: World, result: Result[DeleteOutcome]) -> None:
+    """What is not taken is tried again after 1 s, 2 s, 4 s and so on, up to each minute."""
+    world.backend.usual = result
+    world.end()
+    world.work(250)
+    times = [call.at for call in world.backend.calls]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60], abs=BUSY_SECONDS)
+    assert world.state() is RecordState.PENDING
+    assert world.deliveries("ended", "failed") == 10
+
+
+def test_a_backend_that_refuses_everything(world: World) -> None:
+    """It is tried with one conference at a time, and not with thousands one after the other."""
+    world.backend.usual = BROKEN
+    for number in range(100):
+        world.end(str(number), f"room{number}")
+    world.work(600)
+    assert len(world.backend.calls) < MANY_REFUSALS + 30
+    world.delivery.deletions.backend_answers("default")
+    world.backend.usual = DONE
+    world.work(MAX_RETRY_SECONDS)
+    assert world.ledger.pending("default") == []
+
+
+def test_requests_do_not_lengthen_the_pause(world: World) -> None:
+    """However many people ask for a room in an outage, the backend is soon tried again."""
+    world.backend.usual = NOT_SENT
+    world.end()
+    for _ in range(20):
+        world.attempt(ref())
+    world.backend.usual = DONE
+    world.work(2 * FIRST_RETRY_SECONDS)
+    assert world.state() is None
+
+
+def test_the_back_off_is_cut_at_random(world: World) -> None:
+    """Each wait is cut by up to a half, so that what failed together comes back spread out."""
+    world.backend.usual = BROKEN
+    for number in range(MANY_REFUSALS - 1):
+        world.end(str(number), f"room{number}")
+    world.work(1.2)
+    first = [call.at for call in world.backend.calls if call.at > 1000][: MANY_REFUSALS - 1]
+    assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
+    assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
+    assert len(set(first)) > 1
+    waits = [deletion_retries._back_off(count) for count in range(20, 2000)]
+    assert MAX_RETRY_SECONDS / 2 <= min(waits) < 0.6 * MAX_RETRY_SECONDS
+    assert 0.9 * MAX_RETRY_SECONDS < max(waits) <= MAX_RETRY_SECONDS
+
+
+@pytest.mark.parametrize("kind", OF_THE_BACKEND)
+def test_a_fault_of_the_backend(world: World, kind: FaultKind) -> None:
+    """What the next call would meet as well is met once: the backend is left alone for a while."""
+    world.backend.usual = failed(kind)
+    for number in range(3):
+        world.end(str(number), f"room{number}")
+    world.end("x", "board", "other")
+    world.step()
+    world.step()
+    assert world.backend.told == ["0"]
+    world.delivery.step("other")
+    assert world.backends["other"].told == ["x"]
+    world.backend.usual = DONE
+    world.clock.pass_by(FIRST_RETRY_SECONDS)
+    world.step()
+    assert world.backend.told == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", sorted(set(FaultKind) - set(OF_THE_BACKEND), key=str))
+def test_a_fault_of_one_conference(world: World, kind: FaultKind) -> None:
+    """A conference that a backend does not get rid of holds up no other room's."""
+    world.backend.answers["0"] = failed(kind)
+    for number in range(3):
+        world.end(str(number), f"room{number}")
+    world.step()
+    assert world.backend.told == ["0", "1", "2"]
+    assert [record.ref for record in world.ledger.pending("default")] == [ref("0")]
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_a_backend_that_answers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as it takes one thing, all that was not sent because of it is due."""
+    world.backend.usual = failed(FaultKind.SATURATED, "")
+    for number in range(3):
+        world.end(str(number), f"room{number}")
+    world.work(200)
+    assert set(world.backend.told) == {"0"}
+    world.backend.usual = DONE
+    woken: list[str] = []
+    monkeypatch.setattr(world.delivery._schedule, "wake", woken.append)
+    world.delivery.deletions.backend_answers("default")
+    world.delivery.deletions.backend_answers("default")
+    assert woken == ["default"]
+    world.step()
+    assert world.backend.told == ["0", "1", "2"]
+
+
+@pytest.mark.usefixtures("no_jitter")
+def test_a_recovery_starts_the_back_off_anew(world: World) -> None:
+    """After a recovery the next outage is short at first."""
+    world.backend.usual = UNREACHABLE
+    world.end("0", "a")
+    world.work(100)
+    world.backend.usual = DONE
+    world.delivery.deletions.backend_answers("default")
+    world.work(MAX_RETRY_SECONDS)
+    world.backend.usual = UNREACHABLE
+    world.end("1", "b")
+    world.step()
+    world.backend.calls.clear()
+    world.work(1.2)
+    assert world.backend.told == ["1"]
+
+
+def test_a_backend_that_is_well_answers(world: World) -> None:
+    """Most answers change nothing, and what one conference was put off for stays."""
+    world.backend.usual = BROKEN
+    world.end()
+    world.step()
+    world.delivery.deletions.backend_answers("default")
+    world.step()
+    assert world.backend.told == ["7"]
+
+
+# -- uncertain deletions ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "is_uncertain"),
+    [
+        (failed(FaultKind.SLOW, "DEADLINE_EXCEEDED"), True),
+        (failed(FaultKind.BROKEN, "CANCELLED"), True),
+        (failed(FaultKind.UNREACHABLE, "UNAVAILABLE"), True),
+        (failed(FaultKind.BROKEN, "INTERNAL"), True),
+        (failed(FaultKind.SATURATED, ""), False),
+    ],
+)
+def test_what_may_be_on_its_way(
+    world: World, result: Result[DeleteOutcome], is_uncertain: bool
+) -> None:
+    """A DELETE that was sent may have been carried out, whatever came back; no other one is."""
+    world.end()
+    assert not world.delivery.deletions.is_uncertain(ref())
+    world.backend.usual = result
+    world.step()
+    assert world.delivery.deletions.is_uncertain(ref()) is is_uncertain
+
+
+def test_uncertainty_stays(world: World) -> None:
+    """That a later DELETE was not sent says nothing of the earlier one."""
+    world.end()
+    world.backend.usual = failed(FaultKind.SLOW)
+    world.step()
+    world.backend.usual = failed(FaultKind.SATURATED, "")
+    world.work(30)
+    assert world.delivery.deletions.is_uncertain(ref())
+    world.backend.usual = DONE
+    world.work(MAX_RETRY_SECONDS)
+    assert world.state() is None
+    assert not world.delivery.deletions.is_uncertain(ref())
+
+
+def test_uncertain_after_a_restart(world: World) -> None:
+    """Nobody knows what the process before was about to send; it is delivered at once."""
+    world.end()
+    made = world.restarted()
+    world.end("8", "kitchen")
+    assert made.deletions.is_uncertain(ref())
+    assert not made.deletions.is_uncertain(ref("8"))
+    made.step("default")
+    assert world.backend.told == ["7", "8"]
+    assert not made.deletions.is_uncertain(ref())
+
+
+def test_uncertain_after_a_cancellation(world: World) -> None:
+    """A conference that goes on begins anew."""
+    world.end()
+    made = world.restarted()
+    made.deletions.cancel(ref())
+    assert not made.deletions.is_uncertain(ref())
+
+
+def test_uncertain_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conference that is told once more is uncertain too, for as long as it is remembered."""
+    world.end()
+    world.step()
+    world.backend.usual = failed(FaultKind.SLOW)
+    assert not world.attempt(ref())
+    assert world.delivery.deletions.is_uncertain(ref())
+    world.step()
+    assert world.delivery.deletions.is_uncertain(ref())
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.memory_index.MAX_GONE", 1)
+    monkeypatch.setattr(world.delivery._schedule, "_most_attempts", 0)
+    world.ledger.settle(ref("8"))
+    world.step()
+    assert not world.delivery.deletions.is_uncertain(ref())
