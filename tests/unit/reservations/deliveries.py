@@ -27,23 +27,17 @@ from tests.unit.ledgers import START_MS, conference, ref
 
 EXPIRE_AFTER = timedelta(minutes=5)
 
-
 GIVE_UP_AFTER = timedelta(days=7)
-
 
 END_MS = START_MS + 3_600_000
 """When `conference()` ends."""
 
-
 LATER_MS = END_MS + 3_600_000
 """When it has expired."""
 
-
 DONE: Result[DeleteOutcome] = Result(Deleted(), "OK")
 
-
 NO_SUCH_METHOD: Result[DeleteOutcome] = Result(Deleted(is_unsupported=True), "UNIMPLEMENTED")
-
 
 OF_THE_BACKEND = [
     FaultKind.UNREACHABLE,
@@ -61,9 +55,7 @@ def failed(kind: FaultKind, code: str = "X", detail: str = "why") -> Result[Dele
 
 BROKEN = failed(FaultKind.BROKEN)
 
-
 UNREACHABLE = failed(FaultKind.UNREACHABLE)
-
 
 NOT_SENT = failed(FaultKind.UNREACHABLE, code="")
 
