@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Self
 from flask import Flask
 
 from .backends.backend import Backend
-from .backends.channel import BackendChannel
-from .backends.credential_rotation import CredentialRotation
+from .backends.credential_rotation import BackendChannel, CredentialRotation
 from .backends.grpc_backend import GrpcBackend
 from .errors import StateError
-from .http.client_recognition import recognition
-from .http.forms import guest_test
+from .http.dialects import recognition
 from .http.handlers import Handlers
+from .http.owners import guest_test
 from .http.wsgi import make_flask
 from .ledger.ledger import Store
 from .ledger.records import RecordState

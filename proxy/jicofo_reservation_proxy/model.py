@@ -41,7 +41,7 @@ class ClientKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the use cases need to know of a kind of client (http/client_recognition.py has them)."""
+    """What the use cases need to know of a kind of client (http/dialects.py has them)."""
 
     kind: ClientKind
     numeric_ids: bool

@@ -15,8 +15,7 @@ import grpc
 import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import credentials
-from jicofo_reservation_proxy.backends.channel import BackendChannel
-from jicofo_reservation_proxy.backends.credential_rotation import CredentialRotation
+from jicofo_reservation_proxy.backends.credential_rotation import BackendChannel, CredentialRotation
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -236,7 +235,7 @@ def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A replacement takes over once it is connected, and not before."""
-    monkeypatch.setattr("jicofo_reservation_proxy.backends.channel.TRY_SECONDS", 0.5)
+    monkeypatch.setattr("jicofo_reservation_proxy.backends.credential_rotation.TRY_SECONDS", 0.5)
     authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger")
     files = authority.client_files(tmp_path / "client")
     server = authority.server(client_authority=authority)

@@ -15,7 +15,7 @@ AT_ONCE = 1.0
 """Nothing that waits for a disk, and for nothing else, takes as long."""
 
 PATIENT = {"answer_within": "2s"}
-"""More than gRPC needs for its retries (dialing.py), so that the proxy learns of a refusal."""
+"""More than gRPC needs for its retries (channel.py), so that the proxy learns of a refusal."""
 
 ResultT = TypeVar("ResultT")
 

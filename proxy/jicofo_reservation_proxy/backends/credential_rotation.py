@@ -1,15 +1,165 @@
-"""Credential rotation: the thread that looks whether the credentials' files have changed.
+"""Credential rotation: the channel to a backend is replaced when the credentials' files change.
 
-What becomes of new ones is in channel.py.
+New credentials take over once the backend has taken them, so that a set that it refuses leaves
+the old one in use. The old channel is closed when the last call that could be on it has passed
+its deadline: no call fails because of a replacement.
 """
 
-import threading
-from collections.abc import Iterable
+from __future__ import annotations
 
-from .channel import TRY_SECONDS, BackendChannel
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+import grpc
+
+from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.ids import new_incident_id
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.settings.schema import Backend
+
+from . import contract, credentials
+from .backend import PROBE_ID
+from .channel import Calls, bind, dial, service_config
+from .credentials import Credentials
 
 REFRESH_SECONDS = 2.0
 """How often the files are looked at; Kubernetes itself takes up to a minute to swap them."""
+
+TRY_SECONDS = 3.0
+"""How long new credentials may take to be answered before they are tried again."""
+
+RETIRE_MARGIN_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class BackendChannel:
+    """The channel to one backend, always with the newest credentials that work.
+
+    Raises `CredentialsError` where the credentials cannot be used at the start. Connecting happens
+    in the background.
+    """
+
+    def __init__(self, name: str, backend: Backend, metrics: Metrics) -> None:
+        self._name = name
+        self._key = f"backends.{name}"
+        self._backend = backend
+        self._metrics = metrics
+        self._plugin = credentials.load_plugin(f"{self._key}.auth", backend.auth)
+        self._credentials = credentials.load(self._key, backend)
+        self._channel = self._dial(self._credentials)
+        self._calls = self._bind(self._channel, self._credentials)
+        self._retired: list[tuple[grpc.Channel, float]] = []
+        self._complaint = ""
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self) -> Calls:
+        """The RPCs over the channel that is now in use."""
+        return self._calls
+
+    def refresh(self) -> None:
+        """Look at the files, and use what is new in them if it works.
+
+        Anything that is wrong is logged once; the credentials in use stay.
+        """
+        with self._lock:
+            self._close_retired(time.monotonic())
+            try:
+                found = credentials.load(self._key, self._backend)
+                if found != self._credentials:
+                    self._use(found)
+                    self._metrics.credential_reloads.labels(self._name, "ok").inc()
+                self._complaint = ""
+            except CredentialsError as error:
+                self._complain(str(error))
+
+    def close(self) -> None:
+        """Close all channels; calls in flight are cancelled."""
+        with self._lock:
+            self._close_retired(float("inf"))
+            self._channel.close()
+
+    def _use(self, found: Credentials) -> None:
+        is_same_channel = found.tls == self._credentials.tls
+        channel = self._channel if is_same_channel else self._dial(found)
+        calls = self._bind(channel, found)
+        try:
+            self._prefer(calls)
+        except CredentialsError:
+            if not is_same_channel:
+                channel.close()
+            raise
+        if not is_same_channel:
+            self._retire(self._channel)
+        self._channel, self._calls, self._credentials = channel, calls, found
+        logger.info("%s: new credentials are in use", self._key)
+
+    def _prefer(self, calls: Calls) -> None:
+        """Raise `CredentialsError` where the calls in use are better than these."""
+        refusal = _refusal(calls)
+        if refusal is None:
+            return
+        is_about_credentials = refusal.code in _NOT_ALLOWED
+        if is_about_credentials and _refusal(self._calls) == refusal:
+            return  # perhaps the backend allows nobody to ask this
+        raise CredentialsError(
+            f"no use of the new credentials: {refusal.code.name} {refusal.detail}"
+        )
+
+    def _retire(self, channel: grpc.Channel) -> None:
+        lifetime = self._backend.answer_within.total_seconds() + RETIRE_MARGIN_SECONDS
+        self._retired.append((channel, time.monotonic() + lifetime))
+
+    def _complain(self, complaint: str) -> None:
+        self._metrics.credential_reloads.labels(self._name, "failed").inc()
+        if complaint != self._complaint:
+            logger.error("%s: %s; the old credentials stay in use", self._key, complaint)
+        self._complaint = complaint
+
+    def _close_retired(self, now: float) -> None:
+        for channel, until in self._retired:
+            if until <= now:
+                channel.close()
+        self._retired = [entry for entry in self._retired if entry[1] > now]
+
+    def _dial(self, found: Credentials) -> grpc.Channel:
+        return dial(self._backend, found, self._plugin, (service_config(self._backend),))
+
+    def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
+        return bind(channel, self._backend.methods, found.metadata)
+
+
+_NOT_REACHED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a backend could not be asked; the detail is for people only."""
+
+    code: grpc.StatusCode
+    detail: str = field(compare=False)
+
+
+def _refusal(calls: Calls) -> _Refusal | None:
+    """Ask for a conference that does not exist; `None` where the answer shows an open way."""
+    try:
+        calls.get(
+            contract.get_message(PROBE_ID),
+            timeout=TRY_SECONDS,
+            wait_for_ready=True,
+            metadata=((contract.INCIDENT_KEY, new_incident_id()), *calls.metadata),
+        )
+    except grpc.RpcError as error:
+        call = cast("grpc.Call", error)
+        if call.code() in _NOT_REACHED | _NOT_ALLOWED:
+            return _Refusal(call.code(), call.details() or "")
+    return None
 
 
 class CredentialRotation:

@@ -28,8 +28,8 @@ from jicofo_reservation_proxy.observability.metrics import Metrics
 
 from . import circuit_breaker, contract
 from .backend import PROBE_ID
-from .channel import BackendChannel
 from .circuit_breaker import Circuit, CircuitOpenError
+from .credential_rotation import BackendChannel
 from .credentials import Metadata
 from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
 

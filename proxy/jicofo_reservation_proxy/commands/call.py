@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import ListenError
-from jicofo_reservation_proxy.http.client_recognition import USER_AGENTS
+from jicofo_reservation_proxy.http.dialects import USER_AGENTS
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings

@@ -4,11 +4,26 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Self
-
-from .listener import Listener
+from typing import Protocol, Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Listener(Protocol):
+    """What `serve` needs of a listener, such as the one for Jitsi clients (http/server.py)."""
+
+    left_seconds: float
+    """What is left of the time for the shutdown, once `run` has returned."""
+
+    @property
+    def url(self) -> str:
+        """The address that is really listened on."""
+
+    def run(self) -> None:
+        """Serve until `stop`, then finish what is in flight."""
+
+    def stop(self) -> None:
+        """Make `run` return. Safe in a signal handler and from any thread."""
 
 
 class StopSignals:

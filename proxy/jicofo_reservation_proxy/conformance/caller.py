@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from jicofo_reservation_proxy.backends import contract, credentials
 from jicofo_reservation_proxy.backends.backend import PROBE_ID
-from jicofo_reservation_proxy.backends.dialing import Options, bind, dial
+from jicofo_reservation_proxy.backends.channel import Options, bind, dial
 from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ids import new_incident_id

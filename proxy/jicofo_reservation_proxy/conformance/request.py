@@ -6,12 +6,8 @@ from uuid import uuid4
 from jicofo_reservation_proxy.backends import contract
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.http.forms import (
-    MAX_JID_PART_BYTES,
-    guest_test,
-    parse_owner,
-    parse_room,
-)
+from jicofo_reservation_proxy.http.forms import MAX_JID_PART_BYTES, parse_room
+from jicofo_reservation_proxy.http.owners import guest_test, parse_owner
 from jicofo_reservation_proxy.model import ClientKind, CreateRequest
 
 from .case import Step

@@ -7,7 +7,7 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Denied, Dialect, Fault
 from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations.request import Handled
+from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import Answer

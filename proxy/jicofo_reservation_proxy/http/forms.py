@@ -6,9 +6,8 @@ charset, names percent-encoded for XMPP before they were encoded for the form, J
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from fnmatch import translate
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from jicofo_reservation_proxy.model import (
@@ -16,10 +15,11 @@ from jicofo_reservation_proxy.model import (
     LAST_SECOND,
     BadInput,
     CreateRequest,
-    Owner,
     Room,
 )
 from jicofo_reservation_proxy.text_rules import has_control_characters
+
+from .owners import IsGuest, parse_owner
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BODY_BYTES = 64 * 1024
@@ -42,15 +42,6 @@ _JAVA_TIME = re.compile(
 """The forms that `datetime.fromisoformat` may see; it knows more than a client may send."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-
-IsGuest = Callable[[str], bool]
-"""Whether the users of a domain have not signed in."""
-
-
-def guest_test(domains: Iterable[str]) -> IsGuest:
-    """Return the test whether a domain matches one of these globs (the setting `guest_domains`)."""
-    pattern = re.compile("|".join(map(translate, domains)) or r"(?!)", re.IGNORECASE)
-    return lambda domain: pattern.match(domain) is not None
 
 
 def parse_create(content_type: str, body: bytes, is_guest: IsGuest) -> CreateRequest | BadInput:
@@ -141,14 +132,6 @@ def _percent_decoded(text: str) -> str:
     except UnicodeDecodeError:
         return text
     return text if has_control_characters(decoded) else decoded
-
-
-def parse_owner(raw: str, is_guest: IsGuest) -> Owner:
-    """Take an owner apart at its last "@": a bare JID, or an address for mail."""
-    user, at, domain = raw.rpartition("@")
-    if not at:
-        user, domain = raw, ""
-    return Owner(raw=raw, user=user, domain=domain, is_guest=is_guest(domain))
 
 
 def parse_java_time(text: str) -> int | BadInput:

@@ -5,13 +5,14 @@ Nothing here knows a web framework; wsgi.py brings what came in and sends what g
 
 from jicofo_reservation_proxy.model import BadInput
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations.request import Handled
+from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from .access_log import AccessLogEntry
 from .answers import render_bad_input, render_delete
-from .client_recognition import DialectOf
-from .forms import IsGuest, parse_create
+from .dialects import DialectOf
+from .forms import parse_create
+from .owners import IsGuest
 from .renderers import RENDERERS
 
 

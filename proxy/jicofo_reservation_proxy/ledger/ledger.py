@@ -14,7 +14,7 @@ called from any thread, and may raise `StateError` where the store cannot be use
 values; `records.is_unchanged` compares them. Who works on a room or a conference holds its lock
 (room_locks.py), which belongs to the same store.
 
-Whether a deletion is uncertain is not in the store so far (deletion_retries.py): after a restart
+Whether a deletion is uncertain is not in the store so far (retry_schedule.py): after a restart
 every pending one is. Proxies that share a ledger at the same time will need it here.
 """
 

@@ -13,8 +13,8 @@ from jicofo_reservation_proxy.model import (
     Taken,
 )
 
+from .context import RoomRequest
 from .grants import Grants
-from .request import RoomRequest
 
 
 def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) -> bool:

@@ -25,10 +25,10 @@ from jicofo_reservation_proxy.model import (
 )
 
 from .conflicts import Conflicts
+from .context import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
 from .deletions import Deletions
 from .fallback import Fallback
 from .grants import Grants
-from .request import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
 
 DELIVERY_SHARE = 0.4
 """How much of what is left of its time a request spends on the end of the meeting before it: the

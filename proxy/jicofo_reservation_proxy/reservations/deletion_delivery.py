@@ -9,7 +9,7 @@ The invariant: no conference that a client has is deleted at its backend.
   conference is not over. So no DELETE is sent from then on, nor is one under way.
 
 Each backend has a thread of its own, so that one which hangs holds up no other's. What is not
-taken is tried again (deletion_retries.py), in this process or the next one.
+taken is tried again (retry_schedule.py), in this process or the next one.
 """
 
 import logging
@@ -24,9 +24,9 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
-from .deletion_retries import MAX_RETRY_SECONDS, RetrySchedule
 from .deletions import Deletions
 from .expiry import Expiry
+from .retry_schedule import MAX_RETRY_SECONDS, RetrySchedule
 
 LOOK_SECONDS = 1.0
 """How often a thread looks for conferences whose end has passed."""

@@ -25,7 +25,7 @@ from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.text_rules import one_line
 
-from .deletion_retries import RetrySchedule
+from .retry_schedule import RetrySchedule
 
 logger = logging.getLogger(__name__)
 

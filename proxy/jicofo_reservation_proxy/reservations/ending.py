@@ -13,9 +13,9 @@ from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
 
-from .conference_ids import ConferenceIds
+from .context import Handled, state_fault
 from .deletions import Deletions
-from .request import Handled, state_fault
+from .numeric_ids import NumericIds
 
 logger = logging.getLogger(__name__)
 
@@ -26,20 +26,20 @@ class Ending:
     def __init__(
         self,
         ledger: Ledger,
-        conference_ids: ConferenceIds,
+        numeric_ids: NumericIds,
         deletions: Deletions,
         respond_within_seconds: float,
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
-        self._conference_ids = conference_ids
+        self._numeric_ids = numeric_ids
         self._deletions = deletions
         self._respond_within_seconds = respond_within_seconds
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
         """Note that the conference that a client knows by this id is over. Raises `StateError`."""
-        ref = self._conference_ids.ref(public_id)
+        ref = self._numeric_ids.ref(public_id)
         if ref is None:
             return Handled(Deleted())
         known = self._ledger.find(ref)

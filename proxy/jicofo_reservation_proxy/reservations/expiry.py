@@ -11,8 +11,8 @@ from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.model import ConferenceRef, DeleteReason
 from jicofo_reservation_proxy.observability import logs
 
-from .deletion_retries import RetrySchedule
 from .deletions import Deletions
+from .retry_schedule import RetrySchedule
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from jicofo_reservation_proxy.model import (
 )
 
 from .conflicts import Conflicts, may_share
+from .context import FROM_FALLBACK, FROM_LEDGER, Handled, RoomRequest
 from .deletions import Deletions
 from .grants import Grants
-from .request import FROM_FALLBACK, FROM_LEDGER, Handled, RoomRequest
 
 _OUTAGE = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 """Faults that mean that the backend could not be asked."""

@@ -4,17 +4,17 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, Dialect, Fault, Reservation
 
-from .conference_ids import ConferenceIds
+from .context import RoomRequest, state_fault
 from .deletions import Deletions
-from .request import RoomRequest, state_fault
+from .numeric_ids import NumericIds
 
 
 class Grants:
     """Gives conferences to clients, under the ids that they can take."""
 
-    def __init__(self, ledger: Ledger, conference_ids: ConferenceIds, deletions: Deletions) -> None:
+    def __init__(self, ledger: Ledger, numeric_ids: NumericIds, deletions: Deletions) -> None:
         self._ledger = ledger
-        self._conference_ids = conference_ids
+        self._numeric_ids = numeric_ids
         self._deletions = deletions
 
     def give(
@@ -39,6 +39,6 @@ class Grants:
     ) -> Reservation | Fault:
         """Return what a client is told of a conference."""
         try:
-            return Reservation(self._conference_ids.of(dialect, ref), conference)
+            return Reservation(self._numeric_ids.of(dialect, ref), conference)
         except StateError as error:
             return state_fault(error)

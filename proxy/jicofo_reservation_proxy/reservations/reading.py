@@ -17,10 +17,10 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 
-from .conference_ids import ConferenceIds
+from .context import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
 from .grants import Grants
 from .in_flight_limits import InFlightLimits
-from .request import FROM_LEDGER, IN_FLIGHT_LIMIT_REACHED, Handled
+from .numeric_ids import NumericIds
 
 
 class Reading:
@@ -30,21 +30,21 @@ class Reading:
         self,
         backends: Mapping[str, Backend],
         ledger: Ledger,
-        conference_ids: ConferenceIds,
+        numeric_ids: NumericIds,
         grants: Grants,
         in_flight: InFlightLimits,
         respond_within_seconds: float,
     ) -> None:
         self._backends = backends
         self._ledger = ledger
-        self._conference_ids = conference_ids
+        self._numeric_ids = numeric_ids
         self._grants = grants
         self._in_flight = in_flight
         self._respond_within_seconds = respond_within_seconds
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id. Raises `StateError`."""
-        ref = self._conference_ids.ref(public_id)
+        ref = self._numeric_ids.ref(public_id)
         if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())
         result = self._ask(ref, incident_id)

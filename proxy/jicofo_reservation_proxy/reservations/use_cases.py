@@ -23,16 +23,16 @@ from jicofo_reservation_proxy.model import (
     GetReply,
 )
 
-from .conference_ids import ConferenceIds
 from .conflicts import Conflicts
+from .context import Handled, RoomRequest, state_fault
 from .creation import Creation
 from .deletions import Deletions
 from .ending import Ending
 from .fallback import Fallback
 from .grants import Grants
 from .in_flight_limits import InFlightLimits
+from .numeric_ids import NumericIds
 from .reading import Reading
-from .request import Handled, RoomRequest, state_fault
 from .routing import Router
 
 
@@ -66,8 +66,8 @@ class UseCases:
         now_ms: Callable[[], int] = now_ms,
     ) -> None:
         ledger, within_seconds = store.ledger, policy.respond_within_seconds
-        conference_ids = ConferenceIds(store.aliases, backends)
-        grants = Grants(ledger, conference_ids, deletions)
+        numeric_ids = NumericIds(store.aliases, backends)
+        grants = Grants(ledger, numeric_ids, deletions)
         conflicts = Conflicts(ledger, grants, reports=policy.conflicts == "report")
         fallback = Fallback(ledger, grants, conflicts, deletions, policy.fallback_seconds, now_ms)
         self._router = router
@@ -76,8 +76,8 @@ class UseCases:
         self._creation = Creation(
             backends, ledger, store.locks, deletions, grants, conflicts, fallback
         )
-        self._reading = Reading(backends, ledger, conference_ids, grants, in_flight, within_seconds)
-        self._ending = Ending(ledger, conference_ids, deletions, within_seconds, now_ms)
+        self._reading = Reading(backends, ledger, numeric_ids, grants, in_flight, within_seconds)
+        self._ending = Ending(ledger, numeric_ids, deletions, within_seconds, now_ms)
 
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str

@@ -17,7 +17,7 @@ from jicofo_reservation_proxy.backends.contract import (
     read_get,
 )
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
+from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,

@@ -4,7 +4,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 from jicofo_reservation_proxy.commands.call import Request
-from jicofo_reservation_proxy.http.forms import guest_test, parse_create
+from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.owners import guest_test
 from jicofo_reservation_proxy.model import CreateRequest
 
 START = "2048-04-20T17:55:12.000Z"

@@ -15,8 +15,9 @@ from jicofo_reservation_proxy.http.answers import (
     render_delete,
     render_fault,
 )
-from jicofo_reservation_proxy.http.client_recognition import HANDBOOK, JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import guest_test, parse_owner, parse_room
+from jicofo_reservation_proxy.http.dialects import HANDBOOK, JICOFO, PROSODY
+from jicofo_reservation_proxy.http.forms import parse_room
+from jicofo_reservation_proxy.http.owners import guest_test, parse_owner
 from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,

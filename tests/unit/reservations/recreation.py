@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlencode
 
-from jicofo_reservation_proxy.http.client_recognition import JICOFO
-from jicofo_reservation_proxy.http.forms import guest_test, parse_create
+from jicofo_reservation_proxy.http.dialects import JICOFO
+from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.owners import guest_test
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
@@ -54,9 +55,9 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
 from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
-from jicofo_reservation_proxy.reservations.request import Handled
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 from jicofo_reservation_proxy.text_rules import format_time

@@ -1,8 +1,9 @@
 """A room that is held already."""
 
 import pytest
-from jicofo_reservation_proxy.http.client_recognition import HANDBOOK, JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import guest_test, parse_owner, parse_room
+from jicofo_reservation_proxy.http.dialects import HANDBOOK, JICOFO, PROSODY
+from jicofo_reservation_proxy.http.forms import parse_room
+from jicofo_reservation_proxy.http.owners import guest_test, parse_owner
 from jicofo_reservation_proxy.model import Conference, CreateRequest, Dialect
 from jicofo_reservation_proxy.reservations.conflicts import may_share
 

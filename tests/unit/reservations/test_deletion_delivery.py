@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.reservations.deletion_delivery import (
     LOOK_SECONDS,
     Delivery,
 )
-from jicofo_reservation_proxy.reservations.deletion_retries import MANY_REFUSALS, MAX_RETRY_SECONDS
+from jicofo_reservation_proxy.reservations.retry_schedule import MANY_REFUSALS, MAX_RETRY_SECONDS
 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, abandon, conference, eventually, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, LATER_MS, NOT_SENT, UNREACHABLE, World

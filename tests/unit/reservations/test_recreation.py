@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
+from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.model import Deleted, Denied, Dialect, Fault, Reservation
 
 from .recreation import Call, Kind, Meanwhile, Terms, Told, World
@@ -120,7 +120,7 @@ def test_a_number_that_cannot_be_kept_calls_nothing_off(
 
     ended(world)
     with monkeypatch.context() as patch:
-        patch.setattr("jicofo_reservation_proxy.reservations.conference_ids.ConferenceIds.of", fail)
+        patch.setattr("jicofo_reservation_proxy.reservations.numeric_ids.NumericIds.of", fail)
         assert isinstance(world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN).post(), Fault)
     world.advance(120)
     assert not world.backend.conferences

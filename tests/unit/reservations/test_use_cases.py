@@ -9,8 +9,9 @@ from typing import cast
 
 import pytest
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.http.client_recognition import JICOFO, PROSODY
-from jicofo_reservation_proxy.http.forms import guest_test, parse_create
+from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
+from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.owners import guest_test
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks

@@ -1,4 +1,4 @@
-"""One request on its way through the use cases: what it asks for, and what came of it."""
+"""What the use cases hand to one another: a request on its way, and what came of one."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,6 +1,6 @@
-"""Conference ids: which id a client is given for a conference, and which one it means by it.
+"""Numeric ids: Jicofo knows conferences by number, its backend's own or an alias in the ledger.
 
-The forms of the ids are in ids.py; here is which form a client gets.
+Prosody takes strings, which say all by themselves (ids.py has all forms).
 """
 
 from collections.abc import Collection
@@ -10,8 +10,11 @@ from jicofo_reservation_proxy.ledger.ledger import Aliases
 from jicofo_reservation_proxy.model import ConferenceRef, Dialect, PublicId
 
 
-class ConferenceIds:
-    """The ids of the conferences of these backends. All methods raise `StateError`."""
+class NumericIds:
+    """The ids that clients are given, and give back: numbers for those who take nothing else.
+
+    `backends` are the names of the backends there are. All methods raise `StateError`.
+    """
 
     def __init__(self, aliases: Aliases, backends: Collection[str]) -> None:
         self._aliases = aliases

@@ -1,4 +1,4 @@
-"""Which client is asking, and its dialect: the ids that it takes, and what its owners mean.
+"""The dialects: which client is asking, the ids that it takes, and what its owners mean.
 
 A client is told by its `User-Agent`, or by the setting `client`. How each one wants its answers is
 in renderers.py.

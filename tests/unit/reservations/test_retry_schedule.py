@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import DeleteOutcome, FaultKind, Result
-from jicofo_reservation_proxy.reservations import deletion_retries
+from jicofo_reservation_proxy.reservations import retry_schedule
 from jicofo_reservation_proxy.reservations.deletion_delivery import BUSY_SECONDS
-from jicofo_reservation_proxy.reservations.deletion_retries import (
+from jicofo_reservation_proxy.reservations.retry_schedule import (
     FIRST_RETRY_SECONDS,
     MANY_REFUSALS,
     MAX_RETRY_SECONDS,
@@ -75,7 +75,7 @@ def test_the_back_off_is_cut_at_random(world: World) -> None:
     assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
     assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
     assert len(set(first)) > 1
-    waits = [deletion_retries._back_off(count) for count in range(20, 2000)]
+    waits = [retry_schedule._back_off(count) for count in range(20, 2000)]
     assert MAX_RETRY_SECONDS / 2 <= min(waits) < 0.6 * MAX_RETRY_SECONDS
     assert 0.9 * MAX_RETRY_SECONDS < max(waits) <= MAX_RETRY_SECONDS
 

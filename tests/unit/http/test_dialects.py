@@ -1,7 +1,7 @@
 """Which client is asking."""
 
 import pytest
-from jicofo_reservation_proxy.http.client_recognition import (
+from jicofo_reservation_proxy.http.dialects import (
     HANDBOOK,
     JICOFO,
     PROSODY,
