@@ -158,11 +158,11 @@ class FaultKind(enum.Enum):
     UNREACHABLE = "unreachable"
     """No connection to the backend, or none that lasted."""
     OVERLOADED = "overloaded"
-    """The backend says that it has too much to do."""
+    """The backend says that it has too much to do, or its in-flight limit is reached."""
     SLOW = "slow"
     """The deadline passed."""
     SATURATED = "saturated"
-    """Not asked: as many calls as may be are under way, or the last ones took too long."""
+    """Not asked: its last calls took too long."""
     UNAUTHORIZED = "unauthorized"
     """The backend does not take the proxy's credentials."""
     BROKEN = "broken"
@@ -219,9 +219,9 @@ class NotFound:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """The conference is gone, or was never there.
+    """Nothing is left to do: the conference is gone, or was never there.
 
-    `is_unsupported` is whether the backend has no way to delete one.
+    `is_unsupported` is whether the backend cannot delete any.
     """
 
     is_unsupported: bool = False

@@ -1,6 +1,7 @@
 """The WSGI application by itself, for other servers and with a backend in the same process."""
 
 import io
+import math
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,23 @@ def test_a_ledger_that_cannot_be_written_is_a_fault_and_not_a_wrong_id(tmp_path:
         assert client.get("/conference/90000000000001").status_code == 503
         assert client.delete("/conference/90000000000001").status_code == 503
         assert client.delete("/conference/default.no-number").status_code == 200
+
+
+def test_metrics_of_a_ledger_that_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures are no numbers, and all others are read as before."""
+
+    def away(_: object) -> None:
+        raise StateError("the store is away")
+
+    with Proxy(settings(tmp_path), granting()) as proxy:
+        monkeypatch.setattr(SqliteLedger, "counts", property(away))
+        name = "jicofo_reservation_proxy_conferences"
+        value = proxy.metrics.registry.get_sample_value(name, {"state": "open"})
+        assert value is not None
+        assert math.isnan(value)
+        monkeypatch.undo()
 
 
 def test_metrics_count_what_happened(tmp_path: Path) -> None:

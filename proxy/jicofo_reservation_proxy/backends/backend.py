@@ -36,8 +36,8 @@ class Deleter(Protocol):
 class Backend(Deleter, Protocol):
     """A reservation system.
 
-    Every method returns `within_seconds`, whatever the backend does, and raises nothing for what
-    a backend does: that is a `Fault`. Any thread may call it.
+    Every method returns within `within_seconds` seconds, and raises nothing for a backend's
+    failure: that is a `Fault`. Any thread may call it.
     """
 
     def create(

@@ -24,8 +24,9 @@ from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
 
 EPILOG = f"""\
-The proxy that listens on `listen` is asked, if there is one. Else, and with --target, the request
-goes through a proxy of this command's own to the backend.
+The proxy that listens on `listen` is asked. If nobody listens there, the command starts a proxy of
+its own, unless a running proxy uses `state_dir`: that is an error. With --target it always starts
+its own, which asks that backend.
 
   jicofo-reservation-proxy call create board --as prosody
 
@@ -53,7 +54,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, with what stands for itself nowhere escaped."""
+        """The path; characters with a meaning in a URL are escaped, except `/`."""
         if self.operation == "create":
             return "/conference"
         return f"/conference/{quote(os.fsencode(self.subject))}"
@@ -144,9 +145,7 @@ def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
     backends = [f"{name} at {backend.target}" for name, backend in settings.backends.items()]
     behind = ", ".join(backends) or "the built-in stub, which grants every room"
     print(f"asking a proxy of this command's own, in front of {behind}", file=sys.stderr)
-    # What the built-in stub grants ends with it, and a directory in use is another proxy's.
-    keeps_state = bool(settings.backends) and not is_used
-    return _ask_a_new_proxy(settings, request, keeps_state=keeps_state)
+    return _ask_a_new_proxy(settings, request)
 
 
 def _connected(listen: str) -> http.client.HTTPConnection | None:
@@ -155,7 +154,7 @@ def _connected(listen: str) -> http.client.HTTPConnection | None:
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.connect()
-    except (OSError, ValueError):  # nobody listens there, or it is no name of a host
+    except OSError:
         connection.close()
         return None
     return connection
@@ -170,7 +169,7 @@ def _ask_the_running_proxy(
         fields = json.loads(response.read())
         if not isinstance(fields, dict):
             raise ValueError("no JSON object")  # noqa: TRY301, TRY004 - told with the others
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise ListenError(
             f"listen: wanted a reservation proxy at {listen}, got no answer of one there: {error}; "
             "name its address with --listen, or a backend with --target"
@@ -179,13 +178,15 @@ def _ask_the_running_proxy(
     return Response(status, fields, has_failed=response.status >= 500)
 
 
-def _ask_a_new_proxy(settings: Settings, request: Request, *, keeps_state: bool) -> Response:
+def _ask_a_new_proxy(settings: Settings, request: Request) -> Response:
     """Make a proxy, ask it, and wait until the backend has been told of a DELETE.
 
-    Raises what `Proxy` does.
+    What the built-in stub grants ends with it, so nothing of that is kept. Raises what `Proxy`
+    does: `StateInUseError` too, since without the numbers of the running proxy a DELETE would do
+    nothing and say nothing.
     """
     started_ms = now_ms()
-    with Proxy(settings, keeps_state=keeps_state) as proxy:
+    with Proxy(settings, keeps_state=bool(settings.backends)) as proxy:
         response = proxy.flask.test_client().open(
             request.path,
             method=request.method,

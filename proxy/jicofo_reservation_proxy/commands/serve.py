@@ -8,7 +8,7 @@ from jicofo_reservation_proxy.http.server import Server
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
-from .signals import StopSignals
+from .signals import Listener, StopSignals
 
 EPILOG = SETTINGS_HELP
 
@@ -24,9 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve. Raises `ProxyError` where it cannot start."""
     settings = load_settings(arguments)
     with StopSignals() as signals, Proxy(settings) as proxy:
-        server = Server(proxy.flask, settings)
-        logger.info("listening on %s, backends: %s", server.url, ", ".join(proxy.targets))
-        signals.run(server)
-        proxy.close(server.left_seconds)
+        listener: Listener = Server(proxy.flask, settings)
+        logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))
+        signals.run(listener)
+        proxy.close(listener.left_seconds)
     logger.info("stopped")
     return exit_codes.OK

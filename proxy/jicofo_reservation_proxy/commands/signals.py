@@ -42,7 +42,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def run(self, listener: Listener) -> None:
-        """Run the listener until a signal; not at all if one has come already."""
+        """Run the listener until a signal. If one has come already, it only shuts down."""
         self._listener = listener
         if self._requested:
             listener.stop()

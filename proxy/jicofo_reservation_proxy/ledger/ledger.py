@@ -34,7 +34,8 @@ class Ledger(Protocol):
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
         """Note that a client has this conference; its end is the latest that was told to anyone.
 
-        If it was over, it goes on and its deletion is cancelled, durably. Other open conferences
+        Its record gets a revision that it never had. If it was over, it goes on and its deletion is
+        cancelled, durably. Other open conferences
         of the room are forgotten: a backend grants one at a time. Raises `StateError` where the
         cancellation cannot be kept; the conference is then as it was.
         """
@@ -56,8 +57,11 @@ class Ledger(Protocol):
     def settle(self, ref: ConferenceRef) -> None:
         """Note that a conference is gone at its backend. Unknown is fine."""
 
-    def abandon(self, record: Record) -> None:
-        """Give up a deletion. Where it is not pending any more as this record has it, nothing."""
+    def abandon(self, record: Record) -> bool:
+        """Give up this deletion, and return whether that was done.
+
+        Nothing is done if the record has changed since, or is not pending.
+        """
 
     def find(self, ref: ConferenceRef) -> Record | None:
         """Return the record of a conference, `None` where there is none."""

@@ -39,8 +39,8 @@ class Record:
     `is_whole` tells whether the conference is all that the backend said: after a restart it is
     not where that held a password or a PIN. `over_at_ms` and `reason` are there from the end on.
 
-    `revision` is another one after each grant, also of the same conference. So it tells whether a
-    client was given the conference meanwhile.
+    Every grant sets a new `revision`. So a changed revision shows that a client was given the
+    conference meanwhile.
     """
 
     ref: ConferenceRef

@@ -25,6 +25,8 @@ MAX_CONFERENCES = 100_000
 """Some 130 MB of memory and 20 MB of disk. Beyond it the oldest abandoned one, or else the oldest
 open one, gives way to a new one; pending ones never do."""
 
+_DROPPED = "the ledger is full at %d conferences; the oldest %s one, %s, was dropped"
+
 logger = logging.getLogger(__name__)
 
 
@@ -123,11 +125,13 @@ class SqliteLedger:
             self._forget(ref)
             self._index.note_gone(ref)
 
-    def abandon(self, record: Record) -> None:
+    def abandon(self, record: Record) -> bool:
         """Give up a deletion that is still pending as it was."""
         with self._lock:
-            if record.state is RecordState.PENDING and self._index.has(record):
+            is_pending = record.state is RecordState.PENDING and self._index.has(record)
+            if is_pending:
                 self._change(dataclasses.replace(record, state=RecordState.ABANDONED))
+        return is_pending
 
     def find(self, ref: ConferenceRef) -> Record | None:
         """Return the record of a conference."""
@@ -211,12 +215,7 @@ class SqliteLedger:
             return True
         for state in (RecordState.ABANDONED, RecordState.OPEN):
             if ref := self._index.oldest(state):
-                logger.warning(
-                    "the ledger is full at %d conferences; the oldest %s one, %s, was dropped",
-                    self._max_conferences,
-                    state.value,
-                    encode(ref),
-                )
+                logger.warning(_DROPPED, self._max_conferences, state.value, encode(ref))
                 self._forget(ref)
                 return True
         return False

@@ -59,7 +59,7 @@ def is_in_use(state_dir: Path) -> bool:
 
 
 def _lock(file: IO[str], state_dir: Path) -> None:
-    """Lock the file. Whoever asks `is_in_use` in the same moment holds it for microseconds."""
+    """Lock the file; try again, since `is_in_use` in another process holds it for microseconds."""
     for _ in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

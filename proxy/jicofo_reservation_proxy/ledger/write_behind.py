@@ -134,7 +134,7 @@ class _Writer:
         complaint = ""
         while not self._stopped.is_set():
             self._woken.wait()
-            # Before the look at the end, which is said first: so no end is slept through.
+            # Before the look at `_stopped`, which `stop` sets first: so its wake-up is not lost.
             self._woken.clear()
             if self._stopped.wait(WRITE_AFTER_SECONDS):
                 return

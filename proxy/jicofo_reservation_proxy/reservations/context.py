@@ -39,8 +39,8 @@ class RoomRequest:
 class Handled(Generic[ReplyT_co]):
     """A reply, with what the log wants to know of it.
 
-    `backend` and `code` are "" where no backend was asked; `source` is who answered in its place:
-    `FROM_LEDGER` or `FROM_FALLBACK`, else "".
+    `backend` is "" where none is responsible, `code` where no call was made. `source` is who
+    answered in the backend's place: `FROM_LEDGER` or `FROM_FALLBACK`, else "".
     """
 
     reply: ReplyT_co

@@ -89,8 +89,8 @@ class Creation:
     def _was_told_of_the_end(self, ref: ConferenceRef, asked: RoomRequest) -> bool:
         """Tell the backend of the end of the conference that it named, if that is over.
 
-        Return whether its answer is old by that: also where it may not have taken it, only an
-        answer to what is asked from now on tells.
+        Return whether to ask the backend again: the deletion was delivered, or may have been, so
+        that its answer may be out of date.
         """
         if not self._ledger.is_over(ref):
             return False

@@ -1,8 +1,8 @@
 """Ending a conference: DELETE.
 
 The backend is told soon (deletion_delivery.py). Where the end cannot be noted durably it is told
-at once, and only where that fails too is the client told of a fault. So it is where the record of
-the conference cannot be read: nobody knows then whether the room is being asked for.
+at once. The client is told of a fault only where that fails too, or where the record cannot be
+read: it is then unknown whether a client was given the conference.
 """
 
 import logging

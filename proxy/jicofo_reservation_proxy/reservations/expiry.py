@@ -61,8 +61,7 @@ class Expiry:
 
     def _abandon(self, now: int) -> None:
         for record in self._ledger.pending_since(now - self._give_up_after_ms):
-            if self._was_tried_for_too_long(record, now):
-                self._ledger.abandon(record)
+            if self._was_tried_for_too_long(record, now) and self._ledger.abandon(record):
                 self._schedule.forget(record.ref)
                 _log(logging.ERROR, "deletion abandoned", record)
 

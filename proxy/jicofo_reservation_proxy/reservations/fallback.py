@@ -29,8 +29,8 @@ _OUTAGE = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 class Fallback:
     """Answers for backends that gave no answer.
 
-    `seconds` has, for the backends whose rooms are granted while they cannot be asked, for how
-    long (the settings `when_unreachable` and `allow_for`).
+    `seconds` maps each backend that allows fallback grants to the seconds that they last (the
+    settings `when_unreachable` and `allow_for`).
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class Grants:
     ) -> Reservation | Fault:
         """Note that the client has a conference from now on, and tell it so.
 
-        One that was over stays so where the client cannot be told.
+        If the reply is a fault, a conference that was over stays over.
         """
         reply = self.reservation(asked.dialect, ref, conference)
         if isinstance(reply, Fault) and self._ledger.is_over(ref):

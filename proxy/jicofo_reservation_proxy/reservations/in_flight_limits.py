@@ -2,8 +2,8 @@
 
 A request that is with a backend holds one of the server's threads, be it in a call or waiting for
 its turn. So a backend that is slow, or hangs, must not get all of them: each backend has some that
-are its own, and all together leave some for DELETEs and refusals, which wait for no backend. Who
-comes when there is none left is refused at once, instead of standing in a queue.
+are its own, and all together leave some for DELETEs and refusals, which wait for no backend. A
+request that finds no free place is refused at once; one with a place may wait briefly for its call.
 """
 
 import threading

@@ -44,7 +44,7 @@ class NumericIds:
 
 
 def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
-    """Return whose the numbers are that are no aliases: the only backend's, or the one's before.
+    """Return the backend that numbers of its own lead to: the only one, else the last only one.
 
     Raises `StateError` where a change of it cannot be kept.
     """

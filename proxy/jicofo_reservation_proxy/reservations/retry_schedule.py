@@ -20,7 +20,7 @@ MANY_REFUSALS = 5
 """A backend that refused so many deletions, and took none in between, is paused as a whole."""
 
 MANY_ATTEMPTS = 1000
-"""When there are so many more attempts than were needed last, those not needed are forgotten."""
+"""How many entries may be added before those of unknown conferences are dropped."""
 
 _OF_THE_BACKEND = {
     FaultKind.UNREACHABLE,

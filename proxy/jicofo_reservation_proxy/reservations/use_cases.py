@@ -40,8 +40,7 @@ from .routing import Router
 class Policy:
     """What the operator decided.
 
-    `fallback_seconds` has, for the backends whose rooms are granted while they cannot be asked,
-    for how long.
+    `fallback_seconds` maps each backend that allows fallback grants to the seconds that they last.
     """
 
     conflicts: Literal["answer", "report"]
@@ -50,9 +49,10 @@ class Policy:
 
 
 class UseCases:
-    """The use cases over a set of backends. Raises `StateError` where the store cannot be used.
+    """The use cases over a set of backends.
 
-    No method raises: a store that cannot be used is a `Fault` by then.
+    The constructor raises `StateError` where the store cannot be used; the methods return a `Fault`
+    instead.
     """
 
     def __init__(

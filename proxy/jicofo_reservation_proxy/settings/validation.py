@@ -87,7 +87,7 @@ _NO_SECRETS = {"plugin", "server_name"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
-_LISTEN = re.compile(r"(?:\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
+_LISTEN = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
 def _table(value: object) -> Mapping[Any, Any]:
@@ -162,9 +162,18 @@ def _header(value: object, _: object) -> str:
 
 def _listen(value: object, _: object) -> str:
     match = _LISTEN.fullmatch(_text(value))
-    if not match or int(match[1]) > 65535:
+    if not match or int(match[2]) > 65535 or not _is_host(match[1]):
         raise _Unwanted("HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777", value)
     return str(value)
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether a text can be the name of a host at all: else the look-up itself would fail."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return text.isprintable()
 
 
 def _regex(value: object, _: object) -> str:

@@ -261,13 +261,14 @@ class FakeBackend:
             if call.kind not in _DONE:
                 return Result(_FAULTS[call.kind], _FAULTS[call.kind].code)
             outcome = Denied("", "") if call.kind is Kind.DENIED else self._create(request)
-            cancelled = self._late_of(outcome)
+            if call.kind in {Kind.GOOD, Kind.DENIED}:  # the answer arrives
+                cancelled = self._late_of(outcome)
+                self.late = [late for late in self.late if late not in cancelled]
             self._world.meanwhile(call.after, room)
             if fault := self._lost(call):
                 return Result(fault, fault.code)
             if isinstance(outcome, Granted | Conflict):
                 self.calls.append(("create", outcome.conference.id))
-            self.late = [late for late in self.late if late not in cancelled]
             return Result(outcome, "OK")
 
     def _late_of(self, outcome: CreateOutcome) -> list[Late]:
@@ -565,7 +566,8 @@ class World:
         assert not (told and told.is_live and not self._is_past(told.ends_at_ms)), (
             f"{conference_id} is deleted, and a client is in it"
         )
-        if conference_id not in self.backend.conferences:
+        is_gone = conference_id not in self.backend.conferences
+        if is_gone or conference_id in self.backend.undeletable:
             return  # told again; the proxy does not remember why the first time was
         if reason is DeleteReason.ENDED:
             assert told, f"{conference_id} is deleted, and no client ever had it"

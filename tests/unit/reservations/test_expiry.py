@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import DeleteReason, FaultKind
 
 from tests.unit.ledgers import conference, ref
@@ -104,3 +104,27 @@ def test_an_expired_one_has_as_long_as_every_other(world: World) -> None:
     world.clock.pass_by(2)
     world.step()
     assert world.state() is RecordState.ABANDONED
+
+
+def test_what_was_promised_anew_is_not_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deletion that was looked at, and promised anew before it was given up, stays uncertain."""
+    world.backend.usual = BROKEN
+    world.end()
+    world.step()
+    world.clock.pass_by((GIVE_UP_AFTER + timedelta(seconds=1)).total_seconds())
+    (old,) = world.ledger.pending("default")
+    abandon = world.ledger.abandon
+
+    def promised_anew(record: Record) -> bool:
+        world.ledger.grant(ref(), "board", conference())
+        world.ledger.end(ref(), world.clock.now_ms)
+        return abandon(record)
+
+    monkeypatch.setattr(world.ledger, "abandon", promised_anew)
+    world.step()
+    assert not abandon(old)
+    assert world.state() is RecordState.PENDING
+    assert world.delivery.deletions.is_uncertain(ref())
+    assert "deletion abandoned" not in caplog.text

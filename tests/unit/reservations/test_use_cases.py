@@ -13,8 +13,7 @@ from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.forms import parse_create
 from jicofo_reservation_proxy.http.owners import guest_test
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
-from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks, LockKey, Locks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
@@ -36,12 +35,13 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery, _Worker
 from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
+from jicofo_reservation_proxy.reservations.retry_schedule import RetrySchedule
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 
-from tests.unit.ledgers import START_MS, Elsewhere, conference, eventually, ref
+from tests.unit.ledgers import LONG_SECONDS, START_MS, Elsewhere, conference, eventually, ref
 
 NAME = "default"
 FORM = b"name=board&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
@@ -84,6 +84,7 @@ class World:
 
     ledger: SqliteLedger
     elsewhere: Elsewhere
+    locks: Locks
     backend: Backend
     delivery: Delivery
     use_cases: UseCases
@@ -115,7 +116,7 @@ def world() -> Iterator[World]:
             Policy("answer", 1.0, {}),
             lambda: START_MS,
         )
-        yield World(ledger, elsewhere, backend, delivery, use_cases)
+        yield World(ledger, elsewhere, store.locks, backend, delivery, use_cases)
 
 
 def request() -> CreateRequest:
@@ -138,16 +139,18 @@ def test_a_store_in_another_process(world: World) -> None:
     assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
     again = world.use_cases.create(request(), PROSODY, INCIDENT)
     assert again.reply == Reservation("default.8", conference("8"))
+    assert world.ledger.find(ref()) is None
     assert world.backend.deleted == ["7"]
 
 
-@pytest.mark.parametrize("method", ["is_over", "in_room", "grant"])
-def test_a_post_over_a_store_that_is_away(world: World, method: str) -> None:
+@pytest.mark.parametrize(("method", "code"), [("is_over", ""), ("in_room", ""), ("grant", "OK")])
+def test_a_post_over_a_store_that_is_away(world: World, method: str, code: str) -> None:
     """Whatever cannot be asked or noted, the client is told of a fault, and has no room."""
-    world.ledger.end(ref(), 5)
     world.elsewhere.away = {method}
-    assert is_state_fault(world.use_cases.create(request(), JICOFO, INCIDENT).reply)
-    assert world.ledger.find(ref()) is None or world.ledger.is_over(ref())
+    handled = world.use_cases.create(request(), JICOFO, INCIDENT)
+    assert is_state_fault(handled.reply)
+    assert (handled.backend, handled.code) == (NAME, code)
+    assert world.ledger.find(ref()) is None
 
 
 @pytest.mark.parametrize("method", ["is_over", "update"])
@@ -180,6 +183,17 @@ def test_a_delete_that_cannot_be_noted_while_the_room_is_asked_for(
     assert world.backend.deleted == []
 
 
+@pytest.mark.parametrize("key", [(NAME, "board"), ref()])
+def test_a_delete_that_cannot_be_noted_while_a_lock_is_held(world: World, key: LockKey) -> None:
+    """Whoever holds the lock of the room, or of the conference, may be about to give it away."""
+    world.ledger.grant(ref(), "board", conference())
+    world.elsewhere.away = {"end"}
+    with world.locks.hold(key, 0) as is_free:
+        assert is_free
+        assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
+    assert world.backend.deleted == []
+
+
 def test_a_deletion_that_was_delivered_and_could_not_be_noted(world: World) -> None:
     """It is uncertain until the ledger knows, so that nobody is given the conference."""
     world.ledger.end(ref(), 5)
@@ -191,17 +205,6 @@ def test_a_deletion_that_was_delivered_and_could_not_be_noted(world: World) -> N
     world.delivery.step(NAME)
     assert not world.delivery.deletions.is_uncertain(ref())
     assert world.ledger.find(ref()) is None
-
-
-def test_a_deletion_that_is_promised_anew_is_not_abandoned(world: World) -> None:
-    """What is abandoned is the deletion that was looked at, and not a later one."""
-    world.ledger.grant(ref(), "board", conference())
-    world.ledger.end(ref(), 5)
-    (old,) = world.ledger.pending(NAME)
-    world.ledger.grant(ref(), "board", conference())
-    world.ledger.end(ref(), 5)
-    world.ledger.abandon(old)
-    assert [record.state for record in world.ledger.pending(NAME)] == [RecordState.PENDING]
 
 
 def test_a_delete_over_a_store_that_is_away(world: World) -> None:
@@ -240,3 +243,27 @@ def test_a_delivery_over_a_store_that_is_away(
         world.delivery.stop(1)
     assert set(world.backend.deleted) == {"7"}
     assert "Traceback" not in caplog.text
+
+
+def test_a_store_that_is_away_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one line for each time that it went away, and not one for each attempt."""
+    steps: list[str] = []
+
+    def step(*_: object) -> float:
+        steps.append("")
+        if len(steps) in {1, 2, 4}:
+            raise StateError("the store is away")
+        return 0.0
+
+    schedule = RetrySchedule({NAME}, ())
+    worker = _Worker(step, schedule, NAME)
+    try:
+        for number in range(1, 6):
+            eventually(lambda number=number: len(steps) >= number)  # type: ignore[misc]
+            schedule.wake(NAME)
+    finally:
+        worker.stop(0)
+        worker.join(LONG_SECONDS)
+    assert [record.getMessage() for record in caplog.records] == [
+        "no deletions to backends.default: the store is away"
+    ] * 2

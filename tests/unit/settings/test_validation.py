@@ -232,6 +232,9 @@ METHOD = "wanted /package.Service/Method"
                 "a:\u0661",
                 "a:999999",
                 "http://127.0.0.1:7777",
+                "a..b:7777",
+                f"{'a' * 64}.example.com:7777",
+                "\x01:7777",
             )
         ),
         ({"listen": 7777}, "listen: wanted a string, got 7777"),
