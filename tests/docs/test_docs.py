@@ -63,9 +63,11 @@ def test_settings_that_are_shown_are_valid(page: Path) -> None:
 def test_what_is_imported_exists(page: Path) -> None:
     """Every import that a page shows, and every module that it names, is there."""
     text = page.read_text("utf-8")
-    for module, names in re.findall(r"from (jicofo_reservation_\w+[\w.]*) import ([\w, ]+)", text):
+    shown = r"from (jicofo_reservation_\w+[\w.]*) import (?:\(([^)]*)\)|([\w, ]+))"
+    for module, several, one_line in re.findall(shown, text):
         found = importlib.import_module(module)
-        for name in (part.partition(" as ")[0].strip() for part in names.split(",")):
+        parts = (several or one_line).strip().rstrip(",").split(",")
+        for name in (part.partition(" as ")[0].strip() for part in parts):
             assert hasattr(found, name) or importlib.util.find_spec(f"{module}.{name}"), name
     for module in re.findall(
         r"\b(jicofo_reservation_(?:proxy|stub)(?:\.[a-z_]+)+)\b(?![:.(])", text

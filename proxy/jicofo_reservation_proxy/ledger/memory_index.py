@@ -32,12 +32,8 @@ class Index:
         self._rooms: dict[RoomKey, dict[ConferenceRef, None]] = {}
         self._pending: dict[str, dict[ConferenceRef, None]] = {}
         self._ends: list[tuple[int, int, ConferenceRef]] = []
-        self._numbers = count(1)
+        self._numbers = count()
         self._gone: dict[ConferenceRef, None] = {}
-
-    def next_number(self) -> int:
-        """Return a number that was not returned before."""
-        return next(self._numbers)
 
     def put(self, record: Record) -> None:
         """Take a record in, in the place of what was known of its conference."""
@@ -129,7 +125,7 @@ class Index:
     def _note_end(self, record: Record, ends_at_ms: int, known: Record | None) -> None:
         if known and (known.state, known.ends_at_ms) == (record.state, ends_at_ms):
             return
-        heappush(self._ends, (ends_at_ms, self.next_number(), record.ref))
+        heappush(self._ends, (ends_at_ms, next(self._numbers), record.ref))
         self._trim_ends()
 
     def _trim_ends(self) -> None:

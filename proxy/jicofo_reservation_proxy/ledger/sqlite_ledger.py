@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 from jicofo_reservation_proxy.errors import StateError
@@ -48,6 +49,7 @@ class SqliteLedger:
         self._max_conferences = max_conferences
         self._lock = threading.Lock()
         self._index = Index()
+        self._revisions = count(1)
         self._ending: set[ConferenceRef] = set()  # whose end is just being written
         self._end_was_written = threading.Condition(self._lock)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
@@ -60,7 +62,7 @@ class SqliteLedger:
         """Note that a client has this conference; wait for the disk only if it was over."""
         with self._lock:
             known = self._index.records.get(ref)
-            told, revision = _later_end(known, conference), self._index.next_number()
+            told, revision = _later_end(known, conference), next(self._revisions)
             record = Record(ref, room=room, conference=told, revision=revision)
             if not self._index.is_over(ref):
                 self._add(record)

@@ -18,7 +18,6 @@ from jicofo_reservation_proxy.model import (
     DeleteReason,
     Deletion,
     Fault,
-    FaultKind,
     Result,
 )
 from jicofo_reservation_proxy.observability import logs
@@ -75,8 +74,8 @@ class Deletions:
 
     def attempt_unnoted(
         self, ref: ConferenceRef, known: Record | None, incident_id: str, within_seconds: float
-    ) -> Result[DeleteOutcome]:
-        """Tell the backend of a DELETE that the ledger could not note.
+    ) -> Result[DeleteOutcome] | None:
+        """Tell the backend of a DELETE that the ledger could not note; `None` if nothing was sent.
 
         `known` is the conference's record from before. Nothing is sent where that has changed
         since, or where the room or the conference is being asked for: a client may have got it.
@@ -84,7 +83,7 @@ class Deletions:
         with self._held(ref, known.room if known else "") as is_free:
             if is_free and is_unchanged(self._ledger.find(ref), known):
                 return self._send(ref, incident_id, within_seconds)
-        return Result(Fault(FaultKind.SATURATED, "", "not sent: the room is being asked for"), "")
+        return None
 
     def cancel(self, ref: ConferenceRef) -> None:
         """Take note that a conference goes on after all."""

@@ -61,6 +61,8 @@ class Ending:
         result = self._deletions.attempt_unnoted(
             ref, known, incident_id, self._respond_within_seconds
         )
+        if result is None:
+            return Handled(state_fault(error), ref.backend)
         if isinstance(result.outcome, Fault):
             return Handled(state_fault(error), ref.backend, result.code)
         logger.warning("a DELETE was delivered before its answer, since %s", error)

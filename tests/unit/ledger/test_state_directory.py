@@ -1,9 +1,11 @@
 """The state directory: whether somebody has it can be asked without a trace."""
 
+import fcntl
 import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
 
@@ -26,6 +28,23 @@ def test_to_ask_does_not_keep_anybody_out(tmp_path: Path) -> None:
     Database(tmp_path).close()
     assert not is_in_use(tmp_path)
     Database(tmp_path).close()
+
+
+def test_many_may_ask_at_once(tmp_path: Path) -> None:
+    """Whoever asks is not taken for a proxy by another who does."""
+    Database(tmp_path).close()
+    with (tmp_path / LOCK_NAME).open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert not is_in_use(tmp_path)
+
+
+def test_a_start_waits_for_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tries again after a pause, in which whoever asked has let go."""
+    Database(tmp_path).close()
+    with (tmp_path / LOCK_NAME).open() as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        monkeypatch.setattr("time.sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
+        Database(tmp_path).close()
 
 
 def test_a_start_in_the_moment_of_the_question(tmp_path: Path) -> None:
