@@ -36,8 +36,18 @@ run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests and hold the coverage; ARGS='-k ids --no-cov' selects
-	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
+test: $(READY) ## Run the tests, without Go and Java (2 minutes); ARGS='-k ids' selects some
+	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain' $(ARGS)
+
+.PHONY: test-stubs
+test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs Go, a JDK and Maven
+	@$(call need,go,Go 1.26 or newer)
+	@$(call need,mvn,Maven 3.8 or newer)
+	@$(call need,javac,a JDK of Java 17 or newer)
+	@$(BIN)/pytest -n 2 --dist loadgroup -m toolchain $(ARGS)
+
+.PHONY: test-all
+test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the rule machine at length; takes some ten minutes

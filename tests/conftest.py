@@ -1,13 +1,23 @@
 """What holds for every test: no thread and no file that it opened may outlive it."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")  # both limits are times, which a busy machine exceeds
 
 ENDING_SECONDS = 5.0
 """How long threads that were told to stop may take: gRPC's poll every 0.2 s whether they should."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: two for each core, since many tests only wait."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
 @pytest.fixture(autouse=True)

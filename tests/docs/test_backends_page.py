@@ -22,6 +22,7 @@ PAGE = (ROOT / "docs/backends.md").read_text("utf-8")
 MTLS = PAGE.partition("## mTLS\n")[2]
 _READY = ".venv/.ready"
 _BACKENDS = "tests/backends"
+_IS_GO_OR_JAVA = re.compile(r"[\[-](go|java)\b")
 PYTHON = next(stub for stub in STUBS if stub.name == "python")
 
 
@@ -92,7 +93,8 @@ def test_the_descriptor_set_holds_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "tool"), [("stubs-go", "go"), ("stubs-java", "mvn"), ("conformance-go", "go")]
+    ("target", "tool"),
+    [("stubs-go", "go"), ("stubs-java", "mvn"), ("conformance-go", "go"), ("test-stubs", "go")],
 )
 def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) -> None:
     """Nothing is generated or checked, and the message says what to install."""
@@ -110,27 +112,40 @@ def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) ->
     assert "install" in done.stderr
 
 
-@pytest.mark.parametrize(("is_ci", "code"), [("", 0), ("true", 1)])
-def test_without_toolchains_the_stubs_are_left_out_in_one_line(
-    is_ci: str, code: int, tmp_path: Path
-) -> None:
-    """But in CI, a missing toolchain is a failure."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "go or java", _BACKENDS],
+def test_make_test_needs_no_toolchain(tmp_path: Path) -> None:
+    """`make test` leaves out the Go and Java stubs; `make test-stubs` runs exactly those."""
+    chosen, others = _collected("not toolchain", tmp_path), _collected("toolchain", tmp_path)
+    assert chosen
+    assert others
+    assert not [test for test in chosen if _IS_GO_OR_JAVA.search(test)]
+    assert all(_IS_GO_OR_JAVA.search(test) for test in others)
+
+
+def test_a_stub_without_its_toolchain_fails_and_names_the_tool(tmp_path: Path) -> None:
+    """Nobody takes a stub for tested that was not."""
+    done = _pytest("-k", "table and (go or java)", path=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "the Go stub needs go; install it" in done.stdout
+    assert "the Java stub needs java and mvn; install it" in done.stdout
+
+
+def _collected(marked: str, path: Path) -> list[str]:
+    """Return the tests of the stubs that `make` chooses by a mark."""
+    done = _pytest("-m", marked, "--collect-only", "-q", path=path)
+    assert done.returncode == 0, done.stdout
+    return re.findall(r"^\S+::\S+$", done.stdout, re.MULTILINE)
+
+
+def _pytest(*flags: str, path: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the tests of the stubs where no tool but those in `path` is found."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags, _BACKENDS],
         cwd=ROOT,
-        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), "CI": is_ci},
+        env={"PATH": str(path), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if "tools are missing" in line]
-    assert done.returncode == code, done.stdout
-    if is_ci:
-        assert "the Go stub needs go" in done.stdout
-        assert not lines
-    else:
-        (line,) = lines
-        assert line.endswith("tools are missing for the stubs in Go (go), Java (java and mvn)")
 
 
 def _tool(name: str) -> str:
