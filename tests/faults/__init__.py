@@ -1,1 +1,1 @@
-"""Faults, against real processes: proxies and backends that are killed, stopped and cut off."""
+"""Fault tests with real processes: proxies and backends are killed, stopped and disconnected."""

@@ -1,4 +1,4 @@
-"""The accounts at the end of the crash loop: what clients were told, against what was done."""
+"""Compare what the clients in the crash loop were told with what the backend carried out."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +11,7 @@ from .store import Deed, Store
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From when until when the proxy was not there."""
+    """A period in which a process was killed or stopped, in `time.monotonic()` seconds."""
 
     began: float
     ended: float
@@ -19,7 +19,10 @@ class Outage:
 
 @dataclass
 class Accounts:
-    """What was noted on all sides. Each list of what went wrong must be empty."""
+    """The records of the clients and of the backend.
+
+    `lost`, `deleted_alive`, `given_dead` and `unanswered` list failures and must be empty.
+    """
 
     holdings: Sequence[Holding]
     attempts: Sequence[Attempt]
@@ -29,7 +32,7 @@ class Accounts:
 
     @classmethod
     def of(cls, rooms: Sequence[Room], store: Store, outages: Sequence[Outage]) -> "Accounts":
-        """Close the accounts."""
+        """Collect the records of the rooms and of the backend's store."""
         return cls(
             [*chain.from_iterable(room.holdings for room in rooms)],
             [*chain.from_iterable(room.attempts for room in rooms)],
@@ -40,7 +43,10 @@ class Accounts:
 
     @property
     def lost(self) -> list[Holding]:
-        """DELETEs that were answered 200, and whose conference is there and is nobody's."""
+        """Holdings whose DELETE was answered 200, but whose conference still exists at the backend.
+
+        A conference that a client was given again later is not in the list.
+        """
         return [
             holding
             for holding in self.holdings
@@ -51,17 +57,17 @@ class Accounts:
 
     @property
     def deleted_alive(self) -> list[tuple[Holding, Deed]]:
-        """Conferences that were deleted at the backend while a client had them."""
+        """Conferences that the backend deleted while a client held them."""
         return [(held, deed) for held, deed in self._effects if held.since <= deed.at < held.until]
 
     @property
     def given_dead(self) -> list[tuple[Holding, Deed]]:
-        """Conferences that were given to a client after they were deleted at the backend."""
+        """Conferences that a client was given after the backend had deleted them."""
         return [(held, deed) for held, deed in self._effects if deed.at < held.since]
 
     @property
     def unanswered(self) -> list[Attempt]:
-        """Requests that got no answer from a proxy that was there all the time."""
+        """Requests that got no answer although the proxy ran all the time."""
         return [
             attempt
             for attempt in self.attempts
@@ -74,12 +80,12 @@ class Accounts:
 
     @property
     def slowest_seconds(self) -> float:
-        """The longest that a client waited for an answer."""
+        """The longest time that a client waited for an answer."""
         times = [attempt.ended - attempt.began for attempt in self.attempts if attempt.status]
         return max(times, default=0.0)
 
     def lines(self, kills: int, backend_outages: int) -> Iterator[str]:
-        """Yield the figures."""
+        """Yield the lines for pytest's summary."""
         promised = {held.conference_id for held in self.holdings if held.is_deleted}
         delivered = Counter(deed.conference_id for deed in self.deletes)
         done = {deed.conference_id for deed in self.deletes if deed.has_changed}
@@ -94,15 +100,15 @@ class Accounts:
         yield "answers: " + ", ".join(f"{key}: {n}" for key, n in sorted(statuses.items()))
         yield f"slowest answer {self.slowest_seconds:.2f} s"
         yield (
-            f"DELETEs promised {len(promised)}, of them delivered {len(promised & done)}, "
-            f"cancelled {len(again)}; delivered twice or more "
+            f"DELETEs answered 200: {len(promised)}, of these delivered {len(promised & done)}, "
+            f"cancelled {len(again)}; delivered more than once "
             f"{sum(count > 1 for count in delivered.values())}; "
             f"conferences left at the backend {len(self.left_ids)}"
         )
 
     @property
     def _effects(self) -> Iterator[tuple[Holding, Deed]]:
-        """Yield each holding with the DELETE that ended its conference."""
+        """Yield each holding with the call that deleted its conference at the backend."""
         ended = {deed.conference_id: deed for deed in self.deletes if deed.has_changed}
         for holding in self.holdings:
             if holding.conference_id in ended:

@@ -1,7 +1,7 @@
-"""The faults' backend: `python -m tests.faults.backend --store FILE --address HOST:PORT`.
+"""The fault tests' backend: `python -m tests.faults.backend --store FILE --address HOST:PORT`.
 
-It keeps the contract, carries out nothing for which nobody waits any more, and misbehaves where
-its store says so.
+The backend keeps the contract. It does not carry out a call that the caller has given up. It
+misbehaves when its store says so.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from .store import Method, NotWantedError, Store, Stored, Wish
 
 THREADS = 64
 READY = "serving"
-"""The line that says that calls are taken."""
+"""The line that the backend prints when it accepts calls."""
 
 LOOK_SECONDS = 0.05
 
 
 class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
-    """The service of one replica, on the store of all of them."""
+    """The service of one replica; all replicas share one store."""
 
     def __init__(self, store: Store, replica: str) -> None:
         self._store = store
@@ -35,7 +35,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
-        """Grant the room, unless another request's conference holds it."""
+        """Grant the room, unless the conference of another request holds it."""
         wish = Wish(
             request.request_id,
             request.room.raw,
@@ -70,7 +70,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
     def _behaving(
         self, method: Method, subject: str, context: grpc.ServicerContext
     ) -> Iterator[Callable[[], bool]]:
-        """Do what the store says before and after a call; yield whether anyone waits for it."""
+        """Misbehave around a call as the store says; yield a check that the caller still waits."""
         self._store.note_call(self._replica, method, subject)
         misdeed, seconds = self._store.misdeed(self._replica, method) or ("", 0.0)
         if misdeed == "refuse":
@@ -82,7 +82,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         try:
             yield lambda: _is_wanted(context)
         except NotWantedError:
-            context.abort(grpc.StatusCode.CANCELLED, "nobody waits for this")
+            context.abort(grpc.StatusCode.CANCELLED, "the caller gave up this call")
         if misdeed == "late":
             threading.Event().wait(seconds)
 
@@ -92,7 +92,7 @@ def _is_wanted(context: grpc.ServicerContext) -> bool:
 
 
 def _message(stored: Stored) -> pb.Conference:
-    """Return a conference; its address tells a client the backend's own id."""
+    """Return a conference; its `url` contains the backend's own id."""
     message = pb.Conference(
         id=stored.id, room=stored.room, owner=stored.owner, url=f"conference:{stored.id}"
     )
@@ -101,7 +101,7 @@ def _message(stored: Stored) -> pb.Conference:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve until the end of the process, which is a SIGKILL."""
+    """Serve until the process is ended with SIGKILL."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--address", required=True)
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _tell_health(servicer: health.HealthServicer, store: Store, replica: str) -> None:
-    """Keep the health service at what the store says, for ever."""
+    """Report the health status that the store says; check it every `LOOK_SECONDS`, for ever."""
     told = None
     while True:
         is_sick = (store.misdeed(replica, "create") or ("", 0.0))[0] == "not_serving"

@@ -1,4 +1,4 @@
-"""The stage of each test, and the figures that the tests leave at the end of pytest's output."""
+"""The stage of each test, and the figures that pytest prints at the end of its output."""
 
 import os
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ _FIGURES: list[str] = []
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Yield a place for processes, all of which end with the test."""
+    """Yield a stage; it ends all its processes when the test ends."""
     with Stage(tmp_path) as stage:
         yield stage
 
 
 @pytest.fixture
 def figures() -> list[str]:
-    """Return the list of what a test wants to be read in the summary."""
+    """Return the list of lines for the summary; a test appends its lines."""
     return _FIGURES
 
 
 @pytest.fixture(scope="session")
 def is_long() -> bool:
-    """Whether the long versions are wanted (`make faults`)."""
+    """Return whether to run the long versions of the tests (`make faults`)."""
     return os.environ.get("FAULTS") == "long"
 
 

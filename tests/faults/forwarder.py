@@ -1,4 +1,4 @@
-"""A bad network in front of a backend: a TCP forwarder that resets, babbles or says nothing."""
+"""A TCP forwarder that acts as a bad network: it resets, sends garbage, or stays silent."""
 
 import selectors
 import socket
@@ -8,18 +8,23 @@ from contextlib import suppress
 from typing import Literal, Self
 
 Mode = Literal["pass", "reset", "garbage", "silent"]
-"""What becomes of a connection: its bytes go both ways; it is reset as soon as it is accepted; it
-is answered with bytes that are no HTTP/2; it is accepted, and that is all."""
+"""What the forwarder does with a connection.
+
+- `pass`: forward its bytes in both directions.
+- `reset`: accept it, and reset it at once.
+- `garbage`: accept it, and send bytes that are not HTTP/2.
+- `silent`: accept it, and send nothing.
+"""
 
 GARBAGE = b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(256))
 POLL_SECONDS = 0.02
 
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER of 0 s: closing sends a RST."""
+"""SO_LINGER of 0 s: `close` sends a RST."""
 
 
 class Forwarder:
-    """Forwards to an address until it is told otherwise; a context manager that ends it."""
+    """Forwards connections to an address; a context manager that starts and ends its thread."""
 
     def __init__(self, target: str) -> None:
         host, _, port = target.rpartition(":")
@@ -50,9 +55,10 @@ class Forwarder:
         self._selector.close()
 
     def become(self, mode: Mode, *, keeps_upstream: bool = False) -> None:
-        """Treat connections so from now on; those that are there are reset.
+        """Set the mode for new connections, and reset the existing connections.
 
-        With `keeps_upstream` the backend does not notice.
+        With `keeps_upstream` the connections to the backend stay open, and the backend does not
+        notice.
         """
         with self._lock:
             self._mode = mode

@@ -1,6 +1,6 @@
-"""Jitsi at work in one room: it opens it, closes it, and opens it again at once (clients.md).
+"""A client that opens a room, closes it, and opens it again at once (clients.md).
 
-What was sent, answered and held is noted, with `time.monotonic()`, for the accounts at the end.
+It records each request and each conference that it held, with `time.monotonic()` (accounts.py).
 """
 
 import random
@@ -14,17 +14,21 @@ from tests.e2e.support import JICOFO, Client, Reply
 
 RNG = random.SystemRandom()
 REPEATS = 3
-"""So often both clients repeat what got no answer, and Prosody also what got 5xx."""
+"""How often a client repeats a request.
+
+Both clients repeat a request that got no answer, but Jicofo never repeats a POST. Prosody also
+repeats a request that got 5xx.
+"""
 
 GETS = 0.2
-"""How often a conference is read while it lasts."""
+"""The probability that a client sends a GET during a meeting."""
 
 MOVES = 0.5
-"""How often nobody comes back to a room, so that its last DELETE is the end of it."""
+"""The probability that a client moves to a new room after a meeting and never opens the old one."""
 
 
 def answer_or_none(send: Callable[[], Reply]) -> Reply | None:
-    """Return the answer to a request, `None` where the connection broke before there was one."""
+    """Return the answer to a request, or `None` if the connection broke before an answer came."""
     try:
         return send()
     except (OSError, AssertionError):  # refused, reset, or closed
@@ -33,7 +37,7 @@ def answer_or_none(send: Callable[[], Reply]) -> Reply | None:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request on one connection; `status` is `None` where that broke."""
+    """One request on one connection; `status` is `None` if the connection broke."""
 
     method: str
     began: float
@@ -43,7 +47,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A conference that a client had: from the answer that gave it until its DELETE was begun."""
+    """A conference that a client held, from the answer to its POST until it began the DELETE."""
 
     conference_id: str
     since: float
@@ -54,10 +58,10 @@ class Holding:
 
 @dataclass
 class Room:
-    """A room that one client opens and closes again and again, until people meet in another one.
+    """A room that one client opens and closes again and again; sometimes it moves to a new room.
 
-    `pause_seconds` is how long Prosody waits before it repeats a request: 3 s in truth.
-    `answered` is called when a DELETE has been answered.
+    `pause_seconds` is how long Prosody waits before it repeats a request; the real Prosody waits
+    3 s. `answered` is called after each DELETE, even if no answer came.
     """
 
     name: str
@@ -70,12 +74,12 @@ class Room:
     _number: int = 0
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Hold meetings until it is over."""
+        """Hold meetings until `is_over` returns true."""
         while not is_over():
             self.meet()
 
     def meet(self) -> None:
-        """Open the room, meet, and close it; a room that is refused is tried again soon."""
+        """Open the room, hold a meeting, and close it; pause if the room is refused."""
         created = self._create()
         if created is None or created.status != 200:
             self._wait(self.pause_seconds)
@@ -100,7 +104,7 @@ class Room:
 
     def _create(self) -> Reply | None:
         now = datetime.now(UTC)
-        # Prosody sends whole seconds: a room that is opened twice within one is asked for with
+        # Prosody sends whole seconds. If it opens a room twice within one second, both POSTs have
         # the same bytes.
         milliseconds = now.microsecond // 1000 if self._is_jicofo else 0
         start_time = f"{now:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z"
@@ -108,7 +112,7 @@ class Room:
         return self._send("POST", lambda: self.client.create(name, start_time=start_time))
 
     def _send(self, method: str, send: Callable[[], Reply]) -> Reply | None:
-        """Send a request as often as this client does; return the last answer, if any."""
+        """Send a request, with this client's repetitions; return the last answer, or `None`."""
         repeats = 0 if self._is_jicofo and method == "POST" else REPEATS
         reply = self._try(method, send)
         for _ in range(repeats):

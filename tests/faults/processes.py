@@ -1,4 +1,4 @@
-"""Processes of our own: a proxy and its backends, started, killed, stopped and always ended."""
+"""The processes of a test: a proxy and its backends, which always end with the test."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from .timing import RESPOND_SECONDS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
-"""How long anything that must come to pass may take on a machine that is busy."""
+"""How long a test waits for an expected event; enough for a busy machine."""
 
 _LISTENING = "listening on http://127.0.0.1:"
 _PREFIX = "JICOFO_RESERVATION_PROXY_"
@@ -35,18 +35,18 @@ _PREFIX = "JICOFO_RESERVATION_PROXY_"
 def until(
     condition: Callable[[], object], what: str, within_seconds: float = PATIENCE_SECONDS
 ) -> None:
-    """Wait until a condition holds; fail, and say for what it was, where it does not in time."""
+    """Wait until a condition holds; fail with the text `what` if it does not hold in time."""
     deadline = time.monotonic() + within_seconds
     while not condition():
-        assert time.monotonic() < deadline, f"in vain waited {within_seconds} s: {what}"
+        assert time.monotonic() < deadline, f"wanted within {within_seconds} s: {what}"
         threading.Event().wait(0.02)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and that no client is given as its own.
+    """Return a free port that the kernel does not give to clients.
 
-    While a server is down, a client that is given its port keeps it from coming back, or is
-    connected to itself.
+    Otherwise, while a server is down, the kernel may give the server's port to a client. Then the
+    server cannot use its port again, or the client connects to itself.
     """
     range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first_of_clients = int(range_file.read_text().split()[0])
@@ -62,7 +62,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A command that may be started several times, one after the other; its lines are in a file."""
+    """A command that can be started again after its end; a file gets its output."""
 
     def __init__(
         self, command: Sequence[str], file: Path, ready: str, environ: Mapping[str, str]
@@ -75,12 +75,12 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it serves."""
+        """Start the process, and wait until it serves."""
         self.launch()
         self.wait_until_ready()
 
     def launch(self) -> None:
-        """Start it, and wait for nothing."""
+        """Start the process, and return at once."""
         assert self._process is None
         self._begin = self.file.stat().st_size if self.file.exists() else 0
         with self.file.open("ab") as output:
@@ -89,61 +89,61 @@ class Process:
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it serves."""
+        """Wait until the process serves; fail if it ends."""
         until(lambda: self.has_ended or self._ready in self.text, f"{self._command} serves")
         assert not self.has_ended, self.text
 
     @property
     def text(self) -> str:
-        """What it has written since it was last started."""
+        """The output of the process since its last start."""
         with self.file.open("rb") as output:
             output.seek(self._begin)
             return output.read().decode()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is not running."""
+        """Whether the process is not running."""
         return self._process is None or self._process.poll() is not None
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         assert self._process is not None
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def stop(self) -> None:
-        """Let it do nothing (SIGSTOP), from the moment in which this returns."""
+        """Stop the process with SIGSTOP, and wait until it is stopped."""
         self.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
-        """Let it do its work again (SIGCONT)."""
+        """Let the stopped process continue (SIGCONT)."""
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it with SIGKILL, at once."""
+        """Kill the process with SIGKILL, and wait for its end."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def restart(self) -> None:
-        """Kill it, and start it again."""
+        """Kill the process, and start it again."""
         self.kill()
         self.start()
 
     def wait(self, within_seconds: float = PATIENCE_SECONDS) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait for the end of the process; return its exit code."""
         assert self._process is not None
         code = self._process.wait(within_seconds)
         self._process = None
         return code
 
     def close(self) -> None:
-        """End it, in whatever state it is."""
+        """Kill the process, if one was started."""
         if self._process is not None:
             self.kill()
 
@@ -162,9 +162,10 @@ class Backend(Process):
 
 
 class Proxy(Process):
-    """A proxy, always at the same port and on the same state directory.
+    """A proxy, always with the same port and the same state directory.
 
-    Several may have the directory in common, and so the state directory; then `name` differs.
+    Several proxies can share a `directory`, and with it the state directory; each needs its own
+    `name`.
     """
 
     def __init__(self, directory: Path, name: str, settings: Mapping[str, object]) -> None:
@@ -187,21 +188,21 @@ class Proxy(Process):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """What it has logged since it was last started."""
+        """The log events since the last start, parsed from JSON."""
         lines = self.text.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def records(self, state: RecordState) -> list[Record]:
-        """Return the conferences in its ledger that are in this state, as they are on the disk."""
+        """Return the conferences in this state from the ledger on the disk."""
         return [record for record in read(self.state_dir) if record.state is state]
 
     def wait_until_delivered(self) -> None:
-        """Wait until the backend has been told of all that is over."""
-        until(lambda: not self.records(RecordState.PENDING), "all DELETEs are delivered")
+        """Wait until the ledger on the disk has no pending deletion."""
+        until(lambda: not self.records(RecordState.PENDING), "all deletions are delivered")
 
 
 class Stage:
-    """Where a test sets up its processes; all of them are ended when it closes."""
+    """The processes of one test; the stage kills all of them when it closes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -217,7 +218,7 @@ class Stage:
         self._stack.close()
 
     def backend(self, replica: str = "a", *, has_health: bool = True) -> Backend:
-        """Return a replica of the backend, which is starting."""
+        """Start a replica of the backend; return it before it serves."""
         backend = Backend(self.directory, replica, has_health=has_health)
         self._stack.callback(backend.close)
         backend.launch()
@@ -226,7 +227,7 @@ class Stage:
     def pair(
         self, *, default: Mapping[str, object] | None = None, **settings: object
     ) -> tuple[Backend, Proxy]:
-        """Return a backend and a proxy in front of it, both of which serve."""
+        """Start a backend and a proxy in front of it; return both when they serve."""
         backend = self.backend()
         proxy = self.proxy(backend, default=default, others=None, **settings)
         proxy.start()
@@ -240,10 +241,10 @@ class Stage:
         others: Mapping[str, str] | None = None,
         **settings: object,
     ) -> Proxy:
-        """Return a proxy in front of these replicas, or addresses, as its backend "default".
+        """Return a proxy, not started, whose backend "default" is these replicas or addresses.
 
-        It is not started. Its times are short, so that nobody waits long for what they bound;
-        `default` has other settings of the backend, `others` are the targets of other backends.
+        Its time limits are short, so that the tests are short. `default` has further settings of
+        the backend "default"; `others` maps the names of other backends to their targets.
         """
         addresses = [
             replica.address if isinstance(replica, Backend) else replica for replica in replicas
@@ -269,12 +270,12 @@ class Stage:
 
 
 def _environ() -> dict[str, str]:
-    """Return the environment without any setting of the machine."""
+    """Return the environment without the variables that hold settings of the proxy."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
 
 
 def _variables(settings: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield settings as variables of the environment."""
+    """Yield settings as names and values of environment variables."""
     if isinstance(settings, Mapping):
         for key, value in settings.items():
             yield from _variables(value, f"{name}__{key}" if name else str(key))

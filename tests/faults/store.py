@@ -1,8 +1,8 @@
-"""The durable store of the faults' backend: one SQLite file, shared by its replicas and the test.
+"""The store of the fault tests' backend: one SQLite file, shared by its replicas and the test.
 
-It holds the conferences that exist, every call that arrived, what was carried out and when, and
-how each replica is told to misbehave. Times are `time.monotonic()`, which on Linux is the same for
-all processes.
+It holds the conferences that exist, every call that arrived, every call that was carried out, and
+how each replica must misbehave. Times are `time.monotonic()`; on Linux all processes share that
+clock.
 """
 
 import sqlite3
@@ -16,8 +16,14 @@ from typing import Any, Literal, Self
 
 Method = Literal["create", "get", "delete"]
 Misdeed = Literal["refuse", "break", "wait", "late", "not_serving"]
-"""What a replica does instead of its work: answer UNAVAILABLE; answer INTERNAL; wait, and then do
-it; do it, and answer late; do it, but tell the health service that it is not serving."""
+"""How a replica misbehaves.
+
+- `refuse`: it answers UNAVAILABLE.
+- `break`: it answers INTERNAL.
+- `wait`: it waits, and then carries out the call.
+- `late`: it carries out the call, and answers late.
+- `not_serving`: it carries out the call, but its health service says NOT_SERVING.
+"""
 
 BUSY_SECONDS = 20.0
 
@@ -42,12 +48,12 @@ _COLUMNS = "id, request_id, room, owner, start_time_ms"
 
 
 class NotWantedError(Exception):
-    """Nobody waits for the call any more, so it was not carried out."""
+    """The caller gave up the call, so the backend did not carry it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a request asks for."""
+    """What a CreateConference request asks for."""
 
     request_id: str
     room: str
@@ -68,7 +74,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that arrived. `subject` is the room or the conference's id."""
+    """A call that arrived. `subject` is the room or the id of the conference."""
 
     at: float
     replica: str
@@ -78,7 +84,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """A call that was carried out; a DELETE of what was gone already has changed nothing."""
+    """A call that was carried out; `has_changed` is false for a DELETE of an unknown conference."""
 
     at: float
     replica: str
@@ -88,7 +94,7 @@ class Deed:
 
 
 class Store:
-    """The store in a file. All methods may be called from any thread, and by any process."""
+    """The store in a file. Every thread and every process may call its methods."""
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
@@ -96,7 +102,7 @@ class Store:
             file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         self._connection.execute("PRAGMA journal_mode = WAL")
-        # What is committed survives the end of the process; nobody cuts the power here.
+        # A commit survives the end of the process. No test cuts the power.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(_SCHEMA)
 
@@ -111,8 +117,8 @@ class Store:
     ) -> tuple[Stored, bool]:
         """Return the conference that holds the room, and whether this request created it.
 
-        Raises `NotWantedError`, as `delete` does: what is decided here is durable, so the question
-        stands where nothing can come in between.
+        Raises `NotWantedError` if the caller has given up the call, as `delete` does. The check is
+        inside the transaction, so that no wait for a lock comes between the check and the write.
         """
         with self._transaction(is_wanted) as connection:
             found = connection.execute(
@@ -128,18 +134,18 @@ class Store:
             return stored, True
 
     def get(self, conference_id: str) -> Stored | None:
-        """Return a conference, or `None` where there is none of this id."""
+        """Return the conference with this id, or `None`."""
         return next((found for found in self.conferences if found.id == conference_id), None)
 
     def delete(self, replica: str, conference_id: str, is_wanted: Callable[[], bool]) -> None:
-        """Delete a conference; one that is gone, or never was, changes nothing."""
+        """Delete a conference; the deletion of an unknown conference changes nothing."""
         with self._transaction(is_wanted) as connection:
             sql = "DELETE FROM conference WHERE id = ?"
             count = connection.execute(sql, (conference_id,)).rowcount
             self._note(connection, replica, "delete", conference_id, has_changed=count > 0)
 
     def note_call(self, replica: str, method: Method, subject: str) -> None:
-        """Note that a call arrived, whatever becomes of it."""
+        """Record that a call arrived, before its result is known."""
         row = (time.monotonic(), replica, method, subject)
         self._execute("INSERT INTO call VALUES (?, ?, ?, ?)", row)
 
@@ -151,17 +157,17 @@ class Store:
         methods: tuple[Method, ...] = ("create", "get", "delete"),
         replica: str = "a",
     ) -> None:
-        """Tell a replica what to do from its next call on."""
+        """Tell a replica how to misbehave from its next call on."""
         for method in methods:
             row = (replica, method, misdeed, seconds)
             self._execute("INSERT OR REPLACE INTO misdeed VALUES (?, ?, ?, ?)", row)
 
     def behave(self) -> None:
-        """Tell all replicas to do their work."""
+        """Tell all replicas to work normally."""
         self._execute("DELETE FROM misdeed", ())
 
     def misdeed(self, replica: str, method: Method) -> tuple[Misdeed, float] | None:
-        """Return what a replica is to do in place of its work, and for how long."""
+        """Return how a replica must misbehave in a method, and for how many seconds, or `None`."""
         sql = "SELECT misdeed, seconds FROM misdeed WHERE replica = ? AND method = ?"
         found = self._execute(sql, (replica, method))
         return found[0] if found else None
@@ -183,7 +189,7 @@ class Store:
         return [call for call in calls if method in {None, call.method}]
 
     def deeds(self, method: Method) -> list[Deed]:
-        """Return what was carried out."""
+        """Return the calls of this method that were carried out."""
         rows = self._execute("SELECT * FROM deed WHERE method = ? ORDER BY at", (method,))
         return [Deed(*row) for row in rows]
 
@@ -193,7 +199,7 @@ class Store:
             "INSERT INTO conference (request_id, room, owner, start_time_ms) VALUES (?, ?, ?, ?)",
             values,
         ).lastrowid
-        # Every other one is no number, so that Jicofo needs an alias for it.
+        # Every second id is not a number, so that Jicofo needs an alias for it.
         conference_id = str(number) if number and number % 2 else f"order/{number}"
         sql = "UPDATE conference SET id = ? WHERE number = ?"
         connection.execute(sql, (conference_id, number))

@@ -1,4 +1,4 @@
-"""The crash loop: what a proxy promised survives every SIGKILL, and no live meeting is deleted."""
+"""The crash loop: no SIGKILL of the proxy loses a deletion or ends a live meeting."""
 
 import random
 import threading
@@ -26,9 +26,10 @@ METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", 
 
 @dataclass
 class Crashes:
-    """Kills one process again and again, or stops it for a while, until it is over.
+    """Kills one process again and again, and with `stops` sometimes pauses it instead.
 
-    Half of it at random moments, half when `answered` says that a DELETE has just been answered.
+    Half of the kills come at random moments. The other half come right after a client's DELETE,
+    when `answered` is set.
     """
 
     process: Proxy | Backend
@@ -38,7 +39,7 @@ class Crashes:
     outages: list[Outage] = field(default_factory=list)
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Let it live for a moment, and end it in the middle of whatever it does."""
+        """Let the process run for a random time, then kill or pause it, until `is_over`."""
         while not is_over():
             threading.Event().wait(RNG.uniform(0.05, self.life_seconds))
             if RNG.random() < 0.5:
@@ -59,12 +60,12 @@ class Crashes:
 
 @dataclass
 class Moods:
-    """Lets the backend refuse, fail and dawdle, a moment each, and do its work in between."""
+    """Makes the backend misbehave for a short time, then work normally, again and again."""
 
     store: Store
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Change its mood until it is over, and leave it well."""
+        """Change the behaviour of the backend until `is_over`; then let it work normally."""
         while not is_over():
             misdeed = RNG.choice(MISDEEDS)
             methods = RNG.choice(METHODS)
@@ -77,7 +78,11 @@ class Moods:
 
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: bool) -> None:
-    """Every DELETE answered 200 arrives, no live meeting is deleted, every request is answered."""
+    """A proxy that is killed again and again keeps its promises.
+
+    It delivers every DELETE that it answered 200, deletes no live meeting, and answers every
+    request in time while it runs.
+    """
     meetings = 2000 if is_long else 40
     answered = threading.Event()
     backend = stage.backend()
@@ -93,7 +98,7 @@ def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: b
     with at_work(*works):
         until(
             lambda: _meetings(rooms) >= meetings and len(crashes.outages) >= KILLS,
-            "enough meetings and kills",
+            "the wanted numbers of meetings and kills",
             1500 if is_long else 120,
         )
     proxy.wait_until_delivered()
@@ -118,7 +123,7 @@ def _meetings(rooms: list[Room]) -> int:
 
 @contextmanager
 def at_work(*works: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
-    """Run each in a thread of its own for as long as this lasts."""
+    """Run each function in its own thread; set its `is_over` at the end of the context."""
     over = threading.Event()
     threads = [threading.Thread(target=work, args=(over.is_set,)) for work in works]
     for thread in threads:

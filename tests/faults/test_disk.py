@@ -1,4 +1,4 @@
-"""A full disk: what cannot be written is done at once, and all is well when there is room."""
+"""A full disk: the proxy delivers deletions at once, and works normally when space is free."""
 
 import resource
 
@@ -9,24 +9,24 @@ from .processes import Proxy, Stage, until
 
 
 def _fill_disk(proxy: Proxy) -> None:
-    """Let no file of the proxy become larger than its SQLite log is; so that cannot grow."""
+    """Limit the size of the proxy's files to that of SQLite's log, so that the log cannot grow."""
     log = proxy.state_dir / f"{FILE_NAME}-wal"
     _limit(proxy, log.stat().st_size)
-    assert proxy.file.stat().st_size < log.stat().st_size, "there is room for the proxy's own log"
+    assert proxy.file.stat().st_size < log.stat().st_size, "no space for the proxy's own log"
 
 
 def _limit(proxy: Proxy, file_bytes: int) -> None:
     resource.prlimit(proxy.pid, resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk(stage: Stage) -> None:
-    """Rooms are granted, and a DELETE is delivered before it is answered 200."""
+def test_with_a_full_disk_rooms_are_granted_and_deletions_delivered_at_once(stage: Stage) -> None:
+    """On a full disk the proxy grants rooms, and delivers a DELETE before it answers 200."""
     _, proxy = stage.pair()
     client = proxy.client()
     before = client.create("before").json["id"]
     _fill_disk(proxy)
     during = client.create("during").json["id"]
-    until(lambda: "grants cannot be written" in proxy.text, "the log says so")
+    until(lambda: "grants cannot be written" in proxy.text, "the log has the warning")
     for public_id in (before, during):
         assert client.delete(public_id).status == 200
     assert stage.store.ids == []
@@ -35,12 +35,15 @@ def test_a_full_disk(stage: Stage) -> None:
     until(lambda: proxy.records(RecordState.OPEN), "the new grant is written")
     assert client.delete(after).status == 200
     proxy.wait_until_delivered()
-    until(lambda: not proxy.records(RecordState.OPEN), "what is gone is written")
+    until(lambda: not proxy.records(RecordState.OPEN), "no conference is open")
     assert stage.store.ids == []
 
 
-def test_a_full_disk_and_a_dead_backend(stage: Stage) -> None:
-    """Nobody can keep a DELETE, so it is 503; it is 200 as soon as there is room."""
+def test_with_a_full_disk_and_a_dead_backend_a_delete_is_503(stage: Stage) -> None:
+    """A DELETE is 503 if the proxy can neither store nor deliver it.
+
+    It is 200 as soon as the disk has free space.
+    """
     backend, proxy = stage.pair()
     client = proxy.client()
     public_id = client.create("room").json["id"]

@@ -1,4 +1,4 @@
-"""SIGTERM: what is in flight is answered, what can be delivered is, and the rest is kept."""
+"""SIGTERM: the proxy answers requests in flight, delivers what it can, and keeps the rest."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ QUICK = {"answer_within": "1s"}
 
 @contextmanager
 def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
-    """Send some POSTs; their answers are there at the end."""
+    """Send several POSTs at once; the yielded list has their answers at the end."""
     replies: list[Reply | None] = []
 
     def ask(room: str) -> None:
@@ -36,19 +36,19 @@ def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
             thread.join()
 
 
-def test_a_drain_with_a_backend_that_is_well(stage: Stage) -> None:
-    """All that is in flight is granted, and no DELETE is left, though none was due."""
+def test_a_drain_with_a_healthy_backend_grants_rooms_and_delivers_deletions(stage: Stage) -> None:
+    """All requests in flight are granted, and all deletions are delivered before they are due."""
     _, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = [client.create(f"ended{n}").json["id"] for n in range(3)]
     stage.store.misbehave("break", methods=("delete",))
     assert [client.delete(public_id).status for public_id in ended] == [200] * 3
-    until(lambda: len(stage.store.calls("delete")) >= 3, "each was tried once")
+    until(lambda: len(stage.store.calls("delete")) >= 3, "each deletion was tried once")
     stage.store.behave()
     stage.store.misbehave("wait", seconds=0.5, methods=("create",))
     asked = len(stage.store.calls("create"))
     with _in_flight(client) as replies:
-        until(lambda: len(stage.store.calls("create")) == asked + CLIENTS, "all are in flight")
+        until(lambda: len(stage.store.calls("create")) == asked + CLIENTS, "POSTs are in flight")
         proxy.signal(signal.SIGTERM)
         code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
@@ -59,15 +59,15 @@ def test_a_drain_with_a_backend_that_is_well(stage: Stage) -> None:
     }
 
 
-def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
-    """Whatever waits for it is refused in time, and its DELETEs are for the next process."""
+def test_a_drain_with_a_hanging_backend_answers_504_and_keeps_deletions(stage: Stage) -> None:
+    """Requests in flight get 504 in time; the next process delivers the deletions."""
     backend, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = client.create("ended").json["id"]
     stage.store.misbehave("wait", seconds=60)
     with _in_flight(client) as replies:
         assert client.delete(ended).status == 200
-        until(lambda: len(stage.store.calls("create")) == 1 + CLIENTS, "all are in flight")
+        until(lambda: len(stage.store.calls("create")) == 1 + CLIENTS, "POSTs are in flight")
         backend.stop()
         proxy.signal(signal.SIGTERM)
         code, seconds = timed(proxy.wait)
@@ -81,8 +81,8 @@ def test_a_drain_with_a_backend_that_hangs(stage: Stage) -> None:
     assert "ended" not in {stored.room for stored in stage.store.conferences}
 
 
-def test_a_drain_with_a_dead_backend(stage: Stage) -> None:
-    """Nobody waits for it, and the DELETEs are for the next process."""
+def test_a_drain_with_a_dead_backend_keeps_deletions(stage: Stage) -> None:
+    """The proxy ends in time; the next process delivers the deletions."""
     backend, proxy = stage.pair(default=QUICK, drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = client.create("ended").json["id"]

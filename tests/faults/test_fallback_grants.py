@@ -1,4 +1,4 @@
-"""`when_unreachable = "allow"`: rooms are granted for a dead backend, which never hears of it."""
+"""`when_unreachable = "allow"`: the proxy grants rooms while the backend is dead."""
 
 import pytest
 from jicofo_reservation_proxy.ids import ALIAS_BASE
@@ -13,8 +13,11 @@ ALLOW = {"when_unreachable": "allow", "allow_for": "1h"}
 
 
 @pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
-def test_a_room_without_its_backend(stage: Stage, user_agent: str) -> None:
-    """It is granted under an id of the proxy's own, read and deleted, after a restart too."""
+def test_a_fallback_grant_survives_a_restart(stage: Stage, user_agent: str) -> None:
+    """GET and DELETE of a fallback grant work, also after a restart of the proxy.
+
+    Its id is the proxy's own, and the backend gets no call for it.
+    """
     backend = stage.backend()
     backend.wait_until_ready()
     backend.kill()
@@ -25,7 +28,7 @@ def test_a_room_without_its_backend(stage: Stage, user_agent: str) -> None:
     assert (granted.status, granted.json["duration"]) == (200, 3600)
     public_id = granted.json["id"]
     assert public_id >= ALIAS_BASE if user_agent == JICOFO else public_id.startswith("default-")
-    until(lambda: _levels(proxy) == ["warning"], "the log says so")
+    until(lambda: _levels(proxy) == ["warning"], "the log has a warning about the fallback grant")
     assert client.get(public_id).status == 200
     until(lambda: proxy.records(RecordState.OPEN), "the grant is written")
     proxy.restart()
@@ -35,17 +38,20 @@ def test_a_room_without_its_backend(stage: Stage, user_agent: str) -> None:
     assert reply.json["start_time"] == granted.json["start_time"]
     assert client.delete(public_id).status == 200
     assert client.get(public_id).status == 404
-    until(lambda: not read(proxy.state_dir), "nothing is left to be done")
+    until(lambda: not read(proxy.state_dir), "the ledger is empty")
     assert stage.store.calls() == []
 
 
 def _levels(proxy: Proxy) -> list[str]:
-    """Return how serious the log finds it that rooms were granted without their backend."""
+    """Return the levels of the log events about fallback grants."""
     return [event["level"] for event in proxy.events if event.get("source") == "fallback_grant"]
 
 
-def test_a_room_is_its_backends_again(stage: Stage) -> None:
-    """A backend that is back is asked, also for a room that was granted without it."""
+def test_a_backend_that_is_reachable_again_is_asked_for_rooms(stage: Stage) -> None:
+    """The proxy asks a backend again as soon as it is reachable.
+
+    It also asks for a room that had a fallback grant.
+    """
     backend = stage.backend()
     backend.wait_until_ready()
     backend.kill()
@@ -55,6 +61,6 @@ def test_a_room_is_its_backends_again(stage: Stage) -> None:
     fallback = client.create("room").json["id"]
     assert client.delete(fallback).status == 200
     backend.start()
-    until(lambda: client.create("other").json["id"].startswith("default."), "it is asked again")
+    until(lambda: client.create("other").json["id"].startswith("default."), "the backend is asked")
     assert client.create("room").json["id"].startswith("default.")
     assert {stored.room for stored in stage.store.conferences} == {"room", "other"}

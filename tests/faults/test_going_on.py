@@ -1,18 +1,21 @@
-"""A room that is opened again while its end cannot be told: it goes on, and stays."""
+"""A room that is opened again after its DELETE: it gets its old conference or a new one."""
 
 from tests.e2e.support import JICOFO
 
 from .processes import Stage, until
 
 
-def test_a_deletion_that_is_cancelled_stays_so(stage: Stage) -> None:
-    """The backend takes no DELETE and names the old conference: after a SIGKILL too it lives."""
+def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> None:
+    """A deletion that was cancelled is not delivered, even after a SIGKILL of the proxy.
+
+    The backend accepts no DELETE and names the old conference, so the client keeps that conference.
+    """
     _, proxy = stage.pair()
     client = proxy.client(JICOFO)
     first = client.create("room").json
     stage.store.misbehave("break", methods=("delete",))
     assert client.delete(first["id"]).status == 200
-    until(lambda: stage.store.calls("delete"), "it was tried")
+    until(lambda: stage.store.calls("delete"), "the deletion was tried")
     assert client.create("room").json == first
     proxy.restart()
     stage.store.behave()
@@ -25,8 +28,8 @@ def test_a_deletion_that_is_cancelled_stays_so(stage: Stage) -> None:
     assert stage.store.ids == []
 
 
-def test_a_room_is_a_new_one_once_its_end_was_told(stage: Stage) -> None:
-    """A POST right after a DELETE tells the backend first, so that it gets a new conference."""
+def test_a_post_right_after_a_delete_gets_a_new_conference(stage: Stage) -> None:
+    """The proxy delivers the deletion before it asks for the room, so the conference is new."""
     _, proxy = stage.pair()
     client = proxy.client()
     stage.store.misbehave("wait", seconds=0.2, methods=("delete",))

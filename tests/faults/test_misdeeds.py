@@ -1,4 +1,4 @@
-"""A backend, or the way to it, that misbehaves: 5xx or 200 in time, and every DELETE arrives."""
+"""A failing backend or network: the proxy answers in time, and delivers every deletion."""
 
 import pytest
 
@@ -8,17 +8,20 @@ from .store import Misdeed
 from .timing import AT_ONCE, IN_TIME, PATIENT, timed
 
 LATE_SECONDS = 0.8
-"""More than the 0.5 s that a call may take."""
+"""Longer than `answer_within`, which is 0.5 s here."""
 
 
 @pytest.mark.parametrize(
     ("misdeed", "status", "patience"),
     [("refuse", 503, PATIENT), ("break", 502, {}), ("wait", 504, {}), ("late", 504, {})],
 )
-def test_a_backend_that_misbehaves(
+def test_with_a_failing_backend_a_post_is_5xx_and_a_delete_is_200(
     stage: Stage, misdeed: Misdeed, status: int, patience: dict[str, str]
 ) -> None:
-    """POST says what is wrong, DELETE is 200, and all is well when the backend is."""
+    """A POST gets the status of the failure, and a DELETE gets 200 at once.
+
+    After the failure the proxy delivers the deletion and grants rooms again.
+    """
     _, proxy = stage.pair(default=patience)
     client = proxy.client()
     public_id = client.create("old").json["id"]
@@ -37,10 +40,13 @@ def test_a_backend_that_misbehaves(
     ("mode", "status", "patience"),
     [("reset", 503, PATIENT), ("garbage", 503, PATIENT), ("silent", 504, {})],
 )
-def test_a_way_that_is_broken(
+def test_with_broken_connections_a_post_is_5xx_and_a_delete_is_200(
     stage: Stage, mode: Mode, status: int, patience: dict[str, str]
 ) -> None:
-    """Connections that are reset, answered with garbage or not at all are no other matter."""
+    """A POST gets 503 or 504, and a DELETE gets 200 at once, when connections are broken.
+
+    The connections are reset, answered with garbage, or not answered.
+    """
     backend = stage.backend()
     with Forwarder(backend.address) as way:
         proxy = stage.proxy(way.address, default=patience)

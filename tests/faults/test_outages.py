@@ -1,4 +1,4 @@
-"""A backend that is killed or stopped: every request is answered in time, nothing is lost."""
+"""A backend that is killed or stopped: the proxy answers in time, and loses no deletion."""
 
 import statistics
 import threading
@@ -15,8 +15,11 @@ HUNG = 16
 
 
 @pytest.mark.parametrize(("user_agent", "is_restarted"), [(JICOFO, False), (PROSODY, True)])
-def test_while_a_backend_is_dead(stage: Stage, user_agent: str, is_restarted: bool) -> None:
-    """POST is refused, GET comes from the ledger, DELETE is kept, and delivered afterwards."""
+def test_get_and_delete_need_no_backend(stage: Stage, user_agent: str, is_restarted: bool) -> None:
+    """A POST is 503, a GET is answered from the ledger, and a DELETE is 200.
+
+    The proxy delivers the deletion when the backend is reachable again.
+    """
     backend, proxy = stage.pair(default=PATIENT)
     client = proxy.client(user_agent)
     public_id = client.create("held").json["id"]
@@ -36,19 +39,22 @@ def test_while_a_backend_is_dead(stage: Stage, user_agent: str, is_restarted: bo
     assert stage.store.ids == []
 
 
-def test_a_live_meeting_outlasts_the_death_of_its_backend(stage: Stage) -> None:
-    """Nothing is deleted but what was ended, and the room is still the client's afterwards."""
+def test_a_live_meeting_survives_a_restart_of_its_backend(stage: Stage) -> None:
+    """The proxy deletes no live meeting, and the client gets the same conference afterwards."""
     backend, proxy = stage.pair()
     client = proxy.client()
     first = client.create("live").json
     backend.restart()
-    until(lambda: client.create("other").status == 200, "the backend is asked again")
+    until(lambda: client.create("other").status == 200, "the proxy asks the backend again")
     assert client.create("live").json == first
     assert stage.store.deeds("delete") == []
 
 
-def test_while_a_backend_is_stopped(stage: Stage) -> None:
-    """POST is 504 in time, DELETE is 200 at once; after some of these nobody waits any more."""
+def test_while_a_backend_is_stopped_a_post_is_504_until_the_circuit_opens(stage: Stage) -> None:
+    """A POST is 504 in time, and a DELETE is 200 at once.
+
+    After several timeouts the circuit opens, and a POST is 503 at once.
+    """
     backend, proxy = stage.pair()
     client = proxy.client()
     ended, live = (client.create(name).json["id"] for name in ("ended", "live"))
@@ -58,7 +64,7 @@ def test_while_a_backend_is_stopped(stage: Stage) -> None:
     deleted, seconds = timed(lambda: client.delete(ended))
     assert (deleted.status, seconds < AT_ONCE) == (200, True)
     until(lambda: client.create("another").status == 503, "the circuit is open")
-    # Quicker than a single call that takes too long.
+    # `answer_within` is 0.5 s: an open circuit answers sooner than one call times out.
     assert statistics.median(timed(lambda: client.create("another"))[1] for _ in range(5)) < 0.5
     assert client.get(live).status == 200
     backend.go_on()
@@ -67,8 +73,8 @@ def test_while_a_backend_is_stopped(stage: Stage) -> None:
     assert [stored.room for stored in stage.store.conferences] == ["live", "another"]
 
 
-def test_a_stopped_backend_holds_up_no_other(stage: Stage, figures: list[str]) -> None:
-    """While 16 calls hang, another backend's rooms open as quickly as before."""
+def test_a_stopped_backend_does_not_delay_another_backend(stage: Stage, figures: list[str]) -> None:
+    """While 16 calls hang, rooms of another backend open about as quickly as before."""
     stopped, well = stage.backend(), stage.backend("b")
     proxy = stage.proxy(
         stopped,
@@ -95,7 +101,7 @@ def test_a_stopped_backend_holds_up_no_other(stage: Stage, figures: list[str]) -
 
 
 def _median_seconds(client: Client, room: str) -> float:
-    """Return how long it takes to open a room, in the middle of many."""
+    """Return the median of the seconds that it takes to open a room."""
     times = []
     for number in range(30):
         reply, seconds = timed(partial(client.create, f"{room}{number}"))

@@ -1,4 +1,4 @@
-"""Prosody repeats a request whose answer was lost, with the same bytes: it gets the same room."""
+"""Prosody repeats a POST whose answer was lost: it gets the same conference."""
 
 import threading
 
@@ -9,11 +9,12 @@ from .processes import Stage, until
 
 LATE_SECONDS = 0.8
 
-# With `conflicts = "report"` a conflict is 409, so that 200 is the answer to the request's own.
+# With `conflicts = "report"` the proxy answers a conflict with 409. So a 200 proves that the
+# backend granted the request and saw no conflict.
 
 
-def test_after_an_answer_that_came_too_late(stage: Stage) -> None:
-    """The backend had granted the room: the repeat is given that conference, and no conflict."""
+def test_a_repeated_post_after_a_late_answer_gets_the_same_conference(stage: Stage) -> None:
+    """A repeated POST gets the conference that the backend granted too late the first time."""
     _, proxy = stage.pair(conflicts="report")
     client = proxy.client()
     stage.store.misbehave("late", seconds=LATE_SECONDS)
@@ -25,8 +26,8 @@ def test_after_an_answer_that_came_too_late(stage: Stage) -> None:
     assert repeated.json["url"] == f"conference:{deed.conference_id}"
 
 
-def test_after_the_death_of_the_proxy(stage: Stage) -> None:
-    """The room was granted to a proxy that died before it could say so."""
+def test_a_repeated_post_after_a_crash_gets_the_same_conference(stage: Stage) -> None:
+    """A repeated POST gets the conference that was granted just before the proxy was killed."""
     _, proxy = stage.pair(conflicts="report")
     client = proxy.client()
     stage.store.misbehave("late", seconds=LATE_SECONDS)

@@ -1,4 +1,4 @@
-"""Replicas behind one target: all take turns, and none that is dead or sick is missed."""
+"""Replicas behind one target: all get calls, and a dead or unhealthy replica fails no request."""
 
 import threading
 from collections import Counter
@@ -11,13 +11,13 @@ from .store import Method
 THREADS = 8
 ROUNDS = 6
 WORK_SECONDS = 0.2
-"""How long it takes to grant a room, so that some are on their way when their replica dies."""
+"""How long a replica needs to grant a room, so that it has calls in flight when it is killed."""
 
 REPLICAS = ("a", "b", "c")
 
 
 def _replicas(stage: Stage, *, has_health: bool = True) -> tuple[list[Backend], Proxy]:
-    """Return three replicas and a proxy in front of them, none of which was waited for."""
+    """Return three replicas that serve, and a proxy in front of them that is not started."""
     replicas = [stage.backend(name, has_health=has_health) for name in REPLICAS]
     for replica in replicas:
         replica.wait_until_ready()
@@ -39,7 +39,7 @@ def _meet(client: Client, rooms: str, statuses: list[int]) -> None:
 
 
 def _wait_for_calls(stage: Stage, client: Client, replica: str, before: int) -> None:
-    """Ask until a replica got more calls than before."""
+    """Send POSTs until a replica has got more calls than `before`."""
 
     def has_more() -> bool:
         client.create("again")
@@ -49,7 +49,7 @@ def _wait_for_calls(stage: Stage, client: Client, replica: str, before: int) -> 
 
 
 def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
-    """All replicas get calls; those of one that dies under load go to the others."""
+    """All replicas get calls; when one is killed under load, the others get its calls."""
     for name in REPLICAS:
         stage.store.misbehave("wait", seconds=WORK_SECONDS, methods=("create",), replica=name)
     replicas, proxy = _replicas(stage)
@@ -63,7 +63,7 @@ def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
         thread.start()
     until(lambda: len(_turns(stage)) == len(REPLICAS), "all replicas get calls")
     before = _turns(stage, "create")["a"]
-    until(lambda: _turns(stage, "create")["a"] > before, "a room is being granted")
+    until(lambda: _turns(stage, "create")["a"] > before, "the replica a is granting a room")
     replicas[0].kill()
     were_at_work = sum(thread.is_alive() for thread in clients)
     for thread in clients:
@@ -78,7 +78,7 @@ def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
 
 
 def test_a_replica_that_does_not_serve_gets_no_calls(stage: Stage) -> None:
-    """Its health service says so; when it says that it serves, it gets calls again."""
+    """A replica gets no calls as long as its health service says NOT_SERVING."""
     stage.store.misbehave("not_serving", replica="b")
     _, proxy = _replicas(stage)
     proxy.start()
@@ -90,8 +90,8 @@ def test_a_replica_that_does_not_serve_gets_no_calls(stage: Stage) -> None:
     _wait_for_calls(stage, proxy.client(), "b", 0)
 
 
-def test_replicas_without_the_health_service(stage: Stage) -> None:
-    """A backend need not have it: all of them get calls."""
+def test_replicas_without_the_health_service_get_calls(stage: Stage) -> None:
+    """The health service is optional: replicas without it all get calls."""
     _, proxy = _replicas(stage, has_health=False)
     proxy.start()
     client = proxy.client()

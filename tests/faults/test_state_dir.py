@@ -1,4 +1,4 @@
-"""A state directory that cannot be used keeps the proxy from starting, and is left as it is."""
+"""A proxy does not start on a state directory that it cannot use, and leaves it unchanged."""
 
 import sqlite3
 from collections.abc import Callable
@@ -17,27 +17,27 @@ from .processes import Proxy, Stage
 
 BAD_STATE = 5
 UNWRITABLE = Path("/proc/sys/kernel")
-"""A directory in which nobody makes files, not even root."""
+"""A directory in which no user can create a file, not even root."""
 
 NOWHERE = "127.0.0.1:1"
 
 
 def _refusal(proxy: Proxy) -> str:
-    """Return what a proxy says that refuses to start."""
+    """Launch a proxy that must refuse to start; return its output."""
     proxy.launch()
     assert proxy.wait() == BAD_STATE
     assert "jicofo-reservation-proxy: cannot start" in proxy.text
     return proxy.text
 
 
-def test_a_directory_that_cannot_be_written(stage: Stage) -> None:
-    """The refusal names the directory."""
+def test_an_unwritable_state_directory_is_refused(stage: Stage) -> None:
+    """The error message names the directory."""
     proxy = stage.proxy(NOWHERE, state_dir=UNWRITABLE)
     assert f"state_dir: cannot write to {UNWRITABLE}: " in _refusal(proxy)
 
 
-def test_no_directory(stage: Stage) -> None:
-    """The refusal says what to do."""
+def test_a_file_as_state_directory_is_refused(stage: Stage) -> None:
+    """The error message says what to do, and the file keeps its content."""
     file = stage.directory / "file"
     file.write_text("mine")
     refusal = _refusal(stage.proxy(NOWHERE, state_dir=file))
@@ -79,10 +79,10 @@ def _write_of_another_program(file: Path) -> None:
         (_write_of_another_program, "another program's SQLite file"),
     ],
 )
-def test_a_file_that_is_no_ledger(
+def test_a_file_that_is_not_a_valid_ledger_is_refused_and_unchanged(
     stage: Stage, write: Callable[[Path], None], sentence: str
 ) -> None:
-    """The refusal names the file and what is wrong with it, and not a byte is changed."""
+    """The error message names the file and the problem, and the proxy does not change the file."""
     proxy = stage.proxy(NOWHERE)
     proxy.state_dir.mkdir()
     file = proxy.state_dir / FILE_NAME
@@ -95,8 +95,8 @@ def test_a_file_that_is_no_ledger(
     assert {path.name for path in proxy.state_dir.iterdir()} == {FILE_NAME, LOCK_NAME}
 
 
-def test_memory_needs_no_directory(stage: Stage) -> None:
-    """The proxy serves, and warns of what that costs."""
+def test_state_in_memory_needs_no_directory(stage: Stage) -> None:
+    """With `state = "memory"` the proxy serves, and warns that it can lose DELETEs."""
     backend, proxy = stage.pair(state="memory", state_dir=UNWRITABLE)
     client = proxy.client()
     assert client.delete(client.create("room").json["id"]).status == 200
@@ -104,8 +104,8 @@ def test_memory_needs_no_directory(stage: Stage) -> None:
     assert not backend.has_ended
 
 
-def test_a_second_proxy_on_the_directory(stage: Stage) -> None:
-    """It is refused while the first one lives, and starts at once when that was killed."""
+def test_a_second_proxy_on_the_same_state_directory_is_refused(stage: Stage) -> None:
+    """The second proxy does not start while the first one runs, and starts when it was killed."""
     first, second = stage.proxy(NOWHERE), stage.proxy(NOWHERE)
     first.start()
     refusal = _refusal(second)

@@ -1,4 +1,4 @@
-"""A DELETE that may have arrived, or may yet: nobody is given its conference, lest it ends."""
+"""An uncertain deletion: the proxy gives its conference to no client."""
 
 from .forwarder import Forwarder
 from .processes import Stage, until
@@ -6,13 +6,14 @@ from .processes import Stage, until
 ON_ITS_WAY_SECONDS = 3.9
 PATIENT = {"answer_within": "4s"}
 RESPOND_WITHIN = "8s"
-"""Every call has the time for all of gRPC's retries, so that none of them ends as too slow."""
+"""Every call has enough time for all of gRPC's retries, so that no call reaches its deadline."""
 
 
 def test_a_delete_whose_connection_broke_is_uncertain(stage: Stage) -> None:
-    """The backend has it, and carries it out later; meanwhile the way there is closed.
+    """The backend carries out a deletion after the proxy has lost its connection.
 
-    A balancer that dies, or a network that is cut, tells the proxy and not the backend.
+    The proxy answers the next POST with 503. When a load balancer dies or a network is cut, the
+    proxy can notice it while the backend does not.
     """
     backend = stage.backend()
     with Forwarder(backend.address) as way:
@@ -23,16 +24,19 @@ def test_a_delete_whose_connection_broke_is_uncertain(stage: Stage) -> None:
         public_id = client.create("room").json["id"]
         stage.store.misbehave("wait", seconds=ON_ITS_WAY_SECONDS, methods=("delete",))
         assert client.delete(public_id).status == 200
-        until(lambda: stage.store.calls("delete"), "the DELETE is at the backend")
+        until(lambda: stage.store.calls("delete"), "the backend has received the DELETE")
         way.become("reset", keeps_upstream=True)
-        until(lambda: _failures(proxy.events), "the proxy has heard of that")
+        until(lambda: _failures(proxy.events), "the proxy has logged the failure")
         again = client.create("room")
         until(lambda: stage.store.deeds("delete"), "the DELETE is carried out")
-    assert (again.status, stage.store.ids) == (503, []), "a client has what is deleted"
+    assert (again.status, stage.store.ids) == (503, []), "a client was given a deleted conference"
 
 
 def test_a_delete_whose_backend_died_is_uncertain(stage: Stage) -> None:
-    """The backend carried it out, and died before it said so: the conference is no more."""
+    """The backend carries out a deletion, and is killed before it answers.
+
+    The proxy answers the next POST with 503, since the conference no longer exists.
+    """
     backend, proxy = stage.pair(default=PATIENT, respond_within=RESPOND_WITHIN)
     client = proxy.client()
     public_id = client.create("room").json["id"]
@@ -40,7 +44,7 @@ def test_a_delete_whose_backend_died_is_uncertain(stage: Stage) -> None:
     assert client.delete(public_id).status == 200
     until(lambda: stage.store.deeds("delete"), "the DELETE is carried out")
     backend.kill()
-    until(lambda: _failures(proxy.events), "the proxy has heard of that")
+    until(lambda: _failures(proxy.events), "the proxy has logged the failure")
     assert client.create("room").status == 503
 
 
