@@ -1,4 +1,4 @@
-"""Real servers for the tests: the proxy on a socket, and backends that do as they are told."""
+"""Real servers for the tests: the proxy on a socket, and backends with scripted answers."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ Context = grpc.ServicerContext
 
 @dataclass
 class Script(reservation_pb2_grpc.ReservationServiceServicer):
-    """A backend whose answers are given by functions; it keeps what it was asked."""
+    """A backend whose answers come from functions; it records the requests."""
 
     create: Callable[[pb.CreateConferenceRequest, Context], pb.CreateConferenceResponse]
     get: Callable[[pb.GetConferenceRequest, Context], pb.GetConferenceResponse] | None = None
@@ -45,14 +45,14 @@ class Script(reservation_pb2_grpc.ReservationServiceServicer):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Answer as told."""
+        """Return the answer of `create`."""
         self._note(self.creates, request, context)
         return self.create(request, context)
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Answer as told, or say that there is no such method."""
+        """Return the answer of `get`; answer UNIMPLEMENTED if there is none."""
         self._note(self.gets, request, context)
         if self.get is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no GetConference here")
@@ -61,7 +61,7 @@ class Script(reservation_pb2_grpc.ReservationServiceServicer):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Answer as told, or with OK."""
+        """Return the answer of `delete`; answer OK if there is none."""
         self._note(self.deletes, request, context)
         return self.delete(request, context) if self.delete else pb.DeleteConferenceResponse()
 
@@ -71,7 +71,7 @@ class Script(reservation_pb2_grpc.ReservationServiceServicer):
 
 
 def granting(conference_id: str = "364758328", **fields: object) -> Script:
-    """Return a backend that grants every room, as a conference with these fields."""
+    """Return a backend that grants every room as a conference with this id and these fields."""
 
     def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
         return pb.CreateConferenceResponse(conference=conference(request, conference_id, **fields))
@@ -98,7 +98,7 @@ def serving_grpc(
     credentials: grpc.ServerCredentials | None = None,
     address: str = "127.0.0.1:0",
 ) -> Iterator[str]:
-    """Serve a backend on a free port; yield its target."""
+    """Serve a backend, by default on a free port; yield its target."""
     with ThreadPoolExecutor(32) as executor:
         server = grpc.server(executor)
         reservation_pb2_grpc.add_ReservationServiceServicer_to_server(servicer, server)
@@ -127,13 +127,13 @@ def serving_http(proxy: Proxy) -> Iterator[int]:
 
 
 def settings(state_dir: Path, **values: object) -> Settings:
-    """Return settings for a test: a free port, and its own state."""
+    """Return settings for a test: a free port and this state directory."""
     return validate({"listen": "127.0.0.1:0", "state_dir": state_dir, "threads": 8} | values)
 
 
 @dataclass
 class Client:
-    """An HTTP client that sends real bytes, a connection for each request."""
+    """An HTTP client that sends real bytes, and opens a new connection for each request."""
 
     port: int
     user_agent: str = JICOFO
@@ -180,7 +180,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer, as its bytes say."""
+    """An HTTP answer, parsed from its bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -188,7 +188,7 @@ class Reply:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body, which must be one flat JSON object without arrays and nulls."""
+        """The body, which must be one flat JSON object of strings, integers and booleans."""
         fields = json.loads(self.body.decode("ascii"))
         assert isinstance(fields, dict)
         assert all(isinstance(value, str | int) for value in fields.values()), fields
@@ -230,5 +230,5 @@ def running(
 
 
 def backends(**targets: str) -> dict[str, dict[str, Sequence[str] | str]]:
-    """Return the settings of plain backends by name."""
+    """Return settings of backends that have only a name and a target."""
     return {name: {"target": target} for name, target in targets.items()}

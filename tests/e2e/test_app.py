@@ -1,4 +1,4 @@
-"""The WSGI application by itself, for other servers and with a backend in the same process."""
+"""The WSGI application: under other servers, and with a backend in the same process."""
 
 import io
 import math
@@ -16,7 +16,7 @@ TYPE = "application/x-www-form-urlencoded"
 
 
 def test_create_app_serves_a_servicer_of_this_process(tmp_path: Path) -> None:
-    """A Python shop needs no second process: its class is called over a real channel."""
+    """The proxy calls a servicer of its own process over a real gRPC channel."""
     backend = granting()
     app = create_app(settings(tmp_path), backend)
     try:
@@ -32,8 +32,8 @@ def test_create_app_serves_a_servicer_of_this_process(tmp_path: Path) -> None:
     assert backend.metadata[0]["x-incident-id"]
 
 
-def test_a_servicer_takes_the_place_of_all_backends(tmp_path: Path) -> None:
-    """Routes of the settings lead to backends that are not there then, so they do not count."""
+def test_a_servicer_replaces_all_backends_of_the_settings(tmp_path: Path) -> None:
+    """With a servicer the proxy ignores the backends and the routes of the settings."""
     configured = settings(
         tmp_path, backends={"other": {"target": "unix:/x"}}, routes=[{"backend": "other"}]
     )
@@ -42,10 +42,10 @@ def test_a_servicer_takes_the_place_of_all_backends(tmp_path: Path) -> None:
         assert reply.status_code == 200
 
 
-def test_create_app_takes_its_settings_from_the_environment(
+def test_create_app_reads_its_settings_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no settings given, and wrong ones are refused."""
+    """Without an argument `create_app` reads the environment; it refuses wrong settings."""
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_THREADS", "3")
     app = create_app()
@@ -60,7 +60,7 @@ def test_create_app_takes_its_settings_from_the_environment(
 def test_create_app_reads_the_file_that_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same variable as on the command line names the TOML file."""
+    """`create_app` finds the TOML file by the same variable as the command line does."""
     file = tmp_path / "settings.toml"
     file.write_text(f'state_dir = "{tmp_path}"\nthreads = 5\n')
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_CONFIG", str(file))
@@ -69,8 +69,8 @@ def test_create_app_reads_the_file_that_the_environment_names(
     assert proxy.settings.threads == 5
 
 
-def test_the_stub_serves_where_no_backend_is_set(tmp_path: Path) -> None:
-    """It grants, remembers, and frees the room again."""
+def test_the_stub_serves_when_no_backend_is_set(tmp_path: Path) -> None:
+    """Without a backend in the settings the stub grants a room, remembers it, and frees it."""
     with running(tmp_path) as client:
         first = client.create()
         assert first.status == 200
@@ -81,7 +81,10 @@ def test_the_stub_serves_where_no_backend_is_set(tmp_path: Path) -> None:
 
 
 def test_a_body_that_ends_early_is_refused(tmp_path: Path) -> None:
-    """Half a form could name another room, so it is not looked at (a server other than ours)."""
+    """The proxy does not read a form that is cut off, since it could name another room.
+
+    The proxy's own server never passes on such a form, but another WSGI server may.
+    """
     environ = {
         "PATH_INFO": "/conference",
         "REQUEST_METHOD": "POST",
@@ -98,15 +101,18 @@ def test_a_body_that_ends_early_is_refused(tmp_path: Path) -> None:
     assert backend.creates == []
 
 
-def test_closing_twice_is_fine(tmp_path: Path) -> None:
-    """As `create_app` does, once by its caller and once at the interpreter's end."""
+def test_a_proxy_can_be_closed_twice(tmp_path: Path) -> None:
+    """A second `close` does nothing.
+
+    The caller of `create_app` closes the proxy, and the interpreter closes it again when it exits.
+    """
     proxy = Proxy(settings(tmp_path), granting())
     proxy.close()
     proxy.close()
 
 
-def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    """What was opened before the fault is closed again (the leak check of all tests sees it)."""
+def test_a_failed_start_leaves_nothing_open(tmp_path: Path) -> None:
+    """A proxy that cannot start closes what it has opened (tests/conftest.py checks for leaks)."""
     not_a_directory = tmp_path / "file"
     not_a_directory.write_text("")
     with pytest.raises(StateError, match="state_dir: wanted a writable directory"):
@@ -117,8 +123,11 @@ def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         Proxy(settings(tmp_path, backends=backends, routes=[{"backend": "a"}]))
 
 
-def test_a_ledger_that_cannot_be_written_is_a_fault_and_not_a_wrong_id(tmp_path: Path) -> None:
-    """No alias, no grant. A DELETE is 200 only where the backend took it at once."""
+def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
+    """The proxy grants no room for which it cannot store an alias.
+
+    A DELETE is 200 only if the backend accepts the deletion at once.
+    """
     with Proxy(settings(tmp_path), granting("no-number")) as proxy:
         client = proxy.flask.test_client()
         assert isinstance(proxy.ledger, SqliteLedger)
@@ -131,13 +140,13 @@ def test_a_ledger_that_cannot_be_written_is_a_fault_and_not_a_wrong_id(tmp_path:
         assert client.delete("/conference/default.no-number").status_code == 200
 
 
-def test_metrics_of_a_ledger_that_cannot_be_asked(
+def test_metrics_of_an_unreadable_ledger_are_nan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its figures are no numbers, and all others are read as before."""
+    """The metrics of the ledger are NaN when the proxy cannot read the ledger."""
 
     def away(_: object) -> None:
-        raise StateError("the store is away")
+        raise StateError("the store is unreachable")
 
     with Proxy(settings(tmp_path), granting()) as proxy:
         monkeypatch.setattr(SqliteLedger, "counts", property(away))
@@ -149,7 +158,7 @@ def test_metrics_of_a_ledger_that_cannot_be_asked(
 
 
 def test_metrics_count_what_happened(tmp_path: Path) -> None:
-    """Requests by outcome, calls by code; no room and no id is a label."""
+    """The proxy counts requests by outcome and calls by code; rooms and ids are not labels."""
     with Proxy(settings(tmp_path), granting()) as proxy:
         client = proxy.flask.test_client()
         headers = {"User-Agent": JICOFO}
@@ -167,8 +176,8 @@ def test_metrics_count_what_happened(tmp_path: Path) -> None:
         assert value(f"{prefix}request_seconds_count", {"operation": "create"}) == 2
 
 
-def test_several_proxies_live_in_one_process(tmp_path: Path) -> None:
-    """Each has its own metrics, channels and state."""
+def test_several_proxies_can_run_in_one_process(tmp_path: Path) -> None:
+    """Each proxy in a process has its own metrics, channels and state."""
     with running(tmp_path / "a") as first, running(tmp_path / "b") as second:
         assert first.create().status == second.create().status == 200
         assert Client(second.port).create(mail_owner="romeo@example.com").status == 403

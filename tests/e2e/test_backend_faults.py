@@ -1,4 +1,4 @@
-"""A backend that fails: every request is answered, in time, and says nothing of what went wrong."""
+"""A backend that fails: every request is answered in time, without the backend's error text."""
 
 import json
 import socket
@@ -36,16 +36,16 @@ HTTP_STATUSES = {
 }
 
 
-def test_every_status_is_in_the_table() -> None:
-    """No `grpc.StatusCode` is without a meaning."""
+def test_every_grpc_status_is_in_the_table() -> None:
+    """`STATUS_FAULTS` has an entry for each `grpc.StatusCode`."""
     assert set(STATUS_FAULTS) == set(grpc.StatusCode)
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_status_is_masked(
+def test_the_user_does_not_see_the_text_of_a_grpc_status(
     tmp_path: Path, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The user gets a fixed sentence and an incident id; the log has the backend's words."""
+    """The user gets a fixed sentence and an incident id; the log has the backend's error text."""
 
     def fail(_: object, context: Context) -> pb.CreateConferenceResponse:
         context.abort(code, SECRET_TEXT)
@@ -64,8 +64,8 @@ def test_a_status_is_masked(
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_delete_is_200_whatever_the_backend_says(tmp_path: Path, code: grpc.StatusCode) -> None:
-    """Jicofo keeps a room whose DELETE was not exactly 200."""
+def test_a_delete_is_200_for_every_grpc_status(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """The proxy answers 200 for each gRPC status: Jicofo keeps a room whose DELETE is not 200."""
 
     def fail(_: object, context: Context) -> pb.DeleteConferenceResponse:
         context.abort(code, SECRET_TEXT)
@@ -79,8 +79,8 @@ def test_a_delete_is_200_whatever_the_backend_says(tmp_path: Path, code: grpc.St
     assert {request.conference_id for request in backend.deletes} == {"1"}
 
 
-def test_a_get_of_what_the_backend_does_not_know_is_404(tmp_path: Path) -> None:
-    """NOT_FOUND is an answer, not a fault."""
+def test_a_get_of_an_unknown_conference_is_404(tmp_path: Path) -> None:
+    """The gRPC status NOT_FOUND of GetConference is an answer, not a fault."""
 
     def missing(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.NOT_FOUND, SECRET_TEXT)
@@ -94,7 +94,7 @@ def test_a_get_of_what_the_backend_does_not_know_is_404(tmp_path: Path) -> None:
 
 
 def test_a_status_with_a_localized_message_is_a_denial(tmp_path: Path) -> None:
-    """google.rpc.LocalizedMessage is meant for people, so they see it (the contract)."""
+    """The proxy shows the text of google.rpc.LocalizedMessage to the user (see the contract)."""
 
     def deny(_: object, context: Context) -> pb.CreateConferenceResponse:
         detail = any_pb2.Any()
@@ -110,8 +110,8 @@ def test_a_status_with_a_localized_message_is_a_denial(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("details", [b"\xff\xff", b"", status_pb2.Status().SerializeToString()])
-def test_details_that_say_nothing_leave_a_fault(tmp_path: Path, details: bytes) -> None:
-    """Broken or empty details make no denial, and no exception."""
+def test_invalid_status_details_are_a_fault(tmp_path: Path, details: bytes) -> None:
+    """Invalid or empty status details cause neither a denial nor an exception."""
 
     def fail(_: object, context: Context) -> pb.CreateConferenceResponse:
         context.set_trailing_metadata((("grpc-status-details-bin", details),))
@@ -134,7 +134,7 @@ def test_details_that_say_nothing_leave_a_fault(tmp_path: Path, details: bytes) 
 def test_a_breach_of_the_contract_is_a_fault(
     tmp_path: Path, response: pb.CreateConferenceResponse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is 502, and the log says which sentence was broken."""
+    """The proxy answers 502, and the log says what the contract requires."""
     with running(tmp_path, Script(lambda _, __: response)) as client:
         assert client.create().status == 502
     assert any(
@@ -144,15 +144,15 @@ def test_a_breach_of_the_contract_is_a_fault(
 
 
 def test_a_get_that_breaches_the_contract_is_a_fault(tmp_path: Path) -> None:
-    """A conference without its start cannot be shown: nobody knows when it ends."""
+    """The proxy cannot return a conference without a start time, as its end is unknown."""
     backend = granting()
     backend.get = lambda _, __: pb.GetConferenceResponse(conference=pb.Conference(id="1"))
     with running(tmp_path, backend) as client:
         assert client.get(1).status == 502
 
 
-def test_a_sentence_of_two_megabytes_is_cut(tmp_path: Path) -> None:
-    """What a backend says is bounded before a client sees it."""
+def test_a_denial_of_two_megabytes_is_cut(tmp_path: Path) -> None:
+    """The proxy cuts a denial's sentence to 500 characters before a client sees it."""
     response = pb.CreateConferenceResponse(denial=pb.Denial(message="Nein! " * 350_000))
     with running(tmp_path, Script(lambda _, __: response)) as client:
         message = client.create().json["message"]
@@ -161,14 +161,14 @@ def test_a_sentence_of_two_megabytes_is_cut(tmp_path: Path) -> None:
 
 
 def test_an_answer_over_the_limit_of_grpc_is_a_fault(tmp_path: Path) -> None:
-    """Five megabytes are more than gRPC takes; nobody waits and nothing breaks."""
+    """An answer of 5 MB is larger than gRPC accepts; the proxy answers 503."""
     response = pb.CreateConferenceResponse(denial=pb.Denial(message="x" * 5_000_000))
     with running(tmp_path, Script(lambda _, __: response)) as client:
         assert client.create().status == 503
 
 
 def test_a_servicer_that_raises_is_a_fault(tmp_path: Path) -> None:
-    """An exception in the backend is UNKNOWN, and masked."""
+    """An exception in the servicer is the gRPC status UNKNOWN; the user does not see its text."""
 
     def fail(_: object, __: Context) -> pb.CreateConferenceResponse:
         raise RuntimeError(SECRET_TEXT)
@@ -179,8 +179,8 @@ def test_a_servicer_that_raises_is_a_fault(tmp_path: Path) -> None:
     assert "ORA" not in reply.json["message"]
 
 
-def test_a_backend_that_is_not_there_is_503_at_once(tmp_path: Path) -> None:
-    """Nobody waits for a connection that is refused."""
+def test_an_unreachable_backend_is_503_at_once(tmp_path: Path) -> None:
+    """A POST and a GET are 503, and a DELETE is 200, when the backend refuses connections."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{reserved.getsockname()[1]}"
@@ -191,7 +191,7 @@ def test_a_backend_that_is_not_there_is_503_at_once(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_accepts_and_never_replies_is_504_in_time(tmp_path: Path) -> None:
-    """Every call has a deadline; the answer comes soon after it."""
+    """Every call has a deadline, and the proxy answers soon after it."""
     with _silent_server() as target:
         settings = {"default": {"target": target, "answer_within": "300ms"}}
         with running(tmp_path, backends=settings) as client:
@@ -203,7 +203,7 @@ def test_a_backend_that_accepts_and_never_replies_is_504_in_time(tmp_path: Path)
 
 
 def test_a_servicer_that_hangs_is_504_in_time(tmp_path: Path) -> None:
-    """Also where the connection is fine, and only the answer never comes."""
+    """The proxy answers 504 when the connection works but the backend never answers the call."""
     release = threading.Event()
 
     def hang(_: object, context: Context) -> pb.CreateConferenceResponse:
@@ -217,8 +217,8 @@ def test_a_servicer_that_hangs_is_504_in_time(tmp_path: Path) -> None:
             assert client.create().status == 504
 
 
-def test_a_hung_backend_does_not_hold_up_another(tmp_path: Path) -> None:
-    """Healthy callers go past those that wait."""
+def test_a_hanging_backend_does_not_delay_another_backend(tmp_path: Path) -> None:
+    """A healthy backend grants a room while requests wait for a backend that hangs."""
     with _silent_server() as silent, serving_grpc(granting()) as healthy:
         settings = {
             "sick": {"target": silent, "answer_within": "2s"},
@@ -238,8 +238,8 @@ def test_a_hung_backend_does_not_hold_up_another(tmp_path: Path) -> None:
                 thread.join()
 
 
-def test_a_backend_that_comes_back_is_used_again(tmp_path: Path) -> None:
-    """The first call after a restart works: the channel reconnects by itself."""
+def test_a_backend_that_is_reachable_again_is_used_again(tmp_path: Path) -> None:
+    """The channel reconnects by itself, within seconds after the backend is reachable again."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
@@ -250,8 +250,8 @@ def test_a_backend_that_comes_back_is_used_again(tmp_path: Path) -> None:
             assert client.create().status == 503
 
 
-def test_the_backend_is_told_the_incident(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The same id stands in both logs."""
+def test_the_backend_gets_the_incident_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The proxy sends the incident id to the backend, so that both can log the same id."""
     caplog.set_level("INFO", "jicofo_reservation_proxy")
     backend = granting()
     with running(tmp_path, backend) as client:
@@ -261,7 +261,7 @@ def test_the_backend_is_told_the_incident(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_no_password_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A password travels to the client and stands nowhere else."""
+    """The proxy sends a password to the client, and logs neither passwords nor PINs."""
     caplog.set_level("DEBUG")
     with running(tmp_path, granting(password="hunter22", pin="4711471")) as client:
         assert client.create().json["password"] == "hunter22"
@@ -275,10 +275,13 @@ def test_no_password_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     "conference_id",
     ["a/b%20c d#?", "c0ffee00-0000-4000-8000-000000000000", "9" * 30, "\N{SNOWMAN}"],
 )
-def test_odd_ids_lead_back_to_their_conference(
+def test_a_delete_reaches_conferences_with_unusual_ids(
     tmp_path: Path, user_agent: str, conference_id: str
 ) -> None:
-    """Ids with slashes, percents and spaces, UUIDs and huge numbers survive both clients."""
+    """A DELETE reaches the right conference, from both clients, when the id is unusual.
+
+    Examples are ids with slashes, percent signs or spaces, UUIDs and very large numbers.
+    """
     backend = granting(conference_id)
     with running(tmp_path, backend) as jicofo:
         client = Client(jicofo.port, user_agent)
@@ -288,7 +291,7 @@ def test_odd_ids_lead_back_to_their_conference(
 
 
 def _until_answered_with(status: int, client: Client) -> None:
-    """Ask until the channel has reconnected; its back-off is a second at the most."""
+    """Send POSTs until one gets this status; the channel's back-off is at most 1 s."""
     deadline = time.monotonic() + 4
     while client.create().status != status:
         assert time.monotonic() < deadline
@@ -296,6 +299,6 @@ def _until_answered_with(status: int, client: Client) -> None:
 
 @contextmanager
 def _silent_server() -> Iterator[str]:
-    """Accept connections and never say a word."""
+    """Accept connections, and never send anything; yield the address."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A backend that is slow or away: retries, circuit, in-flight limits, one budget for all."""
+"""A slow or unreachable backend: retries, circuit breaker, in-flight limits, time budget."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ Create = Callable[[pb.CreateConferenceRequest, Context], pb.CreateConferenceResp
 
 
 def failing_first(times: int, code: grpc.StatusCode) -> Create:
-    """Return a CreateConference that fails so many times before it grants."""
+    """Return a CreateConference that fails this many times and then grants."""
     left = [times]
 
     def create(request: pb.CreateConferenceRequest, context: Context) -> Any:  # noqa: ANN401
@@ -50,7 +50,7 @@ def failing_first(times: int, code: grpc.StatusCode) -> Create:
 
 @contextmanager
 def hanging() -> Iterator[tuple[Script, threading.Semaphore, threading.Event]]:
-    """Yield a backend that hangs until it is released, and what counts the calls that hang."""
+    """Yield a backend that hangs, a semaphore that counts its calls, and its release event."""
     arrived, released = threading.Semaphore(0), threading.Event()
 
     def hang(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -65,7 +65,7 @@ def hanging() -> Iterator[tuple[Script, threading.Semaphore, threading.Event]]:
 
 
 def in_parallel(count: int, work: Callable[[int], object]) -> list[threading.Thread]:
-    """Start so many threads."""
+    """Start this many threads."""
     threads = [threading.Thread(target=work, args=(index,)) for index in range(count)]
     for thread in threads:
         thread.start()
@@ -73,7 +73,7 @@ def in_parallel(count: int, work: Callable[[int], object]) -> list[threading.Thr
 
 
 def test_unavailable_is_retried_under_the_same_request_id(tmp_path: Path) -> None:
-    """The user notices nothing of a backend that is away for a moment."""
+    """A room opens even if the backend is unreachable for a moment."""
     backend = Script(failing_first(2, grpc.StatusCode.UNAVAILABLE))
     with serving_grpc(backend) as target, running(tmp_path, backends=backends(default=target)) as c:
         assert c.create().status == 200
@@ -85,8 +85,8 @@ def test_unavailable_is_retried_under_the_same_request_id(tmp_path: Path) -> Non
     "code",
     [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN],
 )
-def test_nothing_else_is_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
-    """Another status may come of work that was done."""
+def test_no_other_grpc_status_is_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """The proxy retries no other gRPC status, since the backend may have carried out the call."""
     backend = Script(failing_first(1, code))
     with serving_grpc(backend) as target, running(tmp_path, backends=backends(default=target)) as c:
         assert c.create().status in {502, 503}
@@ -94,7 +94,7 @@ def test_nothing_else_is_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
 
 
 def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
-    """`answer_within` is for all attempts together."""
+    """`answer_within` limits all attempts of one call together."""
     backend = Script(failing_first(100, grpc.StatusCode.UNAVAILABLE))
     with serving_grpc(backend) as target:
         default = {"target": target, "answer_within": "150ms"}
@@ -105,15 +105,18 @@ def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
 def test_a_repeated_post_gets_the_same_reservation(tmp_path: Path, user_agent: str) -> None:
-    """Prosody repeats a POST with the same body after a 5xx or a dropped connection."""
+    """A second POST with the same body gets the same answer.
+
+    Prosody repeats a POST with the same body after a 5xx or a dropped connection.
+    """
     with running(tmp_path) as any_client:
         client = Client(any_client.port, user_agent)
         first, second = client.create(), client.create()
     assert (first.status, first.body) == (200, second.body)
 
 
-def test_one_budget_for_waiting_and_calls(tmp_path: Path) -> None:
-    """Two requests for one room at a backend that hangs: both are answered in `respond_within`."""
+def test_one_time_budget_covers_waiting_and_calls(tmp_path: Path) -> None:
+    """Two requests for one room of a hanging backend are both answered in `respond_within`."""
     with hanging() as (backend, _, released), serving_grpc(backend) as target:
         default = {"target": target, "answer_within": "10s"}
         with running(tmp_path, backends={"default": default}, respond_within="400ms") as client:
@@ -129,7 +132,7 @@ def test_one_budget_for_waiting_and_calls(tmp_path: Path) -> None:
 
 
 def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
-    """Who comes beyond `in_flight` is refused, and another backend's rooms are opened."""
+    """A request beyond `in_flight` is 503, and rooms of another backend are granted."""
     with (
         hanging() as (sick, arrived, released),
         serving_grpc(sick) as target,
@@ -149,8 +152,8 @@ def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
                 thread.join()
 
 
-def test_too_many_at_once_is_no_outage(tmp_path: Path) -> None:
-    """A backend that is only busy decides on its rooms; `allow` is for one that is away."""
+def test_a_busy_backend_gets_no_fallback_grant(tmp_path: Path) -> None:
+    """The proxy makes fallback grants for an unreachable backend, but not for a busy one."""
     with hanging() as (busy, arrived, released), serving_grpc(busy) as target:
         default = {"target": target, "in_flight": 1, "when_unreachable": "allow"}
         with running(tmp_path, backends={"default": default}) as client:
@@ -162,10 +165,10 @@ def test_too_many_at_once_is_no_outage(tmp_path: Path) -> None:
                 thread.join()
 
 
-def test_a_closed_proxy_refuses_without_a_trace(
+def test_a_closed_proxy_answers_503_and_logs_no_fault(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A request that outlives its proxy is answered; no mistake of the proxy is logged."""
+    """A closed proxy answers 503, and does not log that as a fault of the proxy."""
     with serving_grpc(granting()) as target:
         tree = settings(tmp_path, backends=backends(default=target))
         with Proxy(tree) as proxy:
@@ -181,7 +184,10 @@ def test_a_closed_proxy_refuses_without_a_trace(
 def test_the_circuit_opens_after_timeouts_and_closes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A backend that keeps timing out is not waited for; one call tries, and then all go."""
+    """After three timeouts in a row the proxy answers 503 and does not call the backend.
+
+    Later one call tries the backend. When it succeeds, the proxy makes all calls again.
+    """
     monkeypatch.setattr(circuit, "OPEN_SECONDS", 1)
     with hanging() as (backend, _, released), serving_grpc(backend) as target:
         default = {"target": target, "answer_within": "200ms"}
@@ -214,10 +220,13 @@ def test_the_circuit_opens_after_timeouts_and_closes_again(
         ({"auth": {"api_key_file": "key"}, "health_check": "on"}, True),
     ],
 )
-def test_health_is_checked_where_no_key_could_be_missing(
+def test_health_checks_are_off_by_default_with_an_api_key(
     tmp_path: Path, values: dict[str, Any], is_checked: bool
 ) -> None:
-    """No key is shown with health checks, so a backend that wants one would never be healthy."""
+    """With an API key, health checks are off unless the setting turns them on.
+
+    A health check carries no key, so a backend that requires a key would never be healthy.
+    """
     (tmp_path / "key").write_text("secret")
     if "auth" in values:
         values = values | {"auth": {"api_key_file": str(tmp_path / "key")}}
@@ -227,6 +236,6 @@ def test_health_is_checked_where_no_key_could_be_missing(
 
 
 def test_an_xds_target_without_a_control_plane_is_a_503(tmp_path: Path) -> None:
-    """xds:/// is gRPC's own matter; where it is not set up, nobody waits and nothing breaks."""
+    """The proxy leaves xds:/// targets to gRPC; it answers 503 if no control plane is set up."""
     with running(tmp_path, backends=backends(default="xds:///reservations")) as client:
         assert client.create().status == 503

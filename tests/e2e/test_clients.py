@@ -1,4 +1,4 @@
-"""The two clients' own bytes, and the bytes that answer them (clients.md)."""
+"""The bytes that the two clients send, and the bytes of the answers (clients.md)."""
 
 from pathlib import Path
 
@@ -48,7 +48,10 @@ PROSODY_FORM = (
 
 
 def test_jicofo_creates_and_deletes_with_its_own_bytes(tmp_path: Path) -> None:
-    """Jicofo gets a number, its own name and owner, three digits of milliseconds and no limit."""
+    """Jicofo gets a number as the id, and the name and the owner that it sent.
+
+    The start time has three digits of milliseconds. "No limit" is a number of seconds.
+    """
     with running(tmp_path, granting()) as client:
         reply = exchange(client.port, JICOFO_POST % (len(JICOFO_FORM), JICOFO_FORM))
         assert reply.status == 200
@@ -63,7 +66,7 @@ def test_jicofo_creates_and_deletes_with_its_own_bytes(tmp_path: Path) -> None:
 
 
 def test_prosody_creates_with_its_own_bytes(tmp_path: Path) -> None:
-    """Prosody gets a string for an id, and the room's name as it sent it, tenant and all."""
+    """Prosody gets a string as the id, and the room name that it sent, including the tenant."""
     backend = granting(max_occupants=5, lobby=True, password="secret")
     with running(tmp_path, backend) as client:
         reply = exchange(client.port, PROSODY_POST % (len(PROSODY_FORM), PROSODY_FORM))
@@ -82,8 +85,8 @@ def test_prosody_creates_with_its_own_bytes(tmp_path: Path) -> None:
     )
 
 
-def test_no_owner_is_accepted(tmp_path: Path) -> None:
-    """A form without mail_owner is a room without an owner, for Jicofo left out of the answer."""
+def test_a_post_without_an_owner_is_accepted(tmp_path: Path) -> None:
+    """A form without mail_owner opens a room without an owner; Jicofo's answer has no owner."""
     backend = granting()
     with running(tmp_path, backend) as client:
         reply = client.create(mail_owner=None)
@@ -93,13 +96,13 @@ def test_no_owner_is_accepted(tmp_path: Path) -> None:
 
 
 def test_prosody_always_gets_an_owner(tmp_path: Path) -> None:
-    """Prosody requires mail_owner in an answer: an empty one where none was sent."""
+    """Prosody requires mail_owner in an answer; it is empty if the request had none."""
     with running(tmp_path, granting()) as client:
         assert Client(client.port, PROSODY).create(mail_owner=None).json["mail_owner"] == ""
 
 
-def test_unknown_delete_is_200(tmp_path: Path) -> None:
-    """A DELETE is 200 for an id that the backend does not know, and for what is no id at all."""
+def test_a_delete_of_an_unknown_id_is_200(tmp_path: Path) -> None:
+    """A DELETE is 200 for an id that the backend does not know, and for an invalid id."""
     with running(tmp_path, granting()) as client:
         for public_id in (
             "1",
@@ -117,7 +120,7 @@ def test_unknown_delete_is_200(tmp_path: Path) -> None:
 
 
 def test_a_number_with_a_fraction_of_zero_is_that_number(tmp_path: Path) -> None:
-    """Prosody with Debian 12's lua-cjson sends 364758328.0 for 364758328."""
+    """The id 364758328.0 means 364758328: Prosody with Debian 12's lua-cjson sends it so."""
     backend = granting()
     with running(tmp_path, backend) as client:
         assert client.delete("364758328.0").status == 200
@@ -132,7 +135,10 @@ def test_get_has_a_name_for_all_but_jicofo(
     user_agent: str,
     has_name: bool,
 ) -> None:
-    """Jicofo throws when a GET's answer has a name; Prosody and the handbook require one."""
+    """A GET's answer has a name for Prosody and other clients, but not for Jicofo.
+
+    Jicofo throws an exception if the answer has a name. Prosody and the handbook require a name.
+    """
     with running(tmp_path, _remembering()) as running_client:
         client = Client(running_client.port, user_agent)
         created = client.create("testroom").json
@@ -144,7 +150,7 @@ def test_get_has_a_name_for_all_but_jicofo(
 
 
 def test_an_unknown_client_is_answered_as_in_the_handbook(tmp_path: Path) -> None:
-    """Any other User-Agent gets a number for an id, and no owner where it sent none."""
+    """Any other User-Agent gets a number as the id, and no owner if it sent none."""
     with running(tmp_path, granting("b0b5")) as client:
         fields = Client(client.port, CURL).create(mail_owner=None).json
     assert isinstance(fields["id"], int)
@@ -152,13 +158,19 @@ def test_an_unknown_client_is_answered_as_in_the_handbook(tmp_path: Path) -> Non
 
 
 def test_a_setting_forces_the_dialect(tmp_path: Path) -> None:
-    """`client = "prosody"` answers every User-Agent as Prosody, one that an operator changed."""
+    """With `client = "prosody"` the proxy answers every User-Agent as it answers Prosody.
+
+    An operator may have changed the User-Agent.
+    """
     with running(tmp_path, granting(), client="prosody") as client:
         assert Client(client.port, CURL).create().json["id"] == "default.364758328"
 
 
-def test_the_same_owner_may_repeat(tmp_path: Path) -> None:
-    """An allowed repeat is 200 with the existing reservation and the request's own owner."""
+def test_the_same_owner_gets_the_existing_reservation(tmp_path: Path) -> None:
+    """The owner of a held room gets the existing reservation.
+
+    The answer has the owner as the request spells it; the comparison ignores upper and lower case.
+    """
     with running(tmp_path, _held_by("juliet@example.com")) as client:
         reply = client.create(mail_owner="Juliet@example.com")
     assert reply.status == 200
@@ -167,29 +179,35 @@ def test_the_same_owner_may_repeat(tmp_path: Path) -> None:
 
 
 def test_another_owner_from_jicofo_is_refused(tmp_path: Path) -> None:
-    """A room held by someone else is 403 with a sentence."""
+    """A POST from Jicofo for a room that another owner holds is 403 with a sentence."""
     with running(tmp_path, _held_by("romeo@example.com")) as client:
         reply = client.create()
     assert reply.status == 403
     assert reply.json == {"message": "This room is in use by someone else."}
 
 
-def test_any_owner_from_prosody_may_repeat(tmp_path: Path) -> None:
-    """Prosody's anonymous users are new owners at every login, so ownership says nothing."""
+def test_any_owner_from_prosody_gets_the_existing_reservation(tmp_path: Path) -> None:
+    """Prosody gets the existing reservation for any owner.
+
+    Prosody's anonymous users are new owners at every login, so owners cannot be compared.
+    """
     with running(tmp_path, _held_by("romeo@example.com")) as client:
         reply = Client(client.port, PROSODY).create()
     assert reply.status == 200
     assert reply.json["mail_owner"] == "juliet@example.com"
 
 
-def test_no_owner_from_jicofo_may_repeat(tmp_path: Path) -> None:
-    """A Jicofo without authentication sends no owner, and lets anyone in."""
+def test_jicofo_without_an_owner_gets_the_existing_reservation(tmp_path: Path) -> None:
+    """Jicofo gets the existing reservation if it sends no owner.
+
+    A Jicofo without authentication sends no owner, and lets every user in.
+    """
     with running(tmp_path, _held_by("romeo@example.com")) as client:
         assert client.create(mail_owner=None).status == 200
 
 
 def test_conflicts_can_be_reported_as_in_the_handbook(tmp_path: Path) -> None:
-    """`conflicts = "report"` is 409 with the id that a GET then takes."""
+    """With `conflicts = "report"` a conflict is 409 with an id that a GET accepts."""
     with running(tmp_path, _held_by("romeo@example.com"), conflicts="report") as jicofo:
         for client, public_id in ((jicofo, 7), (Client(jicofo.port, PROSODY), "default.7")):
             reply = client.create()
@@ -198,7 +216,7 @@ def test_conflicts_can_be_reported_as_in_the_handbook(tmp_path: Path) -> None:
 
 
 def test_unknown_fields_reach_the_backend(tmp_path: Path) -> None:
-    """A patched client's fields travel on as they are."""
+    """The proxy sends unknown form fields of a patched client to the backend, unchanged."""
     backend = granting()
     with running(tmp_path, backend) as client:
         assert client.create(meeting_type="board").status == 200
@@ -206,7 +224,10 @@ def test_unknown_fields_reach_the_backend(tmp_path: Path) -> None:
 
 
 def test_a_repeated_post_has_the_same_request_id(tmp_path: Path) -> None:
-    """Prosody repeats a POST after a 5xx with the same body; the backend can tell."""
+    """A repeated POST has the same request id, so that the backend recognizes it.
+
+    Prosody repeats a POST with the same body after a 5xx.
+    """
     backend = granting()
     with running(tmp_path, backend) as jicofo:
         client = Client(jicofo.port, PROSODY)
@@ -218,7 +239,7 @@ def test_a_repeated_post_has_the_same_request_id(tmp_path: Path) -> None:
 
 
 def test_a_denial_is_403_with_the_backends_sentence(tmp_path: Path) -> None:
-    """The sentence is shown on one line, in ASCII; where there is none, a fixed one."""
+    """The client gets the backend's sentence on one line in ASCII, or else a fixed sentence."""
     sentences = iter(["Der Raum ist\n\tnicht gebucht \N{CROSS MARK}\x00", " \x07 "])
 
     def deny(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:
@@ -232,7 +253,7 @@ def test_a_denial_is_403_with_the_backends_sentence(tmp_path: Path) -> None:
 
 
 def _remembering() -> Script:
-    """Return a backend that grants, and reads back the last that it granted."""
+    """Return a backend that grants rooms, and answers a get with the last granted conference."""
     held: list[pb.Conference] = []
 
     def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -246,7 +267,7 @@ def _remembering() -> Script:
 
 
 def _held_by(owner: str) -> Script:
-    """Return a backend all of whose rooms are held by one owner, for half an hour."""
+    """Return a backend where one owner holds every room for half an hour."""
 
     def existing(request: pb.CreateConferenceRequest) -> pb.Conference:
         found = conference(request, "7", owner=owner)

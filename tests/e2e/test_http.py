@@ -1,4 +1,4 @@
-"""The HTTP side: whatever comes in, the answer is flat JSON with a message, and never a 500."""
+"""HTTP: a bad request is answered with flat JSON, a message, and a status that is not 500."""
 
 import socket
 from pathlib import Path
@@ -15,8 +15,8 @@ GOOD = b"name=testroom&start_time=2048-04-20T17:55:12.000Z"
 @pytest.mark.parametrize(
     "target", ["/conference", "/conference/", "//conference", "//conference//"]
 )
-def test_doubled_and_trailing_slashes_are_taken(tmp_path: Path, target: str) -> None:
-    """A base URL that ends in "/" gives "//conference"; no answer is a redirect."""
+def test_doubled_and_trailing_slashes_are_accepted(tmp_path: Path, target: str) -> None:
+    """A base URL that ends in "/" leads to "//conference"; the proxy answers without a redirect."""
     with running(tmp_path, granting()) as client:
         assert client.send("POST", target, GOOD, FORM).status == 200
         assert client.send("DELETE", f"{target}/364758328").status == 200
@@ -63,7 +63,7 @@ def test_bad_input_is_refused_in_json(
     status: int,
     message: str | None,
 ) -> None:
-    """Each mistake has its 4xx and one sentence that says what was wanted."""
+    """Each bad request gets its own 4xx and one sentence that says what was wanted."""
     with running(tmp_path, granting()) as client:
         reply = client.send(method, target, body, headers)
     assert reply.status == status
@@ -72,8 +72,8 @@ def test_bad_input_is_refused_in_json(
     assert reply.headers["content-type"] == "application/json"
 
 
-def test_an_empty_id_leads_nowhere(tmp_path: Path) -> None:
-    """No backend is asked for a conference without an id: the contract rules it out."""
+def test_an_empty_id_reaches_no_backend(tmp_path: Path) -> None:
+    """The proxy sends no empty conference id to a backend, since the contract forbids it."""
     backend = granting()
     with running(tmp_path, backend) as client:
         assert client.get("default.").status == 404
@@ -82,7 +82,7 @@ def test_an_empty_id_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_wrong_method_names_the_right_ones(tmp_path: Path) -> None:
-    """405 carries Allow (RFC 9110, section 15.5.6)."""
+    """A 405 has the header Allow (RFC 9110, section 15.5.6)."""
     with running(tmp_path, granting()) as client:
         allow = client.send("PUT", "/conference/1", b"", FORM).headers["allow"]
     assert {"GET", "DELETE"} <= set(allow.split(", "))
@@ -100,10 +100,10 @@ def test_a_wrong_method_names_the_right_ones(tmp_path: Path) -> None:
         (b"POST /conference HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
     ],
 )
-def test_what_is_no_http_is_refused_in_json(
+def test_invalid_http_requests_are_refused_in_json(
     tmp_path: Path, request_bytes: bytes, status: int
 ) -> None:
-    """Also what the server itself refuses, before any application sees it."""
+    """The HTTP server itself refuses these requests, before the application sees them."""
     with running(tmp_path, granting()) as client:
         reply = exchange(client.port, request_bytes)
     assert reply.status == status
@@ -112,7 +112,7 @@ def test_what_is_no_http_is_refused_in_json(
 
 
 def test_a_chunked_body_over_the_limit_is_refused_in_json(tmp_path: Path) -> None:
-    """The limit holds without a Content-Length too."""
+    """The limit also applies to a body without a Content-Length."""
     chunk = b"%x\r\n%s\r\n" % (MAX_BODY_BYTES + 1, b"x" * (MAX_BODY_BYTES + 1))
     head = b"POST /conference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with running(tmp_path, granting()) as client:
@@ -122,7 +122,7 @@ def test_a_chunked_body_over_the_limit_is_refused_in_json(tmp_path: Path) -> Non
 
 
 def test_a_chunked_body_is_read(tmp_path: Path) -> None:
-    """A body without a Content-Length is as good as one with it."""
+    """The proxy accepts a body without a Content-Length."""
     head = (
         b"POST /conference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
@@ -133,7 +133,7 @@ def test_a_chunked_body_is_read(tmp_path: Path) -> None:
 
 
 def test_a_connection_is_kept_open(tmp_path: Path) -> None:
-    """Jicofo keeps one connection; requests may follow each other closely on it."""
+    """The proxy answers several requests on one connection: Jicofo keeps one connection open."""
     request = b"DELETE /conference/1 HTTP/1.1\r\nHost: x\r\n\r\n"
     with (
         running(tmp_path, granting()) as client,
@@ -147,7 +147,7 @@ def test_a_connection_is_kept_open(tmp_path: Path) -> None:
 
 
 def test_a_half_sent_request_blocks_nobody(tmp_path: Path) -> None:
-    """Slow clients wait in the server's loop, not in its threads."""
+    """A request that arrives slowly waits in the server's main loop and uses no thread."""
     with running(tmp_path, granting(), threads=1) as client:
         slow = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(8)]
         try:
@@ -159,10 +159,10 @@ def test_a_half_sent_request_blocks_nobody(tmp_path: Path) -> None:
                 connection.close()
 
 
-def test_a_mistake_in_the_proxy_is_a_500_without_a_trace(
+def test_an_exception_in_the_proxy_is_a_500_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The trace goes to the log under the incident's id."""
+    """The traceback is in the log, with the incident id that the user sees."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a mistake")
@@ -182,7 +182,7 @@ def test_a_mistake_in_the_proxy_is_a_500_without_a_trace(
 
 
 def test_a_head_request_has_no_body(tmp_path: Path) -> None:
-    """HEAD is answered as GET is, without the body (RFC 9110, section 9.3.2)."""
+    """HEAD is answered like GET, but without the body (RFC 9110, section 9.3.2)."""
     with (
         running(tmp_path, granting()) as client,
         socket.create_connection(("127.0.0.1", client.port), TIMEOUT_SECONDS) as connection,
@@ -195,8 +195,8 @@ def test_a_head_request_has_no_body(tmp_path: Path) -> None:
     assert received.endswith(b"\r\n\r\n")
 
 
-def test_clients_share_the_proxy(tmp_path: Path) -> None:
-    """A burst of connections is answered, each with its own room."""
+def test_each_connection_gets_its_own_room(tmp_path: Path) -> None:
+    """The proxy answers 40 connections in a row, each with the name of its own room."""
     with running(tmp_path, granting()) as client:
         names = [f"room{number}" for number in range(40)]
         replies = [Client(client.port).create(name) for name in names]

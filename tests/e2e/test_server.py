@@ -1,4 +1,4 @@
-"""The HTTP server under the application: threads as they are needed, and answers sent at once."""
+"""The HTTP server: it starts threads when it needs them, and sends answers at once."""
 
 import resource
 import socket
@@ -35,7 +35,7 @@ DELETE = b"DELETE /conference/1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Gate:
-    """A backend whose calls wait until they are let go; it counts those that wait."""
+    """A backend whose calls wait until `released` is set; `waiting` counts these calls."""
 
     def __init__(self) -> None:
         self.waiting = threading.Semaphore(0)
@@ -55,7 +55,7 @@ def _server(
     servicer: reservation_pb2_grpc.ReservationServiceServicer | None = None,
     threads: int = 8,
 ) -> Iterator[Server]:
-    """Yield a server that listens and does not run yet."""
+    """Yield a server that listens but does not run yet."""
     with Proxy(settings(tmp_path, threads=threads), servicer or granting()) as proxy:
         server = Server(proxy.flask, proxy.settings)
         try:
@@ -68,7 +68,7 @@ def _server(
 
 @contextmanager
 def _running(server: Server) -> Iterator[threading.Thread]:
-    """Run a server until this ends."""
+    """Run a server in a thread until the context ends."""
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -83,8 +83,11 @@ def _connect(server: Server) -> socket.socket:
     return socket.create_connection(address, TIMEOUT_SECONDS)
 
 
-def test_one_request_at_a_time_takes_few_threads(tmp_path: Path) -> None:
-    """Threads are started when there is no idle one: some more where one still writes its log."""
+def test_one_request_at_a_time_needs_few_threads(tmp_path: Path) -> None:
+    """The server starts a thread only if no thread is idle.
+
+    A thread that still writes its log line is not idle, so there may be more than one.
+    """
     with _server(tmp_path, threads=64) as server, _running(server):
         assert len(server.task_dispatcher.threads) == 0
         client = Client(int(server.effective_port))
@@ -93,8 +96,11 @@ def test_one_request_at_a_time_takes_few_threads(tmp_path: Path) -> None:
         assert 1 <= len(server.task_dispatcher.threads) <= 20
 
 
-def test_some_threads_wait_for_no_backend(tmp_path: Path) -> None:
-    """Where `threads` are taken by a backend that hangs, others refuse rooms and take DELETEs."""
+def test_extra_threads_answer_while_a_backend_hangs(tmp_path: Path) -> None:
+    """When a hanging backend blocks all of `threads`, some extra threads still answer.
+
+    They answer a POST with 503 and a DELETE with 200.
+    """
     gate = _Gate()
     statuses: list[int] = []
     with _server(tmp_path, Script(gate.create), threads=4) as server, _running(server):
@@ -119,7 +125,7 @@ def test_some_threads_wait_for_no_backend(tmp_path: Path) -> None:
 
 
 def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
-    """A second packet would wait for the first one's acknowledgement (Nagle)."""
+    """A second packet would wait for the acknowledgement of the first (Nagle's algorithm)."""
     with _server(tmp_path) as server, _running(server), _connect(server) as connection:
         connection.sendall(POST)
         piece = connection.recv(65536)
@@ -127,8 +133,8 @@ def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
     assert piece.endswith(b"}")
 
 
-def test_requests_that_follow_each_other_closely_are_all_answered(tmp_path: Path) -> None:
-    """HTTP/1.1 lets a client send the next request before it has its answer (RFC 9112, 9.3.2)."""
+def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
+    """HTTP/1.1 lets a client send the next request before the answer (RFC 9112, section 9.3.2)."""
     last = DELETE.replace(b"Host: x", b"Host: x\r\nConnection: close")
     received = b""
     with _server(tmp_path) as server, _running(server), _connect(server) as connection:
@@ -138,8 +144,8 @@ def test_requests_that_follow_each_other_closely_are_all_answered(tmp_path: Path
     assert received.count(b"HTTP/1.1 200 ") == 10
 
 
-def test_a_client_that_leaves_without_its_answer_harms_nobody(tmp_path: Path) -> None:
-    """Its thread is free again when the backend has answered."""
+def test_a_client_that_disconnects_early_blocks_no_thread(tmp_path: Path) -> None:
+    """The thread of a client that disconnects is free again when the backend has answered."""
     gate = _Gate()
     with _server(tmp_path, Script(gate.create), threads=1) as server, _running(server):
         with _connect(server) as connection:
@@ -149,8 +155,8 @@ def test_a_client_that_leaves_without_its_answer_harms_nobody(tmp_path: Path) ->
         assert Client(int(server.effective_port)).create().status == 200
 
 
-def test_what_waits_to_be_accepted_is_answered_before_the_end(tmp_path: Path) -> None:
-    """A client with a connection has sent its request in good faith."""
+def test_connections_that_wait_to_be_accepted_are_answered_before_the_end(tmp_path: Path) -> None:
+    """A server that stops answers the clients whose connections it has not accepted yet."""
     with _server(tmp_path) as server, ExitStack() as stack:
         waiting = [stack.enter_context(_connect(server)) for _ in range(20)]
         for connection in waiting:
@@ -160,8 +166,8 @@ def test_what_waits_to_be_accepted_is_answered_before_the_end(tmp_path: Path) ->
         assert [read_reply(connection).status for connection in waiting] == [200] * 20
 
 
-def test_the_last_answer_on_a_connection_says_so(tmp_path: Path) -> None:
-    """While it drains the server announces `Connection: close`, so that nobody goes on."""
+def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path) -> None:
+    """During a drain the server sends `Connection: close`, so that the client sends no more."""
     gate = _Gate()
     with (
         _server(tmp_path, Script(gate.create)) as server,
@@ -179,18 +185,21 @@ def test_the_last_answer_on_a_connection_says_so(tmp_path: Path) -> None:
     assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
-def test_stopping_again_after_the_end_is_fine(tmp_path: Path) -> None:
-    """A second signal meets a server whose sockets are closed."""
+def test_a_server_can_be_stopped_again_after_its_end(tmp_path: Path) -> None:
+    """A second stop signal may arrive when the server has closed its sockets."""
     with _server(tmp_path) as server:
         with _running(server):
             pass
         server.stop()
 
 
-def test_the_loop_does_not_end_before_a_stop_from_another_thread_has_ended(
+def test_run_waits_for_a_stop_in_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else what wakes the loop would be closed, though a client that hangs up woke it just then."""
+    """`run` does not close the trigger before `stop` has pulled it.
+
+    A client that disconnects can wake the main loop before `stop` does.
+    """
     with _server(tmp_path) as server, _running(server) as thread, _connect(server) as connection:
         pull = server.pull_trigger
 
@@ -203,8 +212,11 @@ def test_the_loop_does_not_end_before_a_stop_from_another_thread_has_ended(
         server.stop()
 
 
-def test_urgent_data_ends_its_connection_and_nothing_else(tmp_path: Path) -> None:
-    """TCP's urgent data is nothing that an HTTP client sends; it must not keep the loop busy."""
+def test_urgent_data_closes_only_its_own_connection(tmp_path: Path) -> None:
+    """Urgent data of TCP closes only its own connection, and does not keep the main loop busy.
+
+    No HTTP client sends urgent data.
+    """
     with _server(tmp_path) as server, _running(server):
         with _connect(server) as connection:
             connection.send(b"!", socket.MSG_OOB)
@@ -213,10 +225,10 @@ def test_urgent_data_ends_its_connection_and_nothing_else(tmp_path: Path) -> Non
         assert Client(int(server.effective_port)).create().status == 200
 
 
-def test_a_thread_that_cannot_start_is_logged_and_tried_again(
+def test_a_thread_that_cannot_start_is_logged_and_started_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request waits; with the next one there is another try."""
+    """The request waits, and the server tries to start a thread again at the next request."""
     statuses: list[int] = []
     failures = iter([RuntimeError("can't start new thread")])
     with _server(tmp_path) as server:
@@ -239,10 +251,13 @@ def test_a_thread_that_cannot_start_is_logged_and_tried_again(
     assert statuses == [200]
 
 
-def test_connections_leave_room_for_other_files(
+def test_connections_use_at_most_half_of_the_open_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that cannot be accepted for want of a file would keep the loop busy."""
+    """Connections use at most half of the files that the process may open.
+
+    A connection that cannot be accepted because no file is left would keep the main loop busy.
+    """
     for limit, connections in ((256, 128), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         with _server(tmp_path) as server:
@@ -250,6 +265,10 @@ def test_connections_leave_room_for_other_files(
 
 
 def test_idle_connections_are_kept_for_minutes(tmp_path: Path) -> None:
-    """One that is closed silently makes Jicofo's next POST fail (clients.md "idle connection")."""
+    """Idle connections stay open for at least 120 s.
+
+    If the server closes a connection within 2 s of its last answer, Jicofo's next POST fails
+    (clients.md "idle connection").
+    """
     with _server(tmp_path) as server:
         assert server.adj.channel_timeout >= 120
