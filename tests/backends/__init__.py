@@ -1,1 +1,1 @@
-"""The stub backends as real processes: whether they keep the contract."""
+"""Run the stub backends as real processes, and test whether they keep the contract."""

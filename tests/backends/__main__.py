@@ -1,6 +1,7 @@
-"""Build a stub backend, start it, and check it with the kit: `make conformance-go`.
+"""Build a stub backend, start it, and check it with the conformance kit: `make conformance-go`.
 
-The flags after its name are those of `jicofo-reservation-proxy conformance`.
+The first argument is the name of the stub. The other arguments are flags of
+`jicofo-reservation-proxy conformance`.
 """
 
 import sys
@@ -12,7 +13,7 @@ from .stubs import STUBS, StubError, serving
 
 
 def main(name: str, *flags: str) -> int:
-    """Return the exit code of the kit, or 1 where the stub cannot be built or run."""
+    """Return the exit code of the kit, or 1 if the stub cannot be built or run."""
     stub = next(stub for stub in STUBS if stub.name == name)
     if stub.missing_tools:
         print(f"The {stub.title} backend needs {stub.missing_tools}; install it.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The stub backends as real processes, built as their READMEs say."""
+"""Build the stub backends as their READMEs say, and run them as real processes."""
 
 import os
 import re
@@ -28,12 +28,12 @@ _RACE = ("-race",) if os.environ.get("CI") == "true" or shutil.which("gcc") else
 
 
 class StubError(Exception):
-    """A stub could not be built or started, or did not stop as it should."""
+    """A stub could not be built or started, or ended with an error."""
 
 
 @dataclass(frozen=True)
 class Stub:
-    """A stub backend: how it is called, which tools it needs, how it is built and started."""
+    """A stub backend: its names, the tools that it needs, and the commands to build and run it."""
 
     name: str
     title: str
@@ -41,24 +41,24 @@ class Stub:
     build_command: tuple[str, ...]
     command: tuple[str, ...]
     checks: tuple[tuple[str, ...], ...] = ()
-    """The commands of its own tests, in its own language."""
+    """The commands that run the stub's own tests, in its own language."""
 
     def __str__(self) -> str:
-        """Return the name, for the ids of tests."""
+        """Return the name, which pytest shows in the id of a test."""
         return self.name
 
     @property
     def readme(self) -> Path:
-        """The page of this stub."""
+        """The README of this stub."""
         return ROOT / "backend_stub" / self.name / "README.md"
 
     @property
     def missing_tools(self) -> str:
-        """The tools that this machine does not have, in one text."""
+        """The tools that this machine lacks, joined by "and"; empty if none is missing."""
         return " and ".join(tool for tool in self.tools if shutil.which(tool) is None)
 
     def build(self) -> None:
-        """Build it. Raises `StubError` with what the build said where that fails."""
+        """Build the stub. Raises `StubError` with the output of the build if that fails."""
         if self.build_command:
             run(self.build_command)
 
@@ -89,17 +89,17 @@ STUBS = (
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a command to its end. Raises `StubError` with its output where it fails."""
+    """Run a command to its end. Raises `StubError` with its output if it fails."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if done.returncode:
-        raise StubError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+        raise StubError(f"{' '.join(command)}: exit code {done.returncode}:\n{done.stdout}")
 
 
 @contextmanager
 def serving(stub: Stub, *flags: str) -> Iterator[str]:
-    """Run a stub on a free port; yield its address. Raises `StubError` where it fails."""
+    """Run a stub on a free port; yield its address. Raises `StubError` if the stub fails."""
     command = [*stub.command, "--listen", "127.0.0.1:0", *flags]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
@@ -117,7 +117,7 @@ def serving(stub: Stub, *flags: str) -> Iterator[str]:
             code = _stop(process)
             reader.join()
     if code:
-        raise StubError(f"{stub.name} ended with {code}:\n{''.join(log[-20:])}")
+        raise StubError(f"{stub.name}: exit code {code}:\n{''.join(log[-20:])}")
 
 
 def _address(process: "subprocess.Popen[str]", log: list[str]) -> str:
@@ -126,7 +126,7 @@ def _address(process: "subprocess.Popen[str]", log: list[str]) -> str:
     if match is None:
         process.kill()
         process.wait()
-        raise StubError(f"wanted the line of a stub that listens, got {line!r}\n{''.join(log)}")
+        raise StubError(f"stub: wanted 'listening on ADDRESS', got {line!r}\n{''.join(log)}")
     return match[1]
 
 
@@ -141,5 +141,5 @@ def _stop(process: "subprocess.Popen[str]") -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment, in which the Python stub is found too."""
+    """Return the environment with a PYTHONPATH on which Python finds the Python stub."""
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,4 +1,4 @@
-"""The stub backends keep the contract, each as a real process built from its own folder."""
+"""Each stub backend keeps the contract. It is built from its folder and runs as a real process."""
 
 import json
 import re
@@ -17,12 +17,12 @@ from tests.e2e.tls import SERVER_NAME, Authority
 from .stubs import ROOT, STUBS, Stub, run, serving
 
 pytestmark = pytest.mark.timeout(600)
-"""A build fetches and compiles gRPC when it is the first one on a machine."""
+"""The first build on a machine downloads and compiles gRPC."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A stub that runs with mTLS and an API key, and the flags of the kit that open it."""
+    """A running stub with mTLS and an API key, and the kit's flags to connect to it."""
 
     address: str
     tls: dict[str, str]
@@ -30,14 +30,14 @@ class Served:
 
     @property
     def flags(self) -> list[str]:
-        """The flags of `conformance`."""
+        """The flags of `jicofo-reservation-proxy conformance`."""
         tls = [f"--tls-{name.replace('_', '-')}={value}" for name, value in self.tls.items()]
         return [*tls, f"--auth-api-key-file={self.key_file}"]
 
 
 @contextmanager
 def serving_mtls(stub: Stub, directory: Path) -> Iterator[Served]:
-    """Run a stub with everything on that it has for security."""
+    """Run a stub with mTLS and an API key; it denies the room `DENIED_ROOM`."""
     authority = Authority(directory)
     cert_file, server_key = authority.server_files()
     key_file = directory / "api-key"
@@ -57,7 +57,7 @@ def serving_mtls(stub: Stub, directory: Path) -> Iterator[Served]:
 def test_the_kit_passes_and_its_table_is_in_the_readme(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `make conformance-...` prints is what the page of the stub shows."""
+    """The kit passes, and the stub's README shows the table that `make conformance-...` prints."""
     with serving(stub, "--deny", DENIED_ROOM) as address:
         code = cli.main(["conformance", address])
     table = capsys.readouterr().out
@@ -72,7 +72,7 @@ def test_the_kit_passes_and_its_table_is_in_the_readme(
 def test_the_kit_passes_over_mtls_with_a_key(
     stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that protects a backend does not get in the kit's way, nor the kit in the backend's."""
+    """The kit passes every case against a stub that requires mTLS and an API key."""
     with serving_mtls(stub, tmp_path) as served:
         code = cli.main(["conformance", served.address, *served.flags])
     assert code == 0, capsys.readouterr().out
@@ -82,14 +82,14 @@ def test_the_kit_passes_over_mtls_with_a_key(
     ("left_out", "code"),
     [("--auth-api-key-file", 4), ("--tls-cert-file", 7), ("--tls-ca-file", 7)],
 )
-def test_who_lacks_a_credential_stays_outside(
+def test_a_call_without_a_credential_is_refused(
     stub: Stub,
     left_out: str,
     code: int,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No key, no certificate, or no trust in the server's: no call gets through."""
+    """The kit fails without the API key, without the client certificate, and without the CA."""
     also = {"--tls-cert-file": "--tls-key-file"}.get(left_out, left_out)
     with serving_mtls(stub, tmp_path) as served:
         flags = [flag for flag in served.flags if not flag.startswith((left_out, also))]
@@ -101,7 +101,7 @@ def test_who_lacks_a_credential_stays_outside(
 def test_200_rooms_through_the_proxy_over_mtls(
     stub: Stub, client: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No user of either client sees anything but an open room, and every room is closed."""
+    """Every simulated user gets an open room without an error, and every room is closed again."""
     with serving_mtls(stub, tmp_path) as served:
         backend = {
             "target": served.address,
@@ -123,13 +123,13 @@ def test_200_rooms_through_the_proxy_over_mtls(
 
 
 @pytest.mark.parametrize("stub", [stub for stub in STUBS if stub.checks], indirect=True, ids=str)
-def test_their_own_tests_pass(stub: Stub) -> None:
-    """Each in its own language's way; those of the Python stub are in tests/stub."""
+def test_the_stubs_own_tests_pass(stub: Stub) -> None:
+    """The Go and Java stubs pass the tests in their folders; tests/stub tests the Python stub."""
     for command in stub.checks:
         run(command)
 
 
-def test_every_folder_is_a_stub_here() -> None:
-    """None is forgotten."""
+def test_every_stub_folder_is_in_the_list() -> None:
+    """`STUBS` has an entry for each folder of backend_stub that has a README."""
     folders = {readme.parent.name for readme in (ROOT / "backend_stub").glob("*/README.md")}
     assert folders == {stub.name for stub in STUBS}
