@@ -14,7 +14,7 @@ GO := backend_stub/go
 JAVA := backend_stub/java
 ARGS ?=
 
-# $(call need,TOOL,WHAT IT IS) fails where a tool is missing, and says so.
+# $(call need,TOOL,PACKAGE) fails with a message that names PACKAGE if TOOL is not in PATH.
 need = command -v $(1) >/dev/null || { echo "make $@: $(1) is not found; install $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
@@ -25,14 +25,14 @@ help: ## List the targets
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "make: Python 3.11 or newer is needed; PYTHON=/path/to/python3 names another one" >&2; exit 1; }
+	  || { echo "make: wanted Python 3.11 or newer, got $(PYTHON); set PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; takes about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .PHONY: run
-run: $(READY) ## Serve on 127.0.0.1:7777, with the stub backend behind it
+run: $(READY) ## Run the proxy on 127.0.0.1:7777 with the built-in stub backend
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
@@ -50,7 +50,7 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
 
 .PHONY: faults
-faults: $(READY) ## Run the fault tests and the rule machine at length; takes some ten minutes
+faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about ten minutes
 	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py $(ARGS)
 
 .PHONY: bench
@@ -58,7 +58,7 @@ bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in 
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types, layers and the contract
+lint: $(READY) ## Check the style, the types, the imports between packages, and the contract
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -74,25 +74,25 @@ format: $(READY) ## Format the Python code and the contract
 	@$(BIN)/buf format --write
 
 .PHONY: stubs
-stubs: $(READY) ## Generate the Python stubs from the contract
+stubs: $(READY) ## Generate the Python code from the contract
 	@$(BIN)/python -m grpc_tools.protoc -Ijicofo_reservation_proxy/gen=protos \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --python_out=proxy --grpc_python_out=proxy --mypy_out=quiet:proxy --mypy_grpc_out=quiet:proxy \
 	  jicofo_reservation_proxy/gen/$(PROTO)
 
 .PHONY: stubs-go
-stubs-go: $(READY) ## Generate the Go stubs, those of backend_stub/go
+stubs-go: $(READY) ## Generate the Go code of backend_stub/go from the contract
 	@$(call need,go,Go 1.26 or newer)
 	@cd $(GO) && $(abspath $(BIN))/buf generate
 
 .PHONY: stubs-java
-stubs-java: ## Generate the Java stubs, in backend_stub/java/target/generated-sources
+stubs-java: ## Generate the Java code in backend_stub/java/target/generated-sources
 	@$(call need,mvn,Maven 3.8 or newer)
 	@$(call need,javac,a JDK of Java 17 or newer)
 	@mvn -q -B -f $(JAVA)/pom.xml generate-sources
 
 .PHONY: descriptor-set
-descriptor-set: $(READY) ## Build the contract as a descriptor set, build/reservation.binpb
+descriptor-set: $(READY) ## Write the contract as a descriptor set to build/reservation.binpb
 	@mkdir -p build
 	@$(BIN)/buf build --as-file-descriptor-set --output build/reservation.binpb
 
@@ -109,16 +109,16 @@ conformance-java: $(READY) ## Check the Java stub backend with the conformance k
 	@$(BIN)/python -m tests.backends java $(ARGS)
 
 .PHONY: check-generated
-check-generated: stubs stubs-go ## Fail when the committed stubs are not those of the contract
+check-generated: stubs stubs-go ## Fail if the committed generated code differs from the contract
 	@git diff --exit-code -- $(GEN) $(GO)/gen \
-	  || { echo "The stubs are stale: run 'make stubs stubs-go' and commit." >&2; exit 1; }
+	  || { echo "The generated code is out of date: run 'make stubs stubs-go' and commit the result." >&2; exit 1; }
 
 .PHONY: baseline
-baseline: $(READY) ## Release the contract: later changes must not break it
+baseline: $(READY) ## Store the contract as the baseline that later changes must not break
 	@$(BIN)/buf build --exclude-source-info --output protos/baseline.json
 
 .PHONY: docs
-docs: $(READY) ## Write docs/settings.md from the code
+docs: $(READY) ## Generate docs/settings.md from the code
 	@$(BIN)/python docs/generate.py
 
 .PHONY: build
@@ -127,7 +127,7 @@ build: $(READY) ## Build the sdist and the wheel into dist/
 	@$(BIN)/python -m build --outdir dist
 
 .PHONY: clean
-clean: ## Remove everything that can be made again
+clean: ## Remove everything that make can create again
 	@rm -rf $(VENV) .state build dist $(JAVA)/target .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -rf *.egg-info
