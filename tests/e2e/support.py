@@ -52,7 +52,7 @@ class Script(reservation_pb2_grpc.ReservationServiceServicer):
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Return the answer of `get`; answer UNIMPLEMENTED if there is none."""
+        """Return the answer of `get`, or UNIMPLEMENTED if `get` is `None`."""
         self._note(self.gets, request, context)
         if self.get is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no GetConference here")
@@ -61,7 +61,7 @@ class Script(reservation_pb2_grpc.ReservationServiceServicer):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Return the answer of `delete`; answer OK if there is none."""
+        """Return the answer of `delete`, or OK if `delete` is `None`."""
         self._note(self.deletes, request, context)
         return self.delete(request, context) if self.delete else pb.DeleteConferenceResponse()
 
