@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", params=STUBS, ids=str)
 def stub(request: pytest.FixtureRequest) -> Stub:
-    """Return a stub that has been built; fail if its tools are missing."""
+    """Return a stub that has been built; fail if it needs a tool that is not installed."""
     chosen: Stub = request.param
     if chosen.missing_tools:
         pytest.fail(f"the {chosen.title} stub needs {chosen.missing_tools}; install it")
