@@ -160,7 +160,7 @@ def test_an_unknown_client_is_answered_as_in_the_handbook(tmp_path: Path) -> Non
 def test_a_setting_forces_the_dialect(tmp_path: Path) -> None:
     """With `client = "prosody"` the proxy answers every User-Agent as it answers Prosody.
 
-    An operator may have changed the User-Agent.
+    The setting is for an operator who has changed the User-Agent of Prosody.
     """
     with running(tmp_path, granting(), client="prosody") as client:
         assert Client(client.port, CURL).create().json["id"] == "default.364758328"

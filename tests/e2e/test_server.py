@@ -144,7 +144,7 @@ def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
     assert received.count(b"HTTP/1.1 200 ") == 10
 
 
-def test_a_client_that_disconnects_early_blocks_no_thread(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_early_frees_its_thread(tmp_path: Path) -> None:
     """The thread of a client that disconnects is free again when the backend has answered."""
     gate = _Gate()
     with _server(tmp_path, Script(gate.create), threads=1) as server, _running(server):
@@ -251,7 +251,7 @@ def test_a_thread_that_cannot_start_is_logged_and_started_later(
     assert statuses == [200]
 
 
-def test_connections_use_at_most_half_of_the_open_files(
+def test_connections_use_at_most_half_of_the_file_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Connections use at most half of the files that the process may open.
