@@ -97,7 +97,7 @@ def test_a_body_that_ends_early_is_refused(tmp_path: Path) -> None:
     with Proxy(settings(tmp_path), backend) as proxy:
         body = proxy.flask.wsgi_app(environ, lambda status, _: statuses.append(status))  # type: ignore[arg-type]
     assert statuses == ["400 Bad Request"]
-    assert b"".join(body) == b'{"message": "The body ended early."}'
+    assert b"".join(body) == b'{"message": "The body is shorter than its Content-Length."}'
     assert backend.creates == []
 
 

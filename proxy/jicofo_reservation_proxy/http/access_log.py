@@ -1,4 +1,4 @@
-"""The access log: one line, and its metrics, for each request of the reservation API."""
+"""The access log: each request of the reservation API writes one line and updates the metrics."""
 
 import logging
 import time
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class AccessLogEntry:
-    """One request and its answer. `record` is called when the answer is on its way.
+    """One request and its answer. The server calls `record` after it has sent the answer.
 
-    `subject` is the room or the id that the request is about.
+    `subject` is the room or the id in the request, as a field of the log line.
     """
 
     answer: Answer
@@ -34,14 +34,14 @@ class AccessLogEntry:
         self.subject: dict[str, str] = {}
 
     def end(self, handled: Handled[object], answer: Answer) -> "AccessLogEntry":
-        """Take the answer down, and the time that it took."""
+        """Store the answer, and the time from the start of the request until now."""
         self._seconds = time.perf_counter() - self._started
         self._handled = handled
         self.answer = answer
         return self
 
     def record(self) -> None:
-        """Log and count the request: one line, and no client waits for it."""
+        """Write the log line and update the metrics. No client waits for this."""
         reply, status = self._handled.reply, self.answer.status
         outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
         self._metrics.requests.labels(self._operation, client, outcome, status).inc()
@@ -71,7 +71,7 @@ class AccessLogEntry:
 
 
 def _details(reply: object) -> dict[str, str]:
-    """Return what the log, and nobody else, is told of a reply."""
+    """Return the fields that a reply adds to the log line."""
     match reply:
         case Fault(kind, _, detail):
             return {"fault": kind.value, "detail": one_line(detail)}

@@ -1,10 +1,11 @@
-"""The second mapping: what a client is told (a reply) → an HTTP status and flat JSON.
+"""The second mapping: a reply → an answer, which is an HTTP status and flat JSON.
 
-The first one, gRPC status → outcome, is in backends/grpc_statuses.py. Here is what is the same for
-all clients; what differs between them is in renderers.py. clients.md is the law for both.
+The first mapping, gRPC status → outcome, is in backends/grpc_statuses.py. This module has what is
+the same for all clients. renderers.py has what differs between the clients. Both follow clients.md.
 
-Every answer is one flat JSON object, ASCII, without arrays, nulls or nested objects: an array
-makes Jicofo take a refusal for an approval, and a bare value leaves a Prosody room stuck for good.
+Every answer is one flat JSON object in ASCII, without arrays, nulls or nested objects. An array
+makes Jicofo treat a refusal as an approval. A body that is not an object leaves a Prosody room
+stuck until Prosody restarts.
 """
 
 import json
@@ -41,7 +42,7 @@ REPLY_STATUSES: Mapping[type[Reservation | Deleted | Taken | Denied | NotFound],
     NotFound: 404,
     Taken: 409,
 }
-"""Every reply but a fault → its status."""
+"""The HTTP status of every reply except a fault."""
 
 FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.UNREACHABLE: (503, _LATER),
@@ -53,10 +54,10 @@ FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.STATE: (503, _BROKEN),
     FaultKind.INTERNAL: (500, _BROKEN),
 }
-"""Every fault → its status, and all that a user is told of it."""
+"""The HTTP status of every fault, and the only sentence that a user reads about it."""
 
 DENIAL_SENTENCES: Mapping[str, str] = {NO_ROUTE: NO_BACKEND, OTHER_OWNER: TAKEN}
-"""What a user reads when the proxy itself denies a room, by the reason."""
+"""The sentence that a user reads when the proxy itself denies a room, by the reason."""
 
 Value = str | int | bool
 
@@ -70,12 +71,12 @@ class Answer:
 
 
 def answer(reply: Reservation | Taken, fields: Mapping[str, Value]) -> Answer:
-    """Answer with what a client asked for."""
+    """Answer with the status of the reply and with these fields."""
     return _json(REPLY_STATUSES[type(reply)], fields)
 
 
 def render_denied(denied: Denied) -> Answer:
-    """Refuse a room, in the words of whoever denied it."""
+    """Deny a room with the backend's sentence or, if it has none, with the proxy's own."""
     sentence = one_line(denied.message) or DENIAL_SENTENCES.get(denied.reason, DENIED)
     return _refusal(REPLY_STATUSES[Denied], sentence)
 
@@ -86,10 +87,10 @@ def render_not_found() -> Answer:
 
 
 def render_delete(reply: DeleteReply, incident_id: str) -> Answer:
-    """Answer `DELETE /conference/{id}`: 200, whatever the id, as soon as the end is kept.
+    """Answer `DELETE /conference/{id}`: 200 for every id, or a fault.
 
-    Jicofo keeps a room whose DELETE was not exactly 200 (clients.md "status"), so it is a fault
-    only where the end of the conference would be lost.
+    Jicofo keeps a room unless the answer to its DELETE is exactly 200 (clients.md "status"). So the
+    answer is a fault only if the deletion would be lost.
     """
     if isinstance(reply, Fault):
         return render_fault(reply, incident_id)
@@ -97,12 +98,12 @@ def render_delete(reply: DeleteReply, incident_id: str) -> Answer:
 
 
 def render_bad_input(wrong: BadInput) -> Answer:
-    """Answer a client's mistake."""
+    """Answer a mistake in a client's request."""
     return _refusal(wrong.status, one_line(wrong.message))
 
 
 def render_fault(fault: Fault, incident_id: str) -> Answer:
-    """Answer a fault with a fixed sentence; what the backend said stays in the log."""
+    """Answer a fault with a fixed sentence. Only the log has the backend's own text."""
     status, sentence = FAULT_ANSWERS[fault.kind]
     return _refusal(status, f"{sentence} (incident {incident_id})")
 

@@ -1,7 +1,8 @@
-"""Connections: waitress's own classes, with answers in JSON and one thread at a socket at a time.
+"""Connections: subclasses of waitress's classes that answer in JSON and share sockets better.
 
-waitress answers in plain text what it refuses, and lets its threads and its main loop contend for
-the sockets. benchmarks/README.md has what the subclasses here are worth.
+When waitress itself refuses a request, it answers in plain text. Its threads and its main loop
+compete for each socket. In the subclasses only one thread at a time uses a socket.
+benchmarks/README.md shows how much that saves.
 """
 
 import logging
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers what waitress itself refuses, in the words of everything else here."""
+    """Answers, in JSON, a request that waitress itself refuses."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -35,12 +36,12 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
 
 
 class _Task(WSGITask):  # type: ignore[misc]
-    """Sends head and body in one piece, where the body is one piece."""
+    """Sends the head and the body together if the body is a single piece."""
 
     wrote_header: bool
 
     def build_response_header(self) -> bytes:
-        """Return the head, which announces the end of the connection where the server drains."""
+        """Return the head; during a graceful shutdown it announces that the connection ends."""
         if self.channel.server.is_draining:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
@@ -56,29 +57,29 @@ class _Task(WSGITask):  # type: ignore[misc]
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection whose answer is sent by the thread that made it, at once.
+    """A connection on which the thread that made an answer also sends it, at once.
 
-    So the log line after it delays nobody. While a thread is at it, the main loop keeps out of the
-    way: else it spins on a socket that it cannot lock, and 64 connections get a fifth of the
-    throughput of 16.
+    So the log line, which the thread writes afterwards, delays no client. While a thread works on
+    the connection, the main loop ignores the socket. Otherwise the main loop spins on a socket that
+    it cannot lock, and 64 connections get a fifth of the throughput of 16 connections.
     """
 
     task_class = _Task
     error_task_class = _JsonErrorTask
 
     def writable(self) -> bool:
-        """Whether the main loop has anything to do here."""
+        """Whether the main loop has anything to send or to close on this connection."""
         is_left_over = self.total_outbufs_len and not self.requests
         return bool(self.will_close or self.close_when_flushed or is_left_over)
 
     def handle_expt(self) -> None:
         """Close the connection on urgent data (TCP's URG), which no HTTP client sends.
 
-        Left unread it would make the main loop spin.
+        Urgent data that nobody reads would make the main loop spin.
         """
         self.handle_close()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is being worked on, or an answer is still to be sent."""
+        """Whether a request is in progress, or an answer is not sent completely."""
         return bool(self.requests or self.total_outbufs_len)

@@ -1,7 +1,8 @@
-"""The form of `POST /conference`: bytes → `CreateRequest`, or the sentence that says what is wrong.
+"""The form of `POST /conference`: bytes → `CreateRequest`, or a message that says what is wrong.
 
-What the clients send is in clients.md, "What they send": fields in any order, with or without a
-charset, names percent-encoded for XMPP before they were encoded for the form, Java timestamps.
+clients.md, "What they send", describes these forms. The fields come in any order, with or without a
+charset. The clients percent-encode names for XMPP, and then encode them again for the form. Times
+have Java's format.
 """
 
 import hashlib
@@ -25,9 +26,9 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 MAX_BODY_BYTES = 64 * 1024
 MAX_FIELDS = 64
 MAX_JID_PART_BYTES = 1023
-"""The longest part of an XMPP address (RFC 7622, section 3.1); an owner is at most two of them."""
+"""The longest part of an XMPP address (RFC 7622, section 3.1). An owner has at most two parts."""
 MAX_DURATION_SECONDS = 315_576_000_000
-"""The most that google.protobuf.Duration holds: about 10,000 years."""
+"""The longest duration that google.protobuf.Duration can hold: about 10,000 years."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -39,13 +40,13 @@ _JAVA_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?)"
 )
-"""The forms that `datetime.fromisoformat` may see; it knows more than a client may send."""
+"""The times that a client may send. `datetime.fromisoformat` alone would accept more."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def parse_create(content_type: str, body: bytes, is_guest: IsGuest) -> CreateRequest | BadInput:
-    """Return the request in a form's body, or what is wrong with it."""
+    """Return the request in a form's body, or the mistake in it."""
     if wrong := _wrong_type(content_type):
         return wrong
     fields = _fields(body)
@@ -116,7 +117,7 @@ def _wrong_text(key: str, value: str, max_bytes: int) -> BadInput | None:
 
 
 def parse_room(raw: str) -> Room:
-    """Take a room's node apart: `[acme]caf%c3%a9` is the room `café` of the tenant `acme`."""
+    """Split a room's node: `[acme]caf%c3%a9` is the room `café` of the tenant `acme`."""
     tenant, name = "", raw
     if match := _TENANT.fullmatch(raw):
         tenant, name = match[1], match[2]
@@ -124,7 +125,7 @@ def parse_room(raw: str) -> Room:
 
 
 def _percent_decoded(text: str) -> str:
-    """Undo the percent-encoding, or leave the text alone where that gives nothing printable."""
+    """Undo the percent-encoding; return the text as it is if the result is not printable UTF-8."""
     if "%" not in text:
         return text
     try:
@@ -137,8 +138,8 @@ def _percent_decoded(text: str) -> str:
 def parse_java_time(text: str) -> int | BadInput:
     """Return a timestamp of Java's `yyyy-MM-dd'T'HH:mm:ss.SSSX` as milliseconds since the epoch.
 
-    The zone is `Z`, hours (`-06`), or hours and minutes (`+0530`, `+05:30`); a fraction of a
-    second is rounded down. Both clients send milliseconds and `Z` or hours (clients.md).
+    The zone is `Z`, hours (`-06`), or hours and minutes (`+0530`, `+05:30`). The result is rounded
+    down to milliseconds. Both clients send milliseconds, and as zone `Z` or hours (clients.md).
     """
     try:
         moment = datetime.fromisoformat(text) if _JAVA_TIME.fullmatch(text) else None
@@ -153,18 +154,23 @@ def parse_java_time(text: str) -> int | BadInput:
 
 
 def _parse_duration(text: str) -> int | BadInput | None:
-    """Return whole seconds, or `None` for "no limit": Jicofo says -1, Prosody nothing."""
+    """Return whole seconds, or `None` for "no limit": Jicofo sends -1, Prosody sends nothing."""
     if not text:
         return None
     if not _INTEGER.fullmatch(text) or int(text) > MAX_DURATION_SECONDS:
-        return BadInput(400, f"duration: wanted whole seconds, or -1, got {_quoted(text)}.")
+        return BadInput(
+            400,
+            f"duration: wanted whole seconds, at most {MAX_DURATION_SECONDS}, or -1, "
+            f"got {_quoted(text)}.",
+        )
     return int(text) if int(text) > 0 else None
 
 
 def _request_id(fields: Mapping[str, str]) -> str:
-    """Return the UUID (version 8, RFC 9562) that stands for exactly these fields.
+    """Return the UUID (version 8, RFC 9562) that identifies exactly these fields.
 
-    A repeated POST has the same fields (clients.md "retries"), in whatever order.
+    A repeated POST has the same fields (clients.md "retries"). The order of the fields has no
+    effect.
     """
     digest = hashlib.sha256(ascii(sorted(fields.items())).encode()).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]

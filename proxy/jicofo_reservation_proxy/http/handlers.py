@@ -1,6 +1,6 @@
 """The three requests of the reservation API: parse → use case → render.
 
-Nothing here knows a web framework; wsgi.py brings what came in and sends what goes out.
+This module knows no web framework: wsgi.py passes the requests in and sends the answers.
 """
 
 from jicofo_reservation_proxy.model import BadInput
@@ -17,9 +17,9 @@ from .renderers import RENDERERS
 
 
 class Handlers:
-    """Handle the three requests: what a client sent → an entry of the access log, with its answer.
+    """Handle the three requests: each gives an entry of the access log that contains the answer.
 
-    `dialect_of` recognizes a client, `is_guest` the owners who have not signed in.
+    `dialect_of` recognizes the client; `is_guest` recognizes owners who have not signed in.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Owners: a form's `mail_owner`, taken apart, and whether it is a guest's."""
+"""Owners: the user and the domain in a form's `mail_owner`, and whether the owner is a guest."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -7,17 +7,17 @@ from fnmatch import translate
 from jicofo_reservation_proxy.model import Owner
 
 IsGuest = Callable[[str], bool]
-"""Whether the users of a domain have not signed in."""
+"""Return whether the users of a domain are guests: users who have not signed in."""
 
 
 def guest_test(domains: Iterable[str]) -> IsGuest:
-    """Return the test whether a domain matches one of these globs (the setting `guest_domains`)."""
+    """Return a function that tests a domain against these globs (the setting `guest_domains`)."""
     pattern = re.compile("|".join(map(translate, domains)) or r"(?!)", re.IGNORECASE)
     return lambda domain: pattern.match(domain) is not None
 
 
 def parse_owner(raw: str, is_guest: IsGuest) -> Owner:
-    """Take an owner apart at its last "@": a bare JID, or an address for mail."""
+    """Split an owner, which is a bare JID or a mail address, at its last "@"."""
     user, at, domain = raw.rpartition("@")
     if not at:
         user, domain = raw, ""

@@ -1,6 +1,6 @@
-"""One renderer for each dialect: the fields of an answer, as Jicofo or Prosody wants them.
+"""One renderer for each dialect: the fields of an answer, as Jicofo or Prosody requires them.
 
-The statuses, and the answers that are the same for every client, are in answers.py.
+answers.py has the statuses, and the answers that are the same for every client.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ from jicofo_reservation_proxy.text_rules import format_time, one_line
 from .answers import Answer, Value, answer, render_denied, render_fault, render_not_found
 
 MAX_NAME_CHARACTERS = 2047
-"""Room for the longest bare JID (RFC 7622)."""
+"""The length of the longest bare JID (RFC 7622)."""
 
 MAX_SIP_ID = 99_999_999_999_999
-"""The largest number that every JSON reader in use here keeps as it is (clients.md "id")."""
+"""The largest number that the JSON readers of all clients keep unchanged (clients.md "id")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,10 @@ class Renderer:
     """Renders the answers to one kind of client."""
 
     name_in_get: bool
-    """Prosody requires the name in a GET's answer, Jicofo throws if it is there."""
+    """Prosody requires the name in the answer to a GET; Jicofo throws if the name is there."""
     owner_always: bool
-    """Prosody requires an owner, at least an empty one; Jicofo refuses one that it did not send."""
+    """Prosody requires an owner, at least an empty one. Jicofo refuses an owner that it did not
+    send."""
 
     def create(self, request: CreateRequest, reply: CreateReply, incident_id: str) -> Answer:
         """Answer `POST /conference`."""
@@ -62,7 +63,7 @@ class Renderer:
                 return render_fault(reply, incident_id)
 
     def _created(self, request: CreateRequest, reservation: Reservation) -> dict[str, Value]:
-        """Repeat the request's own name and owner, whatever the backend calls them."""
+        """Return the fields, with the name and owner of the request, not those of the backend."""
         fields: dict[str, Value] = {"id": reservation.public_id, "name": request.room.raw}
         if request.mail_owner is not None or self.owner_always:
             fields["mail_owner"] = request.mail_owner or ""
@@ -84,14 +85,14 @@ RENDERERS: Mapping[ClientKind, Renderer] = {
     ClientKind.PROSODY: Renderer(name_in_get=True, owner_always=True),
     ClientKind.UNKNOWN: Renderer(name_in_get=True, owner_always=False),
 }
-"""The renderer of each kind of client; one that is not recognized gets the handbook's."""
+"""The renderer for each kind of client. The one for unknown clients follows Jitsi's handbook."""
 
 
 def _details(conference: Conference) -> dict[str, Value]:
-    """Return the rest of a conference, with what is not there left out.
+    """Return the other fields of a conference, without those that have no value.
 
-    Prosody refuses a whole answer over a null, a zero or an empty string here, even with the
-    feature switched off (clients.md "optional").
+    Prosody refuses the whole answer if one of these fields is null, zero or an empty string, even
+    with the feature switched off (clients.md "optional").
     """
     seconds = conference.duration_seconds
     fields: dict[str, Value] = {

@@ -1,7 +1,7 @@
-"""The listener for Jitsi clients: waitress, with bounded input, and a graceful shutdown at the end.
+"""The listener for Jitsi clients: waitress, with bounded input and a graceful shutdown.
 
-waitress stops without sending what its threads have just written; here the requests in flight are
-finished first.
+waitress itself stops without sending the answers that its threads have just written. This listener
+finishes the requests in flight first.
 """
 
 import logging
@@ -28,20 +28,21 @@ MAX_CONNECTIONS = 1000
 MAX_HEADER_BYTES = 16 * 1024
 
 IDLE_SECONDS = 600
-"""How long an idle connection is kept. Closing one within 2 s of its last answer makes Jicofo's
-next POST fail (clients.md "idle connection"); Jicofo keeps one, so minutes cost little."""
+"""How long the proxy keeps an idle connection. If the proxy closes a connection within 2 s of its
+last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
+connection, so minutes cost little."""
 
 _POLL_SECONDS = 0.05
 _QUIET_SECONDS = 0.2
-"""After so long without work, what clients had sent before the end has been read."""
+"""After this time without work, the server has read all requests sent before the shutdown."""
 
 logger = logging.getLogger(__name__)
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
-    """An HTTP server for one application, listening from the start.
+    """An HTTP server for one application. It listens as soon as it is constructed.
 
-    Raises `ListenError` where the address cannot be used.
+    Raises `ListenError` if the address cannot be used.
     """
 
     channel_class = Connection
@@ -49,7 +50,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
-        # Reentrant: a signal handler may come while the thread that it interrupts has it.
+        # Reentrant: a signal handler may interrupt the thread that holds this lock.
         self._ending = threading.RLock()
         self.left_seconds = self._drain_seconds
         self.is_draining = False
@@ -59,7 +60,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             backlog=1024,
             channel_timeout=IDLE_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
-            max_request_body_size=MAX_BODY_BYTES + 1,  # waitress refuses what reaches it
+            max_request_body_size=MAX_BODY_BYTES + 1,  # waitress refuses this size too
             asyncore_use_poll=True,
             log_socket_errors=False,
             clear_untrusted_proxy_headers=False,
@@ -79,32 +80,32 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
         if not is_loopback_listen(settings.listen):
             logger.warning(
-                "listening on %s: others than this machine may create and delete conferences",
+                "listening on %s: other machines can create and delete conferences",
                 settings.listen,
             )
 
     @property
     def url(self) -> str:
-        """The address that is really listened on."""
+        """The URL on which the server listens, with the real port if the setting has port 0."""
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"http://{host}:{self.effective_port}"
 
     def stop(self) -> None:
         """Make `run` drain and return. Safe in a signal handler and from any thread."""
-        with self._ending:  # else `run` could end, and close the trigger, before it is pulled
+        with self._ending:  # otherwise `run` could close the trigger before the call below
             if not self._stopping:
                 self._stopping = True
                 self.pull_trigger()
 
     def run(self) -> None:
-        """Serve until `stop`, then finish what is in flight, for as long as the settings allow.
+        """Serve until `stop`, then finish the requests in flight within `drain_within`.
 
-        `left_seconds` is then what is left of that time.
+        Afterwards `left_seconds` is the rest of that time.
         """
         while not self._stopping:
             self._poll(timeout=30.0)
         self._stop_accepting()
-        logger.info("stopping: finishing what is in flight")
+        logger.info("stopping: finishing the requests in flight")
         until = time.monotonic() + self._drain_seconds
         quiet_since = time.monotonic()
         while self.active_channels and time.monotonic() < min(until, quiet_since + _QUIET_SECONDS):
@@ -122,9 +123,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
     def _stop_accepting(self) -> None:
-        """Close the listener, at the very moment when no client waits to be accepted.
+        """Accept the connections that clients have already opened, then close the listener.
 
-        A client with a connection has sent its request in good faith.
+        The kernel opens a connection before the server accepts it, so the client may already have
+        sent its request.
         """
         self.is_draining = True
         self.accepting = False
@@ -143,24 +145,25 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
 
 def _threads(settings: Settings) -> int:
-    """Return how many threads there may be: those that may wait for backends, and a quarter more.
+    """Return the maximum number of threads: those that may wait for backends, and a quarter more.
 
-    The others are there for DELETEs and for refusals (reservations/in_flight_limits.py).
+    The additional threads are for DELETEs and refusals (reservations/in_flight_limits.py).
     """
     return settings.threads + max(2, settings.threads // 4)
 
 
 def _max_connections() -> int:
-    """Return how many connections may be open: half of the files that this process may have.
+    """Return the maximum number of open connections: at most half of the process's limit of files.
 
-    One that cannot be accepted for want of a file would make the main loop spin.
+    A connection that the server cannot accept, because no file is free, would make the main loop
+    spin.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
 def _resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:
-    """Return the first address of `listen` in waitress's form."""
+    """Return the first address of `listen`, in the form that waitress accepts."""
     host, port = split_listen(listen)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]

@@ -1,8 +1,7 @@
-"""The WSGI application: Flask routes to the handlers, and answers in JSON what it refuses.
+"""The WSGI application: Flask routes requests to the handlers; its refusals are in JSON too.
 
-Whatever is asked, the answer is one flat JSON object; no HTML, no stack trace, no redirect
-(clients.md "body", "framing"). For the one request that people wait for, `POST /conference`,
-there is a short cut past Flask.
+Every answer is one flat JSON object: no HTML, no stack trace, no redirect (clients.md "body",
+"framing"). `POST /conference`, the only request that users wait for, takes a short cut past Flask.
 """
 
 import http
@@ -82,7 +81,7 @@ def _response(answer: Answer) -> Response:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Answer what Flask refuses: an unknown path or method, or a body that is too large."""
+    """Answer a request that Flask refuses: unknown path or method, or a body that is too large."""
     status = error.code or 500
     message = USAGE
     if status == 413:
@@ -99,7 +98,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Answer a mistake in the proxy; the trace goes to the log."""
+    """Answer a bug in the proxy; the log gets the traceback."""
     return _response(_internal_fault(error))
 
 
@@ -112,10 +111,10 @@ def _internal_fault(error: Exception) -> Answer:
 class _Entrance:
     """The WSGI application in front of Flask's.
 
-    It takes `//conference` and `/conference/` for `/conference`, as Prosody may send them, and
-    answers a plain `POST /conference` at once. Flask's contexts, routing and responses cost
-    0.3 ms of the 1 ms that a bridge adds to a gRPC call (benchmarks/README.md), and Jicofo holds
-    every other room until it has its answer.
+    It treats `//conference` and `/conference/` as `/conference`, because Prosody may send them. It
+    passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask's
+    contexts, routing and responses take 0.4 of the time that a naive bridge adds to a gRPC call
+    (benchmarks/README.md), and Jicofo delays every other room until it has its answer.
     """
 
     def __init__(self, handlers: Handlers, flask_app: "WSGIApplication") -> None:
@@ -139,7 +138,8 @@ class _Entrance:
     ) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(length)
         if len(body) < length:
-            answer = render_bad_input(BadInput(400, "The body ended early."))
+            wrong = BadInput(400, "The body is shorter than its Content-Length.")
+            answer = render_bad_input(wrong)
             return _start(answer, start_response)
         try:
             entry = self._handlers.create(
@@ -157,7 +157,7 @@ def _start(answer: Answer, start_response: "StartResponse") -> list[bytes]:
 
 
 class _RecordedBody:
-    """A body that records its entry when the server has sent it (PEP 3333, `close`)."""
+    """A body that records its entry after the server has sent it (PEP 3333, `close`)."""
 
     def __init__(self, entry: AccessLogEntry, body: list[bytes]) -> None:
         self._body = body

@@ -1,7 +1,7 @@
-"""Answers as the real clients read them: each raises where its client would choke.
+"""Readers that read answers as the real clients do, and raise an error where a client would fail.
 
-Written from clients.md alone, sharing nothing with the code that renders. A client's own
-tolerance is not copied: what any released version cannot bear is refused.
+The readers follow clients.md alone and share nothing with the code that renders. They are not as
+tolerant as a single client: they refuse everything that any released version cannot handle.
 """
 
 import json
@@ -14,7 +14,7 @@ Value = str | int
 
 LARGEST_ID = 99_999_999_999_999
 DURATION_BOUND = 10**14
-"""Durations have to be far below 10^15."""
+"""The largest duration that the readers accept; it must be far below 10^15."""
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", re.ASCII)
 _STRING_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.~-]*", re.ASCII)
@@ -23,26 +23,26 @@ _ALWAYS = {"id", "start_time", "duration"}
 
 
 class ChokedError(Exception):
-    """The client would throw, get stuck, or take the answer for something else."""
+    """The client would throw an exception, get stuck, or misread the answer."""
 
 
 @dataclass(frozen=True)
 class Approved:
-    """The client has the room, with these fields."""
+    """The client gets the room, with these fields."""
 
     fields: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class Held:
-    """The client will ask for the conference with this id."""
+    """The client will ask by GET for the conference with this id."""
 
     conflict_id: Value
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The client refuses the room and shows this."""
+    """The client refuses the room and shows this message."""
 
     status: int
     message: str
@@ -54,7 +54,7 @@ Understood = Approved | Held | Refused
 def read_as_jicofo(
     status: int, body: bytes, sent_name: str | None, sent_owner: str | None
 ) -> Understood:
-    """Read an answer to a POST of a name and an owner; `sent_name=None`: to a GET."""
+    """Read the answer to a POST with this name and owner, or with `sent_name=None` to a GET."""
     fields = _flat(body)
     if status == 409:
         return Held(_conflict_id(fields, numbers_only=True))
@@ -62,22 +62,25 @@ def read_as_jicofo(
         return _refused(status, fields)
     _numeric_id(fields.get("id"))
     if sent_name is None:
-        _want("name" not in fields, "Jicofo throws on a name in the answer to a GET")
+        _want("name" not in fields, "Jicofo throws if the answer to a GET has a name")
         if "mail_owner" in fields:
             _text(fields, "mail_owner")
     else:
-        _want(fields.get("name") == sent_name, "Jicofo refuses another name than its own")
+        _want(fields.get("name") == sent_name, "Jicofo refuses a name it did not send")
         _want("mail_owner" in fields or sent_owner is None, "the owner that was sent is missing")
-        _want(fields.get("mail_owner") == sent_owner, "Jicofo refuses another owner than it sent")
+        _want(
+            fields.get("mail_owner") == sent_owner, "Jicofo refuses an owner that it did not send"
+        )
     return _approved(fields, {"name", "mail_owner"})
 
 
 def read_as_prosody(
     status: int, body: bytes, sent_name: str | None, sent_owner: str | None
 ) -> Understood:
-    """Read an answer to a POST of a name and an owner; `sent_name=None`: to a GET.
+    """Read the answer to a POST with this name and owner, or with `sent_name=None` to a GET.
 
-    Prosody requires an owner, but does not compare it; the value is what the API promises.
+    Prosody requires an owner but does not compare it. The reader compares it, because the API
+    promises to repeat the owner that was sent.
     """
     fields = _flat(body)
     if status == 409:
@@ -89,7 +92,7 @@ def read_as_prosody(
         _want(isinstance(fields.get(key), str), f"{key} must be a string")
     if sent_name is not None:
         _want(_lower(str(fields["name"])) == _lower(sent_name), "Prosody refuses another name")
-        _want(fields["mail_owner"] == (sent_owner or ""), "an answer repeats what was sent")
+        _want(fields["mail_owner"] == (sent_owner or ""), "the owner is not the one that was sent")
     return _approved(fields, {"name", "mail_owner"})
 
 
@@ -100,29 +103,29 @@ def read_delete(status: int, body: bytes) -> None:
 
 
 def _flat(body: bytes) -> dict[str, Value]:
-    """Return the fields of one flat object of strings, integers and `true`."""
-    _want(body.isascii(), "bytes that are not ASCII")
+    """Return the fields of a flat JSON object that contains only strings, integers and `true`."""
+    _want(body.isascii(), "the body is not ASCII")
     try:
         fields = json.loads(
             body, object_pairs_hook=_distinct, parse_float=_never, parse_constant=_never
         )
     except ValueError as error:
-        raise ChokedError(f"no JSON: {error}") from error
-    _want(isinstance(fields, dict), "the body is no object")
+        raise ChokedError(f"the body is not JSON: {error}") from error
+    _want(isinstance(fields, dict), "the body is not an object")
     for key, value in fields.items():
         _want(isinstance(value, str | int), f"{key} is null, an array or an object")
-        _want(value is not False, f"{key} is false, which is left out")
-        _want(_has_no_lone_surrogate(f"{key}{value}"), f"{key} is no Unicode text")
+        _want(value is not False, f"{key} is false; it must be left out")
+        _want(_has_no_lone_surrogate(f"{key}{value}"), f"{key} is not Unicode text")
     return dict(fields)
 
 
 def _distinct(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    _want(len(dict(pairs)) == len(pairs), "a field twice")
+    _want(len(dict(pairs)) == len(pairs), "the body has a field twice")
     return dict(pairs)
 
 
 def _never(text: str) -> object:
-    raise ChokedError(f"a number that is no integer: {text}")
+    raise ChokedError(f"wanted integers only, got {text}")
 
 
 def _has_no_lone_surrogate(text: str) -> bool:
@@ -133,11 +136,11 @@ def _refused(status: int, fields: Mapping[str, Value]) -> Refused:
     _want(400 <= status < 600 and status != 409, f"{status} is neither an approval nor a refusal")
     message = fields.get("message")
     if not isinstance(message, str):
-        raise ChokedError("Prosody never answers when the message is no string")
-    _want(message.strip() != "", "there is nothing to show")
+        raise ChokedError("Prosody never answers if the message is not a string")
+    _want(message.strip() != "", "the message is empty")
     _want(len(message.splitlines()) == 1, "the message has more than one line")
-    _want(_is_shown(message), "XMPP carries no control characters")
-    _want(isinstance(fields.get("error", ""), str), "an error that is no string")
+    _want(_is_shown(message), "the message has control characters, which XMPP does not allow")
+    _want(isinstance(fields.get("error", ""), str), "error is not a string")
     return Refused(status, message)
 
 
@@ -148,23 +151,26 @@ def _conflict_id(fields: Mapping[str, Value], *, numbers_only: bool) -> Value:
 
 def _numeric_id(value: Value | None) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_ID:
-        raise ChokedError(f"an id of 1 to 14 digits, not {value!r}")
+        raise ChokedError(f"id: wanted a number of 1 to 14 digits, got {value!r}")
     return value
 
 
 def _any_id(value: Value | None) -> Value:
-    """Prosody puts an id in a path as it is; a number with a point comes back as that number."""
+    """Return the id; refuse a string that cannot be part of a path without escapes.
+
+    Prosody puts an id into a path without escaping it.
+    """
     if isinstance(value, str):
-        _want(_STRING_ID.fullmatch(value) is not None, f"{value!r} does not go into a path raw")
+        _want(_STRING_ID.fullmatch(value) is not None, f"{value!r} needs escapes in a path")
         return value
     return _numeric_id(value)
 
 
 def _approved(fields: dict[str, Value], also: set[str]) -> Approved:
     missing = _ALWAYS - fields.keys()
-    _want(not missing, f"missing: {missing}")
+    _want(not missing, f"fields are missing: {missing}")
     unknown = fields.keys() - _ALWAYS - _OPTIONAL - also
-    _want(not unknown, f"no client knows {unknown}")
+    _want(not unknown, f"no client knows these fields: {unknown}")
     _start_time(fields["start_time"])
     _whole(fields, "duration", 1, DURATION_BOUND)
     for key in ("password", "pin", "url"):
@@ -174,13 +180,13 @@ def _approved(fields: dict[str, Value], also: set[str]) -> Approved:
         _whole(fields, "max_occupants", 1, 2**31 - 1)
     if "sip_id" in fields:
         _whole(fields, "sip_id", 0, LARGEST_ID)
-    _want(fields.get("lobby", True) is True, "lobby is true or left out")
+    _want(fields.get("lobby", True) is True, "lobby: wanted true or no such field")
     return Approved(fields)
 
 
 def _start_time(value: Value) -> None:
     if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ChokedError(f"start_time: three digits and a Z, not {value!r}")
+        raise ChokedError(f"start_time: wanted a time with three digits and a Z, got {value!r}")
     try:
         datetime.fromisoformat(value)
     except ValueError as error:
@@ -191,7 +197,7 @@ def _whole(fields: Mapping[str, Value], key: str, least: int, most: int) -> None
     value = fields[key]
     _want(
         isinstance(value, int) and not isinstance(value, bool) and least <= value <= most,
-        f"{key}: an integer of {least} to {most}, not {value!r}",
+        f"{key}: wanted an integer from {least} to {most}, got {value!r}",
     )
 
 
@@ -199,7 +205,7 @@ def _text(fields: Mapping[str, Value], key: str) -> None:
     value = fields[key]
     _want(
         isinstance(value, str) and value != "" and _is_shown(value),
-        f"{key}: a text without control characters, not {value!r}",
+        f"{key}: wanted a text without control characters, got {value!r}",
     )
 
 
@@ -208,7 +214,7 @@ def _is_shown(text: str) -> bool:
 
 
 def _lower(text: str) -> str:
-    """Lower the ASCII letters, as Lua does."""
+    """Change the ASCII letters to lower case, as Lua does."""
     return text.encode().lower().decode()
 
 

@@ -1,4 +1,4 @@
-"""Which client is asking."""
+"""How the proxy recognizes which client sends a request."""
 
 import pytest
 from jicofo_reservation_proxy.http.dialects import (
@@ -31,12 +31,12 @@ from jicofo_reservation_proxy.simulation import jicofo, prosody
     ],
 )
 def test_dialects_go_by_the_user_agent(user_agent: str, dialect: Dialect) -> None:
-    """Jicofo's HTTP client and Prosody name themselves; anyone else gets the handbook's."""
+    """The `User-Agent` identifies Jicofo and Prosody; other clients get the handbook's dialect."""
     assert dialect_of(user_agent) is dialect
 
 
 def test_the_simulated_clients_are_recognized() -> None:
-    """What `simulate` and `call` send is the same, and the real clients are recognized by it."""
+    """`simulate` and `call` send the `User-Agent` by which the proxy recognizes real clients."""
     assert {"jicofo": jicofo.USER_AGENT, "prosody": prosody.USER_AGENT} == USER_AGENTS
     assert dialect_of(USER_AGENTS["jicofo"]) is JICOFO
     assert dialect_of(USER_AGENTS["prosody"]) is PROSODY
@@ -47,12 +47,12 @@ def test_the_simulated_clients_are_recognized() -> None:
     [("auto", PROSODY), ("jicofo", JICOFO), ("prosody", PROSODY), ("handbook", HANDBOOK)],
 )
 def test_the_setting_client(client: str, dialect: Dialect) -> None:
-    """Any value but `auto` is every client's, whatever it calls itself."""
+    """With any value except `auto`, every client has that dialect, whatever its `User-Agent` is."""
     assert recognition(client)("Prosody (0.12.3; posix)") is dialect
 
 
 def test_what_the_dialects_mean() -> None:
-    """Jicofo takes only numbers, and an anonymous user of Prosody's is nobody."""
+    """Only Prosody accepts ids that are not numbers, and only its owners identify no person."""
     dialects = (JICOFO, PROSODY, HANDBOOK)
     assert [dialect.numeric_ids for dialect in dialects] == [True, False, True]
     assert [dialect.owner_is_a_person for dialect in dialects] == [True, False, True]

@@ -1,4 +1,4 @@
-"""The form of POST /conference: what both clients send, and everything that is wrong."""
+"""The form of POST /conference: the forms that both clients send, and the mistakes in forms."""
 
 import itertools
 import uuid
@@ -31,35 +31,35 @@ TYPE = "application/x-www-form-urlencoded"
 START = "2048-04-20T17:55:12.000Z"
 START_MS = 2_471_018_112_000
 FORM = {"name": "board", "mail_owner": "juliet@example.com", "start_time": START}
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the tests reckon with naive times, all UTC
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - these tests use naive times, all UTC
 
 
 def accepted(body: bytes, content_type: str = TYPE) -> CreateRequest:
-    """Return the request in a body that must be fine."""
+    """Return the request in a body that the parser must accept."""
     request = parse_create(content_type, body, guest_test(()))
     assert isinstance(request, CreateRequest)
     return request
 
 
 def parsed(**fields: str) -> CreateRequest:
-    """Return the request of the usual form with other fields."""
+    """Return the request in the usual form with these fields changed or added."""
     return accepted(urlencode(FORM | fields).encode())
 
 
 def refused(body: bytes, content_type: str = TYPE) -> BadInput:
-    """Return what is wrong with a body that must not be fine."""
+    """Return the mistake in a body that the parser must refuse."""
     wrong = parse_create(content_type, body, guest_test(()))
     assert isinstance(wrong, BadInput)
     return wrong
 
 
 def bad(**fields: str) -> BadInput:
-    """Return what is wrong with the usual form with other fields."""
+    """Return the mistake in the usual form with these fields changed or added."""
     return refused(urlencode(FORM | fields).encode())
 
 
 def test_what_jicofo_sends() -> None:
-    """Jicofo's fixed order with `duration=-1` and a charset is read whole."""
+    """Jicofo's form, with its fixed order, `duration=-1` and a charset, is read completely."""
     request = accepted(
         b"name=board&mail_owner=juliet%40example.com"
         b"&start_time=2048-04-20T17%3A55%3A12.345-06&duration=-1",
@@ -78,7 +78,7 @@ def test_what_jicofo_sends() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(FORM)))
 def test_what_prosody_sends(order: tuple[str, ...]) -> None:
-    """Prosody's fields come in any order, without charset and duration, and mean the same."""
+    """Prosody's form, in any order and without charset or duration, gives the same request."""
     request = accepted(urlencode([(key, FORM[key]) for key in order]).encode())
     assert request == parsed()
     assert request.start_time_ms == START_MS
@@ -99,8 +99,8 @@ def test_what_prosody_sends(order: tuple[str, ...]) -> None:
         "Application/X-WWW-Form-URLEncoded",
     ],
 )
-def test_content_types_that_are_fine(content_type: str) -> None:
-    """A form may name its charset or not, quoted or not, in any case."""
+def test_content_types_that_are_accepted(content_type: str) -> None:
+    """A charset is optional, may be quoted, and may be in upper or lower case."""
     assert accepted(urlencode(FORM).encode(), content_type) == parsed()
 
 
@@ -116,19 +116,19 @@ def test_content_types_that_are_fine(content_type: str) -> None:
         (f'{TYPE};charset="utf-16"', "Content-Type: wanted charset UTF-8, got 'utf-16'."),
     ],
 )
-def test_content_types_that_are_not(content_type: str, message: str) -> None:
-    """Another type or charset is 415, and the sentence says what was wanted and got."""
+def test_content_types_that_are_refused(content_type: str, message: str) -> None:
+    """Another type or charset gives 415 and a message that says what was wanted and got."""
     assert refused(urlencode(FORM).encode(), content_type) == BadInput(415, message)
 
 
-def test_a_long_content_type_is_cut_in_the_sentence() -> None:
-    """What was got is shown up to 60 characters."""
+def test_a_long_content_type_is_cut_in_the_message() -> None:
+    """The message shows at most 60 characters of what was got."""
     assert refused(b"", "x" * 60).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}'."
     assert refused(b"", "x" * 61).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}...'."
 
 
-def test_the_type_is_looked_at_before_the_body() -> None:
-    """A body of another type is not read as a form."""
+def test_the_type_is_checked_before_the_body() -> None:
+    """The parser does not read a body of another type as a form."""
     assert refused(b"\xff", "application/json").status == 415
 
 
@@ -149,8 +149,8 @@ def test_the_type_is_looked_at_before_the_body() -> None:
         (b"line%25E2%2580%25A8", "line%E2%80%A8", "line%E2%80%A8"),
     ],
 )
-def test_names_keep_what_was_sent_and_are_decoded(sent: bytes, raw: str, name: str) -> None:
-    """The room is as sent, and its percent-encoding undone where that gives printable UTF-8."""
+def test_rooms_have_the_name_as_sent_and_decoded(sent: bytes, raw: str, name: str) -> None:
+    """A room has its name as sent, and percent-decoded if that gives printable UTF-8."""
     request = accepted(b"start_time=2048-04-20T17:55:12.000Z&name=" + sent)
     assert request.room == Room(raw=raw, tenant="", name=name)
 
@@ -172,8 +172,8 @@ def test_names_keep_what_was_sent_and_are_decoded(sent: bytes, raw: str, name: s
         ("[%e9]caf%c3%a9", "%e9", "caf\u00e9"),
     ],
 )
-def test_rooms_are_taken_apart(raw: str, tenant: str, name: str) -> None:
-    """`[tenant]room` has a tenant, anything else has none; each part is decoded by itself."""
+def test_rooms_are_split_into_tenant_and_name(raw: str, tenant: str, name: str) -> None:
+    """Only `[tenant]room` has a tenant; tenant and name are percent-decoded separately."""
     assert parse_room(raw) == Room(raw=raw, tenant=tenant, name=name)
 
 
@@ -187,14 +187,14 @@ def test_rooms_are_taken_apart(raw: str, tenant: str, name: str) -> None:
         ("juliet@", "juliet", ""),
     ],
 )
-def test_owners_are_taken_apart_at_the_last_at(raw: str, user: str, domain: str) -> None:
-    """The domain follows the last "@"; without one, all is the user."""
+def test_owners_are_split_at_the_last_at_sign(raw: str, user: str, domain: str) -> None:
+    """The domain follows the last "@"; without an "@", the whole text is the user."""
     assert parse_owner(raw, guest_test(())) == Owner(raw=raw, user=user, domain=domain)
     assert parsed(mail_owner=raw).owner == Owner(raw=raw, user=user, domain=domain)
 
 
 def test_a_missing_owner_is_not_an_empty_one() -> None:
-    """Both mean nobody, but an answer repeats what was sent: nothing, or an empty text."""
+    """Both mean that there is no owner, but they differ: an answer repeats what was sent."""
     missing = accepted(urlencode({"name": "board", "start_time": START}).encode())
     empty = parsed(mail_owner="")
     assert (missing.mail_owner, missing.owner) == (None, None)
@@ -216,7 +216,7 @@ def test_a_missing_owner_is_not_an_empty_one() -> None:
     ],
 )
 def test_durations(text: str, seconds: int | None) -> None:
-    """No duration, an empty one, zero and less are no limit; else it is whole seconds."""
+    """A duration is whole seconds; a missing, empty, zero or negative duration is no limit."""
     assert parsed(duration=text).duration_seconds == seconds
 
 
@@ -225,13 +225,13 @@ def test_durations(text: str, seconds: int | None) -> None:
     ["x", "1.5", "1e3", "1h", "--1", " 1", "1 ", "\u0661", str(MAX_DURATION_SECONDS + 1), "9" * 19],
 )
 def test_bad_durations(text: str) -> None:
-    """A duration that is no whole number, or more than the contract holds, is refused."""
-    message = f"duration: wanted whole seconds, or -1, got {text!a}."
+    """A duration that is not a whole number, or is too long for the contract, is refused."""
+    message = f"duration: wanted whole seconds, at most 315576000000, or -1, got {text!a}."
     assert bad(duration=text) == BadInput(400, message)
 
 
 def test_unknown_fields_are_kept() -> None:
-    """Fields of a patched client travel on as they were sent; the known ones do not twice."""
+    """The request keeps unknown fields as they were sent; known fields are not among them."""
     request = parsed(duration="60", meeting="x y", empty="", line="a\nb", NAME="other")
     assert request.extra_fields == {"meeting": "x y", "empty": "", "line": "a\nb", "NAME": "other"}
 
@@ -266,7 +266,7 @@ def test_unknown_fields_are_kept() -> None:
     ],
 )
 def test_times(text: str, ms: int) -> None:
-    """Every form of Java's zone is read, and a fraction of any length rounds down."""
+    """Every form of Java's zone is read, and a fraction of any length is rounded down."""
     assert parse_java_time(text) == ms
     assert parsed(start_time=text).start_time_ms == ms
 
@@ -310,14 +310,14 @@ def test_times(text: str, ms: int) -> None:
     ],
 )
 def test_times_that_cannot_be_read(text: str) -> None:
-    """A time that is no time, or out of the years 1 to 9999 in UTC, is refused."""
+    """A text that is not a time, or a time outside the years 1 to 9999 in UTC, is refused."""
     message = f"start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got {text!a}."
     assert parse_java_time(text) == BadInput(400, message)
     assert bad(start_time=text) == BadInput(400, message)
 
 
 def test_a_missing_time() -> None:
-    """A form without a time is refused as one with an empty one."""
+    """A form without a time is refused in the same way as a form with an empty time."""
     assert refused(b"name=board") == BadInput(
         400, "start_time: wanted a time such as 2048-04-20T17:55:12.000Z, got ''."
     )
@@ -333,7 +333,7 @@ def test_a_missing_time() -> None:
     ],
 )
 def test_no_name(body: bytes) -> None:
-    """A form without a room's name is refused, whatever else it lacks."""
+    """A form without the name of a room is refused for that reason, also if more is missing."""
     assert refused(body) == BadInput(400, "name: wanted the name of a room, got none.")
 
 
@@ -341,26 +341,26 @@ def test_no_name(body: bytes) -> None:
     "body", [b"name=caf\xe9", b"name=caf%E9", b"name=%ED%A0%80", b"caf%E9=x", b"x=%C0%80", b"\xff"]
 )
 def test_invalid_utf8(body: bytes) -> None:
-    """Bytes that are no UTF-8, raw or percent-encoded, in a name or a value, are refused."""
+    """Bytes that are not UTF-8 are refused: raw or percent-encoded, in a name or in a value."""
     assert refused(b"start_time=x&" + body) == BadInput(400, "The form is not valid UTF-8.")
 
 
 @pytest.mark.parametrize("again", ["name=board", "name=other", "mail%5Fowner="])
 def test_a_field_twice(again: str) -> None:
-    """A field that comes twice could mean either, even with the same value, and is refused."""
+    """A form that has a known field twice is refused, even if both values are the same."""
     assert refused(f"{urlencode(FORM)}&{again}".encode()) == BadInput(
         400, "The form has a field twice; wanted each field once."
     )
 
 
 def test_an_unknown_field_twice() -> None:
-    """What the proxy does not know may mean something several times; the last one travels on."""
+    """A form may have an unknown field twice; the request keeps the last value."""
     request = accepted(f"{urlencode(FORM)}&x=1&x=2".encode())
     assert request.extra_fields == {"x": "2"}
 
 
 def test_too_many_fields() -> None:
-    """64 fields are fine, one more is not."""
+    """A form may have 64 fields; a form with one more is refused."""
     most = FORM | {f"x{number}": "" for number in range(MAX_FIELDS - len(FORM))}
     assert len(accepted(urlencode(most).encode()).extra_fields) == 61
     assert refused(urlencode(most | {"y": ""}).encode()) == BadInput(
@@ -369,7 +369,7 @@ def test_too_many_fields() -> None:
 
 
 def test_too_long() -> None:
-    """A name is at most one part of an XMPP address, an owner two; bytes count, not characters."""
+    """A name may be one part of an XMPP address, an owner two parts; the unit is bytes of UTF-8."""
     assert parsed(name="x" * 1023).room.raw == "x" * 1023
     assert parsed(name="\u00e9" * 511).room.raw == "\u00e9" * 511
     assert bad(name="x" * 1024) == BadInput(
@@ -389,7 +389,7 @@ def test_too_long() -> None:
     "character", ["\0", "\t", "\n", "\r", "\x1f", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"]
 )
 def test_control_characters(key: str, character: str) -> None:
-    """Neither a room nor an owner has a control character or a line break in it."""
+    """A room or an owner with a control character or a line break is refused."""
     text = f"a{character}b"
     assert bad(**{key: text}) == BadInput(
         400, f"{key}: wanted no control characters, got {text!a}."
@@ -397,15 +397,15 @@ def test_control_characters(key: str, character: str) -> None:
 
 
 def test_limits_of_the_body_are_the_documented_ones() -> None:
-    """The web side refuses a body over 64 KiB, which holds the longest form that is fine."""
+    """The limit for a body is 64 KiB, and the longest allowed fields fit into it."""
     longest = {"name": "\U0001f389" * 255, "mail_owner": "\U0001f389" * 511, "start_time": START}
     assert MAX_BODY_BYTES == 65_536
     assert len(urlencode(longest)) < MAX_BODY_BYTES
     assert accepted(urlencode(longest).encode()).room.raw == longest["name"]
 
 
-def test_the_request_id_stands_for_exactly_the_fields() -> None:
-    """Any difference in any field gives another id; the order gives none."""
+def test_the_request_id_identifies_exactly_the_fields() -> None:
+    """Any difference in any field gives another request id; another order gives the same id."""
     forms: list[dict[str, str]] = [
         FORM,
         FORM | {"name": "Board"},
@@ -424,9 +424,9 @@ def test_the_request_id_stands_for_exactly_the_fields() -> None:
 
 
 def test_the_request_id_does_not_change_between_versions() -> None:
-    """A backend may have kept it: these forms have had these ids from the first release on."""
+    """A backend may store request ids, so these forms keep the ids of the first release."""
     assert parsed().request_id == "cec34fef-93ff-8854-97a0-cd8353d2c7f4"
-    # U+1FAE9 is a character from Unicode 16 on, so some Pythons know it and some do not.
+    # U+1FAE9 is new in Unicode 16, so only some versions of Python know it.
     new = parsed(name="caf\u00e9\U0001fae9")
     assert new.request_id == "cd9a5255-9989-88da-82a0-ff4ef51af76d"
     assert parsed(mail_owner="").request_id == "07ed07e9-e559-84de-acda-b0f04530de8c"
@@ -446,8 +446,8 @@ printable = st.text(
 )
 @example(name="%", owner="=&", extra={})
 @settings(deadline=None, max_examples=100)
-def test_what_is_sent_comes_back(name: str, owner: str | None, extra: dict[str, str]) -> None:
-    """Whatever a client form-encodes is what the request holds, to the last character."""
+def test_the_request_has_what_was_sent(name: str, owner: str | None, extra: dict[str, str]) -> None:
+    """The request contains exactly the texts that the client form-encoded."""
     known = FORM | {"name": name}
     known.pop("mail_owner")
     if owner is not None:
@@ -474,8 +474,8 @@ def test_what_is_sent_comes_back(name: str, owner: str | None, extra: dict[str, 
     ).map(lambda pairs: urlencode(pairs).encode()),
 )
 @settings(deadline=None, max_examples=200)
-def test_never_raises(content_type: str, body: bytes) -> None:
-    """Any bytes of any type give a request or a sentence that says what is wrong, ASCII."""
+def test_the_parser_never_raises(content_type: str, body: bytes) -> None:
+    """Any body of any content type gives a request, or a printable ASCII message."""
     result = parse_create(content_type, body, guest_test(()))
     if isinstance(result, BadInput):
         assert result.status in {400, 415}
@@ -496,7 +496,7 @@ def test_never_raises(content_type: str, body: bytes) -> None:
 def test_times_agree_with_datetime(
     moment: datetime, digits: int, nanos: int, zone: tuple[str, int, int] | None, form: str
 ) -> None:
-    """Every time that Java could write is the one that Python's datetime knows."""
+    """Every time that Java can write is read as the same time that Python's datetime computes."""
     moment = moment.replace(microsecond=0)
     fraction = f"{nanos:09}"[:digits]
     text = moment.isoformat() + (f".{fraction}" if fraction else "")
@@ -520,8 +520,8 @@ part = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_s
 
 @given(tenant=part, name=part)
 @settings(deadline=None, max_examples=100)
-def test_rooms_of_tenants_come_back(tenant: str, name: str) -> None:
-    """A tenant and a name that Jitsi encoded for XMPP are the ones that were meant."""
+def test_encoded_tenants_and_names_are_decoded(tenant: str, name: str) -> None:
+    """A room gives the tenant and the name that Jitsi percent-encoded for XMPP."""
     raw = f"[{quote(tenant, safe='')}]{quote(name, safe='')}"
     assert parse_room(raw) == Room(raw=raw, tenant=tenant, name=name)
 
@@ -532,10 +532,10 @@ def test_rooms_of_tenants_come_back(tenant: str, name: str) -> None:
     random=st.randoms(use_true_random=False),
 )
 @settings(deadline=None, max_examples=60)
-def test_request_ids_ignore_the_order_and_nothing_else(
+def test_request_ids_ignore_only_the_order(
     fields: dict[str, str], more: tuple[str, str], random: Random
 ) -> None:
-    """Shuffled fields keep the id; one more or another field changes it; it is a UUIDv8."""
+    """Shuffled fields keep the request id, one more field changes it, and it is a UUIDv8."""
     fields = {f"x-{key}": value for key, value in fields.items()} | FORM
     shuffled = [*fields.items()]
     random.shuffle(shuffled)

@@ -1,4 +1,4 @@
-"""Owners who have not signed in."""
+"""Guests: owners who have not signed in."""
 
 import pytest
 from jicofo_reservation_proxy.http.forms import parse_create
@@ -30,13 +30,13 @@ from jicofo_reservation_proxy.model import CreateRequest
     ],
 )
 def test_guests(domains: list[str], owner: str, guest: bool) -> None:
-    """A guest's whole domain matches one of the globs, upper and lower case alike."""
+    """An owner is a guest if the whole domain matches one of the globs, in any letter case."""
     assert parse_owner(owner, guest_test(domains)).is_guest is guest
 
 
 @pytest.mark.parametrize(("domain", "guest"), [("guest.example.com", True), ("example.com", False)])
 def test_a_request_says_whether_its_owner_is_a_guest(domain: str, *, guest: bool) -> None:
-    """By the domains that the settings name."""
+    """The request marks its owner as a guest according to the given domains."""
     body = f"name=board&mail_owner=x%40{domain}&start_time=2048-04-20T17:55:12.000Z".encode()
     request = parse_create("application/x-www-form-urlencoded", body, guest_test(["guest.*"]))
     assert isinstance(request, CreateRequest)

@@ -1,4 +1,4 @@
-"""The readers that stand in for the real clients: they must refuse what those cannot bear."""
+"""The readers that replace the real clients must refuse what the real clients cannot handle."""
 
 import json
 
@@ -35,7 +35,7 @@ def without(*keys: str) -> bytes:
 
 
 def test_good_answers_are_read() -> None:
-    """What serves a client is understood by its reader."""
+    """Each reader understands the answers that its client accepts."""
     sent = ("board", "juliet@example.com")
     assert read_as_jicofo(200, body(POST), *sent) == Approved(POST)
     assert read_as_prosody(201, body(POST), *sent) == Approved(POST)
@@ -115,15 +115,15 @@ BAD_FOR_BOTH = [
 
 
 @pytest.mark.parametrize("answer", BAD_FOR_BOTH)
-def test_both_choke_on_bad_approvals(answer: bytes) -> None:
-    """Neither reader takes an approval that would be refused, misread or never answered."""
+def test_both_readers_refuse_bad_approvals(answer: bytes) -> None:
+    """Neither reader accepts an approval that a client would refuse, misread or get stuck on."""
     for read in (read_as_jicofo, read_as_prosody):
         with pytest.raises(ChokedError):
             read(200, answer, "board", "juliet@example.com")
 
 
-def test_each_chokes_on_what_only_the_other_takes() -> None:
-    """Jicofo wants a number, and no name in a GET; Prosody wants the name, and an owner."""
+def test_each_reader_refuses_answers_for_the_other_client() -> None:
+    """Jicofo requires a number, and no name in a GET; Prosody requires a name and an owner."""
     with pytest.raises(ChokedError):
         read_as_jicofo(200, body(POST | {"id": "a.b"}), "board", "juliet@example.com")
     with pytest.raises(ChokedError):
@@ -170,8 +170,8 @@ def test_each_chokes_on_what_only_the_other_takes() -> None:
         (409, b'{"conflict_id": null}'),
     ],
 )
-def test_both_choke_on_bad_refusals(status: int, answer: bytes) -> None:
-    """Neither reader takes a refusal without one line of text, or another status."""
+def test_both_readers_refuse_bad_refusals(status: int, answer: bytes) -> None:
+    """Neither reader accepts a wrong status, or a refusal whose message is not one line of text."""
     for read in (read_as_jicofo, read_as_prosody):
         with pytest.raises(ChokedError):
             read(status, answer, "board", "juliet@example.com")
@@ -181,6 +181,6 @@ def test_both_choke_on_bad_refusals(status: int, answer: bytes) -> None:
     ("status", "answer"), [(204, b"{}"), (404, b"{}"), (200, b""), (200, b"[]")]
 )
 def test_deletes_are_exactly_200_with_an_object(status: int, answer: bytes) -> None:
-    """Anything but 200 and an object makes Jicofo keep the room."""
+    """The reader accepts only 200 with an object; after another status Jicofo keeps the room."""
     with pytest.raises(ChokedError):
         read_delete(status, answer)

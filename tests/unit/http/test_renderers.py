@@ -1,4 +1,4 @@
-"""How each client is answered: byte for byte, and whatever a backend comes up with."""
+"""The answers to each client: byte for byte, and for any data of a backend."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -56,7 +56,7 @@ INCIDENT = "0123456789ab"
 
 
 def request(name: str = "board", owner: str | None = "juliet@example.com") -> CreateRequest:
-    """Return a request of a room."""
+    """Return a request for a room."""
     return CreateRequest(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
         room=parse_room(name),
@@ -68,7 +68,7 @@ def request(name: str = "board", owner: str | None = "juliet@example.com") -> Cr
 
 
 def conference(**fields: object) -> Conference:
-    """Return a conference of a backend that has names of its own."""
+    """Return a conference whose room and owner differ from those of the request."""
     usual: dict[str, object] = {
         "id": "order/7",
         "room": "Board",
@@ -109,8 +109,8 @@ ALL_DETAILS = (
 
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
-def test_post_repeats_the_request_s_own_words(dialect: Dialect) -> None:
-    """Name and owner are those of the request, whatever the backend calls them."""
+def test_post_repeats_the_name_and_owner_of_the_request(dialect: Dialect) -> None:
+    """The answer to a POST has the name and owner of the request, not those of the backend."""
     answer = created(dialect, Reservation(7, WHOLE), request("[a]caf%c3%a9"))
     assert answer == Answer(
         200,
@@ -133,7 +133,7 @@ def test_post_repeats_the_request_s_own_words(dialect: Dialect) -> None:
     ],
 )
 def test_post_owner(dialect: Dialect, owner: str | None, expected: bytes) -> None:
-    """An owner that was not sent is left out, but for Prosody, which requires one."""
+    """An owner that was not sent is left out, except for Prosody, which requires an owner."""
     answer = created(dialect, Reservation("default.7", conference()), request(owner=owner))
     assert answer.body == b'{"id": "default.7", "name": "board", ' + expected + DETAILS + b"}"
 
@@ -147,7 +147,7 @@ def test_post_owner(dialect: Dialect, owner: str | None, expected: bytes) -> Non
     ],
 )
 def test_get(dialect: Dialect, expected: bytes) -> None:
-    """A GET has the backend's name, which Jicofo cannot bear, and the backend's owner."""
+    """The answer to a GET has the backend's owner and, except for Jicofo, the backend's name."""
     assert found(dialect, Reservation(7, conference())) == Answer(200, expected + DETAILS + b"}")
 
 
@@ -160,15 +160,15 @@ def test_get(dialect: Dialect, expected: bytes) -> None:
     ],
 )
 def test_get_without_an_owner(dialect: Dialect, expected: bytes) -> None:
-    """A conference without an owner has none in the answer, but for Prosody."""
+    """The answer for a conference without an owner has no owner; for Prosody it is empty."""
     answer = found(dialect, Reservation(7, conference(owner="")))
     assert answer.body == expected + DETAILS + b"}"
 
 
 @pytest.mark.parametrize("owner", [" ", "\0", "\n\x85"])
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
-def test_get_of_an_owner_that_is_not_shown(dialect: Dialect, owner: str) -> None:
-    """An owner of which nothing can be shown is none: Jicofo refuses an empty one."""
+def test_get_of_an_owner_without_printable_characters(dialect: Dialect, owner: str) -> None:
+    """Such an owner counts as no owner, because Jicofo refuses an empty owner."""
     answer = found(dialect, Reservation(7, conference(owner=owner)))
     assert answer == found(dialect, Reservation(7, conference(owner="")))
 
@@ -193,8 +193,8 @@ def test_get_of_an_owner_that_is_not_shown(dialect: Dialect, owner: str) -> None
         ({"sip_id": 100_000_000_000_000}, b""),
     ],
 )
-def test_what_is_not_there_is_left_out(fields: dict[str, object], expected: bytes) -> None:
-    """No null, zero or empty string stands for what a backend did not say."""
+def test_fields_without_a_value_are_left_out(fields: dict[str, object], expected: bytes) -> None:
+    """The answer has no null, zero or empty string for a field that the backend did not set."""
     answer = created(JICOFO, Reservation(7, conference(**fields)), request(owner=None))
     assert answer.body == b'{"id": 7, "name": "board", ' + DETAILS + expected + b"}"
 
@@ -210,14 +210,14 @@ def test_what_is_not_there_is_left_out(fields: dict[str, object], expected: byte
     ],
 )
 def test_no_limit_is_a_hundred_years(seconds: int | None, told: int) -> None:
-    """No limit is a large number, and so is anything longer."""
+    """The answer gives 100 years for "no limit" and for every longer duration."""
     fields = json.loads(found(JICOFO, Reservation(7, conference(duration_seconds=seconds))).body)
     assert fields["duration"] == told
 
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
-def test_refusals(dialect: Dialect) -> None:
-    """A refusal is 403 with the backend's sentence, or with one of the proxy's own."""
+def test_denials(dialect: Dialect) -> None:
+    """A denial is 403 with the backend's sentence or, without one, with the proxy's sentence."""
     assert created(dialect, Denied("Not before 9.", "too_early"), request()) == Answer(
         403, b'{"message": "Not before 9."}'
     )
@@ -229,14 +229,14 @@ def test_refusals(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
 def test_taken(dialect: Dialect) -> None:
-    """The handbook's 409 names the conference to ask for."""
+    """As in the handbook, a room that is taken is 409 with the id of the conference."""
     assert created(dialect, Taken(7), request()) == Answer(409, b'{"conflict_id": 7}')
     assert created(dialect, Taken("a.b"), request()) == Answer(409, b'{"conflict_id": "a.b"}')
 
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
 def test_not_found(dialect: Dialect) -> None:
-    """A conference that nobody knows is 404 with a sentence."""
+    """A conference that does not exist is 404 with a sentence."""
     assert found(dialect, NotFound()) == Answer(404, b'{"message": "There is no such conference."}')
 
 
@@ -259,7 +259,7 @@ BROKEN = "The reservation system has a problem. Please tell your administrator."
     ],
 )
 def test_faults(kind: FaultKind, status: int, sentence: str) -> None:
-    """A fault is a fixed sentence and the incident's id; what the backend said is not shown."""
+    """A fault is a fixed sentence with the incident id, without the text of the backend."""
     fault = Fault(kind, "UNKNOWN", "secret words of the backend")
     expected = Answer(status, f'{{"message": "{sentence} (incident {INCIDENT})"}}'.encode())
     assert render_fault(fault, INCIDENT) == expected
@@ -268,18 +268,18 @@ def test_faults(kind: FaultKind, status: int, sentence: str) -> None:
 
 
 def test_every_fault_has_an_answer() -> None:
-    """No kind of fault is left without a status and a sentence."""
+    """Every kind of fault has a status and a sentence."""
     assert set(FAULT_ANSWERS) == set(FaultKind)
 
 
 def test_every_reply_has_a_status() -> None:
-    """No kind of reply is left without one; a fault's goes by what went wrong."""
+    """Every kind of reply has a status, except a fault: its status depends on its kind."""
     replies = {*get_args(CreateReply), *get_args(GetReply), *get_args(DeleteReply)}
     assert set(REPLY_STATUSES) == replies - {Fault}
 
 
 def test_delete() -> None:
-    """A DELETE is answered 200 with an empty object."""
+    """The answer to a DELETE is 200 with an empty object."""
     answer = render_delete(Deleted(), INCIDENT)
     assert answer == Answer(200, b"{}")
     read_delete(answer.status, answer.body)
@@ -287,7 +287,7 @@ def test_delete() -> None:
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_a_delete_that_is_lost(kind: FaultKind) -> None:
-    """Where the end of a meeting would be lost it is a 5xx, which Prosody tries again."""
+    """If a deletion would be lost, the answer is a 5xx, so that Prosody sends the DELETE again."""
     fault = Fault(kind, "X", "for the log")
     answer = render_delete(fault, INCIDENT)
     assert answer == render_fault(fault, INCIDENT)
@@ -297,7 +297,7 @@ def test_a_delete_that_is_lost(kind: FaultKind) -> None:
 
 
 def test_bad_input() -> None:
-    """A client's mistake is its status and its sentence, in one line."""
+    """A client's mistake gives an answer with its status and, in one line, its message."""
     wrong = BadInput(415, "Content-Type: wanted\nsomething else, caf\u00e9.")
     assert render_bad_input(wrong) == Answer(
         415, b'{"message": "Content-Type: wanted something else, caf\\u00e9."}'
@@ -305,11 +305,11 @@ def test_bad_input() -> None:
 
 
 def test_every_client_has_a_renderer() -> None:
-    """Every kind of client has its own."""
+    """Every kind of client has a renderer."""
     assert set(RENDERERS) == set(ClientKind)
 
 
-# -- whatever a backend comes up with ----------------------------------------------------------
+# -- any data of a backend ---------------------------------------------------------------------
 
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 """What a protobuf string can hold."""
@@ -317,7 +317,7 @@ typeable = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufffe\uffff"),
     max_size=60,
 )
-"""What the contract lets people be asked to type; forms hold nothing else either."""
+"""Texts that people type. The contract and the forms allow no other characters in them."""
 conferences = st.builds(
     Conference,
     id=unicode_text,
@@ -351,12 +351,12 @@ def read_get(dialect: Dialect, answer: Answer) -> Understood:
 
 
 def ids_of(dialect: Dialect) -> st.SearchStrategy[PublicId]:
-    """Return the ids that the dialect's client is given."""
+    """Return the ids that the proxy gives to the dialect's client."""
     return numbers if dialect.numeric_ids else numbers | string_ids
 
 
 def is_about(understood: Understood, held: Conference) -> bool:
-    """Tell whether what was understood is this conference."""
+    """Return whether the client understood the answer as this conference."""
     assert isinstance(understood, Approved)
     fields = understood.fields
     start = datetime.fromisoformat(str(fields["start_time"]))
@@ -376,10 +376,10 @@ def is_about(understood: Understood, held: Conference) -> bool:
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY])
 @given(data=st.data(), held=conferences, asked=requests)
 @settings(deadline=None, max_examples=120)
-def test_any_conference_serves_its_client(
+def test_clients_understand_any_conference(
     dialect: Dialect, data: st.DataObject, held: Conference, asked: CreateRequest
 ) -> None:
-    """Whatever a backend's conference holds, POST and GET are understood as that conference."""
+    """The client reads the right conference from the answers to POST and GET, for any data."""
     reservation = Reservation(data.draw(ids_of(dialect)), held)
     post = read_post(dialect, created(dialect, reservation, asked), asked)
     get = read_get(dialect, found(dialect, reservation))
@@ -394,14 +394,14 @@ def test_any_conference_serves_its_client(
 @given(data=st.data(), asked=requests, message=unicode_text, reason=unicode_text)
 @example(data=None, asked=request(), message="x\n" * 1_000_000, reason="")
 @settings(deadline=None, max_examples=60)
-def test_any_refusal_serves_its_client(
+def test_clients_understand_any_denial(
     dialect: Dialect,
     data: st.DataObject | None,
     asked: CreateRequest,
     message: str,
     reason: str,
 ) -> None:
-    """Whatever a backend's sentence is, its client shows one line of at most 500 characters."""
+    """For any sentence of a backend, the client shows one line of at most 500 characters."""
     answer = created(dialect, Denied(message, reason), asked)
     understood = read_post(dialect, answer, asked)
     assert isinstance(understood, Refused)
@@ -416,8 +416,8 @@ def test_any_refusal_serves_its_client(
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY])
 @given(fault=faults, asked=requests)
 @settings(deadline=None, max_examples=30)
-def test_any_fault_serves_its_client(dialect: Dialect, fault: Fault, asked: CreateRequest) -> None:
-    """Whatever went wrong, POST and GET are refused with the same line, and 5xx."""
+def test_clients_understand_any_fault(dialect: Dialect, fault: Fault, asked: CreateRequest) -> None:
+    """For any fault, the answers to POST and GET have the same message and a 5xx status."""
     post = read_post(dialect, created(dialect, fault, asked), asked)
     get = read_get(dialect, found(dialect, fault))
     assert isinstance(post, Refused)
@@ -431,8 +431,8 @@ def test_any_fault_serves_its_client(dialect: Dialect, fault: Fault, asked: Crea
     message=unicode_text.map(lambda text: f"name: {text}"),
 )
 @settings(deadline=None, max_examples=50)
-def test_any_mistake_serves_both_clients(status: int, message: str) -> None:
-    """Whatever is wrong with a request, either client understands the refusal."""
+def test_both_clients_understand_any_bad_input(status: int, message: str) -> None:
+    """Both clients understand the refusal of a wrong request, for any mistake in it."""
     answer = render_bad_input(BadInput(status, message))
     for dialect in (JICOFO, PROSODY):
         for understood in (read_post(dialect, answer, request()), read_get(dialect, answer)):
@@ -440,8 +440,8 @@ def test_any_mistake_serves_both_clients(status: int, message: str) -> None:
             assert understood.status == status
 
 
-def test_long_texts_serve_both_clients() -> None:
-    """Texts of megabytes are cut where a client shows or compares them."""
+def test_both_clients_understand_long_texts() -> None:
+    """A name or an owner of megabytes is cut to 2047 characters."""
     held = conference(room="r" * 2_000_000, owner="\U0001f389" * 2_000_000)
     fields = json.loads(found(PROSODY, Reservation(7, held)).body)
     assert len(fields["name"]) == len(fields["mail_owner"]) == 2047
