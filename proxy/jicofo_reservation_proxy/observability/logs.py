@@ -1,6 +1,7 @@
 """The log: one line per request, as `key=value` pairs or as JSON, on standard error.
 
-A line never holds a password, a PIN, a key or a token: only what is named here is logged.
+A line never contains a password, a PIN, a key or a token: the proxy logs only the fields that its
+code names, and none of them is a secret.
 """
 
 import json
@@ -21,7 +22,10 @@ Fields = Mapping[str, str | int] | Mapping[str, str | int | float]
 def configure(
     log_format: Literal["text", "json"], level: str, stream: TextIO | None = None
 ) -> None:
-    """Send the lines of the proxy, and the warnings of its libraries, to a stream."""
+    """Send the log of the proxy, and the warnings of its libraries, to a stream.
+
+    Without `stream`, that is standard error.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -29,7 +33,7 @@ def configure(
 
 
 def event(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:
-    """Log a message with fields, which each format writes in its own way."""
+    """Log a message with fields; each log format writes the fields in its own way."""
     logger.log(level, message, extra={"fields": fields})
 
 

@@ -1,4 +1,4 @@
-"""The log: one line per event, whatever is in it."""
+"""The log: each event is one line, whatever the event contains."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def record(
 
 
 def raised() -> ValueError:
-    """Return an error that was raised."""
+    """Return an error that was raised, so that it has a traceback."""
     with pytest.raises(ValueError, match="b") as caught:
         raise ValueError("a\nb")
     return caught.value
@@ -66,7 +66,7 @@ def raised() -> ValueError:
     ],
 )
 def test_text_lines(message: str, values: Fields | None, line: str) -> None:
-    """Time, level, message, then pairs; quoted as JSON where they would not be plain."""
+    """A text line has the time, the level, the message and the pairs; unclear values are JSON."""
     assert TextFormatter().format(record(message, values)) == (
         f"2048-04-20T17:55:12.345Z WARNING {line}"
     )
@@ -85,14 +85,14 @@ def test_text_lines(message: str, values: Fields | None, line: str) -> None:
     ],
 )
 def test_json_lines(message: str, values: Fields | None, line: str) -> None:
-    """One object with the time, the level in lower case, the message and the fields."""
+    """A JSON line is one object: the time, the level in lower case, the message and the fields."""
     assert JsonFormatter().format(record(message, values)) == (
         '{"time": "2048-04-20T17:55:12.345Z", "level": "warning", ' + line
     )
 
 
 def test_exceptions_stay_on_the_line() -> None:
-    """The trace of an exception is one more pair of the line."""
+    """The traceback of an exception is one more field of the line."""
     text = TextFormatter().format(record("failed", {"x": 1}, raised()))
     head, trace = text.split(" exception=")
     assert head == "2048-04-20T17:55:12.345Z WARNING failed x=1"
@@ -106,7 +106,7 @@ def test_exceptions_stay_on_the_line() -> None:
 @given(message=any_text, values=fields)
 @settings(deadline=None, max_examples=150)
 def test_always_one_line(message: str, values: Fields) -> None:
-    """Whatever is logged, each format writes one line, and JSON gives it back."""
+    """Each format writes any event as one line, and the JSON line gives back the same values."""
     made = record(message, values, raised())
     assert len(TextFormatter().format(made).splitlines()) == 1
     line = JsonFormatter().format(made)
@@ -121,7 +121,7 @@ def test_always_one_line(message: str, values: Fields) -> None:
 @given(values=st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), any_text, min_size=1))
 @settings(deadline=None, max_examples=100)
 def test_pairs_can_be_told_apart(values: dict[str, str]) -> None:
-    """No value can pass for another pair: what is not quoted holds no space and no quote."""
+    """A text line can be split into its pairs: an unquoted value has no space and no quote."""
     line = TextFormatter().format(record("x", values))
     rest = line.removeprefix("2048-04-20T17:55:12.345Z WARNING x ")
     found = {}
@@ -138,7 +138,7 @@ def test_pairs_can_be_told_apart(values: dict[str, str]) -> None:
 
 @pytest.fixture
 def _restored_logging() -> Iterator[None]:
-    """Give the root logger back its handlers and levels."""
+    """Restore the handlers and the levels of the root logger after the test."""
     loggers = [logging.getLogger(name) for name in (None, logs.ROOT)]
     levels = [logger.level for logger in loggers]
     handlers, loggers[0].handlers = loggers[0].handlers, []
@@ -150,7 +150,7 @@ def _restored_logging() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_restored_logging")
 def test_configure() -> None:
-    """The proxy logs from its level on, libraries from warnings on, all in the same format."""
+    """The proxy logs from the configured level on, and libraries log only warnings and errors."""
     stream = io.StringIO()
     logs.configure("json", "debug", stream)
     logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.DEBUG, "create", {"status": 200})
@@ -165,7 +165,7 @@ def test_configure() -> None:
 
 @pytest.mark.usefixtures("_restored_logging")
 def test_configure_again() -> None:
-    """A later configuration takes the place of the earlier one."""
+    """A later configuration replaces the earlier one."""
     first, second = io.StringIO(), io.StringIO()
     logs.configure("json", "info", first)
     logs.configure("text", "warning", second)
@@ -177,7 +177,7 @@ def test_configure_again() -> None:
 
 @pytest.mark.usefixtures("_restored_logging")
 def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a stream of one's own it is standard error."""
+    """Without an explicit stream, the log goes to standard error."""
     logs.configure("text", "info")
     logging.getLogger(logs.ROOT).info("ready")
     assert capsys.readouterr().err.endswith("Z INFO ready\n")

@@ -1,4 +1,4 @@
-"""The metrics, as Prometheus reads them."""
+"""The metrics, in the text that Prometheus reads."""
 
 import pytest
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -19,7 +19,7 @@ LABELS = {
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """Return metrics that have all seen one event."""
+    """Return metrics in which each metric has one event."""
     metrics = Metrics()
     metrics.requests.labels("create", "jicofo", "reservation", 200).inc()
     metrics.request_seconds.labels("create").observe(0.3)
@@ -34,7 +34,7 @@ def metrics() -> Metrics:
 
 
 def exposition(metrics: Metrics) -> str:
-    """Return what Prometheus scrapes."""
+    """Return the text that Prometheus scrapes."""
     return generate_latest(metrics.registry).decode()
 
 
@@ -61,7 +61,7 @@ def test_every_metric_is_exposed(metrics: Metrics, sample: str) -> None:
 
 
 def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
-    """No label holds a room, an owner or an id: their number would have no bound."""
+    """No label is a room, an owner or an id, because their number has no bound."""
     found = {
         sample.name.removeprefix("jicofo_reservation_proxy_"): tuple(sample.labels)
         for family in metrics.registry.collect()
@@ -71,8 +71,8 @@ def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
     assert found == LABELS
 
 
-def test_each_proxy_has_metrics_of_its_own(metrics: Metrics) -> None:
-    """Two proxies in one process do not count together."""
+def test_each_proxy_has_its_own_metrics(metrics: Metrics) -> None:
+    """Two proxies in one process count separately."""
     assert exposition(Metrics()) != exposition(metrics)
     assert "1.0" not in exposition(Metrics())
 
@@ -80,8 +80,8 @@ def test_each_proxy_has_metrics_of_its_own(metrics: Metrics) -> None:
 @pytest.mark.parametrize(
     ("outcome", "has_fault"), [("reservation", False), ("denied", False), ("fault", True)]
 )
-def test_a_fault_is_noticed(outcome: str, has_fault: bool) -> None:
-    """That any request ended in a fault is known, whatever else there was."""
+def test_has_fault_is_true_after_a_fault(outcome: str, has_fault: bool) -> None:
+    """`has_fault` is true if any request ended in a fault, also if others did not."""
     metrics = Metrics()
     assert not metrics.has_fault
     metrics.requests.labels("create", "jicofo", outcome, 200).inc()
