@@ -1,4 +1,4 @@
-"""What holds for every test: no thread and no file that it opened may outlive it."""
+"""A check after every test: the test must leave behind no thread and no open file."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")  # both limits are times, which a busy machine exceeds
 
 ENDING_SECONDS = 5.0
-"""How long threads that were told to stop may take: gRPC's poll every 0.2 s whether they should."""
+"""How long a thread may take to stop. gRPC's threads check only every 0.2 s whether to stop."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -31,7 +31,7 @@ def _no_leaks() -> Iterator[None]:
 
 
 def _threads() -> set[threading.Thread]:
-    """Return the running threads, but for those of gRPC's core that once called into Python."""
+    """Return the running threads, except threads of gRPC's core that once called into Python."""
     return {
         thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)
     }

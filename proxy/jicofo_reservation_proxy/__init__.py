@@ -1,3 +1,3 @@
-"""The reservation API of Jicofo and Prosody, answered by a gRPC backend."""
+"""Answers the reservation API of Jicofo and Prosody by calling a gRPC backend."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command `jicofo-reservation-proxy`, also as `python -m jicofo_reservation_proxy`."""
+"""The command `jicofo-reservation-proxy`; `python -m jicofo_reservation_proxy` runs it too."""
 
 import io
 import os
@@ -7,14 +7,17 @@ import sys
 from typing import NoReturn
 
 READER_GONE = 128 + signal.SIGPIPE
-"""The exit code of a command that a shell's pipe ended, by custom."""
+"""The exit code when the reader of the output closes the pipe. Shells report the same code."""
 
 
 def run() -> NoReturn:
-    """Run the command. Ctrl-C is a clean end also while the modules load, and after the work.
+    """Run the command and exit with its code.
 
-    gRPC's core would write lines of its own among those of the log, such as one for each backend
-    without health checking; what matters of them is in the errors of the calls.
+    Ctrl-C prints no traceback, also while the modules load and after the command ends.
+
+    Unless `GRPC_VERBOSITY` is set, the core of gRPC writes nothing. It would write its own lines
+    into the log, such as one for each backend without health checking. The errors of the calls
+    contain what matters of these lines.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -22,13 +25,14 @@ def run() -> NoReturn:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may know no more than ASCII
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may support only ASCII
             stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output, such as `head`, has had enough; Python would flush it once more.
+        # The reader of the output, such as `head`, has closed the pipe. Python flushes standard
+        # output once more at exit, and that flush must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = READER_GONE
     for number in (signal.SIGTERM, signal.SIGINT):

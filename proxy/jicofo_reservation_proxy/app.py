@@ -51,12 +51,14 @@ _HELD: Mapping[RecordState, str] = {
 
 
 class Proxy:
-    """All parts of one proxy, put together; a context manager that closes them in order.
+    """All parts of one proxy, put together; a context manager that closes them in the right order.
 
-    `servicer` is a backend in this process, in place of the settings' backends and routes.
-    With neither it is the stub, which grants every room. Without `keeps_state` the state directory
-    is left alone, for a proxy that only tries something. Raises `CredentialsError` and
-    `StateError`.
+    `servicer` is a backend in this process; it replaces the backends and routes of the settings.
+    Without a `servicer`, and without backends in the settings, the backend is the stub, which
+    grants every room. With `keeps_state=False` the ledger is in memory only, and the proxy does not
+    touch the state directory. Commands such as `check` need no more.
+
+    Raises `CredentialsError` and `StateError`.
     """
 
     def __init__(
@@ -106,10 +108,10 @@ class Proxy:
         self.close()
 
     def close(self, within_seconds: float | None = None) -> None:
-        """Deliver what can be delivered, stop every thread, close every channel and file.
+        """Deliver pending deletions, then stop every thread and close every channel and file.
 
-        `within_seconds` is the time for deliveries; absent, it is the settings' `drain_within`.
-        Closing twice is fine.
+        `within_seconds` is the time for the deliveries; the default is the setting `drain_within`.
+        A second call does nothing.
         """
         if within_seconds is not None:
             self._drain_seconds = within_seconds
@@ -119,19 +121,17 @@ class Proxy:
         self.delivery.stop(self._drain_seconds)
 
     def _announce(self) -> None:
-        """Say what an earlier process left, and let it be counted."""
+        """Log what an earlier process left in the ledger, and export its counts as metrics."""
         for state, number in self.ledger.counts.items():
             gauge = self.metrics.conferences.labels(state.value)
             gauge.set_function(partial(self._count, state))
             if number:
                 logger.info("the ledger holds %d %s", number, _HELD[state])
         if self.settings.state == "memory":
-            logger.warning(
-                'state = "memory": DELETEs that are not delivered will be lost at the next restart'
-            )
+            logger.warning('state = "memory": pending deletions will be lost at the next restart')
 
     def _count(self, state: RecordState) -> float:
-        """Return a value for the metrics: no number where the ledger cannot be asked."""
+        """Return the number of conferences in a state, or NaN if the ledger cannot be read."""
         try:
             return self.ledger.counts[state]
         except StateError:
@@ -140,7 +140,7 @@ class Proxy:
     def _choose_backends(
         self, stack: ExitStack, servicer: ReservationServiceServicer | None
     ) -> tuple[Mapping[BackendName, BackendSettings], Sequence[Route]]:
-        """Return the settings' backends and routes, or the one in this process."""
+        """Return the backends and routes of the settings, or the backend in this process."""
         if servicer is None and self.settings.backends:
             return self.settings.backends, self.settings.routes
         local = _in_process(servicer, self.settings.threads)
@@ -209,13 +209,17 @@ def _policy(settings: Settings, backends: Mapping[BackendName, BackendSettings])
 def create_app(
     settings: Settings | None = None, servicer: ReservationServiceServicer | None = None
 ) -> Flask:
-    """Return the WSGI application, for a server of your own.
+    """Return the WSGI application, for another WSGI server.
 
-    Without settings they come from the environment (`sources.load`). `servicer` is a Python
-    class's instance that implements the contract; then no second process is needed. All is closed
-    when the interpreter ends, or by `app.extensions["jicofo_reservation_proxy"].close()`. A server
-    that forks must call this in its worker, since gRPC's threads do not survive a fork, and have
-    one worker only, since a state directory belongs to one process.
+    Without `settings`, the settings come from the environment (`sources.load`). `servicer` is an
+    instance of a Python class that implements the contract; with it, the backend needs no process
+    of its own.
+
+    The proxy closes itself when the interpreter ends. To close it earlier, call
+    `app.extensions["jicofo_reservation_proxy"].close()`.
+
+    A server that forks must call this function in its worker, because gRPC's threads do not survive
+    a fork. It must have only one worker, because a state directory belongs to one process.
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
@@ -225,7 +229,7 @@ def create_app(
 
 
 def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
-    """Serve a servicer, or the stub; a gRPC server is imported only where one is needed."""
+    """Serve a servicer or the stub. The imports are here: most proxies need no gRPC server."""
     from .backends.in_process_backend import InProcessBackend  # noqa: PLC0415
 
     if servicer is None:

@@ -1,12 +1,14 @@
-"""What keeps the proxy from starting. Nothing here ever reaches a user in a meeting.
+"""The errors that stop a command. Their text is for the operator, never for a user in a meeting.
+
+The ledger also raises `StateError` while the proxy serves. Then only one request or delivery fails.
 
 ProxyError
   ├── SettingsError       a setting is wrong
   ├── CredentialsError    a certificate, key or token cannot be used
   ├── StateError          the state directory or the ledger in it cannot be used
-  │     └── StateInUseError     another proxy has it
+  │     └── StateInUseError     another process uses the state directory
   ├── ListenError         the address to listen on cannot be used
-  └── UnreachableError    a backend that is to be checked does not answer
+  └── UnreachableError    the backend does not answer the conformance kit
 """
 
 from collections.abc import Sequence
@@ -14,12 +16,12 @@ from dataclasses import dataclass
 
 
 class ProxyError(Exception):
-    """A reason not to start, told in one or more lines for the operator."""
+    """A reason why a command cannot start or continue; the text has one or more lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """One wrong setting: where it stands, and what was wanted and got."""
+    """One wrong setting: its key, what was wanted and got, and where the value came from."""
 
     key: str
     message: str
@@ -31,7 +33,7 @@ class SettingFault:
 
 
 class SettingsError(ProxyError):
-    """The settings are wrong; `faults` holds every one that was found."""
+    """The settings are wrong; `faults` holds every wrong setting that was found."""
 
     def __init__(self, faults: Sequence[SettingFault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -39,7 +41,7 @@ class SettingsError(ProxyError):
 
 
 class CredentialsError(ProxyError):
-    """A credential's file cannot be used; the message names the setting and the file."""
+    """A certificate, key or token cannot be used; the message names the setting."""
 
 
 class StateError(ProxyError):
@@ -51,8 +53,8 @@ class StateInUseError(StateError):
 
 
 class ListenError(ProxyError):
-    """The address to listen on is taken or not this machine's."""
+    """The address to listen on cannot be used, for example because another process uses it."""
 
 
 class UnreachableError(ProxyError):
-    """A backend that is to be checked does not answer."""
+    """The backend that the conformance kit calls does not answer."""

@@ -1,19 +1,22 @@
 """The values that travel through the proxy: bytes → request → outcome → reply → answer.
 
-All are frozen. Times are whole milliseconds since the epoch, UTC, because that is
-what both clients can bear (clients.md: microseconds are read as milliseconds).
+All values are frozen. Times are whole milliseconds since the epoch, UTC, because both clients can
+read these (Jicofo reads microseconds as milliseconds, clients.md "start_time").
 
-An outcome is what came of a call to a backend, a reply is what the client is told of it:
+An outcome is the result of a call to a backend. A reply is what the proxy tells the client:
 
     outcome                                                      reply
-    Granted      the room is the client's                        Reservation
+    Granted      the client gets the room                        Reservation
     Conflict     another conference holds the room               Reservation, Denied or Taken
-    Denied       the room is refused, with a sentence            Denied
-    Found        a conference was read                           Reservation
-    NotFound     there is no such conference                     NotFound
-    Deleted      a conference is gone                            Deleted
-    Fault        nobody decided: what went wrong, and the        Fault
-                 backend's words for it
+    Denied       the backend denies the room, with a sentence    Denied
+    Found        the conference exists                           Reservation
+    NotFound     the conference does not exist                   NotFound
+    Deleted      the conference is gone                          Deleted
+    Fault        the backend gave no decision: what went         Fault
+                 wrong, and the backend's words for it
+
+There are two exceptions. After a fault, the ledger or a fallback grant can give the answer. If the
+ledger fails, the reply is a Fault.
 """
 
 import enum
@@ -26,13 +29,13 @@ LAST_SECOND = 253_402_300_799
 """The range of google.protobuf.Timestamp, in seconds since the epoch: the years 1 to 9999."""
 
 NO_LIMIT_SECONDS = 3_155_760_000
-"""The duration that clients are told for "no limit", and the longest that they are told: 100 years.
-Both clients close a room at start_time + duration, so it must also cover a start that is long past;
-and it must stay far below 10^15 (clients.md "duration")."""
+"""The duration that stands for "no limit" in answers, and the longest in any answer: 100 years.
+Both clients close a room at start_time + duration, so the value must be long enough for a start in
+the distant past. It must also stay far below 10^15 (clients.md "duration")."""
 
 
 class ClientKind(enum.Enum):
-    """Which Jitsi component is asking."""
+    """Which Jitsi component sends the request."""
 
     JICOFO = "jicofo"
     PROSODY = "prosody"
@@ -41,7 +44,11 @@ class ClientKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the use cases need to know of a kind of client (http/dialects.py has them)."""
+    """What the use cases need to know about a kind of client (http/dialects.py has the dialects).
+
+    `numeric_ids` is whether the client accepts only numbers as ids. `owner_is_a_person` is whether
+    equal owners mean the same person.
+    """
 
     kind: ClientKind
     numeric_ids: bool
@@ -50,7 +57,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A meeting room: as sent, and taken apart."""
+    """A meeting room: its name as the client sent it, and the tenant and name in it."""
 
     raw: str
     tenant: str
@@ -59,9 +66,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who asks for a room: as sent, and taken apart.
+    """The owner of a room: as the client sent it, and the user and domain in it.
 
-    `is_guest` tells whether the owner has not signed in, by the setting `guest_domains`.
+    `is_guest` is whether the owner has not signed in, according to the setting `guest_domains`.
     """
 
     raw: str
@@ -74,9 +81,9 @@ class Owner:
 class CreateRequest:
     """One request for a room, as a client sent it.
 
-    `owner` is what the form said: `None` where it had no `mail_owner`, which is not the
-    same as an empty one (an answer repeats what was sent, clients.md "mail_owner").
-    `duration_seconds` is `None` for "no limit".
+    `mail_owner` is the field of the form, and `None` if the form had no such field. A missing field
+    differs from an empty one, because an answer repeats what was sent (clients.md "mail_owner").
+    `owner` is `None` in both cases. `duration_seconds` is `None` for "no limit".
     """
 
     request_id: str
@@ -90,10 +97,10 @@ class CreateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Conference:
-    """A reservation as a backend holds it, checked against the contract.
+    """A conference as a backend holds it, checked against the contract.
 
-    `duration_seconds` is at least 1, or `None` for "no limit". `password` and
-    `pin` stay out of the representation, and so out of every log.
+    `duration_seconds` is at least 1, or `None` for "no limit". `repr` leaves out `password` and
+    `pin`, so that no log contains them.
     """
 
     id: str
@@ -110,11 +117,12 @@ class Conference:
 
 
 class ConferenceRef(NamedTuple):
-    """A conference's whole name: the backend and the id that this backend gave it.
+    """The full name of a conference: its backend, and the id that the backend gave it.
 
-    A fallback grant is a conference that the proxy granted itself while the backend could not be
-    asked; its id is the proxy's own, and the backend never hears of it. (A tuple, since these are
-    keys in many places, and tuples hash fast.)
+    With `is_fallback` the conference is a fallback grant: the proxy granted it while the backend
+    was unreachable. The proxy chose its id, and the backend never hears of it.
+
+    This class is a tuple because it is a key in many places, and a tuple's hash is fast.
     """
 
     backend: str
@@ -126,14 +134,14 @@ class DeleteReason(enum.Enum):
     """Why a conference is over."""
 
     ENDED = "ended"
-    """The client said so."""
+    """A client sent a DELETE for it."""
     EXPIRED = "expired"
-    """Its end passed, and the client never said so."""
+    """Its end passed without a DELETE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a backend is told of a conference of its own that is over."""
+    """What the proxy tells a backend when one of its conferences is over."""
 
     conference_id: str
     over_at_ms: int
@@ -142,40 +150,40 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class BadInput:
-    """A client's mistake: the HTTP status (RFC 9110) and the sentence that answer it."""
+    """A mistake in a client's request: the HTTP status (RFC 9110) and the message of the answer."""
 
     status: int
     message: str
 
 
 PublicId = int | str
-"""What a client knows a conference by: a number for Jicofo, a string for Prosody."""
+"""The id that a client knows a conference by: a number for Jicofo, a string for Prosody."""
 
 
 class FaultKind(enum.Enum):
-    """What kept anyone from deciding, as far as the proxy can tell."""
+    """Why there is no decision about a request, as far as the proxy knows."""
 
     UNREACHABLE = "unreachable"
-    """No connection to the backend, or none that lasted."""
+    """The proxy has no connection to the backend, or lost it during the call."""
     OVERLOADED = "overloaded"
-    """The backend says that it has too much to do, or its in-flight limit is reached."""
+    """The backend reports that it is overloaded, or its in-flight limit is reached."""
     SLOW = "slow"
-    """The deadline passed."""
+    """The deadline of the call passed, or the wait for the room took too long."""
     SATURATED = "saturated"
-    """Not asked: its last calls took too long."""
+    """The proxy did not call the backend, because its last calls took too long."""
     UNAUTHORIZED = "unauthorized"
-    """The backend does not take the proxy's credentials."""
+    """The backend does not accept the proxy's credentials."""
     BROKEN = "broken"
-    """The backend failed, or answered what the contract rules out."""
+    """The backend failed, or its answer breaks the contract."""
     STATE = "state"
-    """The proxy's own ledger cannot be read or written."""
+    """The proxy's ledger cannot be read or written."""
     INTERNAL = "internal"
-    """A mistake in the proxy."""
+    """A bug in the proxy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The room is the client's, as this conference."""
+    """The client gets the room, as this conference."""
 
     conference: Conference
 
@@ -189,9 +197,10 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The room is refused. `message` is for people and may be empty; `reason` is for the log.
+    """The client does not get the room.
 
-    The proxy's own denials have no message, and one of the reasons below.
+    `message` is for the user and may be empty; `reason` is for the log. A denial by the proxy
+    itself has no message, and its reason is `NO_ROUTE` or `OTHER_OWNER`.
     """
 
     message: str
@@ -202,26 +211,26 @@ NO_ROUTE = "no_route"
 """No backend is responsible for the room."""
 
 OTHER_OWNER = "other_owner"
-"""The room is held by a conference that this client may not have."""
+"""A conference of another owner holds the room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A conference was read."""
+    """The conference exists."""
 
     conference: Conference
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """No backend knows the conference."""
+    """The conference does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """Nothing is left to do: the conference is gone, or was never there.
+    """The conference is gone, or never existed, so that nothing is left to do.
 
-    `is_unsupported` is whether the backend cannot delete any.
+    `is_unsupported` is whether the backend cannot delete any conference.
     """
 
     is_unsupported: bool = False
@@ -229,10 +238,11 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Nobody decided.
+    """There is no decision, because something failed.
 
-    `kind` is what the proxy inferred; `code` and `detail` are what the backend or gRPC said,
-    for the log and never for a user.
+    `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" without a call.
+    `detail` is the text of the backend, of gRPC or of the proxy. Both are for the log and never for
+    a user.
     """
 
     kind: FaultKind
@@ -242,7 +252,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """The conference that the client has, under the id that it knows it by."""
+    """The conference that the client gets, and the id that the client knows it by."""
 
     public_id: PublicId
     conference: Conference
@@ -250,7 +260,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The room is held by the conference with this id, which the client may ask for."""
+    """The conference with this id holds the room; the client may read it by GET."""
 
     public_id: PublicId
 
@@ -266,9 +276,9 @@ OutcomeT_co = TypeVar(
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[OutcomeT_co]):
-    """What came of a call to a backend: the outcome, and the gRPC code that ended it.
+    """The result of a call to a backend: the outcome, and the gRPC status of the call.
 
-    `code` is "" where the call was not made.
+    `code` is "" if the proxy made no call.
     """
 
     outcome: OutcomeT_co

@@ -1,15 +1,16 @@
-"""The rules for texts: which characters they may have, one line, and how a time is written.
+"""The rules for texts: allowed characters, a single line, and the format of times.
 
-Both sides need them: what a backend sends is checked by the same rules as what a client is sent.
+The checks of a backend's answers, the parser of a client's form and the answers to clients share
+these rules.
 """
 
 import re
 from datetime import datetime, timedelta
 
 MAX_MESSAGE_CHARACTERS = 500
-"""Where a sentence for people is cut; Jitsi shows it in a small dialog."""
+"""A longer sentence for people is cut, because Jitsi shows it in a small dialog."""
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, as all times here
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, like all times here
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _SPACE = re.compile(r"\s+")
 _NOT_IN_XML = re.compile(
@@ -19,16 +20,16 @@ _NOT_IN_XML = re.compile(
     )
     + "]"
 )
-"""Both clients pass a text on in XML, which holds neither controls nor non-characters."""
+"""Both clients put a text into XML, which allows no control characters and no non-characters."""
 
 
 def has_control_characters(text: str) -> bool:
-    """Tell whether a text has a control character, a line break or a non-character."""
+    """Return whether a text has a control character, a line break or a non-character."""
     return _CONTROL.search(text) is not None
 
 
 def one_line(text: str, max_characters: int = MAX_MESSAGE_CHARACTERS) -> str:
-    """Return a text that both clients can show: one line, printable, not too long."""
+    """Return the text as both clients can show it: printable, one line, cut to the maximum."""
     text = _SPACE.sub(" ", text[: 2 * max_characters])
     text = _NOT_IN_XML.sub("", text).strip()
     if len(text) <= max_characters:
@@ -37,9 +38,9 @@ def one_line(text: str, max_characters: int = MAX_MESSAGE_CHARACTERS) -> str:
 
 
 def format_time(epoch_ms: int) -> str:
-    """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`, exactly three digits (clients.md "start_time").
+    """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`; the fraction has exactly three digits.
 
-    Raises `OverflowError` after the year 9999.
+    clients.md "start_time" has the reason. Raises `OverflowError` after the year 9999.
     """
     moment = _EPOCH + timedelta(milliseconds=epoch_ms)
     return moment.isoformat(timespec="milliseconds") + "Z"

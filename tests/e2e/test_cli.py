@@ -426,7 +426,7 @@ def test_a_ledger_in_memory_is_warned_about(
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE", "memory")
     code, _, errors = out.of("call", "delete", "1")
     assert code == 0
-    assert 'state = "memory": DELETEs that are not delivered will be lost' in errors
+    assert 'state = "memory": pending deletions will be lost at the next restart' in errors
     assert "state_dir: ok, not used" in out.of("check")[1]
     assert not (tmp_path / "state").exists()
 
@@ -489,7 +489,7 @@ def test_serve_answers_and_drains_on_sigterm() -> None:
             connection.sendall(head.encode() + form)
             assert arrived.wait(TIMEOUT_SECONDS)
             proxy.process.send_signal(signal.SIGTERM)
-            proxy.wait_for_line("stopping: finishing what is in flight")
+            proxy.wait_for_line("stopping: finishing the requests in flight")
             with pytest.raises(OSError, match="refused"):
                 exchange(proxy.port, b"")
             release.set()
@@ -576,7 +576,7 @@ def test_listening_for_others_is_warned_about() -> None:
         proxy.process.send_signal(signal.SIGTERM)
         proxy.rest_of_log()
     assert proxy.process.returncode == 0
-    assert any("others than this machine may create" in line for line in proxy.log)
+    assert any("other machines can create and delete" in line for line in proxy.log)
 
 
 @dataclass

@@ -100,7 +100,7 @@ def test_state_in_memory_needs_no_directory(stage: Stage) -> None:
     backend, proxy = stage.pair(state="memory", state_dir=UNWRITABLE)
     client = proxy.client()
     assert client.delete(client.create("room").json["id"]).status == 200
-    assert 'state = \\"memory\\": DELETEs that are not delivered will be lost' in proxy.text
+    assert 'state = \\"memory\\": pending deletions will be lost at the next restart' in proxy.text
     assert not backend.has_ended
 
 

@@ -1,1 +1,1 @@
-"""Tests of single modules: no servers, no network, real files."""
+"""Tests of single modules. They use no servers and no network; files are real."""

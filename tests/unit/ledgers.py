@@ -1,4 +1,4 @@
-"""What the tests of the ledger and of the deliveries share."""
+"""Helpers that the tests of the ledger and of the deliveries share."""
 
 import pickle
 import threading
@@ -16,11 +16,11 @@ from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
 START_MS = 2_471_018_112_000
 LONG_SECONDS = 10.0
-"""Far more than anything here takes, and a bound for what never comes."""
+"""A time limit for waits: far longer than any step of these tests takes."""
 
 
 def ref(conference_id: str = "7", backend: str = "default") -> ConferenceRef:
-    """Return the name of a conference."""
+    """Return the reference of a conference."""
     return ConferenceRef(backend, conference_id)
 
 
@@ -32,7 +32,7 @@ def conference(
     password: str | None = None,
     pin: str | None = None,
 ) -> Conference:
-    """Return a conference that begins so many seconds after START_MS, and lasts so many."""
+    """Return a conference that starts `starts` seconds after START_MS and lasts `lasts` seconds."""
     return Conference(
         id=conference_id,
         room="Board",
@@ -48,7 +48,7 @@ def conference(
 def opened(
     state_dir: Path | None, *, max_conferences: int = 1000, write_behind: bool = False
 ) -> Iterator[SqliteLedger]:
-    """Open a ledger, which writes when it is told to, and close it."""
+    """Open a ledger, yield it, and close it. Without `write_behind` it writes only on `flush`."""
     with (
         closing(Database(state_dir)) as database,
         closing(
@@ -59,15 +59,16 @@ def opened(
 
 
 def abandon(ledger: Ledger, name: ConferenceRef) -> None:
-    """Abandon the deletion of a conference, if there is a record of it."""
+    """Abandon the deletion of a conference, if the ledger has a record of the conference."""
     if record := ledger.find(name):
         ledger.abandon(record)
 
 
 class Elsewhere:
-    """A ledger that is not in this process: all that goes in and comes out is a copy.
+    """A ledger that acts as if it were in another process: it copies all arguments and results.
 
-    The methods in `away` raise `StateError`, as all of a store's do that cannot be reached.
+    The methods whose names are in `away` raise `StateError`, like the methods of a store that is
+    unreachable.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -76,7 +77,7 @@ class Elsewhere:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any method of the ledger
         if name in self.away:
-            raise StateError(f"{name}: the store is away")
+            raise StateError(f"{name}: the store is unreachable")
         found = getattr(self._ledger, name)
         if not callable(found):
             return found
@@ -84,12 +85,12 @@ class Elsewhere:
 
 
 def _copied(value: Any) -> Any:  # noqa: ANN401 - as above
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 - what this process has pickled
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - this process made the pickle
 
 
 @contextmanager
 def failing_disk(ledger: SqliteLedger) -> Iterator[None]:
-    """Let every write of a ledger fail inside, as a disk that was mounted again, read-only."""
+    """Make every write of the ledger fail, as on a disk that was remounted read-only."""
     connection = ledger._database._connection
     connection.execute("PRAGMA query_only = ON")
     try:
@@ -99,11 +100,11 @@ def failing_disk(ledger: SqliteLedger) -> Iterator[None]:
 
 
 READ_ONLY = "attempt to write a readonly database"
-"""What SQLite says then."""
+"""The message of SQLite while `failing_disk` is active."""
 
 
 def eventually(happened: Callable[[], bool]) -> None:
-    """Wait until something has happened; fail where it does not."""
+    """Wait until `happened` returns true; fail after `LONG_SECONDS`."""
     until = time.monotonic() + LONG_SECONDS
     pause = threading.Event()
     while not happened():
@@ -112,7 +113,7 @@ def eventually(happened: Callable[[], bool]) -> None:
 
 
 def together(*works: Callable[[], object]) -> None:
-    """Run functions at the same time, each in a thread of its own, and wait for them."""
+    """Run the functions at the same time, each in its own thread, and wait for all of them."""
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()

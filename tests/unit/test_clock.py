@@ -1,4 +1,4 @@
-"""The time of one request, by a clock that only moves when it is told to."""
+"""The time budget of one request, with a clock that moves only when the test moves it."""
 
 import time
 
@@ -7,7 +7,7 @@ from jicofo_reservation_proxy.clock import Budget
 
 
 class Clock:
-    """A clock in seconds, from anywhere."""
+    """A clock in seconds, with an arbitrary start."""
 
     now = 1000.0
 
@@ -22,8 +22,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_it_counts_down(clock: Clock) -> None:
-    """What is left gets less with time, and is never less than nothing."""
+def test_the_budget_counts_down(clock: Clock) -> None:
+    """The rest of the budget shrinks with time, and is never negative."""
     budget = Budget(12, clock)
     assert budget.left_seconds == 12
     clock.now += 5
@@ -34,8 +34,8 @@ def test_it_counts_down(clock: Clock) -> None:
     assert budget.left_seconds == 0
 
 
-def test_the_usual_clock() -> None:
-    """By itself it counts real seconds, by a clock that nobody sets."""
+def test_the_default_clock() -> None:
+    """By default the budget counts real seconds of the monotonic clock."""
     before = time.monotonic()
     left = Budget(60).left_seconds
     assert 60 - (time.monotonic() - before) <= left <= 60

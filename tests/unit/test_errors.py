@@ -1,4 +1,4 @@
-"""What keeps the proxy from starting, as the operator reads it."""
+"""The errors that stop a command, and their text for the operator."""
 
 import pytest
 from jicofo_reservation_proxy.errors import (
@@ -12,8 +12,8 @@ from jicofo_reservation_proxy.errors import (
 )
 
 
-def test_a_fault_is_a_line() -> None:
-    """A fault names the key, what is wrong, and where it came from if that is known."""
+def test_a_wrong_setting_is_one_line() -> None:
+    """A line names the key, the mistake and, if it is known, the origin of the value."""
     assert str(SettingFault("listen", "wanted x, got 'y'")) == "listen: wanted x, got 'y'"
     assert (
         str(SettingFault("listen", "wanted x, got 'y'", "from $LISTEN"))
@@ -21,8 +21,8 @@ def test_a_fault_is_a_line() -> None:
     )
 
 
-def test_every_fault_is_told() -> None:
-    """The error holds all faults, and its text has a line for each, in their order."""
+def test_the_error_lists_every_wrong_setting() -> None:
+    """The error contains all wrong settings, and its text has one line for each, in their order."""
     faults = [SettingFault("b", "wrong"), SettingFault("a", "bad", "from the command line")]
     error = SettingsError(faults)
     assert error.faults == tuple(faults)
@@ -30,18 +30,18 @@ def test_every_fault_is_told() -> None:
 
 
 @pytest.mark.parametrize("class_", [CredentialsError, ListenError, StateError, StateInUseError])
-def test_every_reason_not_to_start_is_one(class_: type[ProxyError]) -> None:
-    """The command catches one class, and shows its text."""
+def test_every_error_is_a_proxy_error(class_: type[ProxyError]) -> None:
+    """A command catches one class, `ProxyError`, and shows its text."""
     error = class_("the text")
     assert isinstance(error, ProxyError)
     assert str(error) == "the text"
 
 
-def test_a_directory_in_use_is_one_that_cannot_be_used() -> None:
-    """Whoever only wants to know that there is no ledger need not tell the two apart."""
+def test_a_state_directory_in_use_is_a_state_error() -> None:
+    """A caller can catch `StateError` alone if the difference does not matter."""
     assert issubclass(StateInUseError, StateError)
 
 
-def test_wrong_settings_are_a_reason_not_to_start() -> None:
-    """Wrong settings are told as every other reason."""
+def test_wrong_settings_are_a_proxy_error() -> None:
+    """A command shows wrong settings in the same way as every other error."""
     assert isinstance(SettingsError([]), ProxyError)

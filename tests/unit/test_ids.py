@@ -1,4 +1,4 @@
-"""Public ids: the way from a conference to what a client calls it, and back."""
+"""Public ids: from a conference to the id that a client knows it by, and back."""
 
 import re
 
@@ -20,7 +20,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
 
 backend_names = st.from_regex(BACKEND_NAME, fullmatch=True)
 any_text = st.text()
-"""Every string that UTF-8 can hold, which is all that a backend can send."""
+"""Every string that UTF-8 can encode; a backend can send no other string."""
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ any_text = st.text()
     ],
 )
 def test_string_ids(conference_id: str, public_id: str) -> None:
-    """A string id is the backend, a dot, and the backend's id with escapes."""
+    """A string id is the backend's name, a dot, and the backend's id with escapes."""
     ref = ConferenceRef("default", conference_id)
     assert encode(ref) == public_id
     assert decode(public_id) == ref
@@ -48,8 +48,8 @@ def test_string_ids(conference_id: str, public_id: str) -> None:
 @example(backend="default", conference_id="\0/%~.\U0010ffff")
 @example(backend="a0_0", conference_id="7.0")
 @settings(deadline=None, max_examples=200)
-def test_every_id_comes_back(backend: str, conference_id: str) -> None:
-    """Any id of any backend goes to the client and comes back, in a form safe in any path."""
+def test_every_string_id_can_be_decoded(backend: str, conference_id: str) -> None:
+    """Decoding the string id gives the same conference; the id is safe in any path."""
     ref = ConferenceRef(backend, conference_id)
     public_id = encode(ref)
     assert decode(public_id) == ref
@@ -66,7 +66,7 @@ def test_every_id_comes_back(backend: str, conference_id: str) -> None:
     ],
 )
 def test_fallback_grants(backend: str, conference_id: str, public_id: str) -> None:
-    """A fallback grant's id has a hyphen after the backend, where a backend's own has a dot."""
+    """The id of a fallback grant has a hyphen after the backend's name, and not a dot."""
     fallback = ConferenceRef(backend, conference_id, is_fallback=True)
     assert encode(fallback) == public_id
     assert decode(public_id) == fallback
@@ -77,10 +77,10 @@ def test_fallback_grants(backend: str, conference_id: str, public_id: str) -> No
 @example(backends=("a", "a"), ids=("-", "."))
 @example(backends=("a_b", "a"), ids=("c", "b-c"))
 @settings(deadline=None, max_examples=200)
-def test_a_fallback_is_never_taken_for_a_conference(
+def test_a_fallback_grant_shares_no_id_with_a_conference(
     backends: tuple[str, str], ids: tuple[str, str]
 ) -> None:
-    """A fallback grant comes back as one, and its id, and its alias, are those of no conference."""
+    """A fallback grant has another string id and another alias than every backend's conference."""
     fallback = ConferenceRef(backends[0], ids[0], is_fallback=True)
     other = ConferenceRef(backends[1], ids[1])
     assert decode(encode(fallback)) == fallback
@@ -103,8 +103,8 @@ def test_different_ids_stay_different(first: str, second: str) -> None:
     | st.from_regex(r"[a-z_]{0,4}[.-][A-F0-9~-]{0,12}", fullmatch=True)
 )
 @settings(deadline=None, max_examples=200)
-def test_decode_takes_any_text(text: str) -> None:
-    """Whatever stands in a path is a conference, a number, or nothing; it never raises."""
+def test_decode_accepts_any_text(text: str) -> None:
+    """Decoding any text gives a conference, a number or `None`, and never raises an error."""
     found = decode(text)
     if isinstance(found, Number):
         assert re.fullmatch(r"[0-9]+(\.0+)?", text, re.ASCII)
@@ -171,7 +171,7 @@ def test_decode_takes_any_text(text: str) -> None:
     ],
 )
 def test_texts_that_are_no_ids(text: str) -> None:
-    """What the proxy never gave out leads nowhere."""
+    """Decoding a text that the proxy never gives out as an id returns `None`."""
     assert decode(text) is None
 
 
@@ -194,7 +194,7 @@ def test_numbers_in_paths(text: str, value: int) -> None:
 
 
 def test_aliases_lie_above_the_numbers_of_backends() -> None:
-    """A number is an alias from ALIAS_BASE on, and no alias has more than 14 digits."""
+    """A number from ALIAS_BASE on is an alias, and no alias has more than 14 digits."""
     assert not Number(ALIAS_BASE - 1).is_alias
     assert Number(ALIAS_BASE).is_alias
     assert ALIAS_BASE == 90_000_000_000_000
@@ -231,14 +231,14 @@ def test_aliases_lie_above_the_numbers_of_backends() -> None:
     ],
 )
 def test_own_numbers(conference_id: str, number: int | None) -> None:
-    """A backend's id is a number where it is a plain one below the aliases, else none."""
+    """A backend's id can be used as a number only if it is a plain number below the aliases."""
     assert own_number(conference_id) == number
 
 
 @given(st.integers(-10, 10**15).map(str) | any_text)
 @settings(deadline=None, max_examples=100)
 def test_own_numbers_come_back_as_the_same_text(conference_id: str) -> None:
-    """Where an id is used as a number, the number in a path is that id again."""
+    """If a backend's id is used as a number, a path with the number gives the same id again."""
     number = own_number(conference_id)
     if number is not None:
         assert str(number) == conference_id
@@ -249,7 +249,7 @@ def test_own_numbers_come_back_as_the_same_text(conference_id: str) -> None:
 @given(backend=backend_names, conference_id=any_text, attempt=st.integers(0, 50))
 @settings(deadline=None, max_examples=100)
 def test_alias_candidates(backend: str, conference_id: str, attempt: int) -> None:
-    """A candidate is an alias, always the same one, and another at the next attempt."""
+    """A candidate is an alias; it is always the same one, and the next attempt gives another."""
     ref = ConferenceRef(backend, conference_id)
     candidate = alias_candidate(ref, attempt)
     assert ALIAS_BASE <= candidate < ALIAS_BASE + ALIAS_COUNT
@@ -259,7 +259,7 @@ def test_alias_candidates(backend: str, conference_id: str, attempt: int) -> Non
 
 
 def test_alias_candidates_do_not_change_between_versions() -> None:
-    """A client may hold one across an upgrade and the loss of the ledger."""
+    """A client may keep an alias across an upgrade of the proxy and the loss of the ledger."""
     ref = ConferenceRef("default", "order/7")
     assert [alias_candidate(ref, attempt) for attempt in range(2)] == [
         93_937_726_857_192,
@@ -268,13 +268,13 @@ def test_alias_candidates_do_not_change_between_versions() -> None:
 
 
 def test_alias_candidates_differ_between_conferences() -> None:
-    """Another id, or the same id of another backend, has another candidate."""
+    """Another id, or the same id at another backend, has another candidate."""
     refs = [ConferenceRef(backend, str(number)) for backend in "ab" for number in range(500)]
     assert len({alias_candidate(ref, 0) for ref in refs}) == len(refs)
 
 
 def test_incident_ids() -> None:
-    """Twelve hexadecimal digits, new each time."""
+    """An incident id is twelve hexadecimal digits, and each is new."""
     made = {new_incident_id() for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch(r"[0-9a-f]{12}", incident_id) for incident_id in made)

@@ -12,9 +12,9 @@ LINT = (
 
 
 def test_imports_point_down_only() -> None:
-    """Every contract of pyproject.toml's import-linter section is kept.
+    """The code keeps every contract in the import-linter section of pyproject.toml.
 
-    In a process of its own: import-linter configures the logging of the one that it runs in.
+    The test runs import-linter in another process, because it changes the logging of its process.
     """
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     result = subprocess.run(

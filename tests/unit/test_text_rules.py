@@ -1,4 +1,4 @@
-"""The rules for texts."""
+"""The rules for texts: allowed characters, a single line, and the format of times."""
 
 import pytest
 from jicofo_reservation_proxy.model import FIRST_SECOND, LAST_SECOND
@@ -16,7 +16,7 @@ from jicofo_reservation_proxy.text_rules import format_time, has_control_charact
     ],
 )
 def test_times_have_three_digits(ms: int, text: str) -> None:
-    """Every time has exactly three digits behind the second, and a Z."""
+    """Every time has exactly three digits after the point, and ends with Z."""
     assert format_time(ms) == text
 
 
@@ -45,8 +45,8 @@ def test_one_line(text: str, line: str) -> None:
     assert one_line(text) == line
 
 
-def test_one_line_of_another_length() -> None:
-    """The limit can be another one."""
+def test_one_line_with_another_limit() -> None:
+    """The caller can set another maximum length."""
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde\u2026"
 
@@ -55,11 +55,11 @@ def test_one_line_of_another_length() -> None:
     "text", ["a\0", "a\nb", "\x7f", "\x9f", "\u2028", "\u2029", "\ufffe", "\uffff"]
 )
 def test_control_characters(text: str) -> None:
-    """Controls, line breaks and non-characters are found wherever they are."""
+    """Control characters, line breaks and non-characters are found at any place in the text."""
     assert has_control_characters(text)
 
 
 @pytest.mark.parametrize("text", ["", "caf\u00e9", "a b", "\u00a0", "\U0001f389"])
 def test_no_control_characters(text: str) -> None:
-    """Whatever else people write is none."""
+    """Accents, spaces and emoji are not control characters."""
     assert not has_control_characters(text)

@@ -234,7 +234,7 @@ def test_a_delivery_over_a_store_that_is_away(
     world.elsewhere.away = {method}
     world.delivery.start()
     try:
-        complaint = f"no deletions to backends.default: {method}: the store is away"
+        complaint = f"no deletions to backends.default: {method}: the store is unreachable"
         eventually(lambda: complaint in caplog.text)
         world.elsewhere.away = set()
         world.delivery.deletions.wake(NAME)
