@@ -120,7 +120,7 @@ class ConferenceRef(NamedTuple):
     """The full name of a conference: its backend, and the id that the backend gave it.
 
     With `is_fallback` the conference is a fallback grant: the proxy granted it while the backend
-    was unreachable. The proxy chose its id, and the backend never hears of it.
+    was unreachable. The proxy chose its id, and the backend never learns of it.
 
     This class is a tuple because it is a key in many places, and a tuple's hash is fast.
     """

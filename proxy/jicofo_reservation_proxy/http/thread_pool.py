@@ -20,7 +20,7 @@ class ThreadPool(ThreadedTaskDispatcher):  # type: ignore[misc]
         self._limit = limit
 
     def add_task(self, task: object) -> None:
-        """Queue a task, and start a thread for it if none is idle."""
+        """Queue a task, and start a thread for it if no thread is idle."""
         with self.lock:
             self.queue.append(task)
             self.queue_cv.notify()

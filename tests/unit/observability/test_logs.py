@@ -120,7 +120,7 @@ def test_always_one_line(message: str, values: Fields) -> None:
 
 @given(values=st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), any_text, min_size=1))
 @settings(deadline=None, max_examples=100)
-def test_pairs_can_be_told_apart(values: dict[str, str]) -> None:
+def test_pairs_can_be_separated(values: dict[str, str]) -> None:
     """A text line can be split into its pairs: an unquoted value has no space and no quote."""
     line = TextFormatter().format(record("x", values))
     rest = line.removeprefix("2048-04-20T17:55:12.345Z WARNING x ")
