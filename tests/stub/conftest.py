@@ -1,4 +1,4 @@
-"""Real servers on free ports, channels to them, and a clock that stands still."""
+"""Fixtures: real servers on free ports, channels to them, and a clock that the test moves."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,9 +12,9 @@ from jicofo_reservation_stub.server import Options, Server, Tls
 from jicofo_reservation_stub.service import ReservationService
 
 CHANNEL_OPTIONS = [
-    # A proxy of the environment must not see calls to this machine.
+    # Calls to this machine must not go through an HTTP proxy that the environment names.
     ("grpc.enable_http_proxy", 0),
-    # gRPC's own first pause, one second, is long for a server that starts in a moment.
+    # gRPC's default, one second, is too long: the server starts in much less time.
     ("grpc.initial_reconnect_backoff_ms", 100),
 ]
 
@@ -23,22 +23,22 @@ Connect = Callable[..., grpc.Channel]
 
 
 class FakeClock:
-    """A clock that moves when it is told to."""
+    """A clock that moves only when the test calls `advance`."""
 
     def __init__(self) -> None:
         self.now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     def __call__(self) -> datetime:
-        """Return the time that it shows."""
+        """Return the time of this clock."""
         return self.now
 
     def advance(self, **span: float) -> None:
-        """Move on by what timedelta takes."""
+        """Move the clock forward; `span` holds arguments of timedelta, such as `seconds=1`."""
         self.now += timedelta(**span)
 
 
 class Authority:
-    """A certificate authority, and what it issued, as files."""
+    """A certificate authority that writes its certificates to files."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._ca = trustme.CA()
@@ -47,7 +47,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(str(self.file))
 
     def issue(self, identity: str) -> tuple[Path, Path]:
-        """Return the files of a new certificate and its key."""
+        """Issue a certificate; return the files of the certificate and of its key."""
         issued = self._ca.issue_cert(identity)
         cert, key = (self._folder / f"{identity}.{kind}.pem" for kind in ("cert", "key"))
         issued.private_key_pem.write_to_path(str(key))
@@ -57,7 +57,7 @@ class Authority:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return a clock of the test's own."""
+    """Return a new clock for each test."""
     return FakeClock()
 
 
@@ -75,13 +75,13 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def tls(authority: Authority) -> Tls:
-    """Return what a server named localhost shows."""
+    """Return the certificate and key of a server named localhost."""
     return Tls.from_files(*authority.issue("localhost"))
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a server for a service, with what Options takes; return its address."""
+    """Start a server for a service with the given options; return its address."""
     with ExitStack() as stack:
 
         def start(
@@ -99,7 +99,11 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Open a channel that closes itself; with a ca file, and a client's pair, over TLS."""
+    """Open a channel, which is closed after the test.
+
+    With `ca`, the file of an authority, the channel uses TLS. `client` are the files of a client's
+    certificate and key, for mTLS.
+    """
     with ExitStack() as stack:
 
         def dial(

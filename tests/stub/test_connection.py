@@ -1,4 +1,4 @@
-"""What the server does with a connection itself, seen on the wire (RFC 9113)."""
+"""Tests of the server's HTTP/2 connections, with raw frames (RFC 9113)."""
 
 import socket
 import struct
@@ -16,7 +16,7 @@ MAX_CONCURRENT_STREAMS = 3
 
 
 class Client:
-    """An HTTP/2 connection without a call."""
+    """An HTTP/2 connection that sends no calls."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -24,11 +24,11 @@ class Client:
         self.send(SETTINGS)
 
     def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send a frame of the connection itself, stream 0 (RFC 9113, 4.1)."""
+        """Send a frame on stream 0, the connection itself (RFC 9113, 4.1)."""
         self._connection.sendall(struct.pack(">BHBBI", 0, len(payload), kind, 0, 0) + payload)
 
     def receive(self, *kinds: int) -> tuple[int, bytes]:
-        """Return the kind and the payload of the next frame of these kinds."""
+        """Return the kind and the payload of the next frame that has one of these kinds."""
         while True:
             high, low, kind = struct.unpack(">BHB5x", self._read(9))
             payload = self._read((high << 16) + low)
@@ -43,24 +43,24 @@ class Client:
 
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """Connect, without TLS."""
+    """Open a plaintext connection to the server."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         yield Client(connection)
 
 
-def test_calls_of_one_connection_are_bounded(serve: Serve) -> None:
-    """A client is told to have at most 1000 calls open at once (RFC 9113, 6.5.2)."""
+def test_calls_of_one_connection_are_limited(serve: Serve) -> None:
+    """The server allows at most 1000 open calls on a connection (RFC 9113, 6.5.2)."""
     with connected(serve()) as client:
         settings = dict(struct.iter_unpack(">HI", client.receive(SETTINGS)[1]))
         assert settings[MAX_CONCURRENT_STREAMS] == 1000
 
 
 def test_pings_of_an_idle_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pings that keep the interval are answered, without a call and without end.
+    """The server answers all pings of an idle connection if the client keeps the interval.
 
-    The interval is none here instead of 5 s; gRPC ends the connection at the fourth ping where it
-    does not know the option.
+    The test sets the interval to 0 instead of 5 s. Without the option, gRPC ends the connection at
+    the fourth ping.
     """
     interval = "grpc.http2.min_ping_interval_without_data_ms"
     options = [(key, 0 if key == interval else value) for key, value in server._CHANNEL_OPTIONS]

@@ -1,4 +1,4 @@
-"""The command line."""
+"""Tests of the command line: flags, exit codes, signals, and the list of flags in the README."""
 
 import os
 import re
@@ -25,7 +25,7 @@ Start = Callable[..., list[pb.CreateConferenceResponse]]
 
 
 def has_ipv6() -> bool:
-    """Tell whether a server can listen on ::1."""
+    """Return whether a server can listen on ::1."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
@@ -37,7 +37,7 @@ def has_ipv6() -> bool:
 def create(
     channel: grpc.Channel, room: str = "board", key: str | None = None
 ) -> pb.CreateConferenceResponse:
-    """Ask for a room, waiting until the server is there."""
+    """Call CreateConference; wait until the server is reachable."""
     message = pb.CreateConferenceRequest(
         request_id=f"for-{room}", room=pb.Room(raw=room, name=room), start_time=Timestamp()
     )
@@ -51,7 +51,7 @@ def create(
 
 @pytest.fixture
 def signal_after() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Run something on another thread, then send this process SIGTERM."""
+    """Run an action on another thread, then send SIGTERM to this process."""
     threads: list[threading.Thread] = []
 
     def start(action: Callable[[], None]) -> None:
@@ -64,7 +64,7 @@ def signal_after() -> Iterator[Callable[[Callable[[], None]], None]]:
         threads.append(threading.Thread(target=act))
         threads[-1].start()
 
-    # Should main() be gone already, the signal must not end the tests.
+    # If main() has returned before the signal arrives, the signal must not end the tests.
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     yield start
     for thread in threads:
@@ -74,7 +74,7 @@ def signal_after() -> Iterator[Callable[[Callable[[], None]], None]]:
 
 @pytest.fixture
 def ask_main(signal_after: Callable[[Callable[[], None]], None], tmp_path: Path) -> Start:
-    """Run main with some flags, ask it for rooms, stop it; return what it answered."""
+    """Run main with flags, ask for rooms, and stop main; return the answers."""
 
     def ask(
         *flags: str, rooms: tuple[str, ...] = ("board",), key: str | None = None
@@ -96,7 +96,7 @@ def ask_main(signal_after: Callable[[Callable[[], None]], None], tmp_path: Path)
 def test_serves_until_sigterm(
     ask_main: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says where it listens, answers, and exits with 0 when it is told to stop."""
+    """The stub prints its address, answers calls, and exits with 0 after SIGTERM."""
     before = signal.getsignal(signal.SIGINT)
     (answer,) = ask_main()
     assert not answer.conference.HasField("duration")
@@ -106,7 +106,7 @@ def test_serves_until_sigterm(
 
 
 def test_flags_for_deciding(ask_main: Start, tmp_path: Path) -> None:
-    """Limits, lobby, password, denied names and the maximum come from the flags."""
+    """The flags set the duration, the occupants, the lobby, the password and the denied names."""
     secret = tmp_path / "password"
     secret.write_text("open s\u00e9same\r\n", encoding="utf-8")
     flags = "--duration 90.5 --max-occupants 7 --lobby --deny exec-* --deny hall --verbose"
@@ -121,7 +121,7 @@ def test_flags_for_deciding(ask_main: Start, tmp_path: Path) -> None:
 
 
 def test_key_flags(ask_main: Start, tmp_path: Path) -> None:
-    """The key is the line of the file, and comes in the header of the flag."""
+    """The API key is the line of the file, and the flag names the header that carries it."""
     (tmp_path / "key").write_text("hunter2\n")
     flags = ("--api-key-file", str(tmp_path / "key"), "--api-key-header", "X-Key")
     (answer,) = ask_main(*flags, key="hunter2")
@@ -129,7 +129,7 @@ def test_key_flags(ask_main: Start, tmp_path: Path) -> None:
 
 
 def test_taken_port(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port in use is exit code 3 and an error that names the flag and what to do."""
+    """When the port is in use, the exit code is 3 and the error names the flag and a remedy."""
     address = serve()
     assert main(["--listen", address]) == 3
     captured = capsys.readouterr()
@@ -137,12 +137,12 @@ def test_taken_port(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err.startswith(
         f"jicofo-reservation-stub: error: --listen: {address}: wanted a free address"
     )
-    assert "stop the server that does, or choose another address" in captured.err
+    assert "stop the server that uses the address, or choose another one" in captured.err
 
 
 @pytest.fixture
 def files(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put one file for each fault into the current folder."""
+    """Change to a folder that has one file for each fault."""
     monkeypatch.chdir(tmp_path)
     contents = {
         "empty": b"",
@@ -159,7 +159,10 @@ def files(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch)
         (tmp_path / name).write_bytes(path.read_bytes())
 
 
-LINE = "wanted one line of printable text, got something else in"
+LINE = (
+    "wanted a single line of printable text, got an empty file, several lines or control "
+    "characters in"
+)
 BAD_FLAGS = [
     ("--listen 50051", "argument --listen: wanted host:port or unix:/path, got '50051'"),
     ("--listen :50051", "argument --listen: wanted host:port or unix:/path, got ':50051'"),
@@ -168,14 +171,14 @@ BAD_FLAGS = [
     ("--listen unix:", "argument --listen: wanted host:port or unix:/path, got 'unix:'"),
     (
         "--listen 0.0.0.0:50051",
-        "got 0.0.0.0:50051; give --tls-cert and --tls-key, or --insecure where the network is",
+        "got 0.0.0.0:50051; add --tls-cert and --tls-key, or add --insecure if you trust the netw",
     ),
     ("--listen host.example.com:1", "--listen: wanted a loopback address"),
     ("--listen [::]:1", "--listen: wanted a loopback address"),
-    ("--tls-cert cert", "--tls-cert and --tls-key: wanted both or neither, got one"),
-    ("--tls-key key", "--tls-cert and --tls-key: wanted both or neither, got one"),
+    ("--tls-cert cert", "--tls-cert and --tls-key: wanted both flags or neither, got only one"),
+    ("--tls-key key", "--tls-cert and --tls-key: wanted both flags or neither, got only one"),
     ("--client-ca cert", "--client-ca: wanted --tls-cert and --tls-key as well, got neither"),
-    ("--insecure --tls-cert cert --tls-key key", "--insecure: wanted plaintext, got --tls-cert"),
+    ("--insecure --tls-cert cert --tls-key key", "--insecure: wanted no TLS flags, got --tls-cert"),
     ("--tls-cert none --tls-key key", "--tls-cert, --tls-key, --client-ca: wanted a readable"),
     ("--tls-cert cert --tls-key good", "--tls-key, --client-ca: wanted a PEM certificate chain"),
     ("--api-key-header x", "--api-key-header: wanted --api-key-file as well, got none"),
@@ -185,17 +188,17 @@ BAD_FLAGS = [
     ("--api-key-file none", "argument --api-key-file: wanted a readable file, got none: No such"),
     ("--api-key-file empty", f"argument --api-key-file: {LINE} empty"),
     ("--api-key-file two-lines", f"argument --api-key-file: {LINE} two-lines"),
-    ("--api-key-file latin1", "argument --api-key-file: wanted one line of UTF-8, got other"),
-    ("--api-key-file not-ascii", "argument --api-key-file: wanted ASCII without blanks"),
-    ("--api-key-file blank", "argument --api-key-file: wanted ASCII without blanks"),
-    ("--password-file long", "argument --password-file: wanted at most 255 bytes, got 256 in"),
+    ("--api-key-file latin1", "argument --api-key-file: wanted UTF-8 text, got bytes that are not"),
+    ("--api-key-file not-ascii", "argument --api-key-file: wanted ASCII characters without spaces"),
+    ("--api-key-file blank", "argument --api-key-file: wanted ASCII characters without spaces"),
+    ("--password-file long", "argument --password-file: wanted at most 255 bytes, got 256 bytes"),
     ("--password-file two-lines", f"argument --password-file: {LINE} two-lines"),
-    ("--duration 0", "argument --duration: wanted seconds from 1 to 315576000000, got '0'"),
-    ("--duration nan", "argument --duration: wanted seconds from 1"),
-    ("--duration 1h", "argument --duration: wanted seconds from 1"),
-    ("--duration 1e300", "argument --duration: wanted seconds from 1"),
-    ("--grace 3601", "argument --grace: wanted seconds from 0 to 3600, got '3601'"),
-    ("--grace=-1", "argument --grace: wanted seconds from 0 to 3600, got '-1'"),
+    ("--duration 0", "--duration: wanted a number of seconds from 1 to 315576000000, got '0'"),
+    ("--duration nan", "argument --duration: wanted a number of seconds from 1"),
+    ("--duration 1h", "argument --duration: wanted a number of seconds from 1"),
+    ("--duration 1e300", "argument --duration: wanted a number of seconds from 1"),
+    ("--grace 3601", "argument --grace: wanted a number of seconds from 0 to 3600, got '3601'"),
+    ("--grace=-1", "argument --grace: wanted a number of seconds from 0 to 3600, got '-1'"),
     ("--max-occupants 0", "--max-occupants: wanted a whole number from 1 to 2147483647, got '0'"),
     ("--max-occupants 2147483648", "argument --max-occupants: wanted a whole number"),
     ("--max-conferences 1.5", "argument --max-conferences: wanted a whole number"),
@@ -206,7 +209,7 @@ BAD_FLAGS = [
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(("flags", "message"), BAD_FLAGS)
 def test_bad_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 2, and an error that names the flag, what was wanted and what was got."""
+    """A wrong flag gives exit code 2 and an error: the flag, the wanted and the given value."""
     with pytest.raises(SystemExit, match=r"^2$"):
         main(flags.split())
     assert message in capsys.readouterr().err
@@ -233,14 +236,14 @@ def test_where_it_listens(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Plaintext is for loopback, unless it is asked for; the first line names the real port."""
+    """The first line names the real port. Plaintext beyond loopback needs --insecure."""
 
     class StopAtOnce:
         def put(self, _number: int) -> None:
-            """Take nothing."""
+            """Ignore the signal."""
 
         def get(self) -> int:
-            """Return as if a signal had come."""
+            """Return at once, as if a signal had arrived."""
             return signal.SIGTERM
 
     monkeypatch.setattr("jicofo_reservation_stub.__main__.SimpleQueue", StopAtOnce)
@@ -249,14 +252,14 @@ def test_where_it_listens(
 
 
 def help_text(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what --help prints."""
+    """Return the output of --help."""
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["--help"])
     return capsys.readouterr().out
 
 
 def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each code has its line."""
+    """The help has one line for each exit code."""
     codes = help_text(capsys).partition("exit codes:")[2]
     assert re.findall(r"(?m)^  (\d)  \w", codes) == ["0", "2", "3"]
 
@@ -270,7 +273,7 @@ def test_readme_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_as_a_process(number: signal.Signals) -> None:
-    """Started as a command: the first line tells the port, a signal stops it with 0."""
+    """As a process, the stub prints its port in the first line and exits with 0 after a signal."""
     process = subprocess.Popen(
         [sys.executable, "-m", "jicofo_reservation_stub", "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
@@ -290,7 +293,7 @@ def test_as_a_process(number: signal.Signals) -> None:
             process.kill()
     assert process.returncode == 0
     assert rest == ""
-    # gRPC's core may have something to say as well.
+    # The core of gRPC may write log lines too.
     (line,) = [line for line in log.splitlines() if "jicofo_reservation_stub" in line]
     assert line.endswith(
         "INFO jicofo_reservation_stub.service: incident='inc-17' create room='board': "

@@ -1,4 +1,4 @@
-"""The server: TLS, the API key, health, reflection, and how it stops."""
+"""Tests of the server: TLS, the API key, health checks, reflection, graceful shutdown."""
 
 import re
 import socket
@@ -40,7 +40,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def get(channel: grpc.Channel, *metadata: tuple[str, str]) -> grpc.StatusCode:
-    """Return the status of a call; NOT_FOUND is that of a call that was let in."""
+    """Return the gRPC status of a call; NOT_FOUND shows that the server accepted the call."""
     stub = pb_grpc.ReservationServiceStub(channel)
     with pytest.raises(grpc.RpcError) as caught:
         stub.GetConference(
@@ -50,27 +50,27 @@ def get(channel: grpc.Channel, *metadata: tuple[str, str]) -> grpc.StatusCode:
 
 
 def health(channel: grpc.Channel, service: str = "") -> object:
-    """Return what a health check is told."""
+    """Return the status that a health check gets."""
     stub = health_pb2_grpc.HealthStub(channel)
     return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
 
 
 def port_of(address: str) -> str:
-    """Return the part behind the last colon."""
+    """Return the part after the last colon."""
     return address.rpartition(":")[2]
 
 
 def test_port_zero_is_a_real_port(serve: Serve, connect: Connect) -> None:
-    """The address that is returned is the one to call."""
+    """With port 0, the server returns an address with its real port."""
     address = serve()
     assert re.fullmatch(r"127\.0\.0\.1:[1-9][0-9]*", address)
     assert get(connect(address)) is grpc.StatusCode.NOT_FOUND
 
 
-def test_tls_lets_in_who_trusts_it(
+def test_tls_accepts_a_client_that_trusts_the_authority(
     serve: Serve, connect: Connect, tls: Tls, authority: Authority
 ) -> None:
-    """A client that knows the authority and the name gets through."""
+    """A client can call the server if it trusts the authority and uses the right name."""
     port = port_of(serve(tls=tls))
     assert get(connect(f"localhost:{port}", authority.file)) is grpc.StatusCode.NOT_FOUND
 
@@ -78,7 +78,7 @@ def test_tls_lets_in_who_trusts_it(
 def test_tls_with_an_unknown_authority(
     serve: Serve, connect: Connect, tls: Tls, other_authority: Authority
 ) -> None:
-    """A client that trusts another authority does not talk to the server."""
+    """A client that trusts only another authority does not connect to the server."""
     port = port_of(serve(tls=tls))
     assert get(connect(f"localhost:{port}", other_authority.file)) is grpc.StatusCode.UNAVAILABLE
 
@@ -86,26 +86,26 @@ def test_tls_with_an_unknown_authority(
 def test_tls_under_another_name(
     serve: Serve, connect: Connect, tls: Tls, authority: Authority
 ) -> None:
-    """A client that asks for a name that the certificate lacks does not talk to the server."""
+    """A client does not connect when the certificate does not contain the name that it uses."""
     address = serve(tls=tls)
     assert get(connect(address, authority.file)) is grpc.StatusCode.UNAVAILABLE
 
 
-def test_tls_without_tls(serve: Serve, connect: Connect, tls: Tls) -> None:
+def test_plaintext_call_to_a_tls_server(serve: Serve, connect: Connect, tls: Tls) -> None:
     """A plaintext call to a TLS server fails."""
     assert get(connect(serve(tls=tls))) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.fixture
 def mtls(authority: Authority) -> Tls:
-    """Return what a server shows that asks clients for a certificate."""
+    """Return the files of a server that requires client certificates."""
     return Tls.from_files(*authority.issue("localhost"), authority.file)
 
 
-def test_mtls_lets_in_its_own_clients(
+def test_mtls_accepts_clients_of_the_authority(
     serve: Serve, connect: Connect, mtls: Tls, authority: Authority
 ) -> None:
-    """A client with a certificate of the authority gets through."""
+    """The server accepts a client that has a certificate of the authority."""
     port = port_of(serve(tls=mtls))
     channel = connect(f"localhost:{port}", authority.file, authority.issue("client"))
     assert get(channel) is grpc.StatusCode.NOT_FOUND
@@ -114,7 +114,7 @@ def test_mtls_lets_in_its_own_clients(
 def test_mtls_without_a_certificate(
     serve: Serve, connect: Connect, mtls: Tls, authority: Authority
 ) -> None:
-    """A client that shows nothing is not let in."""
+    """The server rejects a client without a certificate."""
     port = port_of(serve(tls=mtls))
     assert get(connect(f"localhost:{port}", authority.file)) is grpc.StatusCode.UNAVAILABLE
 
@@ -126,14 +126,14 @@ def test_mtls_with_a_foreign_certificate(
     authority: Authority,
     other_authority: Authority,
 ) -> None:
-    """A client with a certificate of another authority is not let in."""
+    """The server rejects a client that has a certificate of another authority."""
     port = port_of(serve(tls=mtls))
     channel = connect(f"localhost:{port}", authority.file, other_authority.issue("client"))
     assert get(channel) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_missing_file_is_named(authority: Authority, tmp_path: Path) -> None:
-    """The text says which file, and what is wrong with it."""
+    """The error names the file that is missing, and the reason."""
     missing = tmp_path / "missing.pem"
     cert, key = authority.issue("localhost")
     for files in ((missing, key), (cert, missing), (cert, key, missing)):
@@ -145,14 +145,14 @@ def test_missing_file_is_named(authority: Authority, tmp_path: Path) -> None:
 
 
 def encrypted(key: Path) -> bytes:
-    """Return the same key under a password."""
+    """Return the same key, encrypted with a password."""
     loaded = load_pem_private_key(key.read_bytes(), None)
     encryption = BestAvailableEncryption(b"open sesame")
     return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 def test_unusable_pair_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
-    """No PEM, another certificate's key, an encrypted key: errors, not failing handshakes."""
+    """A file without PEM, a key of another certificate or an encrypted key is an error at once."""
     cert, key = authority.issue("localhost")
     broken = tmp_path / "broken.pem"
     broken.write_text("no PEM")
@@ -167,7 +167,7 @@ def test_unusable_pair_is_refused_at_once(authority: Authority, tmp_path: Path) 
 
 
 def test_unusable_client_ca_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
-    """A file without certificates would let nobody in."""
+    """A client CA file without certificates is an error at once."""
     broken = tmp_path / "broken.pem"
     broken.write_text("no PEM")
     with pytest.raises(CredentialsError, match="wanted PEM certificates of an authority, got "):
@@ -175,7 +175,7 @@ def test_unusable_client_ca_is_refused_at_once(authority: Authority, tmp_path: P
 
 
 def test_private_key_is_not_in_the_repr(tls: Tls) -> None:
-    """Options can be logged."""
+    """The repr of Options contains no private key and no API key."""
     options = Options(listen="127.0.0.1:0", tls=tls, api_key="hunter2")
     assert "PRIVATE KEY" not in repr(options)
     assert "hunter2" not in repr(options)
@@ -195,27 +195,31 @@ def test_private_key_is_not_in_the_repr(tls: Tls) -> None:
 def test_api_key(
     serve: Serve, connect: Connect, metadata: list[tuple[str, str]], code: grpc.StatusCode
 ) -> None:
-    """A call is let in with the key in its header, and only then."""
+    """The server accepts a call only if the header holds the right API key."""
     assert get(connect(serve(api_key="hunter2")), *metadata) is code
 
 
 def test_refusal_says_what_was_wanted(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text names the header; neither it nor the log has a key."""
+    """The error names the header. Neither the error nor the log contains a key."""
     stub = pb_grpc.ReservationServiceStub(connect(serve(api_key="hunter2")))
     with pytest.raises(grpc.RpcError) as caught:
         stub.DeleteConference(
             pb.DeleteConferenceRequest(), timeout=10, metadata=(("x-api-key", "guess"),)
         )
-    assert caught.value.details() == "x-api-key: wanted the API key of this server"
-    assert f"/{SERVICE_NAME}/DeleteConference: refused, without the API key" in caplog.text
+    assert caught.value.details() == (
+        "x-api-key: wanted the API key of this server, got no key or another key"
+    )
+    assert (
+        f"/{SERVICE_NAME}/DeleteConference: refused, the call has no valid API key" in caplog.text
+    )
     assert "hunter2" not in caplog.text
     assert "guess" not in caplog.text
 
 
 def test_unknown_services_need_the_key_too(serve: Serve, connect: Connect) -> None:
-    """Only health and reflection are open; what begins like them is not."""
+    """Every service except health and reflection needs the key, also one with a similar name."""
     channel = connect(serve(api_key="hunter2"))
     for method in ("/acme.Other/Call", "/grpc.health.v1.HealthX/Check"):
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
@@ -225,17 +229,17 @@ def test_unknown_services_need_the_key_too(serve: Serve, connect: Connect) -> No
 
 @pytest.mark.parametrize("service", ["", SERVICE_NAME])
 def test_healthy_without_a_key(serve: Serve, connect: Connect, service: str) -> None:
-    """Probes see SERVING for the server and for the service, with no key."""
+    """A health check without a key gets SERVING, for the server and for the service."""
     assert health(connect(serve(api_key="hunter2")), service) == SERVING
 
 
 def test_service_is_named_as_in_the_contract() -> None:
-    """The name that backend teams and probes know."""
+    """The service has the name that the contract gives it."""
     assert SERVICE_NAME == "jicofo.reservation.v1.ReservationService"
 
 
 def test_reflection_lists_the_services_without_a_key(serve: Serve, connect: Connect) -> None:
-    """Command line tools find the service without its .proto."""
+    """Reflection lists the services without a key, so command line tools need no .proto."""
     stub = reflection_pb2_grpc.ServerReflectionStub(connect(serve(api_key="hunter2")))
     asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
     (answer,) = stub.ServerReflectionInfo(asked, timeout=10)
@@ -247,14 +251,14 @@ def test_reflection_lists_the_services_without_a_key(serve: Serve, connect: Conn
 
 
 def test_two_servers_cannot_share_a_port(serve: Serve) -> None:
-    """The second says that it cannot listen, instead of taking half of the calls."""
+    """A second server on a port fails with an error; it does not take a part of the calls."""
     address = serve()
     with pytest.raises(ListenError, match=f"^{address}: wanted a free address of this machine"):
         serve(listen=address)
 
 
 def test_two_servers_cannot_share_a_path(serve: Serve, connect: Connect, tmp_path: Path) -> None:
-    """The second does not take the path away from the first."""
+    """A second server on a socket path fails with an error; the first one keeps the path."""
     listen = f"unix:{tmp_path}/s"
     assert serve(listen=listen) == listen
     for again in (listen, listen.replace(":", "://")):
@@ -266,7 +270,7 @@ def test_two_servers_cannot_share_a_path(serve: Serve, connect: Connect, tmp_pat
 def test_path_of_a_dead_server_is_taken_over(
     serve: Serve, connect: Connect, tmp_path: Path
 ) -> None:
-    """A socket file that nobody listens at does not stand in the way."""
+    """A server replaces a socket file that no process listens on."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(f"{tmp_path}/s")
     listen = f"unix:{tmp_path}/s"
@@ -275,7 +279,7 @@ def test_path_of_a_dead_server_is_taken_over(
 
 
 class SlowStore(Store):
-    """A store whose get waits until it is told to go on."""
+    """A store whose `get` waits until the test sets `go_on`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -283,7 +287,7 @@ class SlowStore(Store):
         self.go_on = threading.Event()
 
     def get(self, conference_id: str) -> Conference | None:
-        """Say that it was entered, and wait."""
+        """Set `entered`, and wait for `go_on`."""
         self.entered.set()
         assert self.go_on.wait(timeout=10)
         return super().get(conference_id)
@@ -291,7 +295,7 @@ class SlowStore(Store):
 
 @pytest.fixture
 def stopping() -> Iterator[Callable[[Server], threading.Thread]]:
-    """Stop a server on another thread, which the test does not outlive."""
+    """Stop a server on another thread; the fixture joins the thread after the test."""
     threads: list[threading.Thread] = []
 
     def stop(server: Server) -> threading.Thread:
@@ -309,7 +313,7 @@ def stopping() -> Iterator[Callable[[Server], threading.Thread]]:
 def test_stop_finishes_running_calls(
     connect: Connect, stopping: Callable[[Server], threading.Thread]
 ) -> None:
-    """Health watchers see NOT_SERVING first; the running call is answered; then it is over."""
+    """At a stop, health checks get NOT_SERVING first, then the running call gets its answer."""
     store = SlowStore()
     options = Options(listen="127.0.0.1:0", grace_seconds=10)
     server = Server(ReservationService(store), options)
@@ -333,7 +337,7 @@ def test_stop_finishes_running_calls(
 def test_stop_does_not_wait_beyond_its_grace(
     connect: Connect, stopping: Callable[[Server], threading.Thread]
 ) -> None:
-    """A call that takes longer than the grace is cut off."""
+    """The server cancels a call that takes longer than the grace."""
     store = SlowStore()
     server = Server(ReservationService(store), Options(listen="127.0.0.1:0", grace_seconds=0))
     stub = pb_grpc.ReservationServiceStub(connect(server.start()))

@@ -1,4 +1,4 @@
-"""The service, as a caller of a real server sees it: the sentences of the contract."""
+"""Tests of the service: a client calls a real server and checks the rules of the contract."""
 
 import logging
 import subprocess
@@ -33,7 +33,7 @@ def request(
     start: datetime | None = None,
     seconds: int | None = None,
 ) -> pb.CreateConferenceRequest:
-    """Return a request as the proxy makes it."""
+    """Return a request like one of the proxy."""
     message = pb.CreateConferenceRequest(
         request_id=request_id,
         room=pb.Room(raw=raw, tenant="acme", name=raw.removeprefix("[acme]")),
@@ -46,14 +46,14 @@ def request(
 
 
 def fault(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
-    """Return the status and the text that a call fails with."""
+    """Return the gRPC status and the text of a call that fails."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return caught.value.code(), caught.value.details() or ""
 
 
 class Backend:
-    """A running stub, and its caller."""
+    """A running stub, with methods that call it."""
 
     def __init__(self, serve: Serve, connect: Connect, clock: FakeClock) -> None:
         self._serve = serve
@@ -66,7 +66,7 @@ class Backend:
         policy: Policy | None = None,
         **store: Any,  # noqa: ANN401
     ) -> pb_grpc.ReservationServiceStub:
-        """Serve an empty store by this policy from now on."""
+        """Start a new stub with an empty store and this policy; later calls go to it."""
         service = ReservationService(Store(**{"clock": self._clock, **store}), policy)
         self.stub = pb_grpc.ReservationServiceStub(self._connect(self._serve(service)))
         return self.stub
@@ -88,12 +88,12 @@ class Backend:
 
 @pytest.fixture
 def backend(serve: Serve, connect: Connect, clock: FakeClock) -> Backend:
-    """Return a running stub without rules."""
+    """Return a running stub that denies nothing and sets no limits."""
     return Backend(serve, connect, clock)
 
 
 def test_granted_conference_echoes_the_request(backend: Backend) -> None:
-    """Room, owner and start come back as they were sent; the id is the backend's; no extras."""
+    """A granted conference has the room, owner and start of the request, and an id; no more."""
     wanted = request()
     wanted.start_time.nanos = 123_000_000
     response = backend.create(wanted)
@@ -110,19 +110,22 @@ def test_granted_conference_echoes_the_request(backend: Backend) -> None:
 
 
 def test_no_owner_is_an_empty_owner(backend: Backend) -> None:
-    """Jitsi without authentication sends no owner."""
+    """A conference without an owner in the request has an empty owner.
+
+    Jitsi without authentication sends no owner.
+    """
     wanted = request()
     wanted.ClearField("owner")
     assert backend.create(wanted).conference.owner == ""
 
 
 def test_repeated_request_is_granted_the_same(backend: Backend) -> None:
-    """Idempotent by request_id: the same conference, granted, not a conflict."""
+    """The same request_id gets the same conference as a grant, not as a conflict."""
     assert backend.create(request()) == backend.create(request())
 
 
 def test_conflict_carries_the_whole_conference(backend: Backend) -> None:
-    """Another request for the room gets the conference that holds it, by the same owner too."""
+    """Another request for a held room gets a conflict, also when it has the same owner."""
     backend.start(Policy(max_occupants=5, lobby=True, password="open sesame"))
     holder = backend.create(request("r1", seconds=60)).conference
     for owner in ("juliet@example.com", "romeo@example.com"):
@@ -133,7 +136,7 @@ def test_conflict_carries_the_whole_conference(backend: Backend) -> None:
 
 
 def test_rooms_are_the_same_when_their_raw_values_are(backend: Backend) -> None:
-    """Room.raw is the identity: another tenant or another spelling is another room."""
+    """Two rooms are the same only when Room.raw is equal: a tenant or a spelling makes a room."""
     rooms = ("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd")
     outcomes = [backend.create(request(f"r{n}", raw)) for n, raw in enumerate(rooms)]
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["conference"] * 5
@@ -142,7 +145,7 @@ def test_rooms_are_the_same_when_their_raw_values_are(backend: Backend) -> None:
 
 @pytest.mark.parametrize("reason", pb.DeleteReason.values())
 def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.ValueType) -> None:
-    """For every reason: its id is NOT_FOUND, its room is free, its request is a new one."""
+    """After a deletion, the id is NOT_FOUND, the room is free, and the request is a new one."""
     first = backend.create(request()).conference
     backend.delete(first.id, reason)
     assert fault(lambda: backend.get(first.id)) == (
@@ -156,7 +159,10 @@ def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.Va
 
 
 def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> None:
-    """Its caller may have handed the conference out again by the time that a thread is free."""
+    """The stub does not delete a conference when the caller has given up the deletion.
+
+    The caller may have given the conference to a client again before a thread was free.
+    """
     service = ReservationService(Store(clock=clock))
     context = create_autospec(grpc.ServicerContext, instance=True)
     context.invocation_metadata.return_value = ()
@@ -171,17 +177,17 @@ def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> No
 
 
 def test_deleting_the_unknown_is_ok(backend: Backend) -> None:
-    """Delete is idempotent, and never fails for an id that is not known."""
+    """Deleting an unknown id is OK."""
     backend.delete("no-such-id", pb.DELETE_REASON_ENDED)
 
 
 def test_getting_the_unknown_is_not_found(backend: Backend) -> None:
-    """NOT_FOUND for an id that was never given."""
+    """GetConference answers NOT_FOUND for an unknown id."""
     assert fault(lambda: backend.get("no-such-id"))[0] is grpc.StatusCode.NOT_FOUND
 
 
 def test_conference_that_is_over_is_gone(backend: Backend, clock: FakeClock) -> None:
-    """After start + duration its id is NOT_FOUND, and a later request gets the room."""
+    """After start + duration the id is NOT_FOUND, and another request gets the room."""
     first = backend.create(request(seconds=60)).conference
     assert first.duration == Duration(seconds=60)
     clock.advance(minutes=1)
@@ -191,7 +197,7 @@ def test_conference_that_is_over_is_gone(backend: Backend, clock: FakeClock) -> 
 
 
 def test_request_for_the_past_is_denied(backend: Backend, clock: FakeClock) -> None:
-    """A meeting that is over before it begins is a decision, not a fault."""
+    """A request whose end has already passed gets a denial, not an error."""
     start = clock.now
     clock.advance(minutes=1)
     denial = backend.create(request(start=start, seconds=60)).denial
@@ -206,7 +212,7 @@ def test_request_for_the_past_is_denied(backend: Backend, clock: FakeClock) -> N
 def test_the_shorter_duration_counts(
     backend: Backend, wanted: int | None, limit: int | None, given: int | None
 ) -> None:
-    """No duration is no limit; the policy's limits what is asked for."""
+    """The conference gets the shorter of the two durations: the request's or the policy's."""
     backend.start(Policy(duration=None if limit is None else timedelta(seconds=limit)))
     conference = backend.create(request(seconds=wanted)).conference
     assert conference.HasField("duration") == (given is not None)
@@ -214,7 +220,7 @@ def test_the_shorter_duration_counts(
 
 
 def test_policy_is_given_to_every_conference(backend: Backend) -> None:
-    """Limits, lobby and password of the policy are in the conference, and not otherwise."""
+    """A conference has an occupants limit, lobby and password only if the policy sets them."""
     optional = ("max_occupants", "lobby", "password", "pin", "url", "sip_id")
     plain = backend.create(request()).conference
     assert [name for name, _ in plain.ListFields() if name.name in optional] == []
@@ -236,7 +242,7 @@ def test_policy_is_given_to_every_conference(backend: Backend) -> None:
     ],
 )
 def test_denied_names(backend: Backend, pattern: str, name: str, denied: bool) -> None:
-    """A pattern is for the whole decoded name, in either case; a denial has words and reason."""
+    """A pattern matches the whole decoded name, in any case; a denial has a text and a reason."""
     backend.start(Policy(deny=("other", pattern)))
     wanted = request()
     wanted.room.name = name
@@ -248,7 +254,7 @@ def test_denied_names(backend: Backend, pattern: str, name: str, denied: bool) -
 
 
 def test_denied_name_without_its_parts(backend: Backend) -> None:
-    """A caller that sends only the raw room does not get past the patterns."""
+    """The patterns also apply to a caller that sends only Room.raw."""
     backend.start(Policy(deny=("board",)))
     wanted = request()
     wanted.room.CopyFrom(pb.Room(raw="board"))
@@ -256,24 +262,31 @@ def test_denied_name_without_its_parts(backend: Backend) -> None:
 
 
 def test_shortest_duration_is_not_none(backend: Backend) -> None:
-    """One nanosecond is a duration, and is rounded up to what the stub can count."""
+    """A duration of one nanosecond is valid; the stub rounds it up to one microsecond."""
     wanted = request()
     wanted.duration.nanos = 1
     assert backend.create(wanted).conference.duration == Duration(nanos=1000)
 
 
+DURATION = "duration: wanted a positive duration of at most 10,000 years, or none, got"
 BROKEN: list[tuple[str, dict[str, object]]] = [
     ("request_id: wanted a value, got none", {"request_id": ""}),
     ("room.raw: wanted a value, got none", {"room": pb.Room(name="board")}),
     ("room.raw: wanted at most 1023 bytes, got 1024", {"room": pb.Room(raw="\u00e9" * 512)}),
     ("owner.raw: wanted a value, got none", {"owner": pb.Owner(user="juliet")}),
     ("start_time: wanted a time, got none", {"start_time": None}),
-    ("start_time: wanted a valid one, got", {"start_time": Timestamp(seconds=10**12)}),
-    ("start_time: wanted a valid one, got", {"start_time": Timestamp(nanos=-1)}),
-    ("duration: wanted a positive one", {"duration": Duration()}),
-    ("duration: wanted a positive one", {"duration": Duration(seconds=-1)}),
-    ("duration: wanted a positive one", {"duration": Duration(seconds=10**12)}),
-    ("duration: wanted a valid one, got", {"duration": Duration(seconds=10**15)}),
+    (
+        "start_time: wanted a valid time in the years 1 to 9999, got 1000000000000 s and 0 ns",
+        {"start_time": Timestamp(seconds=10**12)},
+    ),
+    (
+        "start_time: wanted a valid time in the years 1 to 9999, got 0 s and -1 ns",
+        {"start_time": Timestamp(nanos=-1)},
+    ),
+    (f"{DURATION} 0 s and 0 ns", {"duration": Duration()}),
+    (f"{DURATION} -1 s and 0 ns", {"duration": Duration(seconds=-1)}),
+    (f"{DURATION} 1000000000000 s and 0 ns", {"duration": Duration(seconds=10**12)}),
+    (f"{DURATION} 1000000000000000 s and 0 ns", {"duration": Duration(seconds=10**15)}),
 ]
 
 
@@ -281,7 +294,7 @@ BROKEN: list[tuple[str, dict[str, object]]] = [
 def test_broken_create_is_an_invalid_argument(
     backend: Backend, details: str, fields: dict[str, Any]
 ) -> None:
-    """A request that breaks the contract is a fault that names the field, and holds nothing."""
+    """A request that breaks the contract gets an error with the field's name, and no room."""
     good = request()
     parts: dict[str, Any] = {
         "request_id": good.request_id,
@@ -297,31 +310,31 @@ def test_broken_create_is_an_invalid_argument(
 
 
 def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
-    """An id is always set."""
+    """GetConference and DeleteConference answer INVALID_ARGUMENT when the id is empty."""
     expected = (grpc.StatusCode.INVALID_ARGUMENT, "conference_id: wanted a value, got none")
     assert fault(lambda: backend.get("")) == expected
     assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == expected
 
 
 def test_full_is_a_fault(backend: Backend) -> None:
-    """RESOURCE_EXHAUSTED at the maximum, until something is deleted."""
+    """A full stub answers RESOURCE_EXHAUSTED until a conference is deleted."""
     backend.start(max_conferences=1)
     first = backend.create(request("r1", "one")).conference
     code, text = fault(lambda: backend.create(request("r2", "two")))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert text == "the store holds 1 conferences, which is its maximum"
+    assert text == "the store is full: it holds 1 conferences, its maximum number"
     backend.delete(first.id, pb.DELETE_REASON_ENDED)
     assert backend.create(request("r2", "two")).HasField("conference")
 
 
 def test_oversized_request_is_refused(backend: Backend) -> None:
-    """What is no reservation any more does not reach the store."""
+    """The server refuses a request that is larger than its limit, 256 KiB."""
     code, _ = fault(lambda: backend.create(request(owner="j" * 300_000)))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_of_calls_at_the_same_time_one_is_granted(backend: Backend) -> None:
-    """Two callers, many rooms: every room goes to exactly one of them."""
+    """When two callers ask for the same room at the same time, exactly one gets it."""
     barrier = threading.Barrier(2)
 
     def ask(caller: int) -> list[bool]:
@@ -335,7 +348,7 @@ def test_of_calls_at_the_same_time_one_is_granted(backend: Backend) -> None:
 
 
 class StuckStore(Store):
-    """A store whose get takes until it is freed."""
+    """A store whose `get` waits until the test sets `free`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -343,21 +356,21 @@ class StuckStore(Store):
         self.free = threading.Event()
 
     def get(self, conference_id: str) -> Conference | None:
-        """Wait, then find nothing."""
+        """Count the waiting call, wait, then return None."""
         self.busy.release()
         assert self.free.wait(timeout=10)
         return super().get(conference_id)
 
 
 def test_call_whose_deadline_passed_does_nothing(serve: Serve, connect: Connect) -> None:
-    """A call that waited for a thread beyond its deadline holds no room."""
+    """A call whose deadline passes while it waits for a thread gets no room."""
     store = StuckStore()
     stub = pb_grpc.ReservationServiceStub(connect(serve(ReservationService(store))))
     unknown = pb.GetConferenceRequest(conference_id="x")
     running = [stub.GetConference.future(unknown, timeout=20) for _ in range(8)]
-    # Now all threads of the server are taken.
+    # Now all threads of the server are busy.
     assert all(store.busy.acquire(timeout=10) for _ in running)
-    # When the second has timed out, the server knows well that the first has.
+    # The second call gives the server time to notice that the first call has timed out.
     for timeout in (0.1, 0.3):
         with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
             stub.CreateConference(request("r1", f"room{timeout}"), timeout=timeout)
@@ -368,7 +381,7 @@ def test_call_whose_deadline_passed_does_nothing(serve: Serve, connect: Connect)
 
 
 def test_one_line_for_each_call(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    """The line has the incident id, what was asked and what came of it; never a password."""
+    """The log line of a call has the incident id, the call and the result; never a password."""
     backend.start(Policy(password="open sesame", deny=("denied",)))
     with caplog.at_level(logging.DEBUG, "jicofo_reservation_stub"):
         wanted = request("r1", "two\nlines")
@@ -396,8 +409,8 @@ def test_one_line_for_each_call(backend: Backend, caplog: pytest.LogCaptureFixtu
     assert "hunter2" not in caplog.text
 
 
-def test_face_of_the_package() -> None:
-    """Every name that the package promises is there, and no other."""
+def test_names_that_the_package_exports() -> None:
+    """The package exports every name in `__all__`, and no other name."""
     for name in jicofo_reservation_stub.__all__:
         assert getattr(jicofo_reservation_stub, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Sever'"):
@@ -411,8 +424,8 @@ def test_face_of_the_package() -> None:
         ("jicofo_reservation_stub.store", ["grpc", "google.protobuf"]),
     ],
 )
-def test_modules_bring_only_what_they_need(module: str, absent: list[str]) -> None:
-    """Who embeds the service does not pay for the server, nor the store for gRPC."""
+def test_modules_import_only_what_they_need(module: str, absent: list[str]) -> None:
+    """The service does not import health checking and reflection; the store imports no gRPC."""
     code = f"import sys, {module}; print([name for name in {absent} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path}; {code}"],

@@ -1,4 +1,4 @@
-"""The store, without gRPC."""
+"""Tests of the store, without gRPC."""
 
 import threading
 import uuid
@@ -28,13 +28,13 @@ from .conftest import FakeClock
 
 
 def booking(clock: FakeClock, request_id: str, room: str, seconds: float | None = None) -> Booking:
-    """Return a booking that starts now."""
+    """Return a booking that starts now; without `seconds`, it has no end."""
     duration = None if seconds is None else timedelta(seconds=seconds)
     return Booking(request_id=request_id, room=room, start=clock.now, duration=duration)
 
 
 def granted(store: Store, wanted: Booking) -> Conference:
-    """Return the conference that the store grants."""
+    """Create a conference; return it. Fail when the store does not grant it."""
     outcome = store.create(wanted)
     assert isinstance(outcome, Granted)
     return outcome.conference
@@ -47,14 +47,14 @@ def store(clock: FakeClock) -> Store:
 
 
 def test_same_request_gets_its_conference_again(store: Store, clock: FakeClock) -> None:
-    """While its conference exists, a request is answered with it."""
+    """A repeated request gets its conference again while that conference exists."""
     first = granted(store, booking(clock, "r1", "board"))
     assert granted(store, booking(clock, "r1", "board")) == first
     assert len(store) == 1
 
 
 def test_another_request_meets_the_holder(store: Store, clock: FakeClock) -> None:
-    """A room that is held is not granted to another request."""
+    """The store does not grant a held room to another request."""
     first = granted(store, booking(clock, "r1", "board"))
     assert store.create(booking(clock, "r2", "board")) == Held(first)
     assert store.create(booking(clock, "r3", "Board")) != Held(first)
@@ -63,13 +63,13 @@ def test_another_request_meets_the_holder(store: Store, clock: FakeClock) -> Non
 def test_a_repeat_that_names_another_room_still_gets_its_conference(
     store: Store, clock: FakeClock
 ) -> None:
-    """The request's id decides, not the room: its conference exists."""
+    """The request id decides, not the room: a repeat with another room gets its conference."""
     first = granted(store, booking(clock, "r1", "board"))
     assert granted(store, booking(clock, "r1", "hall")) == first
 
 
 def test_deleted_request_is_a_new_one(store: Store, clock: FakeClock) -> None:
-    """After its conference is deleted, the same request creates another, with another id."""
+    """After a deletion, the same request gets a new conference with a new id."""
     first = granted(store, booking(clock, "r1", "board"))
     assert store.delete(first.id)
     assert store.get(first.id) is None
@@ -78,7 +78,7 @@ def test_deleted_request_is_a_new_one(store: Store, clock: FakeClock) -> None:
 
 
 def test_delete_takes_only_the_named_conference(store: Store, clock: FakeClock) -> None:
-    """A second deletion of an id leaves the later conference of its room alone."""
+    """A second deletion of an id does not delete the later conference of the room."""
     first = granted(store, booking(clock, "r1", "board"))
     store.delete(first.id)
     second = granted(store, booking(clock, "r2", "board"))
@@ -87,7 +87,7 @@ def test_delete_takes_only_the_named_conference(store: Store, clock: FakeClock) 
 
 
 def test_a_conference_ends_with_its_duration(store: Store, clock: FakeClock) -> None:
-    """To the moment: it exists until start + duration, and from then on it does not."""
+    """A conference exists until exactly start + duration."""
     first = granted(store, booking(clock, "r1", "board", seconds=60))
     clock.advance(seconds=59.999)
     assert store.get(first.id) == first
@@ -98,7 +98,7 @@ def test_a_conference_ends_with_its_duration(store: Store, clock: FakeClock) -> 
 
 
 def test_over_request_and_room_are_free(store: Store, clock: FakeClock) -> None:
-    """When a conference is over, its request is new, and its room is free for others."""
+    """When a conference is over, its request is a new one and its room is free."""
     first = granted(store, booking(clock, "r1", "board", seconds=60))
     clock.advance(minutes=1)
     second = granted(store, booking(clock, "r1", "board", seconds=60))
@@ -108,7 +108,7 @@ def test_over_request_and_room_are_free(store: Store, clock: FakeClock) -> None:
 
 
 def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeClock) -> None:
-    """Whether it is wanted is asked while nobody can be granted anything."""
+    """A deletion whose caller gave up deletes nothing; the store asks while it holds its lock."""
     conference = granted(store, booking(clock, "r1", "board"))
     asked = []
 
@@ -123,14 +123,14 @@ def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeC
 
 
 def test_no_limit_stays_until_deleted(store: Store, clock: FakeClock) -> None:
-    """A conference without duration does not end by itself."""
+    """A conference without a duration exists until it is deleted."""
     first = granted(store, booking(clock, "r1", "board"))
     clock.advance(days=36500)
     assert store.get(first.id) == first
 
 
 def test_a_booking_of_the_past_is_not_held(store: Store, clock: FakeClock) -> None:
-    """What is over before it is made holds no room."""
+    """A booking whose end has already passed gets TooLate, and holds no room."""
     wanted = booking(clock, "r1", "board", seconds=60)
     clock.advance(minutes=1)
     assert store.create(wanted) == TooLate()
@@ -138,16 +138,16 @@ def test_a_booking_of_the_past_is_not_held(store: Store, clock: FakeClock) -> No
 
 
 def test_an_end_beyond_the_calendar_is_no_trouble(store: Store, clock: FakeClock) -> None:
-    """A duration of 10,000 years is as good as any."""
+    """The store accepts a duration of 10,000 years, whose end no datetime can hold."""
     first = granted(store, booking(clock, "r1", "board", seconds=315_576_000_000))
     assert store.get(first.id) == first
 
 
 def test_a_full_store_refuses_new_ones_only(clock: FakeClock) -> None:
-    """At its maximum, the store still answers repeats and conflicts, and deletes."""
+    """A full store refuses new conferences only; it still answers repeats and conflicts."""
     store = Store(max_conferences=1, clock=clock)
     first = granted(store, booking(clock, "r1", "board"))
-    with pytest.raises(StoreFullError, match="holds 1 conferences, which is its maximum"):
+    with pytest.raises(StoreFullError, match=r"it holds 1 conferences, its maximum number$"):
         store.create(booking(clock, "r2", "hall"))
     assert granted(store, booking(clock, "r1", "board")) == first
     assert store.create(booking(clock, "r2", "board")) == Held(first)
@@ -156,7 +156,7 @@ def test_a_full_store_refuses_new_ones_only(clock: FakeClock) -> None:
 
 
 def test_a_full_store_drops_what_is_over(clock: FakeClock) -> None:
-    """Conferences that nobody asks for again do not fill the store for ever."""
+    """A full store drops the conferences that are over before it refuses a new one."""
     store = Store(max_conferences=3, clock=clock)
     for number, seconds in enumerate((60, 60, None)):
         granted(store, booking(clock, f"r{number}", f"room{number}", seconds))
@@ -166,21 +166,21 @@ def test_a_full_store_drops_what_is_over(clock: FakeClock) -> None:
 
 
 class MeetingIds(Iterator[str]):
-    """Ids that are handed out to two threads together, if two come at the same time."""
+    """Ids for two threads: when both ask at the same time, both get their id together."""
 
     def __init__(self) -> None:
         self._meeting = threading.Barrier(2)
         self._numbers = count(1)
 
     def __next__(self) -> str:
-        """Wait a moment for the other thread."""
+        """Wait for the other thread, at most 0.2 s; return the next number."""
         with suppress(threading.BrokenBarrierError):
             self._meeting.wait(timeout=0.2)
         return str(next(self._numbers))
 
 
-def test_nobody_gets_between_the_look_and_the_grant(clock: FakeClock) -> None:
-    """A second request waits until the first one's conference is there to be seen."""
+def test_the_check_and_the_grant_are_one_step(clock: FakeClock) -> None:
+    """A second request for a room waits until the store has saved the first conference."""
     store = Store(clock=clock, ids=MeetingIds())
     wanted = [booking(clock, f"r{number}", "board") for number in range(2)]
     with ThreadPoolExecutor(2) as threads:
@@ -209,13 +209,13 @@ def test_of_many_calls_one_gets_the_room(clock: FakeClock) -> None:
 
 
 def test_password_is_not_in_the_repr(clock: FakeClock) -> None:
-    """A booking can be logged."""
+    """The repr of a booking contains no password."""
     secret = Booking(request_id="r1", room="board", start=clock.now, password="hunter2")
     assert "hunter2" not in repr(Granted(Conference("1", secret)))
 
 
-def test_ids_are_numbers_that_every_client_can_bear() -> None:
-    """14 digits at most, below 90000000000000 until the year 2255."""
+def test_ids_are_numbers_that_every_client_accepts() -> None:
+    """Ids have at most 14 digits, and stay below 90000000000000 until the year 2255."""
     latest_ns = 8_999_999_999 * 10**9
     assert next(clock_ids(lambda: latest_ns)) == "89999999990000"
     (now_id,) = islice(clock_ids(), 1)
@@ -225,26 +225,26 @@ def test_ids_are_numbers_that_every_client_can_bear() -> None:
 
 
 def test_ids_rise_also_when_the_clock_does_not() -> None:
-    """A clock that stands still or goes back repeats no id."""
+    """Ids rise also when the clock stands still or goes back."""
     times = iter([10**9, 10**9, 5 * 10**8, 2 * 10**9])
     assert list(islice(clock_ids(lambda: next(times)), 4)) == ["10000", "10001", "10002", "20000"]
 
 
 def test_ids_go_on_after_a_restart() -> None:
-    """A new process starts above the ids of the one before."""
+    """The ids of a new process are larger than the ids of the process before."""
     before = list(islice(clock_ids(lambda: 10**18), 50))
     after = list(islice(clock_ids(lambda: 10**18 + 10**9), 50))
     assert max(map(int, before)) < min(map(int, after))
 
 
-def test_ids_may_be_any_others(clock: FakeClock) -> None:
-    """An iterator of one's own takes the place of the numbers."""
+def test_ids_may_come_from_another_iterator(clock: FakeClock) -> None:
+    """The caller of Store may pass its own iterator of ids, such as UUIDs."""
     store = Store(clock=clock, ids=iter(lambda: str(uuid.uuid4()), ""))
     assert uuid.UUID(granted(store, booking(clock, "r1", "board")).id).version == 4
 
 
 def test_default_clock_is_aware() -> None:
-    """Times have a zone."""
+    """The default clock returns an aware datetime in UTC."""
     assert utc_now().utcoffset() == timedelta()
 
 
@@ -262,8 +262,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 @settings(max_examples=100, deadline=None)
-def test_whatever_happens_the_rules_hold(steps: list[tuple[object, ...]]) -> None:
-    """One conference a room and a request, no id twice, nothing that is over is ever shown."""
+def test_the_rules_hold_after_any_steps(steps: list[tuple[object, ...]]) -> None:
+    """After any steps: one conference per room and request, unique ids, none that is over."""
     clock = FakeClock()
     store = Store(clock=clock, max_conferences=2)
     ever: dict[str, Conference] = {}

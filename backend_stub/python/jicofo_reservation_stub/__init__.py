@@ -1,8 +1,9 @@
-"""A reservation backend to start from: it keeps its conferences in memory.
+"""A reservation backend to copy and extend. It keeps its conferences in memory.
 
-The names load their modules when they are first used, so that `jicofo_reservation_stub.store`
-does not bring gRPC along. `jicofo_reservation_stub.server` is not among them: who serves the
-service some other way does not need its health checking and reflection.
+The package imports a module when one of its names is first used, so that importing
+`jicofo_reservation_stub.store` does not import gRPC. The package does not export the names of
+`jicofo_reservation_stub.server`: a program with a gRPC server of its own does not need the health
+checking and the reflection of that module.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The command line: flags in, a server that runs until it is told to stop."""
+"""The command line: read the flags, then serve until a signal stops the server."""
 
 import argparse
 import ipaddress
@@ -32,20 +32,20 @@ EXIT_LISTEN = 3
 
 _EPILOG = f"""\
 exit codes:
-  {EXIT_OK}  stopped by SIGTERM or SIGINT, after the calls that were running
-  {EXIT_USAGE}  a flag, or the file that it names, cannot be used
-  {EXIT_LISTEN}  could not listen on the address
+  {EXIT_OK}  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off (--grace)
+  {EXIT_USAGE}  the value of a flag, or the file that a flag names, is not valid
+  {EXIT_LISTEN}  the server could not listen on the address
 """
 
 _INT32_MAX = 2**31 - 1
-# A duration in the contract's messages ends at 10,000 years.
+# The maximum of google.protobuf.Duration, about 10,000 years.
 _DURATION_SECONDS_MAX = 315_576_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
-    Exits as argparse does, with 2, for flags that cannot be used.
+    Raises SystemExit with the code 2, as argparse does, when a flag is not valid.
     """
     flags, options = _parse(argv)
     logging.basicConfig(
@@ -64,12 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> NoReturn:
-    """Run as a command."""
+    """Run as a command: exit the process with the code that `main` returns."""
     sys.exit(main())
 
 
 def _serve(server: Server, options: Options) -> int:
-    # The one queue that may be filled from a signal handler while it is being read.
+    # A signal handler may call put() while get() waits: SimpleQueue is reentrant, Queue is not.
     stop: SimpleQueue[int] = SimpleQueue()
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -101,17 +101,18 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Options]:
     parser = _parser()
     flags = parser.parse_args(argv)
     if (flags.tls_cert is None) != (flags.tls_key is None):
-        parser.error("--tls-cert and --tls-key: wanted both or neither, got one")
+        parser.error("--tls-cert and --tls-key: wanted both flags or neither, got only one")
     if flags.client_ca is not None and flags.tls_cert is None:
         parser.error("--client-ca: wanted --tls-cert and --tls-key as well, got neither")
     if flags.api_key_header is not None and flags.api_key_file is None:
         parser.error("--api-key-header: wanted --api-key-file as well, got none")
     if flags.insecure and flags.tls_cert is not None:
-        parser.error("--insecure: wanted plaintext, got --tls-cert; leave one of them out")
+        parser.error("--insecure: wanted no TLS flags, got --tls-cert; remove one of the two flags")
     if not (flags.tls_cert or flags.insecure or _is_local(flags.listen)):
         parser.error(
-            f"--listen: wanted a loopback address or a Unix socket without TLS, got {flags.listen};"
-            " give --tls-cert and --tls-key, or --insecure where the network is trusted"
+            "--listen: wanted a loopback address or a Unix socket, since there is no TLS, "
+            f"got {flags.listen}; add --tls-cert and --tls-key, or add --insecure if you trust "
+            "the network"
         )
     tls = None
     try:
@@ -142,17 +143,26 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         default="127.0.0.1:50051",
         metavar="ADDRESS",
-        help="host:port, where port 0 is any free one, or unix:/path (default: %(default)s)",
+        help="the address to listen on: host:port (port 0: any free port) or unix:/path "
+        "(default: %(default)s)",
     )
     serving.add_argument(
-        "--tls-cert", type=Path, metavar="FILE", help="serve TLS: the certificate chain, PEM"
+        "--tls-cert",
+        type=Path,
+        metavar="FILE",
+        help="serve TLS with the certificate chain in this file (PEM)",
     )
-    serving.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM")
+    serving.add_argument(
+        "--tls-key",
+        type=Path,
+        metavar="FILE",
+        help="the private key of the certificate (PEM, not encrypted)",
+    )
     serving.add_argument(
         "--client-ca",
         type=Path,
         metavar="FILE",
-        help="let in only clients with a certificate of this authority (mTLS), PEM",
+        help="accept only clients with a certificate of this authority (mTLS, PEM)",
     )
     serving.add_argument(
         "--insecure",
@@ -163,23 +173,24 @@ def _parser() -> argparse.ArgumentParser:
         "--api-key-file",
         type=_secret,
         metavar="FILE",
-        help="let in only calls with the key in this file; health and reflection need none",
+        help="accept only calls with the API key in this file; health checks and reflection need "
+        "no key",
     )
     serving.add_argument(
         "--api-key-header",
         type=_header,
         metavar="NAME",
-        help=f"the metadata key that brings the API key (default: {DEFAULT_API_KEY_HEADER})",
+        help=f"the metadata key that carries the API key (default: {DEFAULT_API_KEY_HEADER})",
     )
     serving.add_argument(
         "--grace",
         type=_grace,
         default=DEFAULT_GRACE_SECONDS,
         metavar="SECONDS",
-        help="how long running calls may take when the server stops (default: %(default)g)",
+        help="how long a running call may still take after a stop signal (default: %(default)g)",
     )
     serving.add_argument(
-        "--verbose", action="store_true", help="log what was asked for as well, not only answers"
+        "--verbose", action="store_true", help="log the requests too, not only the answers"
     )
     deciding = parser.add_argument_group("deciding")
     deciding.add_argument(
@@ -187,22 +198,22 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="deny rooms of this name; * and ? as in a shell, repeatable",
+        help="deny rooms with this name; * and ? work as in a shell; may be repeated",
     )
     deciding.add_argument(
         "--duration",
         type=_duration,
         metavar="SECONDS",
-        help="the longest that a conference lasts (default: without limit)",
+        help="the maximum duration of a conference (default: no limit)",
     )
     deciding.add_argument(
         "--max-occupants",
         type=_positive,
         metavar="N",
-        help="how many people may be in a room (default: not said)",
+        help="the maximum number of people in a room (default: not set)",
     )
     deciding.add_argument(
-        "--lobby", action="store_true", help="let people wait in a lobby (default: not said)"
+        "--lobby", action="store_true", help="turn on the lobby in every room (default: not set)"
     )
     deciding.add_argument(
         "--password-file",
@@ -215,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=DEFAULT_MAX_CONFERENCES,
         metavar="N",
-        help="how many conferences may be held at once (default: %(default)s)",
+        help="the maximum number of conferences in the store (default: %(default)s)",
     )
     return parser
 
@@ -224,7 +235,7 @@ def _address(text: str) -> str:
     if text.startswith("unix:") and len(text) > len("unix:"):
         return text
     host, _, port = text.rpartition(":")
-    # Digits as in ASCII: int() takes others too, gRPC does not.
+    # ASCII digits only: int() accepts other Unicode digits too, gRPC does not.
     if not (host and re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65_535):
         raise argparse.ArgumentTypeError(
             f"wanted host:port or unix:/path, got {text!r}; for example 127.0.0.1:50051"
@@ -255,9 +266,11 @@ def _seconds(text: str, least: int, most: int) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    # NaN, which float() reads too, fails this comparison.
+    # This comparison also rejects NaN, which float() accepts.
     if not least <= seconds <= most:
-        raise argparse.ArgumentTypeError(f"wanted seconds from {least} to {most}, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"wanted a number of seconds from {least} to {most}, got {text!r}"
+        )
     return seconds
 
 
@@ -271,16 +284,18 @@ def _duration(text: str) -> timedelta:
 
 def _header(text: str) -> str:
     name = text.lower()
-    # What gRPC allows in metadata keys; those in "-bin" are binary, "grpc-" is its own.
+    # The characters that gRPC allows in metadata keys. Keys that end in "-bin" have binary values,
+    # and gRPC reserves keys that begin with "grpc-".
     if not re.fullmatch("(?!grpc-)[0-9a-z_.-]+(?<!-bin)", name):
         raise argparse.ArgumentTypeError(
-            f"wanted letters, digits, '-', '_' and '.', no grpc-… or …-bin, got {text!r}"
+            "wanted letters, digits, '-', '_' and '.', without 'grpc-' at the start or '-bin' at "
+            f"the end, got {text!r}"
         )
     return name
 
 
 def _line(path: str) -> str:
-    """Return the one line of a file, without its end."""
+    """Return the single line of a file, without the line ending."""
     try:
         text = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except OSError as error:
@@ -289,11 +304,12 @@ def _line(path: str) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise argparse.ArgumentTypeError(
-            f"wanted one line of UTF-8, got other bytes in {path}"
+            f"wanted UTF-8 text, got bytes that are not valid UTF-8 in {path}"
         ) from error
     if not text or not text.isprintable():
         raise argparse.ArgumentTypeError(
-            f"wanted one line of printable text, got something else in {path}"
+            "wanted a single line of printable text, got an empty file, several lines or control "
+            f"characters in {path}"
         )
     return text
 
@@ -301,9 +317,10 @@ def _line(path: str) -> str:
 def _secret(path: str) -> str:
     key = _line(path)
     if not key.isascii() or key != key.strip():
-        # HTTP/2 carries nothing else in a header.
+        # gRPC accepts only printable ASCII in a metadata value, and may strip spaces at its ends.
         raise argparse.ArgumentTypeError(
-            f"wanted ASCII without blanks around it, got something else in {path}"
+            "wanted ASCII characters without spaces at the start or the end, got other characters "
+            f"in {path}"
         )
     return key
 
@@ -312,7 +329,7 @@ def _password(path: str) -> str:
     password = _line(path)
     if len(password.encode()) > 255:
         raise argparse.ArgumentTypeError(
-            f"wanted at most 255 bytes, got {len(password.encode())} in {path}"
+            f"wanted at most 255 bytes, got {len(password.encode())} bytes in {path}"
         )
     return password
 

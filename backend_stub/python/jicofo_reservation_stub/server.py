@@ -1,6 +1,6 @@
 """A gRPC server for the service: TLS, an API key, health checking and reflection."""
 
-# grpc's classes take type arguments in their stubs only, not when the program runs.
+# grpc's classes accept type arguments only in their type stubs, not when the program runs.
 from __future__ import annotations
 
 import hmac
@@ -24,26 +24,29 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ReservationService"].full_name
 DEFAULT_API_KEY_HEADER = "x-api-key"
 DEFAULT_GRACE_SECONDS = 5.0
 
-# What probes and people with a command line call, who have no key.
+# Probes and command line tools call these services, and they have no API key.
 _KEYLESS_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 _CHANNEL_OPTIONS: list[tuple[str, int]] = [
-    # A request has some hundred bytes, or as many as the largest form that the proxy takes. gRPC's
-    # own limit, 4 MiB, would let the store grow large.
+    # A request has a few hundred bytes, and never more than the largest form that the proxy
+    # accepts. With gRPC's default limit, 4 MiB, the store could use too much memory.
     ("grpc.max_receive_message_length", 256 * 1024),
-    # Without this, Linux lets a second server share the port, and each gets some of the calls.
+    # Without this option, Linux lets a second server share the port, and each server gets a part
+    # of the calls.
     ("grpc.so_reuseport", 0),
-    # For each connection, so that what waits for a thread is bounded too; gRPC itself sets none.
-    # RFC 9113, 6.5.2, recommends at least 100.
+    # The maximum number of open calls on each connection. It limits the calls that wait for a
+    # thread; gRPC has no limit by default. RFC 9113, 6.5.2, recommends at least 100.
     ("grpc.max_concurrent_streams", 1000),
-    # A client may ping an idle connection every 10 s to learn early that it broke, and the network
-    # may delay one ping and not the next: hence half of that. gRPC's own limit, 5 minutes, answers
-    # the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+    # A client may ping an idle connection every 10 s to detect a broken connection early. The
+    # network may delay one ping and not the next, so the server accepts an interval of half of
+    # that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
+    # doc/keepalive.md).
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 ]
 
-# A call lasts microseconds here; with a database, this is how many of them wait at once.
+# The maximum number of calls that run at the same time. A call on the in-memory store takes
+# microseconds; with a database, this is the maximum number of calls that wait for it.
 _THREADS = 8
 
 _logger = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ _Response = TypeVar("_Response")
 
 
 class CredentialsError(Exception):
-    """The files for TLS cannot be used; the text says which and why."""
+    """A TLS file is not usable; the text names the file and the reason."""
 
 
 class ListenError(Exception):
@@ -61,9 +64,9 @@ class ListenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What the server shows, and what it asks of clients: PEM, as in the files.
+    """The certificate of the server, and the authority of its clients. All values are PEM.
 
-    With `client_ca`, only clients with a certificate of that authority are let in (mTLS).
+    With `client_ca`, the server accepts only clients with a certificate of that authority (mTLS).
     """
 
     certificate_chain: bytes
@@ -72,10 +75,10 @@ class Tls:
 
     @classmethod
     def from_files(cls, cert: Path, key: Path, client_ca: Path | None = None) -> Self:
-        """Read the files, and find now what would otherwise fail in every handshake.
+        """Read and check the files, so that an error shows now and not in every handshake.
 
-        Raises CredentialsError where a file cannot be read, is not PEM, or the key does not
-        belong to the certificate.
+        Raises CredentialsError when a file is not readable, when a file is not PEM, when the key
+        is encrypted, or when the key does not belong to the certificate.
         """
         try:
             tls = cls(
@@ -89,7 +92,8 @@ class Tls:
             ) from error
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # An empty password makes an encrypted key an error instead of a question.
+            # With an empty password, OpenSSL rejects an encrypted key instead of asking for its
+            # password on the terminal.
             context.load_cert_chain(cert, key, password="")
         except ssl.SSLError as error:
             raise CredentialsError(
@@ -106,7 +110,7 @@ class Tls:
         return tls
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """Return the same as gRPC wants it."""
+        """Return the same data in gRPC's type."""
         return grpc.ssl_server_credentials(
             [(self.private_key, self.certificate_chain)],
             root_certificates=self.client_ca,
@@ -116,11 +120,12 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to serve.
+    """The options of a server.
 
-    `listen` is "host:port", where port 0 is any free one, or "unix:/path". Without `tls` the
-    server speaks plaintext; without `api_key` it asks for none. `api_key_header` is in lower
-    case, as gRPC requires of metadata keys.
+    `listen` is "host:port" or "unix:/path"; port 0 means any free port. Without `tls` the server
+    uses plaintext. Without `api_key` the server requires no key. `api_key_header` is in lower case,
+    as gRPC requires for metadata keys. `grace_seconds` is the time that running calls get when the
+    server stops.
     """
 
     listen: str
@@ -131,7 +136,7 @@ class Options:
 
 
 class ApiKeyInterceptor(grpc.ServerInterceptor):
-    """Lets a call in when it brings the key; health checks and reflection need none."""
+    """Accepts a call that carries the API key. Health checks and reflection need no key."""
 
     def __init__(self, header: str, key: str) -> None:
         self._header = header
@@ -144,27 +149,29 @@ class ApiKeyInterceptor(grpc.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[_Request, _Response] | None:
-        """Pass the call on, or answer it with UNAUTHENTICATED."""
+        """Pass the call to its handler, or answer it with UNAUTHENTICATED."""
         service = handler_call_details.method.removeprefix("/").partition("/")[0]
         if service in _KEYLESS_SERVICES or self._has_key(handler_call_details):
             return continuation(handler_call_details)
-        _logger.warning("%s: refused, without the API key", handler_call_details.method)
+        _logger.warning("%s: refused, the call has no valid API key", handler_call_details.method)
         return grpc.unary_unary_rpc_method_handler(self._refuse)
 
     def _has_key(self, details: grpc.HandlerCallDetails) -> bool:
         values = [value for name, value in details.invocation_metadata if name == self._header]
         given = [value if isinstance(value, bytes) else value.encode() for value in values]
-        # In constant time, so that the answer's delay does not give the key away bit by bit.
+        # The comparison takes constant time, so that nobody can find the key by measuring how
+        # long an answer takes.
         return any(hmac.compare_digest(value, self._key) for value in given)
 
     def _refuse(self, _request: object, context: grpc.ServicerContext) -> object:
         context.abort(
-            grpc.StatusCode.UNAUTHENTICATED, f"{self._header}: wanted the API key of this server"
+            grpc.StatusCode.UNAUTHENTICATED,
+            f"{self._header}: wanted the API key of this server, got no key or another key",
         )
 
 
 class Server:
-    """Serves the service until it is stopped; a context manager that starts and stops it."""
+    """A gRPC server for the service; as a context manager, it starts and stops."""
 
     def __init__(self, service: pb_grpc.ReservationServiceServicer, options: Options) -> None:
         self._options = options
@@ -182,9 +189,9 @@ class Server:
         reflection.enable_server_reflection(names, self._server)
 
     def start(self) -> str:
-        """Start to serve, and return the address, with the real port where 0 was asked for.
+        """Start to serve; return the address, with the real port when the port was 0.
 
-        Raises ListenError where the address is in use, or not one of this machine.
+        Raises ListenError when the address is in use or does not belong to this machine.
         """
         address = self._bind()
         self._server.start()
@@ -193,7 +200,11 @@ class Server:
         return address
 
     def stop(self) -> None:
-        """Say so to health checks, take no new calls, and give those there are their grace."""
+        """Stop gracefully.
+
+        Health checks report NOT_SERVING, the server accepts no new calls, and it cancels the calls
+        that still run after `grace_seconds`.
+        """
         self._health.enter_graceful_shutdown()
         self._server.stop(self._options.grace_seconds).wait()
         self._threads.shutdown()
@@ -201,16 +212,17 @@ class Server:
     def _bind(self) -> str:
         listen = self._options.listen
         if listen.startswith("unix:") and _is_answered(listen):
-            # gRPC would take the path away from the server that is there.
+            # gRPC would replace the socket file of the other server.
             raise ListenError(
-                f"{listen}: another server listens there; stop it or choose another path"
+                f"{listen}: wanted a free path, but another server listens there; stop that server "
+                "or choose another path"
             )
         try:
             port = self._add_port(listen)
         except RuntimeError as error:
             raise ListenError(
                 f"{listen}: wanted a free address of this machine, but could not listen there; "
-                "stop the server that does, or choose another address (port 0: any free port)"
+                "stop the server that uses the address, or choose another one (port 0: any free port)"
             ) from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
@@ -220,7 +232,7 @@ class Server:
         return self._server.add_secure_port(listen, self._options.tls.server_credentials())
 
     def __enter__(self) -> str:
-        """Start, and return the address."""
+        """Start the server; return the address."""
         return self.start()
 
     def __exit__(
@@ -229,7 +241,7 @@ class Server:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop the server gracefully."""
         self.stop()
 
 

@@ -1,4 +1,4 @@
-"""The service of the contract: messages in, a decision of `Policy` and `Store`, messages out."""
+"""The service of the contract: it turns a request into a decision of `Policy` and `Store`."""
 
 import logging
 from dataclasses import dataclass, field
@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Never, assert_never
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
-# The one copy of the generated code: a second one fails with a duplicate symbol as soon as
-# both are in one process.
+# The stub uses the proxy's copy of the generated code: two copies in one process fail with a
+# duplicate symbol.
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
 
@@ -25,7 +26,7 @@ from jicofo_reservation_stub.store import (
     TooLate,
 )
 
-# The most that a google.protobuf.Duration may hold, about 10,000 years.
+# The maximum of google.protobuf.Duration, about 10,000 years.
 _DURATION_MAX = timedelta(seconds=315_576_000_000)
 _ROOM_BYTES_MAX = 1023
 
@@ -33,16 +34,16 @@ _logger = logging.getLogger(__name__)
 
 
 class InvalidRequestError(ValueError):
-    """A request that breaks the contract; the text names the field."""
+    """A request breaks the contract; the text names the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules of this backend, the same for everybody: the place for rules of your own.
+    """The rules of this backend, the same for all owners. Put your own rules here.
 
-    `deny` are patterns as of a shell for the names of rooms; case does not matter.
-    `duration` limits every conference, also one that asks for longer; None does not. The
-    other values are given to every conference as they are.
+    `deny` holds shell patterns for the names of rooms; upper and lower case are the same.
+    `duration` is the maximum duration of every conference; None means no maximum. Every conference
+    gets the other values unchanged.
     """
 
     deny: tuple[str, ...] = ()
@@ -52,8 +53,9 @@ class Policy:
     password: str | None = field(default=None, repr=False)
 
     def denial(self, room: pb.Room) -> pb.Denial | None:
-        """Return why nobody gets this room, or None where there is no such rule."""
-        # A caller that does not take rooms apart, unlike the proxy, must not get past a rule.
+        """Return a denial when a rule denies this room to everybody, else None."""
+        # The proxy always sets `name`. Another caller may set only `raw`, and the rules must apply
+        # to that caller too.
         name = (room.name or room.raw).casefold()
         if not any(fnmatchcase(name, pattern.casefold()) for pattern in self.deny):
             return None
@@ -63,9 +65,9 @@ class Policy:
         )
 
     def booking(self, request: pb.CreateConferenceRequest) -> Booking:
-        """Return what the request would get.
+        """Return the booking that the store is asked for.
 
-        Raises InvalidRequestError where the request breaks the contract.
+        Raises InvalidRequestError when the request breaks the contract.
         """
         wanted = _duration(request)
         limits = [limit for limit in (wanted, self.duration) if limit is not None]
@@ -82,22 +84,22 @@ class Policy:
 
 
 class ReservationService(pb_grpc.ReservationServiceServicer):
-    """The reservation service, on a store and by a policy.
+    """The reservation service: it applies a policy to a request and asks a store.
 
-    It logs one line for each call, under the incident id that the proxy logs too. A call whose
-    deadline passes while it waits for a thread never comes here: grpc.server drops it. Work
-    that takes long should look at `context.is_active()` now and then.
+    The service logs one line for each call, with the incident id that the proxy logs too. When the
+    deadline of a call passes while the call waits for a thread, grpc.server drops the call, and no
+    method runs. A method that takes long should check `context.is_active()` from time to time.
     """
 
     def __init__(self, store: Store | None = None, policy: Policy | None = None) -> None:
         self._store = Store() if store is None else store
         self._policy = Policy() if policy is None else policy
 
-    # The contract chooses the names of the methods.
+    # The contract sets the names of the methods.
     def CreateConference(  # noqa: N802
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
-        """Grant the room, or say which conference holds it, or why nobody gets it."""
+        """Return the granted conference, a conflict with the holder of the room, or a denial."""
         call = _Call(context, f"create room={request.room.raw!r}")
         try:
             booking = self._policy.booking(request)
@@ -109,7 +111,7 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
         except InvalidRequestError as error:
             call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except StoreFullError as error:
-            # A fault, not a denial: the room itself could be had.
+            # A fault, not a denial: no rule denies this room.
             call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         call.log(_summary(response))
         return response
@@ -117,7 +119,7 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
     def GetConference(  # noqa: N802
         self, request: pb.GetConferenceRequest, context: grpc.ServicerContext
     ) -> pb.GetConferenceResponse:
-        """Return the conference; NOT_FOUND where it is unknown, deleted or over."""
+        """Return the conference; answer NOT_FOUND when it is unknown, deleted or over."""
         call = _Call(context, f"get id={request.conference_id!r}")
         conference = self._store.get(call.conference_id(request))
         if conference is None:
@@ -128,22 +130,23 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
     def DeleteConference(  # noqa: N802
         self, request: pb.DeleteConferenceRequest, context: grpc.ServicerContext
     ) -> pb.DeleteConferenceResponse:
-        """Free the room of this conference; OK as well where there is no such conference."""
+        """Delete the conference; answer OK also when there is no such conference."""
         call = _Call(context, f"delete id={request.conference_id!r} reason={request.reason}")
         try:
             deleted = self._store.delete(call.conference_id(request), context.is_active)
         except GivenUpError:
-            call.abort(grpc.StatusCode.CANCELLED, "the call was given up, nothing is deleted")
+            call.abort(grpc.StatusCode.CANCELLED, "the caller no longer waits; nothing was deleted")
         call.log("deleted" if deleted else "nothing to delete")
         return pb.DeleteConferenceResponse()
 
 
 class _Call:
-    """One call: what it is about, and how it may end."""
+    """One call: its subject and its incident id for the log, and its error answers."""
 
     def __init__(self, context: grpc.ServicerContext, subject: str) -> None:
         self._context = context
-        # Both are made of what the caller sent: as literals, they stay on one line.
+        # The caller chose both texts. The log shows them as Python literals (repr), so that a line
+        # break in them cannot start a new log line.
         self._incident = dict(context.invocation_metadata()).get("x-incident-id", "")
         self._subject = subject
 
@@ -181,7 +184,8 @@ def _start(request: pb.CreateConferenceRequest) -> datetime:
         return request.start_time.ToDatetime(tzinfo=UTC)
     except ValueError as error:
         raise InvalidRequestError(
-            f"start_time: wanted a valid one, got another: {error}"
+            "start_time: wanted a valid time in the years 1 to 9999, "
+            f"got {request.start_time.seconds} s and {request.start_time.nanos} ns"
         ) from error
 
 
@@ -191,15 +195,21 @@ def _duration(request: pb.CreateConferenceRequest) -> timedelta | None:
     try:
         duration = request.duration.ToTimedelta()
     except (OverflowError, ValueError) as error:
-        raise InvalidRequestError(f"duration: wanted a valid one, got another: {error}") from error
+        raise InvalidRequestError(_wrong_duration(request.duration)) from error
     if not duration and request.duration.nanos > 0:
-        # A timedelta counts microseconds; what is shorter is more than nothing all the same.
+        # A timedelta counts microseconds. A duration of some nanoseconds is positive too, so it is
+        # rounded up.
         duration = timedelta.resolution
     if not timedelta() < duration <= _DURATION_MAX:
-        raise InvalidRequestError(
-            f"duration: wanted a positive one up to 10,000 years, or none, got {duration}"
-        )
+        raise InvalidRequestError(_wrong_duration(request.duration))
     return duration
+
+
+def _wrong_duration(got: Duration) -> str:
+    return (
+        "duration: wanted a positive duration of at most 10,000 years, or none, "
+        f"got {got.seconds} s and {got.nanos} ns"
+    )
 
 
 def _decision(outcome: Outcome) -> pb.CreateConferenceResponse:
@@ -210,7 +220,7 @@ def _decision(outcome: Outcome) -> pb.CreateConferenceResponse:
             conflict = pb.Conflict(conference=_message(conference))
             return pb.CreateConferenceResponse(conflict=conflict)
         case TooLate():
-            # Granting would make Jitsi close the room as it opens, without a word.
+            # After a grant, Jitsi would close the room at once, without a message to the user.
             denial = pb.Denial(
                 message="The time of this meeting is over already.",
                 reason=pb.DENIAL_REASON_TOO_LATE,

@@ -1,10 +1,12 @@
-"""The conferences, held in memory: this is the place to put a database.
+"""The conferences, in memory. Replace this module with one that uses your database.
 
-The module knows nothing of gRPC or of messages, and `ReservationService` asks
-no more of `Store` than `create`, `get` and `delete`: keep these and replace what is inside.
-In SQL, the dictionaries become one table with a unique index on `room` and one on
-`request_id`; the lock becomes a transaction that locks the row it reads (`SELECT ... FOR UPDATE`),
-in `create` before it names a conference and in `delete`; the iterator of ids becomes a sequence.
+The module does not use gRPC or its messages. `ReservationService` calls only `create`, `get` and
+`delete` of `Store`: keep these three methods, and replace their bodies. In SQL:
+
+- The dictionaries become one table with a unique index on `room` and one on `request_id`.
+- The lock becomes a transaction that locks the row that it reads (`SELECT ... FOR UPDATE`):
+  `create` does so before it returns a conference, `delete` before it deletes one.
+- The iterator of ids becomes a sequence.
 """
 
 import threading
@@ -17,19 +19,19 @@ DEFAULT_MAX_CONFERENCES = 10_000
 
 
 class StoreFullError(Exception):
-    """The store holds as many conferences as it may."""
+    """The store holds its maximum number of conferences."""
 
 
 class GivenUpError(Exception):
-    """Whoever wanted a conference to be deleted waits no longer; nothing was done."""
+    """The caller of a deletion no longer waits for it; the store deleted nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
-    """What a conference is to be: who gets which room, when and for how long.
+    """The data of a conference to create: the owner, the room, the start and the duration.
 
-    `start` is an aware datetime; `duration` is positive, and None is without limit. The
-    optional values are None where nothing is said.
+    `start` is an aware datetime. `duration` is positive; None means no limit. `max_occupants`,
+    `lobby` and `password` are None when the backend does not set them.
     """
 
     request_id: str
@@ -39,18 +41,18 @@ class Booking:
     duration: timedelta | None = None
     max_occupants: int | None = None
     lobby: bool | None = None
-    # Kept out of the repr, so that no log line can show it by accident.
+    # Not in the repr, so that no log line shows it by accident.
     password: str | None = field(default=None, repr=False)
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether the end has passed; a booking without limit has none."""
-        # Not start + duration: far in the future that has no datetime.
+        """Return whether the end has passed; a booking without a duration has no end."""
+        # Not `start + duration`: a datetime cannot hold an end after the year 9999.
         return self.duration is not None and now - self.start >= self.duration
 
 
 @dataclass(frozen=True, slots=True)
 class Conference:
-    """A booking that was granted, under the id that it got."""
+    """A booking that was granted, and the id of the conference."""
 
     id: str
     booking: Booking
@@ -58,36 +60,38 @@ class Conference:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The room is held by this conference, which the same request created."""
+    """The room is granted: this conference holds it, and the same request created it."""
 
     conference: Conference
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The room is held already, by this conference of another request."""
+    """The room is not free: this conference of another request holds it."""
 
     conference: Conference
 
 
 @dataclass(frozen=True, slots=True)
 class TooLate:
-    """The booking was over before it was made; nothing is held."""
+    """The end of the booking has already passed; the store created no conference."""
 
 
 Outcome = Granted | Held | TooLate
 
 
 def clock_ids(now_ns: Callable[[], int] = time.time_ns) -> Iterator[str]:
-    """Yield ids that are never used again, as plain integers of 14 digits.
+    """Yield ids that are never used again, as decimal numbers of 14 digits.
 
-    An id is the time in units of 0.1 ms since 1970, or the last id plus one when that is
-    more. So a restarted process goes on above the ids of its predecessor, without a file, as
-    long as the clock is not set back and fewer than 10,000 conferences a second are created
-    for long. Jicofo takes nothing but numbers for ids; 14 digits pass through the proxy as
-    they are, and these stay below 90000000000000 until the year 2255.
+    An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. So
+    the ids of a restarted process are larger than the ids of the process before, and no file is
+    needed. This is true as long as nobody sets the clock back, and as long as the backend does not
+    create more than 10,000 conferences per second for a long time.
 
-    Several processes behind one address need ids from what they share: a database.
+    Jicofo accepts only numbers as ids. A proxy with this backend alone passes a number below
+    90000000000000 to Jicofo unchanged, and the ids stay below that number until the year 2255.
+
+    Several processes behind one address need a common source of ids, such as a database sequence.
     """
     last = 0
     while True:
@@ -96,15 +100,15 @@ def clock_ids(now_ns: Callable[[], int] = time.time_ns) -> Iterator[str]:
 
 
 def utc_now() -> datetime:
-    """Return the time, as an aware datetime."""
+    """Return the current time as an aware datetime."""
     return datetime.now(UTC)
 
 
 class Store:
-    """All conferences that exist, at most one for each room. Safe for threads.
+    """All conferences that exist, at most one for each room. Threads may share a store.
 
-    A conference exists from its creation until it is deleted or over. `ids` must never
-    yield the same id twice; `clock` returns the time as an aware datetime.
+    A conference exists from its creation until it is deleted or over. `ids` must never yield the
+    same id twice. `clock` returns the current time as an aware datetime.
     """
 
     def __init__(
@@ -123,11 +127,11 @@ class Store:
         self._by_request: dict[str, Conference] = {}
 
     def create(self, booking: Booking) -> Outcome:
-        """Grant the room, unless another request's conference holds it.
+        """Grant the room, unless the conference of another request holds it.
 
-        A request whose conference exists gets that conference again.
+        A repeated request gets its conference again while that conference exists.
 
-        Raises StoreFullError where the room is free, but the store holds `max_conferences`.
+        Raises StoreFullError when the room is free, but the store holds `max_conferences`.
         """
         with self._lock:
             now = self._clock()
@@ -141,19 +145,21 @@ class Store:
             return Granted(self._add(booking))
 
     def get(self, conference_id: str) -> Conference | None:
-        """Return the conference, or None where it is unknown, deleted or over."""
+        """Return the conference, or None when it is unknown, deleted or over."""
         with self._lock:
             return self._existing(self._by_id.get(conference_id), self._clock())
 
     def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Delete this conference and no other; return whether it was there.
+        """Delete this conference and no other; return whether it existed.
 
-        `is_wanted` tells whether the caller still waits. It is asked under the lock that `create`
-        takes: the conference of a deletion that was given up may have been handed out again. A
-        database does the same: lock the row, as `create` does before it names a conference, then
-        ask, then delete and commit. To ask before the row is locked is too early.
+        `is_wanted` returns whether the caller still waits for the deletion. The store calls it
+        while it holds the lock that `create` uses too, for this reason: after the caller has given
+        up, `create` may return the same conference to a client again, and then nobody may delete
+        it. With a database, do the same in this order: lock the row (`create` locks it too before
+        it returns a conference), call `is_wanted`, delete, commit. A call before the row is locked
+        is too early.
 
-        Raises GivenUpError where the caller waits no longer.
+        Raises GivenUpError when the caller no longer waits.
         """
         with self._lock:
             if not is_wanted():
@@ -165,26 +171,26 @@ class Store:
             return True
 
     def __len__(self) -> int:
-        """Return how many conferences take up memory, some of which may be over."""
+        """Return the number of conferences in memory; some of them may be over."""
         with self._lock:
             return len(self._by_id)
 
     def _existing(self, conference: Conference | None, now: datetime) -> Conference | None:
-        """Pass a conference on, but drop it if it is over."""
+        """Return the conference, or drop it and return None when it is over."""
         if conference is not None and conference.booking.is_over(now):
             self._drop(conference)
             return None
         return conference
 
     def _make_space(self, now: datetime) -> None:
-        # Looking through all of them only when full keeps every other call short, and the
-        # memory bounded all the same.
+        # The store looks through all conferences only when it is full. So the other calls stay
+        # short, and the memory stays limited.
         if len(self._by_id) >= self._max_conferences:
             for conference in list(self._by_id.values()):
                 self._existing(conference, now)
         if len(self._by_id) >= self._max_conferences:
             raise StoreFullError(
-                f"the store holds {len(self._by_id)} conferences, which is its maximum"
+                f"the store is full: it holds {len(self._by_id)} conferences, its maximum number"
             )
 
     def _add(self, booking: Booking) -> Conference:
