@@ -58,7 +58,7 @@ def test_the_request_by_hand_is_one_of_the_contract() -> None:
 
 def test_the_table_of_rules_names_cases() -> None:
     """Each pattern in its last column is a case of the kit, and every case stands in the page."""
-    rules = PAGE.partition("## What must hold\n")[2].partition("\n## ")[0]
+    rules = PAGE.partition("## The rules of the contract\n")[2].partition("\n## ")[0]
     patterns = [
         pattern
         for row in re.findall(r"^\| .* \| ([^|]*) \|$", rules, re.MULTILINE)

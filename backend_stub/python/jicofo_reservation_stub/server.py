@@ -222,7 +222,8 @@ class Server:
         except RuntimeError as error:
             raise ListenError(
                 f"{listen}: wanted a free address of this machine, but could not listen there; "
-                "stop the server that uses the address, or choose another one (port 0: any free port)"
+                "stop the server that uses the address, or choose another one (port 0: any free "
+                "port)"
             ) from error
         return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
