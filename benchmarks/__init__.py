@@ -1,1 +1,1 @@
-"""The benchmark: what the proxy costs, beside a direct gRPC call and a naive bridge."""
+"""The benchmark: compare the proxy with a direct gRPC call and with a naive bridge."""

@@ -1,6 +1,6 @@
-"""The backend of every contender: grants each request at once and does nothing else.
+"""The backend that all contenders call: it grants each request at once and stores nothing.
 
-Run as a script. The first line of its output is the port that it listens on.
+Run it as a script. The first line of its output is the port that it listens on.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import (
 
 
 class GrantEverything(pb_grpc.ReservationServiceServicer):
-    """Answers each request with a conference of its own, numbered from 1."""
+    """Grants each request a new conference; the ids are numbers from 1."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -27,7 +27,7 @@ class GrantEverything(pb_grpc.ReservationServiceServicer):
         request: pb.CreateConferenceRequest,
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> pb.CreateConferenceResponse:
-        """Grant the room, without limit."""
+        """Grant the room, without a duration."""
         conference = pb.Conference(
             id=str(next(self._numbers)),
             room=request.room.raw,
@@ -41,7 +41,7 @@ class GrantEverything(pb_grpc.ReservationServiceServicer):
         request: pb.GetConferenceRequest,
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> pb.GetConferenceResponse:
-        """Return a conference with no more than its id."""
+        """Return a conference that has only an id."""
         return pb.GetConferenceResponse(conference=pb.Conference(id=request.conference_id))
 
     def DeleteConference(  # noqa: N802 - the contract's name
@@ -49,12 +49,12 @@ class GrantEverything(pb_grpc.ReservationServiceServicer):
         request: pb.DeleteConferenceRequest,  # noqa: ARG002 - gRPC's signature
         context: grpc.ServicerContext,  # noqa: ARG002 - gRPC's signature
     ) -> pb.DeleteConferenceResponse:
-        """Forget nothing, for nothing was remembered."""
+        """Answer OK; this backend stores no conferences."""
         return pb.DeleteConferenceResponse()
 
 
 def main() -> None:
-    """Serve on a free port of the loopback until the process is ended."""
+    """Serve on a free port of the loopback interface until the process is killed."""
     server = grpc.server(ThreadPoolExecutor(max_workers=16))
     pb_grpc.add_ReservationServiceServicer_to_server(GrantEverything(), server)
     port = server.add_insecure_port("127.0.0.1:0")

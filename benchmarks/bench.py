@@ -1,8 +1,12 @@
 """Compare a direct gRPC call, a naive bridge and the proxy, in one run.
 
-Everything runs on the loopback of this machine and is ended by this program. A benchmark is
-no test: the exit code is 0 whether the goals are met or not, 1 when something broke, 2 for a
-wrong command line, 130 after Ctrl-C.
+All processes run on this machine, on the loopback interface, and this program ends them.
+
+exit codes:
+  0    the benchmark ran; the goals may be met or not, since a benchmark is not a test
+  1    a process failed or gave a wrong answer
+  2    the command line is wrong
+  130  Ctrl-C
 """
 
 import argparse
@@ -42,15 +46,15 @@ STUBBED = "proxy, built-in stub"
 OURS = (PROXY, STUBBED)
 NEW_CONNECTION = ", a new connection each (Prosody)"
 FOOT = """
-The figures that count are medians of ratios taken round by round, with the contenders in another
-order in each round: a machine that is busy with something else slows a whole round down, and the
-ratio hardly moves. Quartiles that lie far apart say that the machine was too busy to tell.
+The goals use medians of ratios. Each ratio is from one round, and the order of the contenders
+changes from round to round. When the machine does other work, the whole round is slower, and the
+ratio hardly changes. Quartiles that lie far apart show that the machine was too busy.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of everything is measured."""
+    """The number and the length of the measurements."""
 
     serial_rounds: int
     serial_burst: int
@@ -65,7 +69,7 @@ QUICK = Effort(40, 10, 2, 0.25, 1)
 
 @dataclass(frozen=True)
 class Bench:
-    """The processes of one run."""
+    """One run of the benchmark, with its processes."""
 
     children: Children
     effort: Effort
@@ -78,12 +82,12 @@ class Bench:
         return self.children.start("the naive bridge", [NAIVE, f"{HOST}:{self.backend_port}"])
 
     def start_proxy(self, backend_port: int | None) -> Child:
-        """Start a proxy; None is its built-in stub."""
+        """Start a proxy; with None, it uses its built-in stub."""
         arguments = proxy_arguments(self.children)
         return self.children.start("the proxy", arguments, on_backend(backend_port))
 
     def run(self) -> Report:
-        """Measure everything; start-up last, when nothing else is there any more."""
+        """Make all measurements; start-up comes last, when no other contender runs any more."""
         self.rehearse()
         contenders = {NAIVE_BRIDGE: self.start_naive(), PROXY: self.start_proxy(self.backend_port)}
         ports = {
@@ -104,7 +108,7 @@ class Bench:
         )
 
     def rehearse(self) -> None:
-        """Start everything once, so that no contender is measured while it compiles its modules."""
+        """Start each contender once, so that its modules are compiled before the measurements."""
         self.progress.show("starting")
         for child, line in (
             (self.start_naive(), PORT_LINE),
@@ -117,7 +121,7 @@ class Bench:
     def measure_serial(
         self, ports: dict[str, int], contenders: dict[str, Child]
     ) -> serial.SerialFigures:
-        """Measure single calls, of Jicofo's kind and of Prosody's."""
+        """Measure single calls, as Jicofo and as Prosody make them."""
         clocks = {name: child.clock() for name, child in contenders.items()}
         with (
             DirectClient(self.backend_port, self.rooms) as direct,
@@ -155,7 +159,10 @@ class Bench:
         return throughput.figures(answers, list(targets), PROXY, NAIVE_BRIDGE, load.client_cores)
 
     def loaded_stub(self, load: throughput.LoadProcess) -> Child:
-        """Start a proxy with its built-in stub and load it, briefly: the stub keeps all rooms."""
+        """Start a proxy with its built-in stub, and load it for a short time.
+
+        The time is short because the stub keeps all rooms.
+        """
         child = self.start_proxy(None)
         port = child.port(PROXY_LINE)
         throughput.measure(
@@ -183,13 +190,13 @@ def goals_of(
     memory: dict[str, footprint.FootprintFigures],
     start_up: dict[str, Spread],
 ) -> list[Goal]:
-    """Return the goals with what was measured."""
+    """Return the goals with the measured figures."""
     kept = answers.most_over_middle[PROXY]
     peaks = {name: Spread.of([memory[name].peak_mb]) for name in OURS if name in memory}
     return [
         Goal("overhead over direct, proxy / naive bridge", "<=", 0.8, "", calls.overhead_ratio),
         Goal("answers per second, 64 / 16 connections", ">=", 0.8, "", kept),
-        *(Goal(f"memory at its peak, {name}", "<=", 60, " MB", peaks[name]) for name in peaks),
+        *(Goal(f"peak memory, {name}", "<=", 60, " MB", peaks[name]) for name in peaks),
         *(Goal(f"first answer, {name}", "<=", 0.6, " s", start_up[name]) for name in OURS),
     ]
 
@@ -205,16 +212,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="about 20 seconds instead of three minutes; good to see that it works, not to quote",
+        help="run for about 20 seconds instead of three minutes, to see that the benchmark works; "
+        "do not publish these figures",
     )
     parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write all figures there as well, as JSON"
+        "--json", metavar="FILE", type=Path, help="also write all figures to this file, as JSON"
     )
     return parser.parse_args(arguments)
 
 
 def run(effort: Effort) -> Report:
-    """Measure everything, and leave no process and no file behind."""
+    """Make all measurements; leave no process and no temporary file behind."""
     progress = Progress()
     try:
         with (
@@ -229,7 +237,7 @@ def run(effort: Effort) -> Report:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and tell what it found."""
+    """Run the benchmark and print its report; return the exit code."""
     chosen = parse(arguments)
     end_on_signals()
     try:

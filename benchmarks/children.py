@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive the benchmark, and the ports that they say they listen on."""
+"""Child processes, which always end with the benchmark, and the ports that they print."""
 
 import os
 import re
@@ -26,12 +26,12 @@ BACKEND = str(HERE / "backend.py")
 
 
 class ChildError(Exception):
-    """A child did not start, or ended by itself."""
+    """A child process did not start, or ended too early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a process holds in memory, now and at its most."""
+    """The resident memory of a process, now and at its peak."""
 
     resident_bytes: int
     peak_bytes: int
@@ -39,9 +39,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Child:
-    """A running process, and the file that its output goes to.
+    """A running process, and the file with its output.
 
-    A file and not a pipe, so that no child ever waits for the benchmark to read.
+    The output goes to a file and not to a pipe, so that no child process waits until the benchmark
+    reads the pipe.
     """
 
     name: str
@@ -49,9 +50,9 @@ class Child:
     output: Path
 
     def port(self, line: re.Pattern[str]) -> int:
-        """Wait for the line that names the port, and return the port.
+        """Wait for the output line that contains the port; return the port.
 
-        Raises ChildError when the line does not come.
+        Raises ChildError when the process does not print this line within `START_SECONDS`.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -61,14 +62,14 @@ class Child:
             if ended:
                 break
             time.sleep(0.01)
-        raise self.failure("named no port")
+        raise self.failure("did not print its port")
 
     def failure(self, what: str) -> ChildError:
-        """Return an error with the end of what the child said."""
+        """Return an error that contains the end of the child's output."""
         return ChildError(f"{self.name} {what}; the end of its output:\n{self._said()[-2000:]}")
 
     def memory(self) -> Memory | None:
-        """Return what the process holds, or None where there is no /proc."""
+        """Return the memory of the process, or None on a system without /proc."""
         status = Path(f"/proc/{self.process.pid}/status")
         if not status.exists():
             return None
@@ -76,9 +77,10 @@ class Child:
         return Memory(int(fields["VmRSS"]) * 1024, int(fields["VmHWM"]) * 1024)
 
     def clock(self) -> Callable[[], float] | None:
-        """Return the clock of the processor time that the process uses, in microseconds.
+        """Return a clock that counts the processor time of the process, in microseconds.
 
-        None on systems other than Linux, where clock_getcpuclockid(3) has other numbers.
+        Return None on systems other than Linux, since the clock numbers of clock_getcpuclockid(3)
+        differ there.
         """
         if sys.platform != "linux":
             return None
@@ -86,7 +88,10 @@ class Child:
         return lambda: time.clock_gettime_ns(number) / 1000
 
     def end(self) -> None:
-        """End the process, politely first. Ending it twice is fine."""
+        """End the process with SIGTERM, and after `END_SECONDS` with SIGKILL.
+
+        A second call does nothing.
+        """
         self.process.terminate()
         try:
             self.process.wait(END_SECONDS)
@@ -95,7 +100,7 @@ class Child:
             self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
-                with suppress(BrokenPipeError):  # it ended with a job unread
+                with suppress(BrokenPipeError):  # the process ended before it read its last job
                     pipe.close()
 
     def _said(self) -> str:
@@ -103,7 +108,7 @@ class Child:
 
 
 class Children:
-    """Every process that the benchmark starts; leaving the context ends them all."""
+    """All processes that the benchmark starts; the end of the context ends them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -120,14 +125,14 @@ class Children:
     ) -> None:
         with uninterrupted():
             for child in self._started:
-                child.process.terminate()  # all at once, then wait for each
+                child.process.terminate()  # signal all of them first, so that they end in parallel
             for child in self._started:
                 child.end()
 
     def start(
         self, name: str, arguments: Sequence[str], settings: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a Python process, with these settings of the proxy and no others."""
+        """Start a Python process; `settings` are the only settings of the proxy that it gets."""
         output = self._folder / f"{len(self._started)}.txt"
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
@@ -136,12 +141,12 @@ class Children:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=environment(settings or {}, self._folder / "bytecode"),
-                start_new_session=True,  # Ctrl-C is for the benchmark, which then ends them
+                start_new_session=True,  # Ctrl-C reaches only the benchmark, which ends the child
             )
             return self._keep(Child(name, process, output))
 
     def start_piped(self, name: str, arguments: Sequence[str]) -> Child:
-        """Start a Python process that is told what to do on its input and answers on its output."""
+        """Start a Python process that reads jobs from stdin and writes results to stdout."""
         output = self._folder / f"{len(self._started)}.txt"
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
@@ -159,17 +164,18 @@ class Children:
         return child
 
     def state_dir(self) -> str:
-        """Return a new, empty folder for one proxy's state."""
+        """Create a state directory for one proxy; return its path."""
         folder = self._folder / f"state-{len(self._started)}"
         folder.mkdir()
         return str(folder)
 
 
 def environment(settings: Mapping[str, str], bytecode: Path) -> dict[str, str]:
-    """Return the environment without any setting of the proxy but the given ones.
+    """Return the environment, with the given settings of the proxy and no others.
 
-    Byte code is kept for the length of the run, as it is for installed programs: otherwise a
-    checkout that may not write any would be compiled anew at each start.
+    Python keeps the byte code for the length of the run, as it does for installed programs.
+    Otherwise Python would compile the modules again at each start, if it cannot write to the
+    checkout.
     """
     kept = {
         key: value
@@ -181,24 +187,27 @@ def environment(settings: Mapping[str, str], bytecode: Path) -> dict[str, str]:
 
 
 def on_backend(port: int | None) -> dict[str, str]:
-    """Return the proxy's settings for a backend; None leaves it to its built-in stub."""
+    """Return the proxy's settings for a backend; with None, the proxy uses its built-in stub."""
     return {} if port is None else {"BACKENDS__DEFAULT__TARGET": f"127.0.0.1:{port}"}
 
 
 def proxy_arguments(children: Children, port: int = 0) -> list[str]:
-    """Return the command line of a proxy with a state of its own."""
+    """Return the command line of a proxy that has its own state directory."""
     return [*PROXY, "--listen", f"127.0.0.1:{port}", "--state-dir", children.state_dir()]
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the benchmark as Ctrl-C does: the children first."""
+    """Let SIGTERM and SIGHUP end the benchmark as Ctrl-C does: it ends the children first."""
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold such a signal back until the end of the block, so that no child is lost or left."""
+    """Delay an ending signal until the end of the block.
+
+    Otherwise a signal could interrupt the start or the end of a child, and the child would go on.
+    """
     held: list[int] = []
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     for number in ENDING_SIGNALS:

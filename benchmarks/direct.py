@@ -1,4 +1,4 @@
-"""The direct gRPC call that every contender is measured against."""
+"""The direct gRPC call, which the benchmark compares with every bridge."""
 
 from types import TracebackType
 from typing import Self
@@ -14,11 +14,11 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import (
 
 from benchmarks.wire import PATIENCE_SECONDS, Rooms, WrongAnswerError
 
-REQUEST_ID = "3f1f7a52-3a11-5d0e-9a55-0a6d2f9b7c11"  # only its length matters to this backend
+REQUEST_ID = "3f1f7a52-3a11-5d0e-9a55-0a6d2f9b7c11"  # the backend ignores it; the size is realistic
 
 
 class DirectClient:
-    """A channel of its own, and the same question that the bridges put."""
+    """A client with its own channel; it sends the same request as the bridges."""
 
     def __init__(self, port: int, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -52,9 +52,9 @@ class DirectClient:
         )
 
     def ask(self, question: pb.CreateConferenceRequest) -> None:
-        """Put the question, with a deadline as every bridge sets one.
+        """Send the request, with a deadline, since every bridge sets one too.
 
-        Raises WrongAnswerError when the room is not granted.
+        Raises WrongAnswerError when the backend does not grant the room.
         """
         try:
             granted = self._create(question, timeout=PATIENCE_SECONDS).HasField("conference")

@@ -1,4 +1,4 @@
-"""What the contenders hold in memory once they have worked."""
+"""The memory of the contenders after the load."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FootprintFigures:
-    """Megabytes (10^6 bytes) in memory after the load, and at the most since the start."""
+    """Resident memory after the load, and its peak since the start, in megabytes (10^6 bytes)."""
 
     resident_mb: float
     peak_mb: float
 
     @classmethod
     def of(cls, memory: Memory) -> "FootprintFigures":
-        """Return the figures of one reading."""
+        """Convert the memory of a process to megabytes."""
         return cls(memory.resident_bytes / MEGABYTE, memory.peak_bytes / MEGABYTE)
 
 
 def measure(children: dict[str, Child]) -> dict[str, FootprintFigures]:
-    """Return the figures of each process; none on a system without /proc."""
+    """Return the figures of each process; an empty dict on a system without /proc."""
     readings = {name: child.memory() for name, child in children.items()}
     return {name: FootprintFigures.of(known) for name, known in readings.items() if known}

@@ -1,8 +1,8 @@
-"""The load: a process of its own that keeps a number of calls in flight and counts the answers.
+"""The load: a separate process that keeps a number of calls in flight and counts the answers.
 
-One thread and epoll for HTTP, so that the client takes a small part of a core; blocking
-threads on one channel for gRPC, which is how a Python program would call. Each line of the
-input is a job, each line of the output its result; the end of the input is the end.
+For HTTP it uses one thread and epoll, so that the client needs only a small part of a core. For
+gRPC it uses blocking threads on one channel, as a Python program would. Each input line is a job,
+and each output line is the result of a job. The process ends at the end of its input.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from benchmarks.wire import (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Keep this many calls in flight for so long, over HTTP or straight to the backend."""
+    """A job: keep `connections` calls in flight for `seconds`, over HTTP or directly over gRPC."""
 
     port: int
     connections: int
@@ -38,14 +38,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How many answers came within the time, and what share of a core the client took."""
+    """The answers per second within the time, and the share of a core that the client used."""
 
     answers_per_second: float
     client_cores: float
 
 
 class Caller:
-    """One kept-alive connection with at most one request in flight."""
+    """One keep-alive connection with at most one request in flight."""
 
     def __init__(self, connection: Connection, rooms: Rooms) -> None:
         self.socket = connection.socket
@@ -53,12 +53,12 @@ class Caller:
         self._answer = bytearray()
 
     def send(self) -> None:
-        """Ask for a new room."""
+        """Send a request for a new room."""
         self._answer.clear()
         self.socket.sendall(jicofo_request(self._rooms.next()))
 
     def receive(self) -> bool:
-        """Take what has come, and say whether that is the whole answer."""
+        """Read the bytes that have arrived; return whether the answer is complete."""
         received = self.socket.recv(16384)
         if not received:
             raise WrongAnswerError(f"the connection ended after {bytes(self._answer)!r}")
@@ -67,7 +67,7 @@ class Caller:
 
 
 def run_http(job: Job, rooms: Rooms) -> int:
-    """Return the answers that came over HTTP in time; those still due are waited for."""
+    """Return the number of HTTP answers that arrived in time; then wait for the last answers."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         callers = [
             Caller(stack.enter_context(Connection(job.port)), rooms) for _ in range(job.connections)
@@ -78,7 +78,10 @@ def run_http(job: Job, rooms: Rooms) -> int:
 
 
 def count_answers(selector: selectors.BaseSelector, callers: list[Caller], seconds: float) -> int:
-    """Send again on each answer until the time is over, then wait for the last answers."""
+    """Send a new request after each answer until the time is over; return the number of answers.
+
+    Wait for the last answers too, but do not count them.
+    """
     deadline = time.perf_counter() + seconds
     for caller in callers:
         caller.send()
@@ -100,16 +103,16 @@ def count_answers(selector: selectors.BaseSelector, callers: list[Caller], secon
 
 
 def run_direct(job: Job, rooms: Rooms) -> int:
-    """Return the answers that the backend itself gave in time, to blocking threads."""
+    """Return the number of answers that the backend gave in time to blocking threads."""
     with DirectClient(job.port, rooms) as client, ThreadPoolExecutor(job.connections) as threads:
-        client.call()  # connects
+        client.call()  # opens the connection before the time starts
         deadline = time.perf_counter() + job.seconds
         counts = [threads.submit(count_calls, client, deadline) for _ in range(job.connections)]
         return sum(count.result() for count in counts)
 
 
 def count_calls(client: DirectClient, deadline: float) -> int:
-    """Call again on each answer until the time is over, and return the answers until then."""
+    """Call again after each answer until the time is over; return the number of answers in time."""
     answers = 0
     while True:
         client.call()
@@ -119,7 +122,7 @@ def count_calls(client: DirectClient, deadline: float) -> int:
 
 
 def run(job: Job, rooms: Rooms) -> Result:
-    """Do a job."""
+    """Do a job; return its result."""
     cpu = time.process_time()
     started = time.perf_counter()
     answers = (run_direct if job.direct else run_http)(job, rooms)
@@ -128,7 +131,7 @@ def run(job: Job, rooms: Rooms) -> Result:
 
 
 def main() -> int:
-    """Do the jobs that come in; 1 when a contender gave a wrong answer."""
+    """Do the jobs of the input; return 0, or 1 when a contender gave a wrong answer or none."""
     gc.disable()
     rooms = Rooms()
     try:

@@ -1,4 +1,4 @@
-"""What the figures were measured on: without it they say little."""
+"""The machine and the versions that the figures come from; other machines give other figures."""
 
 import importlib.metadata
 import os
@@ -8,7 +8,7 @@ DISTRIBUTIONS = ("grpcio", "protobuf", "flask", "werkzeug", "waitress")
 
 
 def describe() -> str:
-    """Return cores, system, Python and the versions of what is on the path, in one line."""
+    """Return one line: the cores, the system, Python, and the versions of the libraries."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in DISTRIBUTIONS]
     return ", ".join(
         [
@@ -21,7 +21,7 @@ def describe() -> str:
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

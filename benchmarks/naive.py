@@ -1,11 +1,11 @@
-"""The bridge that somebody would write in twenty lines: the measure that the proxy is held against.
+"""The naive bridge: about twenty lines of code that the benchmark compares with the proxy.
 
-Flask, `request.form`, `jsonify`, waitress with its defaults, and a blocking call
-of the generated stub. Each piece is used as its own documentation shows it; nothing
-is slowed down on purpose and nothing tuned. It maps only the happy path.
+It uses Flask, `request.form`, `jsonify`, waitress with its defaults, and a blocking call of the
+generated stub. The code uses each library as the documentation of that library shows. It is not
+slowed down on purpose, and it is not tuned. It handles granted rooms only.
 
-Run as a script with the backend's address and, if it matters, a port. The first
-line of its output is the port that it listens on.
+Run it as a script with the backend's address and, if you need a fixed one, a port. The first line
+of its output is the port that it listens on.
 """
 
 import sys
@@ -28,7 +28,7 @@ stub = pb_grpc.ReservationServiceStub(grpc.insecure_channel(sys.argv[1]))
 
 @app.post("/conference")
 def create() -> Response:
-    """Ask the backend for the room and answer with the conference."""
+    """Ask the backend for the room; answer with the conference."""
     form = request.form
     start_time = Timestamp()
     start_time.FromJsonString(form["start_time"])
@@ -50,7 +50,7 @@ def create() -> Response:
 
 if __name__ == "__main__":
     port = sys.argv[2] if len(sys.argv) > 2 else 0
-    # What waitress.serve does, only that the port is known.
+    # The same as waitress.serve(), but with access to the port that waitress chose.
     server = waitress.create_server(app, host="127.0.0.1", port=port)
     print(server.effective_port, flush=True)
     server.run()

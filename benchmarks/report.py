@@ -1,4 +1,4 @@
-"""The figures as a text to read, and as JSON."""
+"""The report: the figures as text tables and as JSON."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ WIDTH = 50
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One figure that the proxy is to reach."""
+    """One goal of the proxy: a figure and the limit for it."""
 
     what: str
     sign: Literal["<=", ">="]
@@ -26,7 +26,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the median reaches it."""
+        """Whether the median is within the limit."""
         if self.sign == "<=":
             return self.measured.median <= self.wanted
         return self.measured.median >= self.wanted
@@ -34,7 +34,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that one run measured."""
+    """All figures of one run."""
 
     machine: str
     goals: list[Goal]
@@ -44,14 +44,14 @@ class Report:
     start_up_seconds: dict[str, Spread]
 
     def as_json(self) -> str:
-        """Return all figures, with the units in the keys."""
+        """Return all figures as JSON; the keys contain the units."""
         known = dataclasses.asdict(self)
         for told, goal in zip(known["goals"], self.goals, strict=True):
             told["met"] = goal.met
         return json.dumps(known, indent=2) + "\n"
 
     def as_text(self) -> str:
-        """Return the tables."""
+        """Return all figures as text tables."""
         sections = (
             goal_lines(self.goals),
             serial_lines(self.serial),
@@ -64,18 +64,18 @@ class Report:
 
 
 def row(first: str, *cells: str) -> str:
-    """Return a line of a table."""
+    """Return one line of a table."""
     return f"{first:<{WIDTH}}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def between(spread: Spread, digits: int) -> str:
-    """Return the quartiles."""
+    """Return the quartiles as `low..high`, with this number of decimal digits."""
     return f"{spread.low:.{digits}f}..{spread.high:.{digits}f}"
 
 
 def goal_lines(goals: Iterable[Goal]) -> Iterator[str]:
-    """Tell what was to be reached and what was."""
-    yield row("To reach", "wanted", "measured", "quartiles", "")
+    """Yield the table of the goals."""
+    yield row("Goal", "wanted", "measured", "quartiles", "")
     for goal in goals:
         yield row(
             f"  {goal.what}",
@@ -87,7 +87,7 @@ def goal_lines(goals: Iterable[Goal]) -> Iterator[str]:
 
 
 def serial_lines(figures: SerialFigures) -> Iterator[str]:
-    """Tell the latencies of single calls."""
+    """Yield the table of single calls: latencies, overheads, processor times."""
     yield row(
         "One call at a time, microseconds", "median", "quartiles", "over direct", "quartiles", "CPU"
     )
@@ -104,7 +104,7 @@ def serial_lines(figures: SerialFigures) -> Iterator[str]:
 
 
 def throughput_lines(figures: ThroughputFigures) -> Iterator[str]:
-    """Tell the answers per second."""
+    """Yield the table of the answers per second."""
     most, middle = CONNECTIONS[-1], CONNECTIONS[-2]
     heads = [f"{n} conn." for n in CONNECTIONS]
     yield row("Many calls at once, answers per second", *heads, f"{most} / {middle}")
@@ -113,11 +113,11 @@ def throughput_lines(figures: ThroughputFigures) -> Iterator[str]:
         yield row(f"  {name}", *cells, f"{figures.most_over_middle[name].median:.2f}")
     cells = [f"{figures.ours_over_naive[n].median:.2f}" for n in CONNECTIONS]
     yield row("  the proxy / the naive bridge", *cells)
-    yield f"  (the HTTP client took {figures.client_cores:.2f} of one core at the most)"
+    yield f"  (the HTTP client used at most {figures.client_cores:.2f} of one core)"
 
 
 def memory_lines(figures: dict[str, FootprintFigures]) -> Iterator[str]:
-    """Tell the memory."""
+    """Yield the table of the memory."""
     yield row("Memory after the load, MB", "resident", "peak")
     for name, held in figures.items():
         yield row(f"  {name}", f"{held.resident_mb:.1f}", f"{held.peak_mb:.1f}")
@@ -126,7 +126,7 @@ def memory_lines(figures: dict[str, FootprintFigures]) -> Iterator[str]:
 
 
 def start_up_lines(figures: dict[str, Spread]) -> Iterator[str]:
-    """Tell the start-up times."""
+    """Yield the table of the start-up times."""
     yield row("From start to first answer, seconds", "median", "quartiles")
     for name, spread in figures.items():
         yield row(f"  {name}", f"{spread.median:.3f}", between(spread, 3))

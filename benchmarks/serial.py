@@ -1,4 +1,4 @@
-"""One call at a time, as Jicofo makes them: what each contender adds to a direct call."""
+"""One call at a time, as Jicofo makes them: the time that each bridge adds to a direct call."""
 
 import gc
 import random
@@ -14,14 +14,14 @@ from benchmarks.stats import Spread, differences, ratios
 from benchmarks.wire import Connection, Rooms, ask_as_prosody, jicofo_request, prosody_request
 
 Call = Callable[[], float]
-"""Makes one call and returns the microseconds that it took."""
+"""Makes one call and returns its duration in microseconds."""
 
 Clock = Callable[[], float]
 """Returns the processor time that a contender has used so far, in microseconds."""
 
 DIRECT = "direct gRPC call"
-WARM_UP_CALLS = 100  # gRPC connects, and every path has run
-CALLS_AFTER_SWITCH = 2  # not counted: they find the caches full of another contender
+WARM_UP_CALLS = 100  # not counted: gRPC connects, and each code path runs for the first time
+CALLS_AFTER_SWITCH = 2  # not counted: the caches still hold the data of another contender
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SerialFigures:
 
 
 def direct_call(client: DirectClient) -> Call:
-    """Return a call straight to the backend."""
+    """Return a call that goes directly to the backend."""
 
     def call() -> float:
         question = client.question()
@@ -47,7 +47,7 @@ def direct_call(client: DirectClient) -> Call:
 
 
 def jicofo_call(connection: Connection, rooms: Rooms) -> Call:
-    """Return a call over a connection that is kept."""
+    """Return a call over a keep-alive connection, as Jicofo makes it."""
 
     def call() -> float:
         request = jicofo_request(rooms.next())
@@ -59,7 +59,10 @@ def jicofo_call(connection: Connection, rooms: Rooms) -> Call:
 
 
 def prosody_call(port: int, rooms: Rooms) -> Call:
-    """Return a call over a connection of its own, its making and its end included."""
+    """Return a call over a new connection, as Prosody makes it.
+
+    The duration includes the time to open and close the connection.
+    """
 
     def call() -> float:
         request = prosody_request(rooms.next())
@@ -72,7 +75,7 @@ def prosody_call(port: int, rooms: Rooms) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A way to call a contender, and the contender's clock where it has one."""
+    """A call to a contender, and the contender's processor clock, or None if it has none."""
 
     call: Call
     clock: Clock | None = None
@@ -80,13 +83,13 @@ class Caller:
 
 @dataclass(slots=True)
 class Rounds:
-    """What the bursts of one caller took: medians, and processor time per call, by round."""
+    """The median latency of each burst of a caller, and its processor time per call, by round."""
 
     latency_us: list[float] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
 
     def add_burst(self, caller: Caller, size: int) -> None:
-        """Make a burst of calls."""
+        """Make a burst of `size` calls; add its figures."""
         warm_up(caller.call, CALLS_AFTER_SWITCH)
         before = caller.clock() if caller.clock else 0.0
         self.latency_us.append(statistics.median(caller.call() for _ in range(size)))
@@ -95,7 +98,7 @@ class Rounds:
 
 
 def warm_up(call: Call, calls: int) -> None:
-    """Make calls that are not counted."""
+    """Make calls without measuring them."""
     for _ in range(calls):
         call()
 
@@ -103,7 +106,10 @@ def warm_up(call: Call, calls: int) -> None:
 def measure(
     callers: Mapping[str, Caller], rounds: int, size: int, progress: Progress
 ) -> dict[str, Rounds]:
-    """Return what each caller's bursts took, one burst per round, each round in another order."""
+    """Return the figures of each caller.
+
+    Each caller makes one burst per round, and each round has another order.
+    """
     for caller in callers.values():
         warm_up(caller.call, WARM_UP_CALLS)
     measured = {name: Rounds() for name in callers}
@@ -120,7 +126,7 @@ def measure(
 
 
 def figures(measured: Mapping[str, Rounds], ours: str, naive: str) -> SerialFigures:
-    """Return what the rounds say."""
+    """Return the medians, quartiles and ratios of all rounds."""
     latencies = {name: rounds.latency_us for name, rounds in measured.items()}
     over = {
         name: differences(values, latencies[DIRECT])

@@ -1,4 +1,4 @@
-"""From the start of a process to its first whole answer."""
+"""The time from the start of a process to its first complete answer."""
 
 import random
 import socket
@@ -24,22 +24,22 @@ REFERENCES = {
     "python and nothing else, to its end": "pass",
     "python importing flask, grpc, waitress": "import os, flask, grpc, waitress; os._exit(0)",
 }
-"""What no contender can go below: code that is run, and how it is called."""
+"""Names and code of Python processes for comparison: no contender can start faster than these."""
 
 Start = Callable[[], float]
-"""Starts a process, ends it, and returns the seconds from start to first answer."""
+"""Starts a process, ends it, and returns the seconds from the start to the first answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """Starts contenders, one at a time, on ports that were free a moment before."""
+    """Starts the contenders, one at a time, on free ports."""
 
     children: Children
     backend_port: int
     rooms: Rooms
 
     def proxy(self, backend_port: int | None) -> float:
-        """Return the seconds of the proxy; None is its built-in stub."""
+        """Return the seconds that the proxy needs; with None, it uses its built-in stub."""
         port = free_port()
         arguments = proxy_arguments(self.children, port)
         started = time.perf_counter()
@@ -47,7 +47,7 @@ class StartUp:
         return self._until_answer(child, port, started)
 
     def naive(self) -> float:
-        """Return the seconds of the naive bridge."""
+        """Return the seconds that the naive bridge needs."""
         port = free_port()
         arguments = [NAIVE, f"{HOST}:{self.backend_port}", str(port)]
         started = time.perf_counter()
@@ -55,7 +55,7 @@ class StartUp:
         return self._until_answer(child, port, started)
 
     def ending(self, code: str) -> float:
-        """Return the seconds from start to end of a Python process that runs the code."""
+        """Return the seconds from the start to the end of a Python process that runs the code."""
         started = time.perf_counter()
         child = self.children.start(f"python -c {code!r}", ["-c", code])
         if child.process.wait(START_SECONDS):
@@ -79,9 +79,9 @@ def free_port() -> int:
 
 
 def connect(child: Child, port: int) -> Connection:
-    """Try to connect until the child listens.
+    """Try to connect until the child listens; return the connection.
 
-    Raises ChildError when it ends or never listens.
+    Raises ChildError when the child ends, or does not listen within `START_SECONDS`.
     """
     deadline = time.perf_counter() + START_SECONDS
     while time.perf_counter() < deadline and child.process.poll() is None:
@@ -93,9 +93,9 @@ def connect(child: Child, port: int) -> Connection:
 
 
 def measure(starts: Mapping[str, Start], rounds: int, progress: Progress) -> dict[str, Spread]:
-    """Return the seconds of each, each round in another order.
+    """Return the seconds of each contender; each round has another order.
 
-    A round before the first fills the page cache and is not counted.
+    An extra round before the first one fills the page cache and is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in starts}
     for number in range(rounds + 1):

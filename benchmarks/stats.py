@@ -1,4 +1,4 @@
-"""Medians and quartiles: the only figures that a noisy machine cannot bend far."""
+"""Medians and quartiles: other work on the machine changes them less than it changes a mean."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median and the quartiles around it, in the unit of what was measured."""
+    """A median and its quartiles, in the unit of the measurement."""
 
     median: float
     low: float
@@ -25,10 +25,13 @@ class Spread:
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
-    """Return the spread of round by round ratios: what disturbs a whole round cancels out."""
+    """Return the spread of the ratios of each round.
+
+    A disturbance of a whole round changes both values, so it hardly changes the ratio.
+    """
     return Spread.of(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
 def differences(of: Sequence[float], over: Sequence[float]) -> list[float]:
-    """Return the round by round differences."""
+    """Return the difference of the two values of each round."""
     return [a - b for a, b in zip(of, over, strict=True)]

@@ -1,4 +1,4 @@
-"""Many calls at once: how many answers come in a second, at several numbers of connections."""
+"""Many calls at once: the answers per second with different numbers of connections."""
 
 import dataclasses
 import itertools
@@ -16,12 +16,15 @@ from benchmarks.stats import Spread, ratios
 CONNECTIONS = (1, 16, 64)
 
 Answers = dict[tuple[str, int], list[float]]
-"""Answers per second by contender and connections, one per round."""
+"""Answers per second by contender and number of connections, one value per round."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThroughputFigures:
-    """Answers per second by contender and connections, and how each holds up at the most."""
+    """Answers per second by contender and number of connections, and ratios of them.
+
+    `most_over_middle` is the ratio of 64 to 16 connections.
+    """
 
     answers_per_second: dict[str, dict[int, Spread]]
     most_over_middle: dict[str, Spread]
@@ -30,25 +33,27 @@ class ThroughputFigures:
 
 
 class LoadProcess:
-    """The process of load.py, doing one job after the other."""
+    """The process of load.py, which does one job after the other."""
 
     def __init__(self, children: Children) -> None:
         self._child: Child = children.start_piped("the load", ["-m", "benchmarks.load"])
         self.client_cores = 0.0
 
     def run(self, job: Job) -> float:
-        """Return the answers per second; the client's share of a core is kept at its highest.
+        """Do a job; return the answers per second.
 
-        Raises ChildError when a contender gave a wrong answer or none.
+        `client_cores` keeps the maximum share of a core that the HTTP client used. Raises
+        ChildError when a contender gave a wrong answer or none.
         """
         pipes = self._child.process
         if pipes.stdin is None or pipes.stdout is None:
-            raise TypeError("the load is a process with pipes")
+            raise TypeError("the load: wanted a process with pipes for input and output, got none")
         pipes.stdin.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
         pipes.stdin.flush()
-        line = pipes.stdout.readline()  # in bounded time: a job has an end, and so has its patience
+        # This call ends: a job takes `seconds`, and the load waits PATIENCE_SECONDS for an answer.
+        line = pipes.stdout.readline()
         if not line:
-            raise self._child.failure("ended")
+            raise self._child.failure("ended too early")
         result = Result(**json.loads(line))
         if not job.direct:
             self.client_cores = max(self.client_cores, result.client_cores)
@@ -63,9 +68,10 @@ def measure(
     seconds: float,
     progress: Progress,
 ) -> Answers:
-    """Return the answers per second of each contender at each number, one per round.
+    """Return the answers per second of each contender with each number of connections.
 
-    Each round is in another order. A round before the first warms everything and is not counted.
+    Each round has another order. An extra round before the first one warms up the contenders and is
+    not counted.
     """
     cells = list(itertools.product(ports, CONNECTIONS))
     answers: Answers = {cell: [] for cell in cells}
@@ -82,7 +88,7 @@ def measure(
 def figures(
     answers: Answers, names: Sequence[str], ours: str, naive: str, client_cores: float
 ) -> ThroughputFigures:
-    """Return what the rounds say."""
+    """Return the medians, quartiles and ratios of all rounds."""
     _, middle, most = CONNECTIONS
     return ThroughputFigures(
         answers_per_second={

@@ -1,7 +1,7 @@
-"""Jicofo's and Prosody's requests, byte for byte, and a client that adds next to nothing.
+"""Jicofo's and Prosody's requests, byte for byte, and an HTTP client that needs little time.
 
-The headers, their order and the form are those that the real clients send. A raw
-socket is used because a client library would cost more than what is measured.
+The headers, their order and the form are the same as those of the real clients. The client is a raw
+socket, because a client library would need more time than the bridge.
 """
 
 import itertools
@@ -13,29 +13,29 @@ from typing import Self
 from urllib.parse import urlencode
 
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 10.0  # no answer takes as long; it keeps a broken run from hanging
+PATIENCE_SECONDS = 10.0  # longer than any answer takes; so a broken run ends
 HEADER_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
 
 
 class WrongAnswerError(Exception):
-    """A contender did not grant a room, so that its speed means nothing."""
+    """A contender did not grant a room, so its speed has no meaning."""
 
 
 class Rooms:
-    """Rooms that nobody asked for before, in this run or in another."""
+    """Names of rooms that no run has used before."""
 
     def __init__(self) -> None:
         self._prefix = f"bench-{os.urandom(4).hex()}"
         self._numbers = itertools.count()
 
     def next(self) -> str:
-        """Return a room's name, the same length each time."""
+        """Return the name of a new room; all names have the same length."""
         return f"{self._prefix}-{next(self._numbers):08d}"
 
 
 def now() -> str:
-    """Return the time as Jicofo writes it: milliseconds and `Z`."""
+    """Return the current time as Jicofo writes it, with milliseconds and `Z`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -62,7 +62,7 @@ def jicofo_request(room: str) -> bytes:
 
 
 def prosody_request(room: str) -> bytes:
-    """Return the POST of Prosody's `mod_reservations`, on a connection of its own."""
+    """Return the POST of Prosody's `mod_reservations`, for a new connection."""
     form = urlencode(
         {
             "name": room,
@@ -82,9 +82,9 @@ def prosody_request(room: str) -> bytes:
 
 
 def missing_bytes(answer: bytes | bytearray) -> int:
-    """Return how many bytes an answer still lacks, at least; 0 when it is whole.
+    """Return the minimum number of bytes that are missing in an answer; 0 when it is complete.
 
-    Raises WrongAnswerError for anything but a 200 with a Content-Length.
+    Raises WrongAnswerError for every answer except a 200 with a Content-Length.
     """
     head, end, body = answer.partition(HEADER_END)
     if not end:
@@ -116,9 +116,9 @@ class Connection:
         self.close()
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request and return its whole answer, a 200.
+        """Send a request; return the complete answer, a 200.
 
-        Raises WrongAnswerError for any other answer, and OSError.
+        Raises WrongAnswerError for any other answer, and OSError when the connection fails.
         """
         self.socket.sendall(request)
         answer = b""
@@ -135,6 +135,6 @@ class Connection:
 
 
 def ask_as_prosody(port: int, request: bytes) -> None:
-    """Send one request on a connection of its own, as Prosody does for each."""
+    """Send one request on a new connection, as Prosody does for each request."""
     with Connection(port) as connection:
         connection.ask(request)

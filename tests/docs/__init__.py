@@ -1,1 +1,1 @@
-"""The documentation: true, complete and without dead links."""
+"""Tests of the documentation: it is true, it is complete, and its links work."""

@@ -1,4 +1,4 @@
-"""The commands of docs/backends.md, as they stand there."""
+"""Tests of docs/backends.md: its commands work as the page shows them."""
 
 import json
 import os
@@ -29,7 +29,7 @@ PYTHON = next(stub for stub in STUBS if stub.name == "python")
 def test_the_mtls_set_up_works_as_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """OpenSSL makes the files; the stub, the kit, and `check` with the settings take them."""
+    """The OpenSSL commands write files that the stub, the kit and `check` accept."""
     make_files, use_them = re.findall(r"```sh\n(.*?)```", MTLS, re.DOTALL)
     subprocess.run(
         [_tool("bash"), "-eu", "-c", make_files], cwd=tmp_path, check=True, capture_output=True
@@ -49,7 +49,7 @@ def test_the_mtls_set_up_works_as_typed(
 
 
 def test_the_request_by_hand_is_one_of_the_contract() -> None:
-    """What grpcurl is given: every field has its name, and nothing is missing."""
+    """The grpcurl request has valid field names, and it sets every field that must be set."""
     (text,) = re.findall(r"-d '(\{\"request_id\".*?\})' \\", PAGE, re.DOTALL)
     request = json_format.ParseDict(json.loads(text), pb.CreateConferenceRequest())
     assert all((request.request_id, request.room.raw, request.owner.raw))
@@ -57,7 +57,7 @@ def test_the_request_by_hand_is_one_of_the_contract() -> None:
 
 
 def test_the_table_of_rules_names_cases() -> None:
-    """Each pattern in its last column is a case of the kit, and every case stands in the page."""
+    """Each pattern in the last column matches a case of the kit, and the page names every case."""
     rules = PAGE.partition("## The rules of the contract\n")[2].partition("\n## ")[0]
     patterns = [
         pattern
@@ -72,7 +72,7 @@ def test_the_table_of_rules_names_cases() -> None:
 
 
 def test_the_targets_for_generated_code_exist() -> None:
-    """Each `make` of the page is a target."""
+    """The Makefile has every target that the page names."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"`make ([a-z-]+)`", PAGE))
     assert len(targets) >= 4
@@ -80,7 +80,7 @@ def test_the_targets_for_generated_code_exist() -> None:
 
 
 def test_the_descriptor_set_holds_the_contract() -> None:
-    """With the files that it imports, as tools such as grpcurl want it."""
+    """The descriptor set contains the contract and the files that it imports, as grpcurl needs."""
     subprocess.run(
         [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", _READY, "descriptor-set"],
         cwd=ROOT,
@@ -97,7 +97,7 @@ def test_the_descriptor_set_holds_the_contract() -> None:
     [("stubs-go", "go"), ("stubs-java", "mvn"), ("conformance-go", "go"), ("test-stubs", "go")],
 )
 def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) -> None:
-    """Nothing is generated or checked, and the message says what to install."""
+    """Without its tool, a target fails, and the message names the tool to install."""
     (tmp_path / "bash").symlink_to(_tool("bash"))
     done = subprocess.run(
         [_tool("make"), f"BIN={Path(sys.executable).parent}", "-o", _READY, target],

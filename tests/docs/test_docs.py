@@ -1,4 +1,4 @@
-"""What the documentation shows must be so."""
+"""Tests of all documentation pages: what they show is true."""
 
 import ast
 import importlib
@@ -29,7 +29,7 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text("utf-8")
 
 
 def test_the_settings_page_is_that_of_the_code() -> None:
-    """Otherwise: `make docs`."""
+    """docs/settings.md is the page that the code generates; if not, run `make docs`."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec
     assert spec.loader
@@ -40,7 +40,7 @@ def test_the_settings_page_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """To a file of the repository, where they are not to another site."""
+    """Every link of a page to the repository leads to a file that exists."""
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
@@ -48,7 +48,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_settings_that_are_shown_are_valid(page: Path) -> None:
-    """As they stand, once the backends that they name exist."""
+    """The settings in every TOML example are valid; the test adds the backends that they name."""
     for example in re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
         tree = tomllib.loads(example)
         named = {route["backend"] for route in tree.get("routes", [])}
@@ -61,7 +61,7 @@ def test_settings_that_are_shown_are_valid(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_is_imported_exists(page: Path) -> None:
-    """Every import that a page shows, and every module that it names, is there."""
+    """Every import that a page shows and every module that it names exists."""
     text = page.read_text("utf-8")
     shown = r"from (jicofo_reservation_\w+[\w.]*) import (?:\(([^)]*)\)|([\w, ]+))"
     for module, several, one_line in re.findall(shown, text):
@@ -76,7 +76,7 @@ def test_what_is_imported_exists(page: Path) -> None:
 
 
 def test_users_see_the_sentences_of_the_operations_page() -> None:
-    """Each fixed sentence and its status stand in the table."""
+    """The table of the operations page has each fixed sentence with its status."""
     for kind, (status, sentence) in FAULT_ANSWERS.items():
         if kind is not FaultKind.INTERNAL:
             assert re.search(rf"\| {status} \| {re.escape(sentence)} \(incident", OPERATIONS), kind
@@ -85,7 +85,7 @@ def test_users_see_the_sentences_of_the_operations_page() -> None:
 
 
 def test_every_promise_names_its_tests() -> None:
-    """Each line of the promises of reliability.md names tests, and all of them exist."""
+    """Each promise in reliability.md names its tests, and all these tests exist."""
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
     promises = re.findall(r"^\| .* \| (`test_.*`) \|$", page, re.MULTILINE)
     code = "".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
@@ -95,18 +95,18 @@ def test_every_promise_names_its_tests() -> None:
 
 
 def test_what_the_architecture_page_names_exists() -> None:
-    """Each behaviour of its table has a file, and a symbol that is defined there."""
+    """Each behaviour in the architecture table has a file, and the file defines the symbol."""
     page = (ROOT / "docs/architecture.md").read_text("utf-8")
     table = page.partition("## Where do I find")[2]
     rows = re.findall(r"^\| .+ \| `([\w/]+\.py)` \| `([\w.]+)` \|$", table, re.MULTILINE)
-    assert len(rows) == table.count("\n|") - 2 >= 30  # all but the head and the line below it
+    assert len(rows) == table.count("\n|") - 2 >= 30  # the heading and the line below are no rows
     rows += re.findall(r"`([\w/]+\.py)` `(\w+)`", page)
     for file, symbol in rows:
         assert symbol in _symbols(PACKAGE / file), f"{file}: {symbol}"
 
 
 def test_the_architecture_page_shows_every_package() -> None:
-    """In its diagram and in its table."""
+    """The diagram and the table of the architecture page contain every package."""
     page = (ROOT / "docs/architecture.md").read_text("utf-8")
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"gen"}
     for package in packages:
@@ -115,14 +115,14 @@ def test_the_architecture_page_shows_every_package() -> None:
 
 
 def test_the_unit_tests_have_the_folders_of_the_package() -> None:
-    """Whoever looks for the tests of a package finds them under its name."""
+    """tests/unit has one folder for each package, with the same name."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"gen"}
     folders = {path.parent.name for path in (ROOT / "tests/unit").glob("*/__init__.py")}
     assert folders == packages
 
 
 def _symbols(file: Path) -> set[str]:
-    """Return the names that a module defines at its top, and those of its classes' members."""
+    """Return the top-level names of a module, and the members of its classes as `Class.name`."""
     found = set()
     for node in ast.parse(file.read_text("utf-8")).body:
         names = _names(node)
@@ -145,7 +145,7 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def test_the_limits_of_the_reliability_page() -> None:
-    """The figures that it gives are those of the code."""
+    """The limits that the reliability page names are those of the code."""
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
     assert f"{sqlite_ledger.MAX_CONFERENCES:,} conferences" in page
     assert f"{write_behind.WRITE_AFTER_SECONDS * 1000:.0f} ms later" in page
@@ -154,7 +154,7 @@ def test_the_limits_of_the_reliability_page() -> None:
 
 
 def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each once, in order, with its meaning."""
+    """The help lists the exit codes 0 to 9, each once and in order, with its meaning."""
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     table = capsys.readouterr().out.partition("exit codes:\n")[2]
@@ -165,12 +165,12 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_setting_is_documented() -> None:
-    """Each says what it is for."""
+    """Every setting has a description."""
     assert all(setting.metadata["doc"] for setting in fields(Settings))
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
-    """`make run` and `make test` come first, and are targets."""
+    """The README shows `make run` and `make test`, in this order, and both targets exist."""
     readme = (ROOT / "README.md").read_text("utf-8")
     makefile = (ROOT / "Makefile").read_text("utf-8")
     commands = re.findall(r"^    make ([a-z-]+) ", readme, re.MULTILINE)
@@ -179,7 +179,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 
 def test_the_makefile_names_what_exists() -> None:
-    """Every file and folder of the tests, the documentation and the benchmark that it names."""
+    """Every path below tests, docs, benchmarks and protos that the Makefile names exists."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     named = re.findall(r"\b(?:tests|docs|benchmarks|protos)/[\w./]+", makefile)
     assert len(named) >= 4
@@ -188,6 +188,6 @@ def test_the_makefile_names_what_exists() -> None:
 
 
 def test_the_readme_shows_what_the_proxy_answers() -> None:
-    """The limit that the answers show is the real one."""
+    """The answers in the README show the real number for "no limit"."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert readme.count(f'"duration": {NO_LIMIT_SECONDS}') == 2
