@@ -48,7 +48,7 @@ def test_the_mtls_set_up_works_as_typed(
     assert "backends.default: ok, answered in" in capsys.readouterr().out
 
 
-def test_the_request_by_hand_is_one_of_the_contract() -> None:
+def test_the_grpcurl_request_is_valid() -> None:
     """The grpcurl request has valid field names, and it sets every field that must be set."""
     (text,) = re.findall(r"-d '(\{\"request_id\".*?\})' \\", PAGE, re.DOTALL)
     request = json_format.ParseDict(json.loads(text), pb.CreateConferenceRequest())

@@ -176,12 +176,12 @@ def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> No
     assert service.GetConference(get, context).conference == held
 
 
-def test_deleting_the_unknown_is_ok(backend: Backend) -> None:
+def test_deleting_an_unknown_id_is_ok(backend: Backend) -> None:
     """Deleting an unknown id is OK."""
     backend.delete("no-such-id", pb.DELETE_REASON_ENDED)
 
 
-def test_getting_the_unknown_is_not_found(backend: Backend) -> None:
+def test_getting_an_unknown_id_is_not_found(backend: Backend) -> None:
     """GetConference answers NOT_FOUND for an unknown id."""
     assert fault(lambda: backend.get("no-such-id"))[0] is grpc.StatusCode.NOT_FOUND
 
@@ -253,7 +253,7 @@ def test_denied_names(backend: Backend, pattern: str, name: str, denied: bool) -
         assert response.denial.reason == pb.DENIAL_REASON_INVALID_ROOM
 
 
-def test_denied_name_without_its_parts(backend: Backend) -> None:
+def test_denied_name_in_the_raw_room(backend: Backend) -> None:
     """The patterns also apply to a caller that sends only Room.raw."""
     backend.start(Policy(deny=("board",)))
     wanted = request()
@@ -261,7 +261,7 @@ def test_denied_name_without_its_parts(backend: Backend) -> None:
     assert backend.create(wanted).HasField("denial")
 
 
-def test_shortest_duration_is_not_none(backend: Backend) -> None:
+def test_one_nanosecond_is_a_duration(backend: Backend) -> None:
     """A duration of one nanosecond is valid; the stub rounds it up to one microsecond."""
     wanted = request()
     wanted.duration.nanos = 1
@@ -316,7 +316,7 @@ def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
     assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == expected
 
 
-def test_full_is_a_fault(backend: Backend) -> None:
+def test_a_full_store_is_a_fault(backend: Backend) -> None:
     """A full stub answers RESOURCE_EXHAUSTED until a conference is deleted."""
     backend.start(max_conferences=1)
     first = backend.create(request("r1", "one")).conference
@@ -333,7 +333,7 @@ def test_oversized_request_is_refused(backend: Backend) -> None:
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_of_calls_at_the_same_time_one_is_granted(backend: Backend) -> None:
+def test_one_of_two_calls_at_the_same_time_is_granted(backend: Backend) -> None:
     """When two callers ask for the same room at the same time, exactly one gets it."""
     barrier = threading.Barrier(2)
 

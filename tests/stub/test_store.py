@@ -53,7 +53,7 @@ def test_same_request_gets_its_conference_again(store: Store, clock: FakeClock) 
     assert len(store) == 1
 
 
-def test_another_request_meets_the_holder(store: Store, clock: FakeClock) -> None:
+def test_another_request_gets_the_holder(store: Store, clock: FakeClock) -> None:
     """The store does not grant a held room to another request."""
     first = granted(store, booking(clock, "r1", "board"))
     assert store.create(booking(clock, "r2", "board")) == Held(first)
@@ -77,7 +77,7 @@ def test_deleted_request_is_a_new_one(store: Store, clock: FakeClock) -> None:
     assert second.id != first.id
 
 
-def test_delete_takes_only_the_named_conference(store: Store, clock: FakeClock) -> None:
+def test_delete_affects_only_the_named_conference(store: Store, clock: FakeClock) -> None:
     """A second deletion of an id does not delete the later conference of the room."""
     first = granted(store, booking(clock, "r1", "board"))
     store.delete(first.id)
@@ -97,7 +97,7 @@ def test_a_conference_ends_with_its_duration(store: Store, clock: FakeClock) -> 
     assert not store.delete(first.id)
 
 
-def test_over_request_and_room_are_free(store: Store, clock: FakeClock) -> None:
+def test_request_and_room_are_free_after_the_end(store: Store, clock: FakeClock) -> None:
     """When a conference is over, its request is a new one and its room is free."""
     first = granted(store, booking(clock, "r1", "board", seconds=60))
     clock.advance(minutes=1)
@@ -137,7 +137,7 @@ def test_a_booking_of_the_past_is_not_held(store: Store, clock: FakeClock) -> No
     assert len(store) == 0
 
 
-def test_an_end_beyond_the_calendar_is_no_trouble(store: Store, clock: FakeClock) -> None:
+def test_a_duration_of_10000_years_is_accepted(store: Store, clock: FakeClock) -> None:
     """The store accepts a duration of 10,000 years, whose end no datetime can hold."""
     first = granted(store, booking(clock, "r1", "board", seconds=315_576_000_000))
     assert store.get(first.id) == first
@@ -189,7 +189,7 @@ def test_the_check_and_the_grant_are_one_step(clock: FakeClock) -> None:
     assert len(store) == 1
 
 
-def test_of_many_calls_one_gets_the_room(clock: FakeClock) -> None:
+def test_one_of_two_requests_at_the_same_time_is_granted(clock: FakeClock) -> None:
     """At most one of several requests for a room at the same time is granted."""
     store = Store(clock=clock)
     barrier = threading.Barrier(2)

@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    serving = parser.add_argument_group("serving")
+    serving = parser.add_argument_group("options of the server")
     serving.add_argument(
         "--listen",
         type=_address,
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument(
         "--verbose", action="store_true", help="log the requests too, not only the answers"
     )
-    deciding = parser.add_argument_group("deciding")
+    deciding = parser.add_argument_group("rules of the backend")
     deciding.add_argument(
         "--deny",
         action="append",
