@@ -1,4 +1,4 @@
-"""Write docs/settings.md from the settings' own code; `make docs` runs it."""
+"""Generate docs/settings.md from the code of the settings; `make docs` runs this script."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
@@ -8,19 +8,28 @@ from typing import Any
 
 from jicofo_reservation_proxy.settings.schema import Auth, Backend, Methods, Route, Settings, Tls
 from jicofo_reservation_proxy.settings.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
+from jicofo_reservation_proxy.settings.validation import format_duration
 
 PAGE = Path(__file__).with_name("settings.md")
 
 INTRODUCTION = f"""\
 # Settings
 
-This page is made from the code by `make docs`.
+After this page you can write a settings file, override a setting with an environment variable or a
+flag, and check the result. The tables list the meaning, the range and the default of every setting.
 
-Settings come from a TOML file, which `--config` or `${CONFIG_VARIABLE}` names. The environment
-overrides it: the variable of a setting is its key path in capitals behind `{ENVIRONMENT_PREFIX}`,
-with two underscores between the parts. Flags override both; `jicofo-reservation-proxy serve --help`
-lists them. All settings are checked together at the start, and every fault is told; unknown keys
-are faults. `jicofo-reservation-proxy check` does that without serving, and asks each backend.
+## Where settings come from
+
+1. A TOML file, which `--config` or `${CONFIG_VARIABLE}` names. The file is optional.
+2. Environment variables override the file. The variable of a setting is `{ENVIRONMENT_PREFIX}`
+   and the key path in capital letters, with two underscores between the parts.
+3. Flags override both. `jicofo-reservation-proxy serve --help` lists the flags.
+
+The proxy checks all settings at the start. If a setting is wrong or unknown, the proxy reports
+every fault and does not start. The command `jicofo-reservation-proxy check` makes the same checks
+and calls each backend, but does not serve.
+
+A settings file:
 
 ```toml
 listen = "127.0.0.1:7777"
@@ -38,25 +47,29 @@ key_file = "/etc/jicofo-reservation-proxy/client.key"
 api_key_file = "/etc/jicofo-reservation-proxy/api-key"
 ```
 
-The target of that backend by the environment:
+The same target as an environment variable:
 
     {ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__TARGET=dns:///reservations.example.com:50051
 
-Arrays and tables in the environment are written as TOML; a part of a key path may be an index:
+Write arrays and tables in environment variables as TOML. A part of a key path can be an array
+index, which counts from 0:
 
     {ENVIRONMENT_PREFIX}GUEST_DOMAINS='["guest.*", "anonymous.example.com"]'
     {ENVIRONMENT_PREFIX}ROUTES__0__BACKEND=default
 
-A duration is a number with a unit: `250ms`, `5s`, `2m`, `1h`, `7d`.
+A duration is a string of a number and a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`.
+
+`make docs` generates this page from `settings/schema.py` and `docs/generate.py`. Edit those files,
+not this page.
 """
 
 SECTIONS = (
-    ("At the top", Settings),
-    ("`[backends.NAME]`", Backend),
-    ("`[backends.NAME.tls]`", Tls),
-    ("`[backends.NAME.auth]`", Auth),
-    ("`[backends.NAME.methods]`", Methods),
-    ("`[[routes]]`", Route),
+    ("Settings at the top level", Settings),
+    ("`[backends.NAME]`: a backend", Backend),
+    ("`[backends.NAME.tls]`: TLS and mTLS", Tls),
+    ("`[backends.NAME.auth]`: credentials", Auth),
+    ("`[backends.NAME.methods]`: method paths", Methods),
+    ("`[[routes]]`: the backend of a room", Route),
 )
 
 
@@ -75,7 +88,7 @@ def _about(model: type[Any]) -> str:
 
 
 def _rows(model: type[Any]) -> Iterator[str]:
-    yield "| key | default | |"
+    yield "| key | default | meaning |"
     yield "|---|---|---|"
     for setting in fields(model):
         about = setting.metadata["doc"].replace("|", "\\|")
@@ -87,19 +100,11 @@ def _default(setting: "Field[Any]") -> str:
     if value is MISSING and setting.default_factory is MISSING:
         return "**required**"
     if isinstance(value, timedelta):
-        return f"`{_duration(value)}`"
+        return f"`{format_duration(value)}`"
     if isinstance(value, tuple) and value:
         return f"`{list(value)}`".replace("'", '"')
     is_plain = isinstance(value, str | int) and not isinstance(value, bool)
     return f"`{value}`" if is_plain else ""
-
-
-def _duration(value: timedelta) -> str:
-    """Return a duration as people write it: `7d` rather than `604800s`."""
-    seconds = value.total_seconds()
-    sizes = {"d": 86_400, "h": 3600, "m": 60}
-    unit = next((unit for unit, size in sizes.items() if seconds and seconds % size == 0), "s")
-    return f"{seconds / sizes.get(unit, 1):g}{unit}"
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def test_wrong_settings_are_3_with_every_fault(out: Output, tmp_path: Path) -> N
         "  listen: wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'nowhere' "
         "(from the command line)\n"
         "  threads: wanted a whole number from 1 to 1000, got 0\n"
-        "  backends.default.target: wanted a gRPC target, such as "
+        "  backends.default.target: wanted a gRPC target without spaces, such as "
         "dns:///reservations.example.com:50051, got 'a b'\n"
     )
 

@@ -1,4 +1,4 @@
-"""The settings: what there is, where values come from, what they must be."""
+"""The settings: their definitions, the sources of their values, and their validation."""
 
 from .schema import Auth, Backend, Methods, Route, Settings, Tls
 

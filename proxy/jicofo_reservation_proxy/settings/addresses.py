@@ -1,13 +1,14 @@
-"""Addresses: what is this machine's own, and what others may reach."""
+"""Addresses: which targets are on this machine, and which machines can reach `listen`."""
 
 import ipaddress
 
 
 def is_local_target(target: str) -> bool:
-    """Tell whether a gRPC target is certainly this machine: a socket file or loopback addresses.
+    """Return whether a gRPC target is certainly on this machine.
 
-    A name server of one's own choice (`dns://192.0.2.1/localhost`) could say anything, so what has
-    one is not (gRPC's doc/naming.md describes targets).
+    Such a target is a socket file, or has only loopback addresses. A target that names its own DNS
+    server (`dns://192.0.2.1/localhost`) is not local, because that server could return any address
+    (gRPC's doc/naming.md describes targets).
     """
     scheme, colon, rest = target.partition(":")
     if colon and scheme in {"unix", "unix-abstract"}:
@@ -33,7 +34,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def is_loopback_listen(listen: str) -> bool:
-    """Tell whether `listen` is reachable from this machine only."""
+    """Return whether `listen` is reachable from this machine only."""
     return _is_loopback(_host(listen))
 
 

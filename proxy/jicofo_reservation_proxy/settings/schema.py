@@ -1,7 +1,7 @@
 """Every setting: its type, its default and its documentation, in one place.
 
-The command line's help and docs/settings.md are made from what stands here. Where values come
-from is in sources.py, and what they must be like in validation.py.
+The help of the command line and docs/settings.md are generated from this module. sources.py reads
+the values of the settings. validation.py checks the values.
 """
 
 import os
@@ -31,166 +31,240 @@ _SERVICE = "/jicofo.reservation.v1.ReservationService"
 
 
 def _doc(text: str) -> dict[str, str]:
-    """Document a setting; the text is Markdown."""
+    """Return the metadata that documents a setting. The text is Markdown."""
     return {"doc": text}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """TLS towards a backend. An empty table is TLS with the public certificate authorities."""
+    """TLS for the connections to a backend.
+
+    An empty table (`tls = {}`) means TLS with the public certificate authorities. Without this
+    table the connections are plaintext.
+    """
 
     ca_file: Path | None = field(
         default=None,
         metadata=_doc(
-            "Certificates (PEM) of the authorities that may have signed the backend's "
-            "certificate. Absent: the public ones that gRPC carries."
+            "The file with the certificates (PEM) of the authorities that the proxy trusts to "
+            "sign the backend's certificate. Set it when the backend has a certificate of your "
+            "own authority. Absent: the public authorities that are built into gRPC."
         ),
     )
     cert_file: Path | None = field(
         default=None,
         metadata=_doc(
-            "The proxy's own certificate chain (PEM), for mTLS. It wants `key_file` too."
+            "The file with the proxy's own certificate chain (PEM), for mTLS. It requires "
+            "`key_file`. Absent: the proxy presents no certificate, so a backend that requires "
+            "one refuses the connection."
         ),
     )
     key_file: Path | None = field(
         default=None,
-        metadata=_doc("The private key (PEM, not encrypted) of `cert_file`."),
+        metadata=_doc(
+            "The file with the private key (PEM, not encrypted) of `cert_file`. It requires "
+            "`cert_file`."
+        ),
     )
     server_name: HostName | None = field(
         default=None,
         metadata=_doc(
-            "The name that the backend's certificate must carry, where it is not the target's."
+            "The host name that the backend's certificate must have. Set it when that name "
+            "differs from the name in `target`, for example when `target` is an IP address. "
+            "Absent: the name in `target`."
         ),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """What the proxy shows to a backend.
+    """The credentials that the proxy sends to a backend with each call.
 
-    Secrets stand in files and never go over a channel that is neither TLS nor local.
+    Secrets are in files, never in the settings. The proxy does not start if it would send a secret
+    in plaintext to another machine. It reads changed files within seconds, without a restart.
     """
 
-    api_key_file: Path | None = field(default=None, metadata=_doc("A file that holds an API key."))
+    api_key_file: Path | None = field(
+        default=None,
+        metadata=_doc(
+            "The file with an API key: a single line of printable ASCII. The proxy sends the key "
+            "in the header `header`. Absent: no API key."
+        ),
+    )
     header: HeaderName = field(
         default=HeaderName("x-api-key"),
-        metadata=_doc("The header (gRPC metadata key) that carries the API key."),
+        metadata=_doc("The header (gRPC metadata key) in which the proxy sends the API key."),
     )
     bearer_token_file: Path | None = field(
         default=None,
-        metadata=_doc("A file that holds a token, sent as `authorization: Bearer …`."),
+        metadata=_doc(
+            "The file with a bearer token: a single line of printable ASCII. The proxy sends it "
+            "as `authorization: Bearer …`. Absent: no token."
+        ),
     )
     plugin: PluginPath | None = field(
         default=None,
         metadata=_doc(
-            "`module:attribute` of a `grpc.AuthMetadataPlugin`, or of something that returns one "
-            "when it is called without arguments. It is asked for metadata at each call."
+            "A Python plugin for other credentials, as `module:attribute`. The attribute is a "
+            "`grpc.AuthMetadataPlugin`, or a class or function that returns one when it is "
+            "called without arguments. gRPC asks the plugin for metadata at each call. Absent: "
+            "no plugin."
         ),
     )
 
     @property
     def has_secret(self) -> bool:
-        """Whether anything here must be kept from eyes on the network."""
+        """Whether these credentials contain a secret, which must not be sent in plaintext."""
         return any((self.api_key_file, self.bearer_token_file, self.plugin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Methods:
-    """The paths of the RPCs, for a backend that offers the same messages under other names."""
+    """The gRPC method paths.
+
+    Set them only for a backend that uses the messages of the contract under other service or method
+    names.
+    """
 
     create: MethodPath = field(
         default=MethodPath(f"{_SERVICE}/CreateConference"),
-        metadata=_doc("The path of CreateConference."),
+        metadata=_doc("The method path that the proxy calls for CreateConference."),
     )
     get: MethodPath = field(
         default=MethodPath(f"{_SERVICE}/GetConference"),
-        metadata=_doc("The path of GetConference."),
+        metadata=_doc("The method path that the proxy calls for GetConference."),
     )
     delete: MethodPath = field(
         default=MethodPath(f"{_SERVICE}/DeleteConference"),
-        metadata=_doc("The path of DeleteConference."),
+        metadata=_doc("The method path that the proxy calls for DeleteConference."),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """A `ReservationService` somewhere. With no backend at all, the built-in stub serves."""
+    """One backend: a gRPC server that implements `ReservationService`.
+
+    `NAME` is a name of your choice. It is part of the ids that Jitsi gets, so do not change it: the
+    proxy can neither read nor delete the conferences of a backend that is not in the settings.
+    """
 
     target: Target = field(
         metadata=_doc(
-            "Where the backend is: anything that gRPC resolves, such as "
+            "The address of the backend, in any form that gRPC resolves, such as "
             "`dns:///reservations.example.com:50051`, `unix:/run/reservations.sock` or "
-            "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. Several addresses take turns."
+            "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. If there are several addresses, the proxy "
+            "uses them in turn."
         )
     )
     answer_within: Deadline = field(
         default=Deadline(timedelta(seconds=5)),
         metadata=_doc(
-            "The deadline of each call, its retries included, from 0.01s to 15s. `respond_within` "
-            "bounds it too."
+            "The deadline of each call to this backend, including gRPC's retries, from 10ms to "
+            "15s. If the call for a POST takes longer, the proxy answers 504, or grants the room "
+            "(`when_unreachable`). A deadline below about 1.6s leaves no time for all retries. "
+            "`respond_within` limits each call too."
         ),
     )
     in_flight: ThreadCount = field(
         default=ThreadCount(32),
         metadata=_doc(
-            "How many calls to this backend may be under way at once, from 1 to 1000. As many more "
-            "requests may wait for their turn; the others are refused with 503."
+            "The maximum number of calls to this backend at the same time, from 1 to 1000. The "
+            "same number of further requests may wait for a call. The proxy refuses any other "
+            "POST with 503."
         ),
     )
     when_unreachable: Literal["refuse", "allow"] = field(
         default="refuse",
         metadata=_doc(
-            "What becomes of a room while the backend cannot be asked: `refuse` answers 503 or "
-            "504, `allow` grants it for `allow_for`, and the backend never hears of that."
+            "The answer to a POST while the backend is unreachable or too slow. `refuse`: 503 or "
+            "504, and the room does not open. `allow`: the proxy grants the room for "
+            "`allow_for`, without any check by the backend; the backend never learns of this "
+            "conference."
         ),
     )
     allow_for: FallbackTime = field(
         default=FallbackTime(timedelta(hours=1)),
-        metadata=_doc("For how long `allow` grants a room, from 1m to 7d."),
+        metadata=_doc(
+            "The maximum duration of a room that the proxy grants with `when_unreachable = "
+            '"allow"`, from 1m to 7d. Jitsi closes the room after this time.'
+        ),
     )
     health_check: Literal["auto", "on", "off"] = field(
         default="auto",
         metadata=_doc(
-            "Whether replicas that `grpc.health.v1` says are not serving are left out. A backend "
-            "without that service counts as well. `auto` is on unless `auth` holds a secret, since "
-            "gRPC shows none with these checks."
+            "`on`: the proxy asks each address of the backend for its health (`grpc.health.v1`) "
+            "and sends no calls to an address that is not serving. An address without that "
+            "service counts as healthy. `off`: no health checks. `auto`: `off` if `auth` "
+            "contains a secret, otherwise `on`, because gRPC sends no credentials with health "
+            "checks and the backend could refuse them."
         ),
     )
-    tls: Tls | None = field(default=None, metadata=_doc("TLS or mTLS. Absent: plaintext."))
-    auth: Auth = field(default=Auth(), metadata=_doc("An API key, a bearer token, or a plugin."))
-    methods: Methods = field(default=Methods(), metadata=_doc("Other paths for the same messages."))
+    tls: Tls | None = field(
+        default=None,
+        metadata=_doc(
+            "TLS or mTLS for this backend, see `[backends.NAME.tls]`. Absent: plaintext."
+        ),
+    )
+    auth: Auth = field(
+        default=Auth(),
+        metadata=_doc(
+            "The credentials for this backend: an API key, a bearer token or a plugin, see "
+            "`[backends.NAME.auth]`. Absent: no credentials."
+        ),
+    )
+    methods: Methods = field(
+        default=Methods(),
+        metadata=_doc(
+            "Other gRPC method paths, see `[backends.NAME.methods]`. Absent: the paths of the "
+            "contract."
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Which rooms go to which backend. A route without any pattern takes every room."""
+    """One route: its patterns, and the backend of the rooms that match all of them.
+
+    The proxy uses the first route that matches. A route without patterns matches every room.
+    Patterns do not distinguish upper from lower case.
+    """
 
     tenant: str | None = field(
         default=None,
         metadata=_doc(
-            'A glob (`*`, `?`, `[…]`) for the tenant; `""` is for rooms without a tenant. '
-            "Upper and lower case are the same. Absent: any."
+            "A glob (`*`, `?`, `[…]`) for the tenant, such as `acme` for the room `[acme]board`. "
+            '`""` matches only rooms without a tenant. Absent: every tenant, and rooms without '
+            "a tenant."
         ),
     )
     tenant_regex: Regex | None = field(
         default=None,
-        metadata=_doc("A regular expression for the whole tenant, instead of `tenant`."),
+        metadata=_doc(
+            "A regular expression in Python's syntax, instead of `tenant`. It must match the "
+            "whole tenant."
+        ),
     )
     room: str | None = field(
         default=None,
         metadata=_doc(
-            "A glob for the room's name without its tenant, percent-decoded. Absent: any."
+            "A glob for the name of the room, without its tenant and percent-decoded: `board` "
+            "for the room `[acme]board`, `café` for `caf%c3%a9`. Absent: every name."
         ),
     )
     room_regex: Regex | None = field(
         default=None,
-        metadata=_doc("A regular expression for the whole name, instead of `room`."),
+        metadata=_doc(
+            "A regular expression in Python's syntax, instead of `room`. It must match the whole "
+            "name."
+        ),
     )
-    backend: str = field(metadata=_doc("The name of the backend that gets these rooms."))
+    backend: str = field(
+        metadata=_doc("The name of the backend for these rooms, as in `[backends.NAME]`.")
+    )
 
 
 def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where state belongs by custom: systemd's choice, /var/lib for root, else XDG's."""
+    """Return the default state directory: systemd's, /var/lib for root, otherwise XDG's."""
     if given := environ.get("STATE_DIRECTORY"):
         return Path(given.partition(":")[0])
     if os.geteuid() == 0:
@@ -201,101 +275,137 @@ def default_state_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings."""
+    """The keys at the top level of the settings file.
+
+    `backends` and `routes` are tables, which the sections below describe.
+    """
 
     listen: Listen = field(
         default=Listen("127.0.0.1:7777"),
-        metadata=_doc("The address to serve on, `HOST:PORT`. Port 0 takes a free one."),
+        metadata=_doc(
+            "The address on which the proxy listens for Jicofo or Prosody, as `HOST:PORT`. The "
+            "default accepts only clients on this machine. Everyone who can reach the address "
+            "can create and delete conferences. With port 0 the proxy chooses a free port and "
+            "logs it."
+        ),
     )
     state_dir: Path = field(
         default_factory=default_state_dir,
         metadata=_doc(
-            "The directory for what must survive a restart. Absent: `$STATE_DIRECTORY` (systemd "
-            "sets it), `/var/lib/jicofo-reservation-proxy` for root, "
-            "`~/.local/state/jicofo-reservation-proxy` for others."
+            "The state directory, which holds the ledger: all data that must survive a restart. "
+            "It must be on a local disk, and each proxy needs a directory of its own. Absent: "
+            "`$STATE_DIRECTORY` (systemd sets it); otherwise `/var/lib/jicofo-reservation-proxy` "
+            "for root, and `~/.local/state/jicofo-reservation-proxy` for other users "
+            "(`$XDG_STATE_HOME` replaces `~/.local/state`)."
         ),
     )
     state: Literal["disk", "memory"] = field(
         default="disk",
         metadata=_doc(
-            "Where the ledger is: `disk` is `state_dir`; `memory` needs no directory, and forgets "
-            "at each restart the DELETEs that are not delivered and the numbers given to Jicofo."
+            "The location of the ledger. `disk`: in `state_dir`. `memory`: without a "
+            "directory; each restart loses the pending deletions and the conference numbers that "
+            "Jicofo knows. Use `memory` only where this loss is acceptable."
         ),
     )
     client: Literal["auto", "jicofo", "prosody", "handbook"] = field(
         default="auto",
         metadata=_doc(
-            "How to answer: `auto` goes by the `User-Agent`; the others force Jicofo's dialect, "
-            "Prosody's, or that of Jitsi's handbook, which unknown clients get."
+            "The dialect of the answers. `auto`: the proxy recognizes Jicofo and Prosody by "
+            "their `User-Agent`, and answers other clients as in Jitsi's handbook. `jicofo`, "
+            "`prosody`, `handbook`: this dialect for all clients. Set it when your client sends "
+            "another `User-Agent`."
         ),
     )
     conflicts: Literal["answer", "report"] = field(
         default="answer",
         metadata=_doc(
-            "What to do when a room is held already: `answer` gives the existing reservation to "
-            "those who may have it and refuses the others; `report` answers 409 and leaves the "
-            "rest to the client, as in Jitsi's handbook."
+            "The answer to a POST for a room that another conference already holds. `answer`: "
+            "200 with the existing reservation if this client may have it, otherwise 403. "
+            "`report`: 409 with the id of the existing conference; the client then asks for it "
+            "by GET, as in Jitsi's handbook."
         ),
     )
     guest_domains: tuple[str, ...] = field(
         default=("guest.*",),
-        metadata=_doc("Globs for the domains whose users have not signed in. Backends are told."),
+        metadata=_doc(
+            "Globs for the domains whose users are guests, that is, have not signed in. The "
+            "proxy only tells the backend whether the owner is a guest; the backend decides what "
+            "guests may do."
+        ),
     )
     respond_within: ResponseTime = field(
         default=ResponseTime(timedelta(seconds=12)),
         metadata=_doc(
-            "The time for one request with all its calls and retries, from 0.1s to 18s. Prosody "
-            "gives up after 20s; Jicofo waits for ever, and with it every room."
+            "The time budget of one request, including all waiting, calls and retries, from "
+            "100ms to 18s. The maximum is below 20s because Prosody stops waiting for an answer "
+            "after 20s. Jicofo waits without a limit and delays all its other rooms in the "
+            "meantime."
         ),
     )
     expire_after: Grace = field(
         default=Grace(timedelta(minutes=5)),
         metadata=_doc(
-            "How long after its end a conference without a DELETE is deleted at the backend, from "
-            "1s to 7d. Prosody closes rooms up to a minute late."
+            "The time that the proxy waits for a DELETE after the end of a conference, from 1s "
+            "to 7d. Then it deletes the conference at the backend itself. Keep it above 1m, "
+            "because Prosody closes rooms up to a minute late."
         ),
     )
     give_up_after: Retention = field(
         default=Retention(timedelta(days=7)),
-        metadata=_doc("How long a DELETE is tried to be delivered, from 1m to 365d."),
+        metadata=_doc(
+            "The time for which the proxy retries a deletion that the backend does not "
+            "acknowledge, from 1m to 365d. Then the deletion is abandoned: the proxy logs an "
+            "error, and `jicofo-reservation-proxy ledger abandoned` lists the deletion."
+        ),
     )
     threads: ThreadCount = field(
         default=ThreadCount(64),
         metadata=_doc(
-            "How many requests may be with backends at once, from 1 to 1000. Half of them are "
-            "divided among the backends, so that none is left without. A quarter more threads "
-            "serve what waits for no backend."
+            "The maximum number of requests that call or wait for backends at the same time, "
+            "from 1 to 1000. The proxy refuses any other POST with 503. Half of this number is "
+            "reserved in equal parts for the backends, so that a slow backend cannot use all "
+            "threads. The proxy has a quarter more threads than this number, for requests that "
+            "do not wait for a backend."
         ),
     )
     drain_within: DrainTime = field(
         default=DrainTime(timedelta(seconds=20)),
         metadata=_doc(
-            "How long SIGTERM waits for the requests in flight and for the DELETEs that can still "
-            "be delivered, from 0s to 300s."
+            "The time limit of a graceful shutdown (SIGTERM, Ctrl-C), from 0s to 5m. In this "
+            "time the proxy finishes the requests in flight and delivers the pending deletions "
+            "that the backends accept. Keep it above `respond_within`, otherwise requests can be "
+            "cut off. Undelivered deletions stay in the ledger for the next start."
         ),
     )
     log_format: Literal["text", "json"] = field(
         default="text",
         metadata=_doc(
-            "One line per request: `text` is `key=value` pairs, `json` is a JSON object."
+            "The format of the log. `text`: lines with `key=value` pairs. `json`: one JSON "
+            "object per line."
         ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
-        metadata=_doc("The least serious lines to log: `debug`, `info`, `warning` or `error`."),
+        metadata=_doc(
+            "The lowest level that the proxy logs: `debug`, `info`, `warning` or `error`. With "
+            "`warning` or `error` the log does not contain the lines of normal requests."
+        ),
     )
     backends: dict[BackendName, Backend] = field(
         default_factory=dict,
         metadata=_doc(
-            "The backends, by name: lower-case letters, digits and single underscores. None at "
-            "all: the built-in stub."
+            "The backends, by name. A name has lower-case letters, digits and single "
+            "underscores, begins with a letter and does not end with an underscore. Absent: the "
+            "built-in stub, which grants every room."
         ),
     )
     routes: tuple[Route, ...] = field(
         default=(),
         metadata=_doc(
-            "Which rooms go where; the first that matches wins. Rooms that match none go to the "
-            "backend named `default`, or, where there is none of that name, are refused. With one "
-            "backend and no routes, every room goes there."
+            "The routes, which choose the backend of each room. The first route that matches is "
+            "used. A room that matches no route belongs to the backend named `default`; without "
+            "such a backend the proxy refuses the room with 403. Several backends require at "
+            "least one route. With one backend and no routes, every room belongs to that "
+            "backend."
         ),
     )

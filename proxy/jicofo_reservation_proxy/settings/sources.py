@@ -1,8 +1,8 @@
-"""Where settings come from: flags over environment over the TOML file.
+"""The sources of settings: flags override the environment, which overrides the TOML file.
 
-The environment variable of a setting is its key path in capitals behind a prefix, with two
-underscores between the parts: `JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET`. A part may
-be an index: `…_ROUTES__0__BACKEND`. Arrays and tables are written as TOML.
+The environment variable of a setting is a prefix and the key path in capital letters, with two
+underscores between the parts: `JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET`. A part can be
+an array index: `…_ROUTES__0__BACKEND`. Arrays and tables are written as TOML.
 """
 
 import os
@@ -20,13 +20,13 @@ from .validation import validate
 
 ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
-"""Names the TOML file; it is no setting itself."""
+"""The variable that names the TOML file. It is not a setting."""
 
 _IS_NO_SETTING = re.compile(
     f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
     r"(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_\w+)?)"
 )
-"""Kubernetes gives each container such variables for a Service named jicofo-reservation-proxy."""
+"""Kubernetes sets these variables in each container for a Service `jicofo-reservation-proxy`."""
 
 
 def load(
@@ -34,12 +34,12 @@ def load(
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, ...], str] | None = None,
 ) -> Settings:
-    """Return the validated settings: flags over environment over file.
+    """Return the validated settings: flags override the environment, which overrides the file.
 
-    Without a file it is the one that the environment names, if any. `flags` maps key
+    If `file` is `None`, `load` reads the file that the environment names, if any. `flags` maps key
     paths, such as ("backends", "default", "target"), to texts.
 
-    Raises `SettingsError` with every fault that was found.
+    Raises `SettingsError`, which lists every fault.
     """
     if file is None and (named := environ.get(CONFIG_VARIABLE)):
         file = Path(named)
@@ -59,7 +59,9 @@ def _read_file(file: Path) -> dict[str, Any]:
             [SettingFault(str(file), f"cannot be read: {error.strerror}")]
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError([SettingFault(str(file), f"wanted TOML: {error}")]) from None
+        raise SettingsError(
+            [SettingFault(str(file), f"wanted valid TOML, got a parser error: {error}")]
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,13 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
 
 
 def _path(name: str) -> list[tuple[int, str]]:
-    """Return a variable's key path, each part with its index, so that 10 is sorted behind 9."""
+    """Return the key path of a variable, each part with its index, so that 10 sorts after 9."""
     parts = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _table_or_text(text: str) -> object:
-    """Read an array or a table as TOML; anything else is the text that it is."""
+    """Parse a TOML array or table; return any other text unchanged."""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
     try:
@@ -98,7 +100,7 @@ def _from_flags(flags: Mapping[tuple[str, ...], str]) -> Iterator[_Override]:
 
 
 def _put(tree: dict[str, Any], override: _Override) -> SettingFault | None:
-    """Set one value in the tree, making tables and array items on the way."""
+    """Set one value in the tree, and create the missing tables and array items on its path."""
     node: Any = tree
     *parents, last = override.path
     for part, following in zip(parents, override.path[1:], strict=True):
@@ -110,7 +112,12 @@ def _put(tree: dict[str, Any], override: _Override) -> SettingFault | None:
     if isinstance(node, list) and last.isdecimal() and int(last) <= len(node):
         node[int(last) : int(last) + 1] = [override.value]
         return None
-    return SettingFault(".".join(override.path), "there is no such key", override.origin)
+    return SettingFault(
+        ".".join(override.path),
+        "there is no setting with this key path; check the spelling, and count array indexes from "
+        "0 without gaps",
+        override.origin,
+    )
 
 
 def _child(node: Any, part: str, empty: object) -> Any:  # noqa: ANN401 - TOML's own values

@@ -1,7 +1,7 @@
-"""What each setting must be like: a tree of plain values → `Settings`, or every fault in it.
+"""Validation: convert a tree of plain values to `Settings`, or report every fault in the tree.
 
-cattrs walks the tree along the types of schema.py; here stands what a value of each type is, in
-the words of an error: what was wanted and what was got.
+cattrs walks the tree along the types of schema.py. This module defines the valid values of each
+type. Each error message says which value was wanted and which value the tree has.
 """
 
 import re
@@ -49,9 +49,10 @@ from .schema import (
 def validate(
     tree: Mapping[str, Any], origins: Mapping[tuple[str, ...], str] | None = None
 ) -> Settings:
-    """Return the settings in a tree of plain values; `origins` says where some came from.
+    """Return the settings of a tree of plain values.
 
-    Raises `SettingsError` with every fault that was found.
+    `origins` maps key paths to the source of their values, for error messages. Raises
+    `SettingsError`, which lists every fault.
     """
     try:
         settings = CONVERTER.structure(tree, Settings)
@@ -67,8 +68,8 @@ def validate(
     return settings
 
 
-class _Unwanted(ValueError):  # noqa: N818 - it is a word of the message
-    """A value that is not what a setting wants."""
+class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the message
+    """A value that is not valid for its setting."""
 
     def __init__(self, wanted: str, got: object) -> None:
         super().__init__(wanted, got)
@@ -76,9 +77,10 @@ class _Unwanted(ValueError):  # noqa: N818 - it is a word of the message
         self.got = got
 
     def sentence(self, path: tuple[str, ...]) -> str:
-        """Say what was wanted and got. What stands among credentials may be a secret."""
+        """Return the message. It does not show the value of a credential: it may be a secret."""
         is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
-        got = f"something else ({type(self.got).__name__})" if is_secret else repr(self.got)
+        hidden = f"a value of type {type(self.got).__name__} (not shown: it may be a secret)"
+        got = hidden if is_secret else repr(self.got)
         return f"wanted {self.wanted}, got {got}"
 
 
@@ -107,7 +109,7 @@ def _path(value: object, _: object) -> Path:
     if not text:
         raise _Unwanted("a path", value)
     if not text.isprintable() or "-----BEGIN" in text:
-        raise _Unwanted("the path of a file, not what stands in it", value)
+        raise _Unwanted("the path of a file, not the content of the file", value)
     return Path(text)
 
 
@@ -119,9 +121,17 @@ def _count(value: object, _: object) -> int:
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """Return a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`; `None` where it is none."""
+    """Parse a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`. `None` means: not a duration."""
     match = _DURATION.fullmatch(text)
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else None
+
+
+def format_duration(duration: timedelta) -> str:
+    """Return a duration in its largest whole unit: `7d` rather than `604800s`."""
+    milliseconds = duration // timedelta(milliseconds=1)
+    sizes = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000}
+    unit = next((unit for unit, size in sizes.items() if milliseconds % size == 0), "ms")
+    return f"{milliseconds // sizes.get(unit, 1)}{unit}" if milliseconds else "0s"
 
 
 def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], timedelta]:
@@ -130,14 +140,12 @@ def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], t
         if parsed is not None and least <= parsed <= most:
             return parsed
         raise _Unwanted(
-            f"a duration from {_seconds(least)} to {_seconds(most)}, such as 5s or 250ms", value
+            f"a duration from {format_duration(least)} to {format_duration(most)} "
+            "(a number and a unit: ms, s, m, h or d)",
+            value,
         )
 
     return structure
-
-
-def _seconds(duration: timedelta) -> str:
-    return f"{duration.total_seconds():g}s"
 
 
 def _matching(pattern: str | re.Pattern[str], wanted: str) -> Callable[[object, object], str]:
@@ -155,7 +163,9 @@ def _header(value: object, _: object) -> str:
     lower = _text(value).lower()
     if not re.fullmatch(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)", lower):
         raise _Unwanted(
-            "a header's name of letters, digits, '-', '_' and '.', not grpc-… and not …-bin", value
+            "a header name of letters, digits, '-', '_' and '.' that does not begin with 'grpc-' "
+            "and does not end with '-bin'",
+            value,
         )
     return lower
 
@@ -168,7 +178,7 @@ def _listen(value: object, _: object) -> str:
 
 
 def _is_host(text: str) -> bool:
-    """Tell whether a text can be the name of a host at all: else the look-up itself would fail."""
+    """Return whether a text can be a host name. The look-up of any other text would raise."""
     try:
         text.encode("idna")
     except UnicodeError:
@@ -180,7 +190,9 @@ def _regex(value: object, _: object) -> str:
     try:
         re.compile(_text(value))
     except (re.error, OverflowError, RecursionError) as error:
-        raise _Unwanted(f"a regular expression, which this is not ({error})", value) from None
+        raise _Unwanted(
+            f"a valid regular expression in Python's syntax (error: {error})", value
+        ) from None
     return str(value)
 
 
@@ -220,17 +232,26 @@ def _make_converter() -> Converter:
         str: _text,
         Path: _path,
         BackendName: _matching(
-            BACKEND_NAME, "a name of lower-case letters, digits and single underscores"
+            BACKEND_NAME,
+            "a name of lower-case letters, digits and single underscores that begins with a letter "
+            "and does not end with an underscore",
         ),
         Deadline: _duration(timedelta(milliseconds=10), timedelta(seconds=15)),
         DrainTime: _duration(timedelta(0), timedelta(minutes=5)),
         HeaderName: _header,
-        HostName: _matching(r"\S+", "the name of a host"),
+        HostName: _matching(r"\S+", "a host name, such as reservations.example.com"),
         Listen: _listen,
-        MethodPath: _matching(r"/[^/\s]+/[^/\s]+", "/package.Service/Method"),
-        PluginPath: _matching(r"[\w.]+:[\w.]+", "module:attribute"),
+        MethodPath: _matching(
+            r"/[^/\s]+/[^/\s]+", "a method path of the form /package.Service/Method"
+        ),
+        PluginPath: _matching(
+            r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
+        ),
         Regex: _regex,
-        Target: _matching(r"\S+", "a gRPC target, such as dns:///reservations.example.com:50051"),
+        Target: _matching(
+            r"\S+",
+            "a gRPC target without spaces, such as dns:///reservations.example.com:50051",
+        ),
         Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
         ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
         Retention: _duration(timedelta(minutes=1), timedelta(days=365)),
@@ -246,7 +267,7 @@ CONVERTER = _make_converter()
 
 
 def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the key path and the sentence of every fault in what cattrs raised."""
+    """Yield the key path and the message of every fault in an exception from cattrs."""
     match error:
         case ClassValidationError() | IterableValidationError():
             noted, others = error.group_exceptions()
@@ -258,10 +279,10 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
         case ForbiddenExtraKeysError():
             known = ", ".join(known.name for known in fields(error.cl))
             for key in sorted(error.extra_fields):
-                # Its value is not shown: it may be a secret.
+                # The message does not show the value, which may be a secret.
                 yield (*path, key), f"unknown key; wanted one of {known}"
         case KeyError():
-            yield path, "wanted a value, got none"
+            yield path, "wanted a value, because this key is required, got none"
         case _Unwanted():
             yield path, error.sentence(path)
         case _:
@@ -269,7 +290,7 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
-    """Return where a value came from: set there itself, or a table around it or a key in it."""
+    """Return the source of a value, of a table around it, or of a key inside it."""
     longest_first = sorted(origins, key=len, reverse=True)
     return next((origins[key] for key in longest_first if _is_related(key, path)), "")
 
@@ -280,14 +301,16 @@ def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def _contradictions(settings: Settings) -> Iterator[SettingFault]:
-    """Yield what is wrong between settings that are each right alone."""
+    """Yield the faults between settings that are valid one by one."""
     for name, backend in settings.backends.items():
         yield from _backend_contradictions(f"backends.{name}", backend)
     for index, route in enumerate(settings.routes):
         yield from _route_contradictions(f"routes.{index}", route, settings.backends)
     if len(settings.backends) > 1 and not settings.routes:
         yield SettingFault(
-            "routes", "wanted at least one route, since there are several backends, got none"
+            "routes",
+            "wanted at least one route, because there are several backends, got none; add a "
+            "[[routes]] table that names a backend",
         )
 
 
@@ -295,16 +318,20 @@ def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault
     tls, auth = backend.tls, backend.auth
     if tls and bool(tls.cert_file) != bool(tls.key_file):
         missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
-        yield SettingFault(f"{key}.tls.{missing}", f"wanted together with {given}, got none")
+        yield SettingFault(
+            f"{key}.tls.{missing}",
+            f"wanted a path, because {given} is set, got none; set both keys or neither",
+        )
     if auth.api_key_file and auth.bearer_token_file and auth.header == "authorization":
         yield SettingFault(
             f"{key}.auth.header",
-            "wanted another header than the bearer token's, got 'authorization'",
+            "wanted a header other than 'authorization', because the bearer token uses it, "
+            "got 'authorization'",
         )
     if auth.has_secret and tls is None and not is_local_target(backend.target):
         yield SettingFault(
             f"{key}.auth",
-            "wanted TLS or a local target for a secret, "
+            "wanted TLS or a target on this machine, because the proxy sends a secret, "
             f"got plaintext to {backend.target!r}; set {key}.tls",
         )
 
@@ -313,11 +340,15 @@ def _route_contradictions(
     key: str, route: Route, backends: Mapping[BackendName, Backend]
 ) -> Iterator[SettingFault]:
     if route.tenant is not None and route.tenant_regex is not None:
-        yield SettingFault(f"{key}.tenant_regex", "wanted either this or tenant, got both")
+        yield SettingFault(
+            f"{key}.tenant_regex", "wanted tenant or tenant_regex, got both; remove one of them"
+        )
     if route.room is not None and route.room_regex is not None:
-        yield SettingFault(f"{key}.room_regex", "wanted either this or room, got both")
+        yield SettingFault(
+            f"{key}.room_regex", "wanted room or room_regex, got both; remove one of them"
+        )
     if route.backend not in backends:
-        known = ", ".join(backends) or "none: there are no backends"
+        known = ", ".join(backends) or "the settings have no backends"
         yield SettingFault(
             f"{key}.backend", f"wanted the name of a backend ({known}), got {route.backend!r}"
         )

@@ -1,1 +1,1 @@
-"""Unit tests of the package settings."""
+"""Unit tests of the package `settings`."""

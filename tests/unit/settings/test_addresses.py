@@ -1,4 +1,4 @@
-"""Addresses: what is this machine's own."""
+"""Addresses: which targets and listen addresses are local."""
 
 import pytest
 from jicofo_reservation_proxy.settings.addresses import (
@@ -36,7 +36,7 @@ from jicofo_reservation_proxy.settings.addresses import (
     ],
 )
 def test_local_targets(target: str) -> None:
-    """A socket file and loopback addresses are this machine."""
+    """A socket file or a loopback address is a target on this machine."""
     assert is_local_target(target)
 
 
@@ -76,7 +76,7 @@ def test_local_targets(target: str) -> None:
     ],
 )
 def test_targets_that_may_be_elsewhere(target: str) -> None:
-    """Anything that is not certainly this machine is not."""
+    """Any target that may be on another machine is not local."""
     assert not is_local_target(target)
 
 
@@ -93,6 +93,6 @@ def test_targets_that_may_be_elsewhere(target: str) -> None:
     ],
 )
 def test_listen_addresses(listen: str, host: str, port: int, loopback: bool) -> None:
-    """A listen address is a host, without its brackets, and a port; loopback is this machine."""
+    """A listen address is split into host, without brackets, and port; loopback is local."""
     assert split_listen(listen) == (host, port)
     assert is_loopback_listen(listen) is loopback

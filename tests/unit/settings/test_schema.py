@@ -1,4 +1,4 @@
-"""The settings' own side: defaults, documentation, and where state belongs."""
+"""The definitions of the settings: defaults, documentation, and the default state directory."""
 
 import os
 from dataclasses import FrozenInstanceError, fields
@@ -22,7 +22,7 @@ TABLES = [Settings, Backend, Tls, Auth, Methods, Route]
 
 
 def test_defaults() -> None:
-    """Without any setting, the proxy serves this machine only, with the built-in stub."""
+    """Without any setting, the proxy listens on loopback only and uses the built-in stub."""
     settings = Settings()
     assert settings == Settings(
         listen=settings.listen,
@@ -45,7 +45,7 @@ def test_defaults() -> None:
 
 
 def test_defaults_of_a_backend() -> None:
-    """A backend wants nothing but a target; without TLS it is plaintext, without secrets."""
+    """A backend requires only a target; by default it has no TLS and no secrets."""
     backend = Backend(target=Target("localhost:1"))
     assert backend.answer_within == timedelta(seconds=5)
     assert backend.in_flight == 32
@@ -70,21 +70,21 @@ def test_defaults_of_a_backend() -> None:
         (Auth(plugin=PluginPath("acme:auth")), True),
     ],
 )
-def test_what_is_secret(auth: Auth, has_secret: bool) -> None:
-    """A key, a token and whatever a plugin shows must not be seen on the network."""
+def test_which_credentials_are_secrets(auth: Auth, has_secret: bool) -> None:
+    """An API key, a token and a plugin each count as a secret."""
     assert auth.has_secret is has_secret
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_setting_is_documented(table: type[Settings]) -> None:
-    """Each setting has a sentence or more for the reference page."""
+    """Each setting has at least one sentence of documentation."""
     for setting in fields(table):
         assert setting.metadata["doc"].endswith(".")
     assert table.__doc__
 
 
-def test_settings_do_not_change() -> None:
-    """What was validated stays as it was."""
+def test_settings_are_immutable() -> None:
+    """Settings are immutable."""
     settings = Settings()
     with pytest.raises(FrozenInstanceError):
         settings.client = "jicofo"  # type: ignore[misc]
@@ -107,10 +107,10 @@ def test_settings_do_not_change() -> None:
         ),
     ],
 )
-def test_where_state_belongs(
+def test_the_default_state_directory(
     monkeypatch: pytest.MonkeyPatch, uid: int, environ: dict[str, str], state_dir: str
 ) -> None:
-    """It is systemd's choice, else /var/lib for root, else the user's own directory."""
+    """The default is systemd's directory, /var/lib for root, otherwise the user's directory."""
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setenv("HOME", "/home/juliet")
     assert default_state_dir(environ) == Path(state_dir)

@@ -1,4 +1,4 @@
-"""Where settings come from."""
+"""The sources of settings: flags, environment, file."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +12,14 @@ Flags = dict[tuple[str, ...], str]
 
 
 def from_environment(**variables: str) -> Settings:
-    """Return the settings in some variables, which are given without their prefix."""
+    """Return the settings from environment variables, whose names are given without the prefix."""
     return load(None, {ENVIRONMENT_PREFIX + name: text for name, text in variables.items()})
 
 
 def faults(
     file: Path | None = None, variables: dict[str, str] | None = None, flags: Flags | None = None
 ) -> list[str]:
-    """Return the lines that say what is wrong."""
+    """Return the error messages for sources that are not valid."""
     environ = {ENVIRONMENT_PREFIX + name: text for name, text in (variables or {}).items()}
     with pytest.raises(SettingsError) as caught:
         load(file, environ, flags)
@@ -50,20 +50,20 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_nothing_at_all() -> None:
+def test_without_any_source_all_settings_are_defaults() -> None:
     """With no source at all, every setting has its default."""
     assert load(None, {}) == Settings()
 
 
-def test_the_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an environment of one's own it is the process's."""
+def test_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, `load` reads the environment of the process."""
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
     monkeypatch.setenv(ENVIRONMENT_PREFIX + "THREADS", "7")
     assert load().threads == 7
 
 
 def test_flag_over_environment_over_file(file: Path) -> None:
-    """A flag wins over the environment, which wins over the file; each key by itself."""
+    """For each key, a flag overrides the environment, which overrides the file."""
     environ = {
         "JICOFO_RESERVATION_PROXY_THREADS": "22",
         "JICOFO_RESERVATION_PROXY_DRAIN_WITHIN": "22s",
@@ -103,13 +103,13 @@ def test_every_key_has_a_variable() -> None:
 
 
 def test_other_variables_are_no_settings() -> None:
-    """Variables without the prefix are left alone, and so is an empty name of the file."""
+    """The proxy ignores variables without the prefix, and an empty variable for the file."""
     environ = {"PATH": "/bin", "THREADS": "7", CONFIG_VARIABLE: "", "jicofo": ""}
     assert load(None, environ) == Settings()
 
 
 def test_the_environment_names_the_file(file: Path, tmp_path: Path) -> None:
-    """The variable that names the file is no setting, and gives way to a file that is given."""
+    """The variable that names the file is not a setting, and `--config` overrides it."""
     assert CONFIG_VARIABLE == "JICOFO_RESERVATION_PROXY_CONFIG"
     assert load(None, {CONFIG_VARIABLE: str(file)}) == load(file, {})
     other = tmp_path / "other.toml"
@@ -121,7 +121,7 @@ def test_the_environment_names_the_file(file: Path, tmp_path: Path) -> None:
 
 
 def test_arrays_and_tables_are_toml() -> None:
-    """A whole table or array fits into one variable."""
+    """One variable can hold a whole table or array."""
     settings = from_environment(
         BACKENDS='{a = {target = "localhost:1", tls = {}}, b = {target = "localhost:2"}}',
         ROUTES='[{room = "x", backend = "a"}, {backend = "b"}]',
@@ -131,14 +131,14 @@ def test_arrays_and_tables_are_toml() -> None:
 
 
 def test_an_empty_table_turns_tls_on() -> None:
-    """TLS with the public authorities is an empty table, also in a variable."""
+    """An empty table in a variable means TLS with the public authorities."""
     settings = from_environment(BACKENDS__A__TARGET="x.example.com:1", BACKENDS__A__TLS=" {}")
     assert [backend.tls is not None for backend in settings.backends.values()] == [True]
 
 
 @pytest.mark.parametrize("text", ["[::1]:7777", "[::]:0"])
 def test_addresses_in_brackets_are_texts(text: str) -> None:
-    """What begins like an array but is none is the text that it is."""
+    """A text that begins like a TOML array, but is not one, stays a text."""
     assert from_environment(LISTEN=text).listen == text
     assert load(None, {}, {("listen",): text}).listen == text
 
@@ -160,7 +160,7 @@ def test_flags_are_texts() -> None:
 
 
 def test_indexes_go_up() -> None:
-    """More than ten routes are ten routes and more, in the order of their numbers."""
+    """Routes in the environment are in the order of their numbers, also above 9."""
     variables = {f"ROUTES__{index}__BACKEND": "a" for index in range(12)}
     variables |= {f"ROUTES__{index}__ROOM": f"room-{index}" for index in range(12)}
     settings = from_environment(BACKENDS__A__TARGET="localhost:1", **variables)
@@ -168,7 +168,7 @@ def test_indexes_go_up() -> None:
 
 
 def test_indexes_change_and_lengthen_what_is_in_the_file(file: Path) -> None:
-    """An index that is there is changed, the next one is added."""
+    """An existing index changes an item of the file; the next free index adds an item."""
     environ = {
         ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y",
         ENVIRONMENT_PREFIX + "ROUTES__1__BACKEND": "default",
@@ -196,15 +196,18 @@ def test_indexes_change_and_lengthen_what_is_in_the_file(file: Path) -> None:
         ("BACKENDS__DEFAULT__TARGET__HOST", "backends.default.target.host"),
     ],
 )
-def test_paths_that_lead_nowhere(file: Path, name: str, key: str) -> None:
-    """A variable whose path does not fit the values that are there is refused by name."""
+def test_key_paths_without_a_setting(file: Path, name: str, key: str) -> None:
+    """A variable whose key path does not fit the settings is refused, and the message names it."""
     assert faults(file, {name: "hunter2"}) == [
-        f"{key}: there is no such key (from ${ENVIRONMENT_PREFIX}{name})"
+        (
+            f"{key}: there is no setting with this key path; check the spelling, and count array "
+            f"indexes from 0 without gaps (from ${ENVIRONMENT_PREFIX}{name})"
+        )
     ]
 
 
-def test_all_paths_that_lead_nowhere_are_told(file: Path) -> None:
-    """Several of them are told at once."""
+def test_all_key_paths_without_a_setting_are_reported(file: Path) -> None:
+    """The proxy reports all key paths that do not fit the settings at once."""
     variables = {"LISTEN__A": "x", "LISTEN__B": "x"}
     assert len(faults(file, variables, {("threads", "x"): "1"})) == 3
 
@@ -219,7 +222,7 @@ def test_all_paths_that_lead_nowhere_are_told(file: Path) -> None:
     ],
 )
 def test_unknown_keys_in_the_environment(file: Path, name: str, key: str) -> None:
-    """A misspelt variable is refused by name, and its value is not shown: it may be a secret."""
+    """A misspelt variable is refused. The message names it and does not show its value."""
     (fault,) = faults(file, {name: "hunter2"})
     assert fault.startswith(f"{key}: unknown key; wanted one of ")
     assert fault.endswith(f" (from ${ENVIRONMENT_PREFIX}{name})")
@@ -227,7 +230,7 @@ def test_unknown_keys_in_the_environment(file: Path, name: str, key: str) -> Non
 
 
 def test_faults_say_where_their_value_came_from(file: Path) -> None:
-    """A fault names the variable or the command line, whichever won, and nothing for the file."""
+    """A fault names its source if that is a variable or the command line."""
     file.write_text('client = "x"\nlisten = "x"\n')
     told = faults(file, {"LISTEN": "y", "THREADS": "0"}, {("threads",): "-1"})
     listen = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'y'"
@@ -239,7 +242,7 @@ def test_faults_say_where_their_value_came_from(file: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """A file that cannot be read is named, with the reason."""
+    """The message about an unreadable file names the file and the reason."""
     missing = tmp_path / "missing.toml"
     assert faults(missing) == [f"{missing}: cannot be read: No such file or directory"]
     assert faults(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
@@ -255,21 +258,21 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, reason: str) -> None:
-    """A file that is no TOML is named, with the place."""
+    """The message about a file that is not TOML names the file and the position of the error."""
     file = tmp_path / "proxy.toml"
     file.write_bytes(content)
     (fault,) = faults(file)
-    assert fault.startswith(f"{file}: wanted TOML: {reason}")
+    assert fault.startswith(f"{file}: wanted valid TOML, got a parser error: {reason}")
 
 
-def test_a_file_is_not_changed_by_what_wins_over_it(file: Path) -> None:
-    """The same file gives the same settings again."""
+def test_overrides_do_not_change_the_file(file: Path) -> None:
+    """Overrides do not change the file: a second `load` returns the file's own values."""
     load(file, {ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y"})
     assert [route.room for route in load(file, {}).routes] == ["x"]
 
 
 def test_kubernetes_variables_are_no_settings() -> None:
-    """A Service of the proxy's own name gives every container such variables."""
+    """The proxy ignores the variables that Kubernetes sets for a Service of the proxy's name."""
     environ = {
         f"{ENVIRONMENT_PREFIX}{name}": "x"
         for name in (

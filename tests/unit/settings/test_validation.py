@@ -1,4 +1,4 @@
-"""What each setting must be like, and the sentence for everything that is not."""
+"""The valid values of each setting, and the error message for every other value."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -26,20 +26,20 @@ def routed(*routes: object) -> Tree:
 
 
 def faults(tree: Tree) -> list[str]:
-    """Return the lines that say what is wrong."""
+    """Return the error messages for a tree that is not valid."""
     with pytest.raises(SettingsError) as caught:
         validate(tree)
     assert str(caught.value) == "\n".join(map(str, caught.value.faults))
     return [str(fault) for fault in caught.value.faults]
 
 
-def test_nothing_at_all() -> None:
-    """With no setting, all are the defaults."""
+def test_without_values_all_settings_are_defaults() -> None:
+    """Without any setting, all settings have their defaults."""
     assert validate({}) == Settings()
 
 
-def test_everything() -> None:
-    """Every setting can be set, as it comes from a file."""
+def test_every_setting_can_be_set() -> None:
+    """Every setting can be set to a value as TOML delivers it."""
     tree = {
         "listen": "0.0.0.0:80",
         "state_dir": "/var/lib/x",
@@ -160,13 +160,13 @@ def test_everything() -> None:
     ],
 )
 def test_values_that_are_fine(tree: Tree, key: str, value: object) -> None:
-    """Each form of a value is read, up to its limits."""
+    """The proxy accepts each form of a value, up to and including the limits."""
     assert getattr(validate(tree), key) == value
 
 
 @pytest.mark.parametrize("text", ["10ms", "15s", "0.01s", "0.25 m"])
 def test_deadlines_that_are_fine(text: str) -> None:
-    """A deadline lies between 10 ms and 15 s, well before Prosody gives up."""
+    """The proxy accepts deadlines from 10 ms to 15 s, below Prosody's time-out of 20 s."""
     assert validate(backend(answer_within=text)).backends
 
 
@@ -184,30 +184,42 @@ def test_deadlines_that_are_fine(text: str) -> None:
     ],
 )
 def test_values_of_a_backend_that_are_fine(key: str, value: object, read: object) -> None:
-    """Each form of a backend's value is read, up to its limits."""
+    """The proxy accepts each form of a backend's value, up to and including the limits."""
     (found,) = validate(backend(**{key: value})).backends.values()
     assert getattr(found, key) == read
 
 
 LISTEN = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777"
 THREADS = "wanted a whole number from 1 to 1000"
-DRAIN = "wanted a duration from 0s to 300s, such as 5s or 250ms"
-RESPONSE = "wanted a duration from 0.1s to 18s, such as 5s or 250ms"
-GRACE = "wanted a duration from 1s to 604800s, such as 5s or 250ms"
-RETENTION = "wanted a duration from 60s to 3.1536e+07s, such as 5s or 250ms"
-FALLBACK = "wanted a duration from 60s to 604800s, such as 5s or 250ms"
-DEADLINE = "wanted a duration from 0.01s to 15s, such as 5s or 250ms"
+UNITS = "(a number and a unit: ms, s, m, h or d)"
+DRAIN = f"wanted a duration from 0s to 5m {UNITS}"
+RESPONSE = f"wanted a duration from 100ms to 18s {UNITS}"
+GRACE = f"wanted a duration from 1s to 7d {UNITS}"
+RETENTION = f"wanted a duration from 1m to 365d {UNITS}"
+FALLBACK = f"wanted a duration from 1m to 7d {UNITS}"
+DEADLINE = f"wanted a duration from 10ms to 15s {UNITS}"
 HEADER = (
-    "wanted a header's name of letters, digits, '-', '_' and '.',"
-    " not grpc-\u2026 and not \u2026-bin"
+    "wanted a header name of letters, digits, '-', '_' and '.' that does not begin with 'grpc-' and"
+    " does not end with '-bin'"
 )
 CLIENT = "wanted 'auto' or 'jicofo' or 'prosody' or 'handbook'"
-AUTHORIZATION = "wanted another header than the bearer token's, got 'authorization'"
+AUTHORIZATION = (
+    "wanted a header other than 'authorization', because the bearer token uses it,"
+    " got 'authorization'"
+)
 UNTERMINATED = "missing ), unterminated subpattern at position 0"
-REGEX = "wanted a regular expression, which this is not"
-NAME = "wanted a name of lower-case letters, digits and single underscores"
-TARGET = "wanted a gRPC target, such as dns:///reservations.example.com:50051"
-METHOD = "wanted /package.Service/Method"
+REGEX = "wanted a valid regular expression in Python's syntax"
+NAME = (
+    "wanted a name of lower-case letters, digits and single underscores that begins with a letter"
+    " and does not end with an underscore"
+)
+TARGET = "wanted a gRPC target without spaces, such as dns:///reservations.example.com:50051"
+METHOD = "wanted a method path of the form /package.Service/Method"
+PLUGIN = "wanted a Python object as module:attribute, such as acme.auth:Plugin"
+HIDDEN = "a value of type str (not shown: it may be a secret)"
+HOST = "wanted a host name, such as reservations.example.com"
+NO_BACKENDS = "wanted the name of a backend (the settings have no backends)"
+REQUIRED = "wanted a value, because this key is required, got none"
 
 
 @pytest.mark.parametrize(
@@ -348,31 +360,40 @@ METHOD = "wanted /package.Service/Method"
             ({"backends": {bad: {"target": "x:1"}}}, f"backends.{bad}: {NAME}, got {bad!r}")
             for bad in ("A", "", "1a", "a__b", "a_", "_a", "a-b", "a.b", "\u00e9")
         ),
-        ({"backends": {"a": {}}}, "backends.a.target: wanted a value, got none"),
+        ({"backends": {"a": {}}}, f"backends.a.target: {REQUIRED}"),
         (backend(target=""), f"backends.a.target: {TARGET}, got ''"),
         (backend(target="a b"), f"backends.a.target: {TARGET}, got 'a b'"),
         (backend(target=7), "backends.a.target: wanted a string, got 7"),
-        (backend(tls=True), "backends.a.tls: wanted a table, got something else (bool)"),
+        (
+            backend(tls=True),
+            f"backends.a.tls: wanted a table, got {HIDDEN.replace('str', 'bool')}",
+        ),
         (
             backend(tls={"ca_file": ""}),
-            "backends.a.tls.ca_file: wanted a path, got something else (str)",
+            f"backends.a.tls.ca_file: wanted a path, got {HIDDEN}",
         ),
         (
             backend(tls={"server_name": ""}),
-            "backends.a.tls.server_name: wanted the name of a host, got ''",
+            f"backends.a.tls.server_name: {HOST}, got ''",
         ),
         (
             backend(tls={"cert_file": "x"}),
-            "backends.a.tls.key_file: wanted together with cert_file, got none",
+            (
+                "backends.a.tls.key_file: wanted a path, because cert_file is set, got none; "
+                "set both keys or neither"
+            ),
         ),
         (
             backend(tls={"key_file": "x"}),
-            "backends.a.tls.cert_file: wanted together with key_file, got none",
+            (
+                "backends.a.tls.cert_file: wanted a path, because key_file is set, got none; "
+                "set both keys or neither"
+            ),
         ),
         *(
             (
                 backend(auth={"header": bad}),
-                f"backends.a.auth.header: {HEADER}, got something else (str)",
+                f"backends.a.auth.header: {HEADER}, got {HIDDEN}",
             )
             for bad in ("", "a b", "grpc-x", "GRPC-x", "x-bin", "X-BIN", ":path", "\u00e9", "a\n")
         ),
@@ -385,7 +406,7 @@ METHOD = "wanted /package.Service/Method"
         *(
             (
                 backend(auth={"plugin": bad}),
-                f"backends.a.auth.plugin: wanted module:attribute, got {bad!r}",
+                f"backends.a.auth.plugin: {PLUGIN}, got {bad!r}",
             )
             for bad in ("", "acme", "acme:", ":x", "a:b:c", "a b:c")
         ),
@@ -399,40 +420,43 @@ METHOD = "wanted /package.Service/Method"
         ),
         ({"routes": {}}, "routes: wanted an array, got {}"),
         ({"routes": ["a"]}, "routes.0: wanted a table, got 'a'"),
-        (routed({}), "routes.0.backend: wanted a value, got none"),
+        (routed({}), f"routes.0.backend: {REQUIRED}"),
         (
             routed({"backend": "a"}, {"backend": "b"}),
             "routes.1.backend: wanted the name of a backend (a), got 'b'",
         ),
         (
             {"routes": [{"backend": "a"}]},
-            "routes.0.backend: wanted the name of a backend (none: there are no backends), got 'a'",
+            f"routes.0.backend: {NO_BACKENDS}, got 'a'",
         ),
         (
             routed({"tenant": "", "tenant_regex": "", "backend": "a"}),
-            "routes.0.tenant_regex: wanted either this or tenant, got both",
+            "routes.0.tenant_regex: wanted tenant or tenant_regex, got both; remove one of them",
         ),
         (
             routed({"room": "x", "room_regex": "x", "backend": "a"}),
-            "routes.0.room_regex: wanted either this or room, got both",
+            "routes.0.room_regex: wanted room or room_regex, got both; remove one of them",
         ),
         (routed({"room": 7, "backend": "a"}), "routes.0.room: wanted a string, got 7"),
         (
             routed({"room_regex": "(", "backend": "a"}),
-            f"routes.0.room_regex: {REGEX} ({UNTERMINATED}), got '('",
+            f"routes.0.room_regex: {REGEX} (error: {UNTERMINATED}), got '('",
         ),
         (
             routed({"tenant_regex": "*", "backend": "a"}),
-            f"routes.0.tenant_regex: {REGEX} (nothing to repeat at position 0), got '*'",
+            f"routes.0.tenant_regex: {REGEX} (error: nothing to repeat at position 0), got '*'",
         ),
         (
             {"backends": {"a": {"target": "localhost:1"}, "b": {"target": "localhost:2"}}},
-            "routes: wanted at least one route, since there are several backends, got none",
+            (
+                "routes: wanted at least one route, because there are several backends, got none; "
+                "add a [[routes]] table that names a backend"
+            ),
         ),
     ],
 )
 def test_faults(tree: Tree, fault: str) -> None:
-    """A fault names the key, what was wanted and what was got."""
+    """An error message names the key, the wanted value and the value that was got."""
     assert faults(tree) == [fault]
 
 
@@ -462,19 +486,19 @@ ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
     ],
 )
 def test_unknown_keys(tree: Tree, key: str, known: str) -> None:
-    """A key that nobody knows is refused at each level; its value may be a secret."""
+    """An unknown key is refused in every table. Its value may be a secret and is not shown."""
     assert faults(tree) == [f"{key}: unknown key; wanted one of {known}"]
 
 
 @pytest.mark.parametrize("name", ["auth", "tls", "methods", "target", "routes"])
 def test_backends_with_names_of_keys(name: str) -> None:
-    """A backend may be called like a key, and its unknown keys are still a backend's."""
+    """A backend may have the name of a key; its unknown keys are reported as a backend's keys."""
     tree = {"backends": {name: {"target": "localhost:1", "nope": 1}}}
     assert faults(tree) == [f"backends.{name}.nope: unknown key; wanted one of {BACKEND_KEYS}"]
 
 
-def test_every_fault_is_told() -> None:
-    """Several faults are told at once, and so are several contradictions."""
+def test_every_fault_is_reported() -> None:
+    """The proxy reports all invalid values together, and all contradictions together."""
     tree = {
         "listen": "x",
         "threads": 0,
@@ -518,8 +542,8 @@ SECRETS = [{"api_key_file": "k"}, {"bearer_token_file": "t"}, {"plugin": "acme:a
 @pytest.mark.parametrize("auth", SECRETS)
 @pytest.mark.parametrize("target", [REMOTE, "192.0.2.1:1", "ipv4:127.0.0.1:1,192.0.2.1:1"])
 def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
-    """A secret to another machine wants TLS."""
-    wanted = "wanted TLS or a local target for a secret"
+    """A secret for another machine requires TLS."""
+    wanted = "wanted TLS or a target on this machine, because the proxy sends a secret"
     assert faults(backend(target=target, auth=auth)) == [
         f"backends.a.auth: {wanted}, got plaintext to {target!r}; set backends.a.tls"
     ]
@@ -527,7 +551,7 @@ def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
 
 
 def test_plaintext_without_a_secret() -> None:
-    """A backend that wants no secret may be anywhere, without TLS."""
+    """A backend on another machine needs no TLS when the proxy sends no secret."""
     assert validate(backend(target=REMOTE)).backends
     assert validate(backend(target=REMOTE, auth={"header": "x-acme-key"})).backends
 
@@ -545,20 +569,20 @@ def test_plaintext_without_a_secret() -> None:
     ],
 )
 def test_secrets_stay_on_this_machine(auth: Tree, target: str) -> None:
-    """A secret to this very machine needs no TLS."""
+    """A secret for a target on this machine needs no TLS."""
     assert validate(backend(target=target, auth=auth)).backends
 
 
-def test_a_token_may_be_beside_a_key() -> None:
-    """Only a shared header is a contradiction."""
+def test_a_token_and_a_key_may_both_be_set() -> None:
+    """A token and an API key may both be set, except with the same header."""
     auth = {"api_key_file": "k", "bearer_token_file": "t"}
     assert validate(backend(auth=auth)).backends
     assert validate(backend(auth={"api_key_file": "k", "header": "authorization"})).backends
     assert validate(backend(auth={"bearer_token_file": "t", "header": "authorization"})).backends
 
 
-def test_origins() -> None:
-    """A fault says where its value came from: the nearest key for which that is known."""
+def test_a_fault_names_the_source_of_its_value() -> None:
+    """A fault names the source of its value, or of the nearest key whose source is known."""
     tree = {
         "listen": "x",
         "threads": 0,
@@ -640,7 +664,7 @@ trees = st.dictionaries(
 @given(tree=trees)
 @settings(deadline=None, max_examples=200)
 def test_any_tree_is_settings_or_faults(tree: Tree) -> None:
-    """Whatever a file holds, it is read or told what is wrong with, each in one line or more."""
+    """Validation of any tree returns settings or raises `SettingsError` with at least one fault."""
     try:
         read = validate(tree)
     except SettingsError as error:
@@ -651,19 +675,19 @@ def test_any_tree_is_settings_or_faults(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("text", ["999999999d", "999999999.999999999d"])
-def test_durations_beyond_python_s_own(text: str) -> None:
-    """A duration that Python cannot hold is told like any other that is too long."""
+def test_durations_too_large_for_python(text: str) -> None:
+    """A duration that is too large for Python gets the same message as other long durations."""
     assert faults({"drain_within": text}) == [f"drain_within: {DRAIN}, got {text!r}"]
 
 
-def test_regular_expressions_beyond_python_s_own() -> None:
-    """A repetition that Python cannot count is no regular expression to it."""
+def test_repetition_counts_too_large_for_python() -> None:
+    """A repetition count that is too large for Python makes a regular expression invalid."""
     (fault,) = faults(routed({"backend": "a", "room_regex": "a{9999999999}"}))
-    assert fault.startswith(f"routes.0.room_regex: {REGEX} ")
+    assert fault.startswith(f"routes.0.room_regex: {REGEX} (error: ")
     assert fault.endswith("got 'a{9999999999}'")
 
 
-NO_CONTENT = "wanted the path of a file, not what stands in it, got something else (str)"
+NO_CONTENT = f"wanted the path of a file, not the content of the file, got {HIDDEN}"
 
 
 @pytest.mark.parametrize(
@@ -682,13 +706,16 @@ NO_CONTENT = "wanted the path of a file, not what stands in it, got something el
         (
             "auth",
             {"bearer_token_file": ["SECRET"]},
-            "auth.bearer_token_file: wanted a string, got something else (list)",
+            (
+                "auth.bearer_token_file: wanted a string, got a value of type list "
+                "(not shown: it may be a secret)"
+            ),
         ),
-        ("auth", "SECRET", "auth: wanted a table, got something else (str)"),
+        ("auth", "SECRET", f"auth: wanted a table, got {HIDDEN}"),
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_shown(key: str, value: object, sentence: str) -> None:
-    """What stands among credentials may be the credential itself."""
+    """An error message about `tls` or `auth` does not show the value, which may be a secret."""
     with pytest.raises(SettingsError) as caught:
         validate({"backends": {"a": {"target": "x:1", key: value}}})
     assert str(caught.value) == f"backends.a.{sentence}"
