@@ -208,7 +208,7 @@ def test_the_circuit_opens_after_timeouts_and_closes_again(
                 assert time.monotonic() < until
             assert proxy.metrics.registry.get_sample_value(gauge, labels) == 0
     assert "3 calls in a row took too long" in caplog.text
-    assert "do not take too long any more" in caplog.text
+    assert "the circuit is closed: calls are answered in time again" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""API keys, tokens and plugins, and their rotation while calls are under way."""
+"""API keys, tokens and plugins, and their rotation while calls are in flight."""
 
 import itertools
 import logging
@@ -43,7 +43,7 @@ class Plugin(grpc.AuthMetadataPlugin):
     def __call__(
         self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
     ) -> None:
-        """Give a new token for each call."""
+        """Add a new token to each call."""
         PLUGIN_CALLS.append(context.method_name)
         callback((("x-token", f"token-{len(PLUGIN_CALLS)}"),), None)
 
@@ -59,7 +59,7 @@ def _backend(target: str, **values: object) -> Backend:
 
 
 def test_an_api_key_is_sent_in_the_operators_header(tmp_path: Path) -> None:
-    """The key stands in a file; a newline at its end is no part of it."""
+    """The proxy sends the API key of the file, without the newline at its end."""
     key_file = tmp_path / "key"
     key_file.write_text("s3cret\n")
     auth = {"api_key_file": str(key_file), "header": "X-Room-Key"}
@@ -75,7 +75,7 @@ def test_an_api_key_is_sent_in_the_operators_header(tmp_path: Path) -> None:
 
 
 def test_a_bearer_token_is_sent_over_tls(tmp_path: Path) -> None:
-    """And with it an API key, where both are set."""
+    """The proxy sends a bearer token and an API key over TLS when both are set."""
     (tmp_path / "token").write_text("abc.def")
     (tmp_path / "key").write_text("k")
     authority, backend = Authority(tmp_path / "ca"), granting()
@@ -97,7 +97,7 @@ def test_a_bearer_token_is_sent_over_tls(tmp_path: Path) -> None:
 @pytest.mark.parametrize("attribute", ["Plugin", "plugin_instance"])
 @pytest.mark.parametrize("secure", [True, False])
 def test_a_plugin_is_asked_at_each_call(tmp_path: Path, attribute: str, secure: bool) -> None:
-    """A class or an instance, over TLS or over a local channel."""
+    """Each call carries new metadata from the plugin, which may be a class or an instance."""
     PLUGIN_CALLS.clear()
     authority, backend = Authority(tmp_path / "ca"), granting()
     with serving_grpc(backend, authority.server() if secure else None) as target:
@@ -118,18 +118,18 @@ def test_a_plugin_is_asked_at_each_call(tmp_path: Path, attribute: str, secure: 
         ("no_such_module:x", "ModuleNotFoundError"),
         (f"{__name__}:nothing", "AttributeError"),
         (f"{__name__}:not_a_plugin", "TypeError"),
-        ("builtins:dict", "wanted a grpc.AuthMetadataPlugin, got dict"),
+        ("builtins:dict", "wanted a grpc.AuthMetadataPlugin, got an object of type dict"),
     ],
 )
-def test_a_plugin_that_is_none_is_refused_at_the_start(plugin: str, message: str) -> None:
-    """The error names the setting."""
+def test_an_object_that_is_not_a_plugin_is_refused_at_the_start(plugin: str, message: str) -> None:
+    """The proxy does not start with an invalid plugin, and the error names the setting."""
     with pytest.raises(CredentialsError, match=r"^backends\.default\.auth\.plugin: ") as caught:
         BackendChannel("default", _backend("unix:/x", auth={"plugin": plugin}), Metrics())
     assert message in str(caught.value)
 
 
 def test_a_secret_over_a_socket_file_works(tmp_path: Path) -> None:
-    """A socket file is local, so that a secret needs no TLS there."""
+    """The proxy sends a secret over a socket file without TLS."""
     (tmp_path / "key").write_text("k")
     backend = granting()
     address = f"unix:{tmp_path / 'b.sock'}"
@@ -140,26 +140,36 @@ def test_a_secret_over_a_socket_file_works(tmp_path: Path) -> None:
     assert backend.metadata[0]["x-api-key"] == "k"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * 9000, b"tab\there"])
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "no characters"),
+        (b"\n", "no characters"),
+        (b"two\nlines", "2 lines"),
+        (b"\xff", "a character that is not printable ASCII"),
+        (b"x" * 9000, "9000 characters"),
+        (b"tab\there", "a character that is not printable ASCII"),
+    ],
+)
 def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(
-    tmp_path: Path, content: bytes
+    tmp_path: Path, content: bytes, got: str
 ) -> None:
-    """The error names the setting and the file, never what is in it."""
+    """The error about an invalid secret names the setting and the file, never the content."""
     key_file = tmp_path / "key"
     key_file.write_bytes(content)
     backend = _backend("unix:/x", auth={"api_key_file": str(key_file)})
     with pytest.raises(CredentialsError) as caught:
         BackendChannel("default", backend, Metrics())
     assert str(caught.value) == (
-        "backends.default.auth.api_key_file: wanted one line of 1 to 8192 printable ASCII "
-        f"characters in {key_file}, got {len(content)} bytes that are not"
+        "backends.default.auth.api_key_file: wanted a single line of 1 to 8192 printable ASCII "
+        f"characters in {key_file}, got {got}"
     )
 
 
 @pytest.mark.parametrize("broken", ["ca_file", "cert_file", "key_file"])
 @pytest.mark.parametrize("how", ["missing", "garbage", "empty"])
 def test_broken_tls_files_are_refused_at_the_start(tmp_path: Path, broken: str, how: str) -> None:
-    """Rather than at every handshake; the error names the setting and the file."""
+    """The proxy does not start with a broken TLS file. The error names setting and file."""
     authority = Authority(tmp_path)
     files = {"ca_file": str(authority.ca_file)} | authority.client_files()
     if how == "missing":
@@ -173,16 +183,18 @@ def test_broken_tls_files_are_refused_at_the_start(tmp_path: Path, broken: str, 
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
-    """GRPC itself would take it in silence, and fail every handshake."""
+    """The proxy refuses a key that does not match the certificate, which gRPC would accept."""
     authority = Authority(tmp_path)
     files = authority.client_files()
     files["key_file"] = authority.client_files(tmp_path / "other")["key_file"]
-    with pytest.raises(CredentialsError, match="wanted a certificate chain and its unencrypted"):
+    with pytest.raises(
+        CredentialsError, match="wanted a PEM certificate chain and its unencrypted"
+    ):
         BackendChannel("default", _backend("127.0.0.1:1", tls=files), Metrics())
 
 
 def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
-    """The files are looked at again and again."""
+    """After `refresh`, the calls carry the new API key."""
     key_file = tmp_path / "key"
     key_file.write_text("old")
     backend = granting()
@@ -196,8 +208,8 @@ def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
         assert channel.calls.metadata == (("x-api-key", "new"),)
 
 
-def test_the_proxy_looks_at_its_files_by_itself(tmp_path: Path) -> None:
-    """Nobody needs to tell it that a key has changed."""
+def test_the_proxy_notices_changed_files_by_itself(tmp_path: Path) -> None:
+    """A running proxy uses a new API key by itself."""
     key_file = tmp_path / "key"
     key_file.write_text("old")
     auth = {"api_key_file": str(key_file)}
@@ -212,7 +224,7 @@ def test_the_proxy_looks_at_its_files_by_itself(tmp_path: Path) -> None:
 def test_a_broken_new_file_keeps_the_old_credentials_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Then a good one is taken over, and said so."""
+    """The old key stays in use until the file is valid again; each change is logged once."""
     caplog.set_level(logging.INFO)
     key_file = tmp_path / "key"
     key_file.write_text("old")
@@ -234,7 +246,7 @@ def test_a_broken_new_file_keeps_the_old_credentials_and_is_logged_once(
 def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A replacement takes over once it is connected, and not before."""
+    """The proxy uses a new channel only after a successful trial call."""
     monkeypatch.setattr("jicofo_reservation_proxy.backends.credential_rotation.TRY_SECONDS", 0.5)
     authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger")
     files = authority.client_files(tmp_path / "client")
@@ -245,14 +257,14 @@ def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
         stranger.client_files(tmp_path / "client")
         channel.refresh()
         assert channel.calls is before
-        assert "no use of the new credentials: " in caplog.text
+        assert "the trial call with the new credentials failed: " in caplog.text
         authority.client_files(tmp_path / "client")
         channel.refresh()
         assert channel.calls is not before
 
 
 def test_rotation_by_symlink_swap_fails_no_call(tmp_path: Path) -> None:
-    """Kubernetes swaps a directory's symlink; calls go on over the old channel and the new one."""
+    """No request fails while Kubernetes replaces certificates by swapping a directory's symlink."""
     authority, backend = Authority(tmp_path / "ca"), granting()
     volume = _Volume(tmp_path / "volume", authority.client_files)
     tls = {
@@ -287,10 +299,8 @@ def test_rotation_by_symlink_swap_fails_no_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED]
 )
-def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(
-    tmp_path: Path, code: grpc.StatusCode
-) -> None:
-    """A key is tried before it is used."""
+def test_a_key_that_the_backend_refuses_is_not_used(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """The proxy keeps the old API key when the backend refuses the new one."""
     key_file = tmp_path / "key"
     key_file.write_text("good")
     with (
@@ -302,8 +312,8 @@ def test_a_key_that_the_backend_does_not_take_keeps_the_old_one(
         assert channel.calls.metadata == (("x-api-key", "good"),)
 
 
-def test_a_key_is_used_where_the_backend_lets_nobody_ask(tmp_path: Path) -> None:
-    """One that refuses the question with the old key as well says nothing about the new one."""
+def test_a_key_is_used_when_the_backend_also_refuses_the_old_key(tmp_path: Path) -> None:
+    """If the backend refuses the trial call with both keys, the proxy uses the new key."""
     key_file = tmp_path / "key"
     key_file.write_text("old")
     with (
@@ -318,7 +328,7 @@ def test_a_key_is_used_where_the_backend_lets_nobody_ask(tmp_path: Path) -> None
 def test_a_secret_for_this_machine_goes_through_no_http_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """$http_proxy would hand it to another machine, in plaintext."""
+    """The proxy ignores $http_proxy for local targets, so a secret stays on this machine."""
     (tmp_path / "key").write_text("k")
     backend = granting()
     with (
@@ -338,8 +348,8 @@ def test_a_secret_for_this_machine_goes_through_no_http_proxy(
             http_proxy.accept()
 
 
-def test_a_call_under_way_survives_the_swap(tmp_path: Path) -> None:
-    """The old channel is closed when its last call is over, and not before."""
+def test_a_call_in_flight_survives_a_rotation(tmp_path: Path) -> None:
+    """A call on the old channel still succeeds after a rotation."""
     arrived, release = threading.Event(), threading.Event()
 
     def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -369,8 +379,8 @@ def test_a_call_under_way_survives_the_swap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "huge"])
-def test_what_is_no_credentials_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    """A pipe would make us wait for ever, at the start and at each look."""
+def test_a_pipe_a_directory_and_a_huge_file_are_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """The proxy refuses a pipe, a directory or a huge file, and does not block on a pipe."""
     place = tmp_path / "key"
     if kind == "pipe":
         os.mkfifo(place)
@@ -384,25 +394,25 @@ def test_what_is_no_credentials_file_is_refused_at_once(tmp_path: Path, kind: st
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
-    """A path that is not absolute may be the key itself."""
+    """The error does not show a relative path, because it may be the secret itself."""
     backend = _backend("unix:/x", auth={"api_key_file": "s3cret"})
     with pytest.raises(CredentialsError) as caught:
         BackendChannel("default", backend, Metrics())
     assert str(caught.value) == (
-        "backends.default.auth.api_key_file: cannot read the file that it names: "
-        "No such file or directory"
+        "backends.default.auth.api_key_file: cannot read the file (path not shown, because a "
+        "relative path may be the secret itself): No such file or directory"
     )
 
 
-def test_secrets_never_fallback_a_representation(tmp_path: Path) -> None:
-    """Neither the key nor what is sent with each call."""
+def test_secrets_are_not_in_a_representation(tmp_path: Path) -> None:
+    """The representation of the credentials contains no secret."""
     (tmp_path / "key").write_text("s3cret")
     backend = _backend("unix:/x", auth={"api_key_file": str(tmp_path / "key")})
     assert "s3cret" not in repr(credentials.load("backends.default", backend))
 
 
 def _taking_key(key: str, otherwise: grpc.StatusCode) -> Script:
-    """Return a backend whose GetConference takes this key and refuses others with this code."""
+    """Return a backend whose GetConference accepts this key and refuses others with this code."""
 
     def get(_: object, context: Context) -> pb.GetConferenceResponse:
         is_right = dict(context.invocation_metadata())["x-api-key"] == key
@@ -424,7 +434,7 @@ def _channel(target: str, **values: object) -> Iterator[BackendChannel]:
 
 
 class _Volume:
-    """A directory as Kubernetes mounts a secret: files → ..data → a directory of some time."""
+    """A directory as Kubernetes mounts a secret: files → ..data → a directory per version."""
 
     def __init__(self, path: Path, fill: Callable[[Path], object]) -> None:
         self.path = path
@@ -436,7 +446,7 @@ class _Volume:
             (path / file.name).symlink_to(Path("..data") / file.name)
 
     def swap(self) -> None:
-        """Put new files in the place of the old in one step."""
+        """Replace all files in one step."""
         version = self.path / f"..{next(self._numbers)}"
         self._fill(version)
         old = (self.path / "..data").resolve() if (self.path / "..data").exists() else None
@@ -449,7 +459,7 @@ class _Volume:
 
 @contextmanager
 def _refreshing(proxy: Proxy) -> Iterator[None]:
-    """Look at the files more often than the proxy itself does."""
+    """Read the credential files more often than the proxy does by default."""
     refresher = CredentialRotation(proxy.channels.values(), every_seconds=0.02)
     try:
         yield
@@ -459,7 +469,7 @@ def _refreshing(proxy: Proxy) -> Iterator[None]:
 
 @contextmanager
 def _calling(client: Client) -> Iterator[list[int]]:
-    """Send requests one after the other while this lasts; collect their statuses."""
+    """Send requests from three threads inside the `with` block; collect the statuses."""
     statuses: list[int] = []
     stopped = threading.Event()
 
@@ -483,10 +493,10 @@ def _has_size(found: set[str], size: int) -> bool:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, for ten seconds at the most."""
+    """Wait until a condition holds, at most ten seconds."""
     pause = threading.Event()
     for _ in range(1000):
         if condition():
             return
         pause.wait(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition did not hold within ten seconds")

@@ -1,4 +1,4 @@
-"""Several backends behind one proxy: rooms find theirs, and ids lead back to it."""
+"""Several backends behind one proxy: the proxy finds the backend of each room and of each id."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,19 +18,19 @@ ROUTES = [
 
 @dataclass
 class Fleet:
-    """Three backends, all of which use the same ids."""
+    """Three backends that all use the same ids."""
 
     backends: dict[str, Script]
     settings: dict[str, dict[str, str]]
 
     @property
     def asked(self) -> list[str]:
-        """Which of them were asked for a room."""
+        """The names of the backends that got a create."""
         return [name for name, backend in self.backends.items() if backend.creates]
 
     @property
     def deleted(self) -> list[tuple[str, str]]:
-        """What was deleted where."""
+        """The deletions that arrived, as pairs of backend and conference id."""
         return [
             (name, request.conference_id)
             for name, backend in self.backends.items()
@@ -65,7 +65,7 @@ def fleet() -> Iterator[Fleet]:
     ],
 )
 def test_a_room_goes_to_its_backend(tmp_path: Path, fleet: Fleet, room: str, backend: str) -> None:
-    """The first route that matches the tenant and the name wins."""
+    """The proxy uses the first route that matches the tenant and the name of the room."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         assert client.create(room).status == 200
     assert fleet.asked == [backend]
@@ -75,7 +75,7 @@ def test_a_room_goes_to_its_backend(tmp_path: Path, fleet: Fleet, room: str, bac
 def test_an_id_leads_to_its_backend_after_a_restart(
     tmp_path: Path, fleet: Fleet, user_agent: str
 ) -> None:
-    """For GET and DELETE, in each client's form, although all backends use the same ids."""
+    """After a restart, GET and DELETE reach the right backend, although all use the same ids."""
     conference_ids = {}
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         for room in ("[acme]board-1", "[uni-1]x", "other"):
@@ -91,7 +91,7 @@ def test_an_id_leads_to_its_backend_after_a_restart(
 
 
 def test_a_room_without_a_backend_is_refused(tmp_path: Path, fleet: Fleet) -> None:
-    """No route and no backend named "default": a sentence, and nobody is asked."""
+    """Without a matching route and a backend "default", the answer is 403; no backend is called."""
     del fleet.settings["default"]
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         reply = client.create("elsewhere")
@@ -102,8 +102,8 @@ def test_a_room_without_a_backend_is_refused(tmp_path: Path, fleet: Fleet) -> No
     assert fleet.asked == []
 
 
-def test_an_id_of_a_backend_that_was_removed_leads_nowhere(tmp_path: Path, fleet: Fleet) -> None:
-    """GET is 404, DELETE is 200, and no other backend is asked instead."""
+def test_an_id_of_a_removed_backend_finds_no_conference(tmp_path: Path, fleet: Fleet) -> None:
+    """An id of a removed backend: GET is 404, DELETE is 200, and no other backend is called."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         ids = [Client(client.port, agent).create("lobby").json["id"] for agent in (JICOFO, PROSODY)]
     del fleet.settings["campus"]
@@ -114,10 +114,10 @@ def test_an_id_of_a_backend_that_was_removed_leads_nowhere(tmp_path: Path, fleet
     assert fleet.deleted == []
 
 
-def test_a_number_of_nobody_leads_nowhere_with_several_backends(
+def test_an_unknown_number_finds_no_conference_with_several_backends(
     tmp_path: Path, fleet: Fleet
 ) -> None:
-    """With several backends a plain number says nothing of whose it is."""
+    """With several backends, a number that is not in the ledger belongs to no backend."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         assert client.get(42).status == 404
         assert client.delete(42).status == 200
@@ -128,7 +128,7 @@ def test_a_number_of_nobody_leads_nowhere_with_several_backends(
 def test_numbers_of_the_only_backend_lead_to_it_when_others_are_added(
     tmp_path: Path, fleet: Fleet
 ) -> None:
-    """Jicofo still holds them; which backend gave them is in the ledger."""
+    """A number from the time with one backend still reaches that backend, through the ledger."""
     only = {"campus": fleet.settings["campus"]}
     with running(tmp_path, backends=only) as client:
         assert client.create("lobby").json["id"] == 42
@@ -138,7 +138,7 @@ def test_numbers_of_the_only_backend_lead_to_it_when_others_are_added(
 
 
 def test_a_deleted_conference_leaves_no_alias(tmp_path: Path, fleet: Fleet) -> None:
-    """What is gone at the backend is forgotten here."""
+    """After a delivered deletion, a repeated DELETE is answered 200 and not sent again."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         public_id = client.create("lobby").json["id"]
         assert client.delete(public_id).status == 200
@@ -147,7 +147,7 @@ def test_a_deleted_conference_leaves_no_alias(tmp_path: Path, fleet: Fleet) -> N
 
 
 def test_methods_can_have_other_paths(tmp_path: Path) -> None:
-    """A backend that offers the messages under other names is called by these."""
+    """The proxy calls the method paths of the setting `methods`."""
     methods = {
         "create": "/jicofo.reservation.v1.ReservationService/GetConference",
         "delete": "/no.such.Service/Method",

@@ -1,4 +1,4 @@
-"""TLS and mTLS towards a backend: real handshakes, each success with what must fail beside it."""
+"""TLS and mTLS to a backend, with real handshakes that must succeed or must fail."""
 
 from pathlib import Path
 
@@ -30,30 +30,30 @@ def _trusting(authority: Authority, **more: str) -> dict[str, str]:
 
 
 def test_tls_with_the_right_authority_and_name_works(tmp_path: Path, authority: Authority) -> None:
-    """The target is an address; `server_name` says whose certificate to expect there."""
+    """The proxy accepts a certificate for `server_name` from the authority in `ca_file`."""
     assert _create_status(tmp_path, authority.server(), **_trusting(authority)) == 200
 
 
 def test_tls_by_the_targets_own_name_works(tmp_path: Path, authority: Authority) -> None:
-    """Without `server_name` the certificate must be the target's."""
+    """Without `server_name` the proxy accepts a certificate for the name in the target."""
     certificate = authority.server("127.0.0.1")
     assert _create_status(tmp_path, certificate, ca_file=str(authority.ca_file)) == 200
 
 
 def test_tls_with_a_wrong_name_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """A certificate of another name is no certificate."""
+    """The proxy refuses a certificate for another name."""
     certificate = authority.server("other.example.com")
     assert _create_status(tmp_path, certificate, **_trusting(authority)) == 503
 
 
 def test_tls_of_a_wrong_authority_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """The right name by an unknown authority is refused."""
+    """The proxy refuses a certificate for the right name from an unknown authority."""
     stranger = Authority(tmp_path / "stranger")
     assert _create_status(tmp_path, stranger.server(), **_trusting(authority)) == 503
 
 
 def test_tls_with_an_expired_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """A certificate's time matters."""
+    """The proxy refuses an expired certificate."""
     certificate = authority.server(expired=True)
     assert _create_status(tmp_path, certificate, **_trusting(authority)) == 503
 
@@ -61,12 +61,12 @@ def test_tls_with_an_expired_certificate_is_refused(tmp_path: Path, authority: A
 def test_tls_by_public_authorities_refuses_a_private_one(
     tmp_path: Path, authority: Authority
 ) -> None:
-    """An empty `tls` table trusts the public authorities, and nobody else."""
+    """With an empty `tls` table the proxy trusts only the public authorities."""
     assert _create_status(tmp_path, authority.server("127.0.0.1")) == 503
 
 
 def test_plaintext_to_a_tls_server_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """Neither side takes the other's bytes for its own."""
+    """A plaintext call to a TLS server fails, and the proxy answers 503."""
     with (
         serving_grpc(granting(), authority.server()) as target,
         running(tmp_path, backends={"default": {"target": target}}) as client,
@@ -75,19 +75,19 @@ def test_plaintext_to_a_tls_server_is_refused(tmp_path: Path, authority: Authori
 
 
 def test_tls_to_a_plaintext_server_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """There is no falling back to plaintext."""
+    """With `tls` the proxy never calls in plaintext."""
     assert _create_status(tmp_path, None, **_trusting(authority)) == 503
 
 
 def test_mtls_with_a_client_certificate_works(tmp_path: Path, authority: Authority) -> None:
-    """The backend lets in who has a certificate of its authority."""
+    """A backend with mTLS accepts a client certificate from its authority."""
     server = authority.server(client_authority=authority)
     tls = _trusting(authority, **authority.client_files())
     assert _create_status(tmp_path, server, **tls) == 200
 
 
 def test_mtls_without_a_client_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """Nobody gets in without one."""
+    """A backend with mTLS refuses a proxy without a client certificate."""
     server = authority.server(client_authority=authority)
     assert _create_status(tmp_path, server, **_trusting(authority)) == 503
 
@@ -95,7 +95,7 @@ def test_mtls_without_a_client_certificate_is_refused(tmp_path: Path, authority:
 def test_mtls_with_a_certificate_of_a_wrong_authority_is_refused(
     tmp_path: Path, authority: Authority
 ) -> None:
-    """Nor with one that somebody else signed."""
+    """A backend with mTLS refuses a client certificate from another authority."""
     stranger = Authority(tmp_path / "stranger")
     server = authority.server(client_authority=authority)
     tls = _trusting(authority, **stranger.client_files())

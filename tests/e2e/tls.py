@@ -1,4 +1,4 @@
-"""Certificates for the tests: authorities, servers and clients, all made on the spot by trustme."""
+"""Certificates for the tests: authorities, servers and clients. trustme makes all of them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ SERVER_NAME = "reservations.example.com"
 
 
 class Authority:
-    """A certificate authority, and the files of what it issues in one directory."""
+    """A certificate authority, which writes its certificates to one directory."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ class Authority:
         expired: bool = False,
         client_authority: "Authority | None" = None,
     ) -> grpc.ServerCredentials:
-        """Return what a server of this name needs; with `client_authority` it wants mTLS."""
+        """Return the credentials of a server with this name; `client_authority` turns on mTLS."""
         past = datetime(2020, 1, 1, tzinfo=UTC)
         issued = self._ca.issue_cert(name, not_after=past if expired else None)
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
@@ -45,7 +45,7 @@ class Authority:
     def server_files(self, name: str = SERVER_NAME) -> tuple[Path, Path]:
         """Issue a server's certificate; return the files of its chain and of its key.
 
-        The key is in PKCS #8, which servers in Java want; trustme's own form is another one.
+        The key is in PKCS #8, which servers in Java require. trustme itself writes another form.
         """
         issued = self._ca.issue_cert(name)
         cert_file, key_file = self._directory / "server.pem", self._directory / "server.key"

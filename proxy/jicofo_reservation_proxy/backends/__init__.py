@@ -1,1 +1,1 @@
-"""One backend: a question goes out, and an outcome comes back."""
+"""Calls to one backend: send a request over gRPC and return the outcome."""

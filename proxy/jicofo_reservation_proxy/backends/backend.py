@@ -1,7 +1,7 @@
-"""A backend, as the use cases see it: three questions, and an outcome for each.
+"""The Protocol of a backend, as the use cases see it: three methods that return an outcome.
 
-grpc_backend.py asks a `ReservationService`; whatever else can answer the same questions can take
-its place.
+`GrpcBackend` (grpc_backend.py) implements it by calling a `ReservationService`. Any other class
+that implements the Protocol can replace it.
 """
 
 from typing import Protocol
@@ -17,35 +17,35 @@ from jicofo_reservation_proxy.model import (
 )
 
 PROBE_ID = "jicofo-reservation-proxy-probe"
-"""No backend has a conference of this id, so asking for it changes nothing."""
+"""A conference id that no backend has, so a GetConference for it is harmless."""
 
 
 class Deleter(Protocol):
-    """What the delivery of deletions needs of a backend."""
+    """The part of a backend that the delivery of deletions needs."""
 
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Say that a conference is over.
+        """Tell the backend that a conference is over.
 
-        The result has no code where nothing was sent, so that the conference is untouched for
-        certain.
+        An empty `code` in the result means that the deletion was certainly not sent, so the
+        conference still exists at the backend.
         """
 
 
 class Backend(Deleter, Protocol):
     """A reservation system.
 
-    Every method returns within `within_seconds` seconds, and raises nothing for a backend's
-    failure: that is a `Fault`. Any thread may call it.
+    Every method returns within `within_seconds` seconds. When the backend fails, a method returns a
+    `Fault` and raises nothing. Any thread may call the methods.
     """
 
     def create(
         self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
     ) -> Result[CreateOutcome]:
-        """Ask for a room."""
+        """Ask the backend to create a conference for a room."""
 
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float
     ) -> Result[GetOutcome]:
-        """Ask for a conference."""
+        """Read a conference from the backend."""

@@ -1,6 +1,7 @@
-"""A backend's settings and credentials → a gRPC channel, and the three RPCs over it.
+"""Make a gRPC channel from a backend's settings and credentials, and the three RPCs over it.
 
-Here is all that a channel is told: the retry policy, balancing, health checks, how it connects.
+This module sets all options of a channel: the retry policy, load balancing, health checks, and how
+the channel connects.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ Options = tuple[Option, ...]
 
 _OPTIONS: Options = (
     ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
-    # After an outage of 10 s gRPC's own back-off (1 s to 120 s) needs 6.2 s, this 0.8 s.
+    # After an outage of 10 s, a channel reconnects in 0.8 s with this back-off. With gRPC's default
+    # back-off (1 s to 120 s) it needs 6.2 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # In spite of its name, how long one attempt to connect may take: enough for TLS over a slow
-    # line, and short enough not to hang for gRPC's 20 s on a machine that went away silently.
+    # Despite its name, this is the time limit of one connection attempt. 3 s is long enough for TLS
+    # over a slow line. gRPC's default of 20 s would block calls for too long when a machine
+    # disappears without closing its connections.
     ("grpc.min_reconnect_backoff_ms", 3000),
-    # A replacement must not be handed the connection that it replaces.
+    # Otherwise a new channel to the same target could reuse the connection of the channel that it
+    # replaces.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
@@ -39,13 +43,14 @@ RETRY_POLICY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-"""gRPC's own retries (gRFC A6), within the deadline of the call: some 1.5 s of them. They are safe
-because a backend is idempotent by request_id, and for deletions anyway."""
+"""gRPC's own retries (gRFC A6). They last about 1.5 s and stay within the deadline of the call.
+Retries are safe because the contract requires backends to be idempotent: creates by `request_id`,
+and deletions by the id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The three RPCs over one channel, with the metadata that each call carries."""
+    """The three RPCs over one channel, and the credentials metadata to send with each call."""
 
     create: grpc.UnaryUnaryMultiCallable[pb.CreateConferenceRequest, pb.CreateConferenceResponse]
     get: grpc.UnaryUnaryMultiCallable[pb.GetConferenceRequest, pb.GetConferenceResponse]
@@ -59,7 +64,10 @@ def dial(
     plugin: grpc.AuthMetadataPlugin | None,
     options: Options = (),
 ) -> grpc.Channel:
-    """Return a channel to the backend, which connects in the background; `options` come first."""
+    """Return a channel to the backend; the channel connects in the background.
+
+    The channel options in `options` precede those of this module.
+    """
     target, options = backend.target, options + _OPTIONS + _target_options(backend)
     channel_credentials = _channel_credentials(backend, found, plugin)
     if channel_credentials is None:
@@ -68,9 +76,9 @@ def dial(
 
 
 def service_config(backend: Backend) -> Option:
-    """Return gRPC's service config: retries, all addresses in turn, and none that is sick.
+    """Return gRPC's service config: retries, round-robin load balancing, and health checks.
 
-    A name service or a control plane (xds) that has a config of its own overrides it.
+    A service config from the name resolver or from an xDS control plane overrides this one.
     """
     config: dict[str, object] = {
         "methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}],
@@ -83,7 +91,7 @@ def service_config(backend: Backend) -> Option:
 
 
 def bind(channel: grpc.Channel, methods: Methods, metadata: Metadata) -> Calls:
-    """Return the RPCs over this channel, by the paths that the settings give them."""
+    """Return the RPCs over this channel, with the method paths from the settings."""
     return Calls(
         create=channel.unary_unary(
             methods.create,
@@ -107,7 +115,11 @@ def bind(channel: grpc.Channel, methods: Methods, metadata: Metadata) -> Calls:
 def _channel_credentials(
     backend: Backend, found: Credentials, plugin: grpc.AuthMetadataPlugin | None
 ) -> grpc.ChannelCredentials | None:
-    """Return TLS, gRPC's check that a secret stays on this machine, or `None`: plaintext."""
+    """Return the credentials of the channel, or `None` for plaintext.
+
+    Without TLS, a backend with a secret gets gRPC's local credentials: gRPC then refuses every
+    connection that leaves this machine.
+    """
     base: grpc.ChannelCredentials | None = None
     if found.tls is not None:
         base = grpc.ssl_channel_credentials(found.tls.ca, found.tls.key, found.tls.cert)
@@ -124,7 +136,8 @@ def _channel_credentials(
 def _target_options(backend: Backend) -> Options:
     options: Options = ()
     if is_local_target(backend.target):
-        # $http_proxy would take what is meant for this machine, secrets too, to another one.
+        # Otherwise gRPC would send calls for this machine, secrets included, to the HTTP proxy that
+        # $http_proxy names, which may be another machine.
         options += (("grpc.enable_http_proxy", 0),)
     if backend.tls and (name := backend.tls.server_name):
         options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))

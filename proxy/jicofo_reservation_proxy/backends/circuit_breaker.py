@@ -1,7 +1,9 @@
-"""The circuit to a backend: open after calls that all took too long, so that few wait for it.
+"""The circuit breaker of a backend: it opens after several calls in a row took too long.
 
-What a circuit breaker is, and when it trips, is the `circuitbreaker` library's; here stands what
-counts as a failure, that one call at a time tries a half-open circuit, and what the log is told.
+While it is open, the proxy refuses calls at once, so that few requests wait for a slow backend. The
+`circuitbreaker` library counts the failures and changes the states. This module adds three things:
+which errors count as failures, that only one call at a time may try a half-open circuit, and the
+log messages.
 """
 
 import logging
@@ -12,20 +14,24 @@ from contextlib import ExitStack, contextmanager
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
 FAILURES = 3
-"""So many calls in a row that took too long open the circuit."""
+"""This many calls in a row that took too long open the circuit."""
 
 OPEN_SECONDS = 5
-"""How long nobody is let through then. Afterwards one call at a time tries."""
+"""How long an open circuit refuses all calls. Then it is half-open: one call at a time may try."""
 
 logger = logging.getLogger(__name__)
 
 
 class CircuitOpenError(Exception):
-    """The call was not made: the last ones took too long."""
+    """The proxy did not make the call, because the circuit is open."""
 
 
 class Circuit:
-    """The circuit breaker of one backend. `is_failure` tells which errors open it."""
+    """The circuit breaker of one backend.
+
+    `is_failure` returns whether an error counts as a failure. `failures` failures in a row open the
+    circuit for `open_seconds`.
+    """
 
     def __init__(
         self,
@@ -48,12 +54,16 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused now."""
+        """Whether the circuit is open, so that calls are refused."""
         return bool(self._breaker.state == STATE_OPEN)
 
     @contextmanager
     def call(self, *, counts: bool = True) -> Iterator[None]:
-        """Make one call inside; what becomes of it counts or not. Raises `CircuitOpenError`."""
+        """Return a context manager for one call.
+
+        With `counts=False` the result of the call does not change the state of the circuit. Raises
+        `CircuitOpenError` when the call must not be made.
+        """
         state = self._breaker.state
         with ExitStack() as stack:
             if state == STATE_OPEN:
@@ -75,7 +85,10 @@ class Circuit:
             self._log()
 
     def _log(self) -> None:
-        """Say once that the circuit is open, however many calls found out, and that it closed."""
+        """Log one line when the circuit opens and one line when it closes.
+
+        Many calls can see the same change of state at the same time; only the first one logs it.
+        """
         is_closed = self._breaker.state == STATE_CLOSED
         if is_closed != self._is_said_to_be_open:
             return
@@ -83,12 +96,14 @@ class Circuit:
             if is_closed and self._is_said_to_be_open:
                 self._is_said_to_be_open = False
                 logger.warning(
-                    "backends.%s: its calls do not take too long any more", self._backend
+                    "backends.%s: the circuit is closed: calls are answered in time again",
+                    self._backend,
                 )
             elif not is_closed and not self._is_said_to_be_open:
                 self._is_said_to_be_open = True
                 logger.warning(
-                    "backends.%s: %d calls in a row took too long; it is asked again in %d s",
+                    "backends.%s: the circuit is open: %d calls in a row took too long; "
+                    "the proxy refuses calls to this backend and tries again in %d s",
                     self._backend,
                     self._breaker.failure_count,
                     self._breaker.open_remaining,

@@ -1,8 +1,9 @@
-"""The contract's messages ↔ the proxy's values, checked on the way in.
+"""Convert between the messages of the contract and the proxy's values.
 
-What a backend returns is taken as it is where that harms nobody, and refused as a breach of the
-contract where a client would choke on it or where guessing would open a room that should be
-closed, such as one whose password cannot be typed.
+The functions also check each response of a backend. They round or leave out unusual values that are
+harmless. They refuse a response as a breach of the contract in two cases: a client cannot handle
+it, or a guess could open a room that should stay closed, such as a room with a password that people
+cannot type.
 """
 
 import logging
@@ -29,7 +30,7 @@ from jicofo_reservation_proxy.model import (
 from jicofo_reservation_proxy.text_rules import has_control_characters
 
 INCIDENT_KEY = "x-incident-id"
-"""The metadata key of every call, under which both sides log it."""
+"""The metadata key that carries the incident id of each call. Both sides log the incident id."""
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key under which gRPC carries a serialized `google.rpc.Status`."""
@@ -51,11 +52,11 @@ logger = logging.getLogger(__name__)
 
 
 class ContractBreach(Exception):  # noqa: N818 - the contract's own word
-    """A backend returned what the contract rules out; the text is for the log."""
+    """A backend returned a response that the contract forbids; the text is for the log."""
 
 
 def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConferenceRequest:
-    """Return the message that asks for a room."""
+    """Return the message that asks for a conference in a room."""
     room, owner = request.room, request.owner
     message = pb.CreateConferenceRequest(
         request_id=request.request_id,
@@ -74,12 +75,12 @@ def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConfe
 
 
 def get_message(conference_id: str) -> pb.GetConferenceRequest:
-    """Return the message that asks for a conference."""
+    """Return the message that reads a conference."""
     return pb.GetConferenceRequest(conference_id=conference_id)
 
 
 def delete_message(deletion: Deletion) -> pb.DeleteConferenceRequest:
-    """Return the message that says that a meeting is over."""
+    """Return the message that says that a conference is over."""
     message = pb.DeleteConferenceRequest(
         conference_id=deletion.conference_id, reason=_REASONS[deletion.reason]
     )
@@ -88,7 +89,7 @@ def delete_message(deletion: Deletion) -> pb.DeleteConferenceRequest:
 
 
 def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -> CreateOutcome:
-    """Return what was decided about a room. Raises `ContractBreach`."""
+    """Return the decision of the backend about a room. Raises `ContractBreach`."""
     match response.WhichOneof("outcome"):
         case "conference":
             return Granted(_conference(response.conference, request.start_time_ms))
@@ -102,22 +103,27 @@ def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -
 
 
 def read_get(response: pb.GetConferenceResponse, conference_id: str) -> Found:
-    """Return the conference that was asked for. Raises `ContractBreach`."""
+    """Return the requested conference. Raises `ContractBreach`."""
     found = _conference(response.conference)
-    _want(that=found.id == conference_id, wanted=f"the conference {conference_id!r}", got=found.id)
+    _want(
+        that=found.id == conference_id,
+        wanted=f"the conference {conference_id!r}",
+        got=repr(found.id[:100]),
+    )
     return Found(found)
 
 
 def localized_message(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """Return the sentence of a denial in gRPC's own words, "" where a status is none.
+    """Return the sentence of a denial that a backend sent as a gRPC error status, or "".
 
-    Such a status carries a `google.rpc.LocalizedMessage` in its details (reservation.proto). The
-    messages of those are imported when first needed: few backends send any.
+    The details of such a status carry a `google.rpc.LocalizedMessage` (reservation.proto). The
+    function imports the message types of the details only when they are needed, because few
+    backends send details.
     """
     details = next((value for key, value in trailing_metadata if key == DETAILS_KEY), None)
     if not isinstance(details, bytes):
         return ""
-    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415 - see above
+    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415 - see the docstring
 
     localized = error_details_pb2.LocalizedMessage()
     try:
@@ -125,12 +131,15 @@ def localized_message(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> s
             if detail.Unpack(localized):
                 return str(localized.message)
     except DecodeError:
-        logger.warning("the details of a status could not be read")
+        logger.warning("cannot parse %s of a backend; the proxy ignores it", DETAILS_KEY)
     return ""
 
 
 def denial_reason(number: int) -> str:
-    """Return a denial's reason for the log: `not_allowed`, or the number of one made up later."""
+    """Return the reason of a denial as the log shows it, such as `not_allowed`.
+
+    A reason that this version of the contract does not know is returned as its number.
+    """
     try:
         name = pb.DenialReason.Name(number)  # type: ignore[arg-type]
     except ValueError:
@@ -185,13 +194,17 @@ def _duration_seconds(message: pb.Conference) -> int | None:
 
 
 def _typed(name: str, text: str) -> str | None:
-    """Return what people must type, or `None`. What they cannot type must not be left out."""
+    """Return a password or PIN, or `None` when it is empty.
+
+    Raises `ContractBreach` when people cannot type it. Ignoring it would open the room without it.
+    """
     if not text:
         return None
+    size = len(text.encode())
     _want(
         that=_is_typeable(text, MAX_SECRET_BYTES),
         wanted=f"a {name} of at most {MAX_SECRET_BYTES} bytes without control characters",
-        got="something else",
+        got=f"{size} bytes" if size > MAX_SECRET_BYTES else "a control character",
     )
     return text
 
@@ -200,6 +213,6 @@ def _is_typeable(text: str, max_bytes: int) -> bool:
     return len(text.encode()) <= max_bytes and not has_control_characters(text)
 
 
-def _want(*, that: bool, wanted: str, got: object) -> None:
+def _want(*, that: bool, wanted: str, got: str) -> None:
     if not that:
-        raise ContractBreach(f"wanted {wanted}, got {str(got)[:100]!r}")
+        raise ContractBreach(f"wanted {wanted}, got {got}")

@@ -1,8 +1,8 @@
-"""Credential rotation: the channel to a backend is replaced when the credentials' files change.
+"""Credential rotation: use new credentials when the credential files of a backend change.
 
-New credentials take over once the backend has taken them, so that a set that it refuses leaves
-the old one in use. The old channel is closed when the last call that could be on it has passed
-its deadline: no call fails because of a replacement.
+The proxy first makes a trial call with the new credentials. If the backend refuses the call, the
+old credentials stay in use. New TLS files need a new channel. The proxy closes the old channel
+after the deadline of the last call that could still use it, so a rotation makes no call fail.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .channel import Calls, bind, dial, service_config
 from .credentials import Credentials
 
 REFRESH_SECONDS = 2.0
-"""How often the files are looked at; Kubernetes itself takes up to a minute to swap them."""
+"""How often the proxy reads the files. Kubernetes needs up to a minute to replace them anyway."""
 
 TRY_SECONDS = 3.0
-"""How long new credentials may take to be answered before they are tried again."""
+"""The deadline of the trial call. After it, the next `refresh` tries the new credentials again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
 
@@ -38,10 +38,10 @@ logger = logging.getLogger(__name__)
 
 
 class BackendChannel:
-    """The channel to one backend, always with the newest credentials that work.
+    """The channel to one backend, with the newest credentials that the backend accepts.
 
-    Raises `CredentialsError` where the credentials cannot be used at the start. Connecting happens
-    in the background.
+    The constructor raises `CredentialsError` when it cannot use the credential files. The channel
+    connects in the background.
     """
 
     def __init__(self, name: str, backend: Backend, metrics: Metrics) -> None:
@@ -59,13 +59,14 @@ class BackendChannel:
 
     @property
     def calls(self) -> Calls:
-        """The RPCs over the channel that is now in use."""
+        """The RPCs over the current channel."""
         return self._calls
 
     def refresh(self) -> None:
-        """Look at the files, and use what is new in them if it works.
+        """Read the files, and use the new credentials if the files changed and the backend agrees.
 
-        Anything that is wrong is logged once; the credentials in use stay.
+        After a failure the old credentials stay in use. A failure that repeats with the same
+        message is logged only once.
         """
         with self._lock:
             self._close_retired(time.monotonic())
@@ -79,7 +80,7 @@ class BackendChannel:
                 self._complain(str(error))
 
     def close(self) -> None:
-        """Close all channels; calls in flight are cancelled."""
+        """Close all channels. This cancels the calls in flight."""
         with self._lock:
             self._close_retired(float("inf"))
             self._channel.close()
@@ -100,15 +101,20 @@ class BackendChannel:
         logger.info("%s: new credentials are in use", self._key)
 
     def _prefer(self, calls: Calls) -> None:
-        """Raise `CredentialsError` where the calls in use are better than these."""
+        """Make a trial call with the new credentials.
+
+        Raises `CredentialsError` when the old credentials should stay in use.
+        """
         refusal = _refusal(calls)
         if refusal is None:
             return
         is_about_credentials = refusal.code in _NOT_ALLOWED
         if is_about_credentials and _refusal(self._calls) == refusal:
-            return  # perhaps the backend allows nobody to ask this
+            # The backend refuses the old credentials too: perhaps it allows no caller to make the
+            # trial call, so the refusal says nothing about the new credentials.
+            return
         raise CredentialsError(
-            f"no use of the new credentials: {refusal.code.name} {refusal.detail}"
+            f"the trial call with the new credentials failed: {refusal.code.name} {refusal.detail}"
         )
 
     def _retire(self, channel: grpc.Channel) -> None:
@@ -118,7 +124,11 @@ class BackendChannel:
     def _complain(self, complaint: str) -> None:
         self._metrics.credential_reloads.labels(self._name, "failed").inc()
         if complaint != self._complaint:
-            logger.error("%s: %s; the old credentials stay in use", self._key, complaint)
+            logger.error(
+                "%s: %s; the old credentials stay in use, and the proxy will try again",
+                self._key,
+                complaint,
+            )
         self._complaint = complaint
 
     def _close_retired(self, now: float) -> None:
@@ -140,14 +150,17 @@ _NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENI
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a backend could not be asked; the detail is for people only."""
+    """Why a trial call failed. `detail` is for people; a comparison ignores it."""
 
     code: grpc.StatusCode
     detail: str = field(compare=False)
 
 
 def _refusal(calls: Calls) -> _Refusal | None:
-    """Ask for a conference that does not exist; `None` where the answer shows an open way."""
+    """Make a trial call: read a conference that does not exist.
+
+    Return `None` when the backend processed the call, whatever it answered.
+    """
     try:
         calls.get(
             contract.get_message(PROBE_ID),
@@ -163,7 +176,7 @@ def _refusal(calls: Calls) -> _Refusal | None:
 
 
 class CredentialRotation:
-    """The thread that refreshes all channels until it is stopped."""
+    """The thread that refreshes all channels at an interval, until it is stopped."""
 
     def __init__(
         self, channels: Iterable[BackendChannel], every_seconds: float = REFRESH_SECONDS
@@ -175,7 +188,7 @@ class CredentialRotation:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and wait for it, but no longer than it may be trying credentials."""
+        """Stop the thread. Wait for its end, at most as long as two trial calls may take."""
         self._stopped.set()
         self._thread.join(2 * TRY_SECONDS)
 

@@ -1,7 +1,7 @@
-"""Files → what a backend is shown: certificates, an API key, a bearer token.
+"""Read a backend's credentials from their files: certificates, an API key, a bearer token.
 
-Secrets stand in files only. They are read whole and checked before they are used, so that a
-half-written or mismatched set is refused rather than tried.
+Secrets are in files only. The proxy reads each file completely and checks it before use, so it
+refuses half-written files and a key that does not match its certificate.
 """
 
 import importlib
@@ -18,10 +18,10 @@ from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.settings.schema import Auth, Backend, Tls
 
 MAX_SECRET_BYTES = 8 * 1024
-"""gRPC servers refuse more metadata than that by default (grpc.max_metadata_size)."""
+"""gRPC servers refuse larger metadata by default (grpc.max_metadata_size)."""
 
 MAX_FILE_BYTES = 1024 * 1024
-"""More than all public certificate authorities together."""
+"""Larger than a file with the certificates of all public authorities."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -31,7 +31,7 @@ _READ_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The contents of a backend's TLS files; `None` where the setting is absent."""
+    """The contents of a backend's TLS files. `None` means that the setting is absent."""
 
     ca: bytes | None
     cert: bytes | None
@@ -40,25 +40,26 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """All that a backend is shown. Two are equal when nothing has changed in the files."""
+    """All credentials for a backend. Two values are equal when their files have equal contents."""
 
     tls: TlsFiles | None
     metadata: Metadata = field(repr=False)
 
 
 def load(key: str, backend: Backend) -> Credentials:
-    """Read the credentials of a backend; `key` is the key path of its settings, for errors.
+    """Read the credentials of a backend. Error messages begin with `key`, its key path.
 
-    Raises `CredentialsError`, naming the setting and the file, never what is in it.
+    Raises `CredentialsError`. The message names the setting and the file, and never shows the
+    content of the file.
     """
     tls = _load_tls(f"{key}.tls", backend.tls) if backend.tls is not None else None
     return Credentials(tls=tls, metadata=_load_metadata(f"{key}.auth", backend.auth))
 
 
 def load_plugin(key: str, auth: Auth) -> grpc.AuthMetadataPlugin | None:
-    """Import the operator's plugin, or return `None` where none is set.
+    """Import the operator's plugin, or return `None` when the setting is absent.
 
-    Raises `CredentialsError` where it cannot be imported or is no plugin.
+    Raises `CredentialsError` when the import fails or the object is not a plugin.
     """
     if auth.plugin is None:
         return None
@@ -67,16 +68,17 @@ def load_plugin(key: str, auth: Auth) -> grpc.AuthMetadataPlugin | None:
         found = getattr(importlib.import_module(module_name), attribute)
         plugin = found if isinstance(found, grpc.AuthMetadataPlugin) else found()
     except Exception as error:
-        raise CredentialsError(f"{key}.plugin: {auth.plugin!r} failed: {error!r}") from error
+        raise CredentialsError(f"{key}.plugin: cannot load {auth.plugin!r}: {error!r}") from error
     if not callable(plugin):
         raise CredentialsError(
-            f"{key}.plugin: wanted a grpc.AuthMetadataPlugin, got {type(plugin).__name__}"
+            f"{key}.plugin: wanted a grpc.AuthMetadataPlugin, got an object of type "
+            f"{type(plugin).__name__}"
         )
     return plugin
 
 
 def _load_tls(key: str, tls: Tls) -> TlsFiles:
-    """Read the files until two readings agree: they may be changing under our hands."""
+    """Read the files until two readings are equal, because the files may change meanwhile."""
     before = _read_tls(key, tls)
     for _ in range(_READ_ATTEMPTS):
         _check_tls(key, tls, before)
@@ -84,7 +86,10 @@ def _load_tls(key: str, tls: Tls) -> TlsFiles:
         if after == before:
             return after
         before = after
-    raise CredentialsError(f"{key}: the files keep changing while they are read")
+    raise CredentialsError(
+        f"{key}: wanted files that do not change while the proxy reads them, got a change at each "
+        f"of {_READ_ATTEMPTS} attempts; replace all files at once"
+    )
 
 
 def _read_tls(key: str, tls: Tls) -> TlsFiles:
@@ -96,22 +101,22 @@ def _read_tls(key: str, tls: Tls) -> TlsFiles:
 
 
 def _check_tls(key: str, tls: Tls, files: TlsFiles) -> None:
-    """Refuse what gRPC would accept in silence and then fail every handshake with."""
+    """Refuse files that gRPC would accept without an error, only to fail at every handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if files.ca is not None:
         try:
             context.load_verify_locations(cadata=files.ca.decode("ascii", "ignore"))
         except (ssl.SSLError, ValueError) as error:
             raise CredentialsError(
-                f"{key}.ca_file: wanted certificates (PEM), got {tls.ca_file}: {error}"
+                f"{key}.ca_file: wanted PEM certificates, got {tls.ca_file}: {error}"
             ) from None
     if tls.cert_file and tls.key_file:
         try:
             context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: b"")
         except (ssl.SSLError, OSError) as error:
             raise CredentialsError(
-                f"{key}.cert_file, {key}.key_file: wanted a certificate chain and its unencrypted "
-                f"key (PEM), got {tls.cert_file} and {tls.key_file}: {error}"
+                f"{key}.cert_file, {key}.key_file: wanted a PEM certificate chain and its "
+                f"unencrypted private key, got {tls.cert_file} and {tls.key_file}: {error}"
             ) from None
 
 
@@ -133,23 +138,45 @@ def _read_secret(key: str, file: Path) -> str:
         secret = ""
     if not _PRINTABLE.fullmatch(secret) or len(secret) > MAX_SECRET_BYTES:
         raise CredentialsError(
-            f"{key}: wanted one line of 1 to {MAX_SECRET_BYTES} printable ASCII characters in "
-            f"{file}, got {len(raw)} bytes that are not"
+            f"{key}: wanted a single line of 1 to {MAX_SECRET_BYTES} printable ASCII characters "
+            f"in {file}, got {_found(raw)}"
         )
     return secret
 
 
+def _found(raw: bytes) -> str:
+    """Describe the content of a file that holds no valid secret, without showing the content."""
+    lines = raw.strip().splitlines()
+    if not lines:
+        return "no characters"
+    if len(lines) > 1:
+        return f"{len(lines)} lines"
+    if re.search(rb"[^\x20-\x7e]", lines[0]):
+        return "a character that is not printable ASCII"
+    return f"{len(lines[0])} characters"
+
+
 def _read(key: str, file: Path) -> bytes:
-    """Read a file whole. What is no file, such as a pipe, could make us wait for ever."""
-    # A path that is not absolute may be the secret itself, in the place of its file.
-    name = str(file) if file.is_absolute() else "the file that it names"
+    """Read a complete file.
+
+    Refuse anything that is not a regular file: reading from a pipe, for example, could block for
+    ever.
+    """
+    # A relative path may be the secret itself, written in place of the path of its file.
+    name = (
+        str(file)
+        if file.is_absolute()
+        else ("the file (path not shown, because a relative path may be the secret itself)")
+    )
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise CredentialsError(f"{key}: cannot read {name}: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise CredentialsError(f"{key}: wanted a file, got {name}, which is something else")
+        raise CredentialsError(
+            f"{key}: wanted a regular file, got {name}, which is a directory or a special file"
+        )
     with open(descriptor, "rb") as opened:  # noqa: PTH123 - pathlib opens no descriptor
         content = opened.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:

@@ -1,6 +1,6 @@
-"""A gRPC backend: a value goes out as an RPC, and an outcome comes back, within the deadline.
+"""A gRPC backend: send a request as an RPC, and return an outcome within the deadline.
 
-What the messages hold is in contract.py, what a status means in grpc_statuses.py.
+contract.py converts the messages. grpc_statuses.py maps a gRPC status to an outcome.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from .credentials import Metadata
 from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
 
 FAIR_SECONDS = 2.0
-"""A call that was given less time, because its request had no more, says nothing of the backend."""
+"""The shortest time-out of a call that counts for the circuit breaker, unless `answer_within` is
+shorter still. A call gets a shorter time-out when its request has little time left, so its failure
+does not prove that the backend is slow."""
 
 _NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
@@ -43,10 +45,10 @@ ResponseT = TypeVar("ResponseT")
 
 
 class GrpcBackend:
-    """A `Backend` that is a `ReservationService` behind a channel.
+    """A `Backend` that calls a `ReservationService` over a channel.
 
-    Every call also ends within `answer_within_seconds`. After calls that took too long, the next
-    ones are not made at all (circuit_breaker.py).
+    Every call also ends within `answer_within_seconds`. After several calls that took too long, the
+    circuit breaker refuses the next calls (circuit_breaker.py).
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class GrpcBackend:
     def create(
         self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
     ) -> Result[CreateOutcome]:
-        """Ask for a room."""
+        """Ask the backend to create a conference for a room."""
         message = contract.create_message(request, client)
         try:
             calls = self._channel.calls
@@ -86,7 +88,10 @@ class GrpcBackend:
             return broken(breach)
 
     def _probe(self, incident_id: str, within_seconds: float) -> Fault | None:
-        """Ask something harmless; return the fault that shows that the backend is not there."""
+        """Make a harmless call before a deletion.
+
+        Return the fault when the call shows that the backend is unreachable, otherwise `None`.
+        """
         outcome = self._get("probe", PROBE_ID, incident_id, within_seconds).outcome
         if isinstance(outcome, Fault) and (
             outcome.kind in _NOT_REACHED or outcome.code == "CANCELLED"
@@ -97,7 +102,7 @@ class GrpcBackend:
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float
     ) -> Result[GetOutcome]:
-        """Ask for a conference."""
+        """Read a conference from the backend."""
         return self._get("get", conference_id, incident_id, within_seconds)
 
     def _get(
@@ -121,10 +126,12 @@ class GrpcBackend:
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Say that a conference is over. Unknown there, or no such method: it is gone as well.
+        """Tell the backend that a conference is over.
 
-        A harmless question goes first. Where the backend cannot be reached, nothing was sent then,
-        and the result has no code: gRPC alone does not tell whether a call that failed was sent.
+        NOT_FOUND and UNIMPLEMENTED also mean that the conference is gone. A probe (a harmless call)
+        goes first. If the probe cannot reach the backend, the deletion is not sent and the result
+        has an empty `code`. The probe is needed because gRPC does not say whether a failed call was
+        sent.
         """
         budget = Budget(min(self._answer_within_seconds, within_seconds))
         if not_reached := self._probe(incident_id, budget.left_seconds):
@@ -147,7 +154,8 @@ class GrpcBackend:
     ) -> ResponseT:
         """Make one call.
 
-        Raises `grpc.RpcError` for every status but OK, and `_NotAskedError` where it is not made.
+        Raises `grpc.RpcError` for every status except OK, and `_NotAskedError` when the call is not
+        made.
         """
         timeout_seconds = min(self._answer_within_seconds, call.within_seconds)
         is_fair = timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
@@ -155,11 +163,12 @@ class GrpcBackend:
             return self._timed(method, call, timeout_seconds, counts=is_fair)
         except CircuitOpenError as error:
             raise _NotAskedError(
-                FaultKind.SATURATED, "not asked: the last calls took too long"
+                FaultKind.SATURATED,
+                "not called: the circuit is open, because the last calls took too long",
             ) from error
         except ValueError as error:
-            # What gRPC raises where the channel was closed: the proxy is about to end.
-            raise _NotAskedError(FaultKind.UNREACHABLE, f"not asked: {error}") from error
+            # gRPC raises this for a closed channel: the proxy is shutting down.
+            raise _NotAskedError(FaultKind.UNREACHABLE, f"not called: {error}") from error
 
     def _timed(
         self,
@@ -189,7 +198,7 @@ class GrpcBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Call(Generic[RequestT]):
-    """What goes out in one call, and in which time the answer must be here."""
+    """The message and the metadata of one call, and the time limit for its answer."""
 
     operation: str
     message: RequestT
@@ -205,7 +214,7 @@ def _is_too_slow(error: BaseException) -> bool:
 
 
 class _NotAskedError(Exception):
-    """The call was not made."""
+    """The proxy did not make the call; `fault` says why."""
 
     def __init__(self, kind: FaultKind, detail: str) -> None:
         super().__init__(detail)

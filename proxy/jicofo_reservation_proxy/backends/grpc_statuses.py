@@ -1,6 +1,7 @@
-"""The first mapping: a gRPC status → an outcome. What the backend said stays beside what it means.
+"""The first mapping: a gRPC status → an outcome.
 
-The second one, what a client is told → an HTTP answer, is in http/answers.py.
+A fault keeps the code and the text of the backend in addition to the kind that the proxy infers.
+The second mapping, from a reply to an HTTP answer, is in http/answers.py.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from jicofo_reservation_proxy.model import (
 from .contract import localized_message
 
 GET_OUTCOMES: Mapping[grpc.StatusCode, NotFound] = {grpc.StatusCode.NOT_FOUND: NotFound()}
-"""The statuses of GetConference that are an answer: what was asked for is not there."""
+"""The error statuses of GetConference that are an answer: the conference does not exist."""
 
 DELETE_OUTCOMES: Mapping[grpc.StatusCode, Deleted] = {
     grpc.StatusCode.NOT_FOUND: Deleted(),
     grpc.StatusCode.UNIMPLEMENTED: Deleted(is_unsupported=True),
 }
-"""The statuses of DeleteConference that are an answer: it is gone already, or needs no deletion."""
+"""The error statuses of DeleteConference that are an answer: the conference is gone already, or the
+backend needs no deletions."""
 
 STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
     grpc.StatusCode.OK: FaultKind.BROKEN,
@@ -49,30 +51,30 @@ STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
     grpc.StatusCode.UNAVAILABLE: FaultKind.UNREACHABLE,
     grpc.StatusCode.DATA_LOSS: FaultKind.BROKEN,
 }
-"""Every other status is a fault, and never a decision (protos/README.md), but for a denial in
-gRPC's own words (`denied`)."""
+"""Every other status is a fault and never a decision (protos/README.md). The only exception is a
+denial that the backend sends as an error status (`denied`)."""
 
 
 def code_of(error: grpc.RpcError) -> grpc.StatusCode:
-    """Return the status of what a multi-callable raises, which is a `grpc.Call` as well."""
+    """Return the status of an error from an RPC. Such an error is also a `grpc.Call`."""
     code: grpc.StatusCode = cast("grpc.Call", error).code()
     return code
 
 
 def failed(error: grpc.RpcError) -> Result[Fault]:
-    """Return the fault that a status is."""
+    """Return the fault for an error status."""
     code = code_of(error)
     detail = cast("grpc.Call", error).details() or ""
     return Result(Fault(STATUS_FAULTS[code], code.name, detail), code.name)
 
 
 def denied(error: grpc.RpcError) -> Result[Denied] | None:
-    """Return the denial in a status whose details carry a `google.rpc.LocalizedMessage`."""
+    """Return the denial if the details of the status carry a `google.rpc.LocalizedMessage`."""
     message = localized_message(cast("grpc.Call", error).trailing_metadata() or ())
     code = code_of(error).name
     return Result(Denied(message, f"status_{code.lower()}"), code) if message else None
 
 
 def broken(breach: Exception) -> Result[Fault]:
-    """Return the fault of an answer that the contract rules out."""
+    """Return the fault for a response that breaks the contract."""
     return Result(Fault(FaultKind.BROKEN, "OK", f"breach of the contract: {breach}"), "OK")

@@ -1,7 +1,7 @@
 """A backend inside the proxy's process, over a real gRPC channel.
 
-It serves on a socket file in a directory that only this user can enter, so that everything a
-separate backend has (deadlines, statuses, cancellation) holds here too, and nobody else can call.
+It listens on a socket file, so deadlines, statuses and cancellation work as in a separate process.
+The directory of the socket file is private to the proxy's user, so no other user can call it.
 """
 
 import shutil
@@ -18,7 +18,7 @@ GRACE_SECONDS = 1.0
 
 
 class InProcessBackend:
-    """Serves a `ReservationServiceServicer` until it is closed."""
+    """Serves a `ReservationServiceServicer` until `close` is called."""
 
     def __init__(
         self, servicer: reservation_pb2_grpc.ReservationServiceServicer, threads: int
@@ -33,14 +33,15 @@ class InProcessBackend:
         except RuntimeError as error:
             shutil.rmtree(self._directory)
             raise StateError(
-                f"{self._directory}: cannot hold a socket; set TMPDIR to a short, plain path"
+                f"{self._directory}: cannot create a socket file in this directory; "
+                "set TMPDIR to a short path without special characters"
             ) from error
         self._server.start()
 
     def close(self) -> None:
-        """Stop serving, let what is being worked on finish for a moment, and clean up.
+        """Stop serving, give the calls in flight `GRACE_SECONDS` to finish, and clean up.
 
-        A servicer that hangs is not waited for.
+        The method does not wait longer for a servicer that hangs.
         """
         self._server.stop(GRACE_SECONDS).wait()
         self._executor.shutdown(wait=False, cancel_futures=True)

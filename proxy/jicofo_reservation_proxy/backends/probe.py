@@ -1,4 +1,4 @@
-"""Whether a backend can be used: one harmless question to it, and what the answer means."""
+"""Probe a backend for `check`: make one harmless call and judge the answer."""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .backend import PROBE_ID, Backend
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came of asking a backend. `fault` is `None` where it can be used."""
+    """The result of a probe. `fault` is `None` when the backend is usable."""
 
     backend: str
     verdict: str
@@ -19,16 +19,16 @@ class Probe:
 
 
 def probe(name: str, backend: Backend) -> Probe:
-    """Ask a backend for a conference that does not exist.
+    """Read a conference that does not exist.
 
-    NOT_FOUND proves the way there and back: the address, TLS, credentials and the method's path.
+    NOT_FOUND proves that the address, TLS, the credentials and the method path are right.
     """
     started = time.perf_counter()
     result = backend.get(PROBE_ID, new_incident_id(), float("inf"))
     milliseconds = (time.perf_counter() - started) * 1000
     match result.outcome:
         case Fault(code="UNIMPLEMENTED"):
-            verdict = "ok, reached, but it has no GetConference, which it may leave out"
+            verdict = "ok, reached; it does not implement GetConference, which is optional"
             return Probe(name, verdict, None)
         case Fault(kind, code, detail):
             verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"

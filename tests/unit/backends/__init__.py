@@ -1,1 +1,1 @@
-"""Unit tests of the package backends."""
+"""Unit tests of the package `backends`."""

@@ -1,4 +1,4 @@
-"""The circuit to a backend, by a clock that only moves when it is told to."""
+"""The circuit breaker of a backend, with a clock that only the tests move."""
 
 import threading
 from collections.abc import Callable
@@ -12,12 +12,15 @@ from tests.unit.ledgers import LONG_SECONDS, together
 
 FAILURES = 3
 OPEN_SECONDS = 5
-OPENED = "backends.default: 3 calls in a row took too long; it is asked again in 5 s"
-CLOSED = "backends.default: its calls do not take too long any more"
+OPENED = (
+    "backends.default: the circuit is open: 3 calls in a row took too long; "
+    "the proxy refuses calls to this backend and tries again in 5 s"
+)
+CLOSED = "backends.default: the circuit is closed: calls are answered in time again"
 
 
 class Clock:
-    """A clock in seconds, from anywhere."""
+    """A clock in seconds that starts at an arbitrary time."""
 
     now = 1000.0
 
@@ -41,26 +44,26 @@ def new_circuit(is_failure: Callable[[BaseException], bool], name: str = "defaul
 
 @pytest.fixture
 def circuit(clock: Clock) -> Circuit:
-    """Return a closed circuit, which calls that time out open."""
+    """Return a closed circuit that counts only time-outs as failures."""
     assert clock.now
     return new_circuit(lambda error: isinstance(error, TimeoutError))
 
 
 def succeed(circuit: Circuit, *, counts: bool = True) -> None:
-    """Make a call that is answered."""
+    """Make a call that succeeds."""
     with circuit.call(counts=counts):
         pass
 
 
 def fail(circuit: Circuit, error: Exception | None = None, *, counts: bool = True) -> None:
-    """Make a call that ends in an error: that its time was up, if it is not told."""
+    """Make a call that raises `error`, by default a `TimeoutError`."""
     raised = error or TimeoutError()
     with pytest.raises(type(raised)), circuit.call(counts=counts):
         raise raised
 
 
 def is_refused(circuit: Circuit, *, counts: bool = True) -> bool:
-    """Return whether a call is not made."""
+    """Return whether the circuit refuses a call."""
     try:
         succeed(circuit, counts=counts)
     except CircuitOpenError:
@@ -75,8 +78,8 @@ def open_it(circuit: Circuit) -> None:
     assert circuit.is_open
 
 
-def test_failures_in_a_row_open_it(circuit: Circuit) -> None:
-    """After three calls that took too long the next ones are not made."""
+def test_failures_in_a_row_open_the_circuit(circuit: Circuit) -> None:
+    """After three time-outs in a row the circuit is open and refuses the next calls."""
     for _ in range(FAILURES):
         assert not circuit.is_open
         fail(circuit)
@@ -85,8 +88,8 @@ def test_failures_in_a_row_open_it(circuit: Circuit) -> None:
     assert is_refused(circuit, counts=False)
 
 
-def test_a_success_in_between(circuit: Circuit) -> None:
-    """Only failures in a row count."""
+def test_a_success_resets_the_count_of_failures(circuit: Circuit) -> None:
+    """A success between failures resets the count of failures."""
     for _ in range(5):
         fail(circuit)
         fail(circuit)
@@ -94,8 +97,8 @@ def test_a_success_in_between(circuit: Circuit) -> None:
     assert not circuit.is_open
 
 
-def test_other_errors_are_answers(circuit: Circuit) -> None:
-    """A backend that fails at once answers in time."""
+def test_other_errors_do_not_open_the_circuit(circuit: Circuit) -> None:
+    """An error other than a time-out resets the count of failures, as a success does."""
     for _ in range(5):
         fail(circuit)
         fail(circuit)
@@ -104,7 +107,7 @@ def test_other_errors_are_answers(circuit: Circuit) -> None:
 
 
 def test_calls_that_do_not_count(circuit: Circuit) -> None:
-    """They neither open it nor make the failures before them good."""
+    """Calls with `counts=False` neither add to the failures in a row nor reset them."""
     for _ in range(5):
         fail(circuit, counts=False)
     assert not circuit.is_open
@@ -115,8 +118,8 @@ def test_calls_that_do_not_count(circuit: Circuit) -> None:
     assert circuit.is_open
 
 
-def test_it_is_asked_again(circuit: Circuit, clock: Clock) -> None:
-    """After five seconds a call is let through, and its answer closes the circuit."""
+def test_a_success_after_the_open_time_closes_the_circuit(circuit: Circuit, clock: Clock) -> None:
+    """After five seconds one call may try, and its success closes the circuit."""
     open_it(circuit)
     clock.now += OPEN_SECONDS - 0.01
     assert is_refused(circuit)
@@ -128,8 +131,8 @@ def test_it_is_asked_again(circuit: Circuit, clock: Clock) -> None:
     assert not circuit.is_open
 
 
-def test_a_trial_that_fails(circuit: Circuit, clock: Clock) -> None:
-    """Then it is open for as long again, after this one failure."""
+def test_a_failed_trial_opens_the_circuit_again(circuit: Circuit, clock: Clock) -> None:
+    """One failure of a half-open circuit opens it again for five seconds."""
     open_it(circuit)
     for _ in range(3):
         clock.now += OPEN_SECONDS
@@ -139,7 +142,7 @@ def test_a_trial_that_fails(circuit: Circuit, clock: Clock) -> None:
 
 
 def test_one_trial_at_a_time(circuit: Circuit, clock: Clock) -> None:
-    """While one call tries a half-open circuit the others are not made."""
+    """While one call tries a half-open circuit, the circuit refuses all other calls."""
     open_it(circuit)
     clock.now += OPEN_SECONDS
     tries, may_end = threading.Event(), threading.Event()
@@ -159,8 +162,10 @@ def test_one_trial_at_a_time(circuit: Circuit, clock: Clock) -> None:
     assert not is_refused(circuit)
 
 
-def test_a_trial_that_does_not_count(circuit: Circuit, clock: Clock) -> None:
-    """It leaves the circuit half-open, for the next one to try."""
+def test_a_trial_that_does_not_count_leaves_the_circuit_half_open(
+    circuit: Circuit, clock: Clock
+) -> None:
+    """After a trial with `counts=False` the circuit is still half-open."""
     open_it(circuit)
     clock.now += OPEN_SECONDS
     succeed(circuit, counts=False)
@@ -170,15 +175,15 @@ def test_a_trial_that_does_not_count(circuit: Circuit, clock: Clock) -> None:
     assert circuit.is_open
 
 
-def test_a_closed_circuit_is_for_all(circuit: Circuit) -> None:
-    """Calls go on side by side while it is closed."""
+def test_a_closed_circuit_allows_parallel_calls(circuit: Circuit) -> None:
+    """A closed circuit allows many calls at the same time."""
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(circuit.call())
 
 
 def test_the_log(circuit: Circuit, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """It says once that the circuit is open, however often it is tried, and once that it is not."""
+    """The log has one line when the circuit opens, and one line when it closes."""
     open_it(circuit)
     for _ in range(3):
         clock.now += OPEN_SECONDS
@@ -191,8 +196,8 @@ def test_the_log(circuit: Circuit, clock: Clock, caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == [OPENED, CLOSED]
 
 
-def test_each_backend_has_its_own(circuit: Circuit) -> None:
-    """One that hangs says nothing of the others."""
+def test_each_backend_has_its_own_circuit(circuit: Circuit) -> None:
+    """An open circuit of one backend does not affect the circuit of another backend."""
     other = new_circuit(lambda _: True, "other")
     open_it(circuit)
     assert not other.is_open
@@ -200,8 +205,8 @@ def test_each_backend_has_its_own(circuit: Circuit) -> None:
     assert circuit.is_open
 
 
-def test_as_many_and_as_long_as_one_likes(clock: Clock) -> None:
-    """How many failures open it, and for how long, may be chosen."""
+def test_the_threshold_and_the_open_time_are_parameters(clock: Clock) -> None:
+    """The number of failures and the open time are parameters of the circuit."""
     circuit = Circuit("default", lambda _: True, failures=1, open_seconds=1)
     fail(circuit)
     assert circuit.is_open
@@ -212,7 +217,7 @@ def test_as_many_and_as_long_as_one_likes(clock: Clock) -> None:
 def test_calls_that_time_out_together_are_one_line(
     circuit: Circuit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Many calls are under way when a backend begins to hang; that is told once."""
+    """When many parallel calls time out, the log has one line."""
     barrier = threading.Barrier(8)
 
     def call() -> None:
@@ -223,11 +228,16 @@ def test_calls_that_time_out_together_are_one_line(
     together(*[call] * 8)
     assert circuit.is_open
     (record,) = caplog.records
-    assert record.getMessage().endswith("calls in a row took too long; it is asked again in 5 s")
+    assert record.getMessage().endswith(
+        "calls in a row took too long; "
+        "the proxy refuses calls to this backend and tries again in 5 s"
+    )
 
 
-def test_an_answer_that_was_under_way(circuit: Circuit, caplog: pytest.LogCaptureFixture) -> None:
-    """A call from before that is answered after all closes the circuit, and that is said."""
+def test_an_earlier_call_that_succeeds_closes_the_circuit(
+    circuit: Circuit, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call that began before the circuit opened closes the circuit when it succeeds."""
     with circuit.call():
         open_it(circuit)
     assert not circuit.is_open

@@ -1,4 +1,4 @@
-"""The contract's messages: what a backend is told, and what is made of what it returns."""
+"""The messages of the contract: requests to a backend, and how its responses are read."""
 
 from collections.abc import Callable
 
@@ -71,11 +71,11 @@ def granted(**fields: object) -> Conference:
     return outcome.conference
 
 
-# -- what a backend is told --------------------------------------------------------------------
+# -- requests to a backend ---------------------------------------------------------------------
 
 
 def test_create_message() -> None:
-    """A request travels whole, field by field."""
+    """The message has every field of the request."""
     message = create_message(REQUEST, ClientKind.JICOFO)
     assert message == pb.CreateConferenceRequest(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
@@ -88,8 +88,8 @@ def test_create_message() -> None:
     )
 
 
-def test_create_message_without_what_is_optional() -> None:
-    """Without an owner and a limit, the message has neither; a time before 1970 is one too."""
+def test_create_message_without_optional_fields() -> None:
+    """Without owner and duration, the message has neither. A time before 1970 is valid."""
     message = create_message(BARE_REQUEST, ClientKind.PROSODY)
     assert message == pb.CreateConferenceRequest(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",
@@ -109,8 +109,8 @@ def test_create_message_without_what_is_optional() -> None:
         (ClientKind.PROSODY, pb.CLIENT_PROSODY),
     ],
 )
-def test_clients_are_told(kind: ClientKind, client: pb.Client.ValueType) -> None:
-    """A backend learns which client asks; every kind has its name in the contract."""
+def test_the_create_message_names_the_client(kind: ClientKind, client: pb.Client.ValueType) -> None:
+    """The message names the client, for every kind of client."""
     assert create_message(REQUEST, kind).client == client
 
 
@@ -119,14 +119,14 @@ def test_clients_are_told(kind: ClientKind, client: pb.Client.ValueType) -> None
 @example(LAST_SECOND * 1000 + 999)
 @settings(deadline=None, max_examples=50)
 def test_any_time_fits_the_messages(ms: int) -> None:
-    """Every millisecond of the years 1 to 9999 is told exactly."""
+    """A message carries every millisecond of the years 1 to 9999 exactly."""
     message = delete_message(Deletion("7", ms, DeleteReason.ENDED))
     assert message.delete_time.ToMilliseconds() == ms
     assert 0 <= message.delete_time.nanos < 1_000_000_000
 
 
 def test_get_message() -> None:
-    """The backend's own id is all that a GET tells."""
+    """The message for a GET has only the backend's own id."""
     assert get_message("order/7") == pb.GetConferenceRequest(conference_id="order/7")
 
 
@@ -138,7 +138,7 @@ def test_get_message() -> None:
     ],
 )
 def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -> None:
-    """A DELETE tells the id, why the meeting is over, and since when."""
+    """The message for a DELETE has the id, the reason and the time of the deletion."""
     assert delete_message(Deletion("order/7", START_MS, reason)) == pb.DeleteConferenceRequest(
         conference_id="order/7",
         reason=told,
@@ -147,13 +147,13 @@ def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -
 
 
 def test_every_reason_has_its_name_in_the_contract() -> None:
-    """No two reasons are told alike, and none is left out."""
+    """Each reason has its own value in the contract."""
     told = {delete_message(Deletion("7", 0, reason)).reason for reason in DeleteReason}
     assert len(told) == len(DeleteReason)
     assert pb.DELETE_REASON_UNSPECIFIED not in told
 
 
-# -- what is made of what it returns -----------------------------------------------------------
+# -- responses of a backend --------------------------------------------------------------------
 
 WHOLE = pb.Conference(
     id="order/7",
@@ -184,37 +184,37 @@ READ = Conference(
 
 
 def test_granted() -> None:
-    """A conference in the response is granted, with all that it holds."""
+    """A conference in the response is a grant, with all its fields."""
     assert read_create(granting(WHOLE), REQUEST) == Granted(READ)
 
 
 def test_conflict() -> None:
-    """A conflict is the conference that holds the room."""
+    """A conflict contains the conference that holds the room."""
     response = pb.CreateConferenceResponse(conflict=pb.Conflict(conference=WHOLE))
     assert read_create(response, REQUEST) == Conflict(READ)
 
 
 def test_found() -> None:
-    """A conference is read as it is."""
+    """The response to a GET is read with all its fields."""
     assert read_get(pb.GetConferenceResponse(conference=WHOLE), WHOLE.id) == Found(READ)
 
 
-def test_another_conference_than_was_asked_for() -> None:
-    """A backend that answers for 8 when it is asked for 7 breaks the contract."""
-    with pytest.raises(ContractBreach, match="wanted the conference 'other', got"):
+def test_a_response_with_another_conference_is_a_breach() -> None:
+    """A backend that returns another conference than the requested one breaks the contract."""
+    with pytest.raises(ContractBreach, match=r"^wanted the conference 'other', got 'order/7'$"):
         read_get(pb.GetConferenceResponse(conference=WHOLE), "other")
 
 
 def test_secrets_stay_out_of_representations() -> None:
-    """Neither password nor PIN is in what a log might show of a conference."""
+    """The representation of a conference, which a log could show, has no password and no PIN."""
     text = repr(granted(password="hunter2", pin="40961"))
     assert "id='7'" in text
     assert "hunter2" not in text
     assert "40961" not in text
 
 
-def test_granted_with_nothing_but_an_id() -> None:
-    """What is absent stays absent, and the start is the request's."""
+def test_granted_with_only_an_id() -> None:
+    """Absent fields stay absent, and an absent start is the start of the request."""
     assert granted() == BARE
 
 
@@ -230,7 +230,7 @@ def test_granted_with_nothing_but_an_id() -> None:
     ],
 )
 def test_denied(denial: pb.Denial, denied: Denied) -> None:
-    """A denial is its sentence as it is, and its reason for the log."""
+    """A denial is read with its unchanged sentence and its reason for the log."""
     assert read_create(pb.CreateConferenceResponse(denial=denial), REQUEST) == denied
 
 
@@ -250,12 +250,12 @@ def test_denied(denial: pb.Denial, denied: Denied) -> None:
     ],
 )
 def test_denial_reasons(number: int, reason: str) -> None:
-    """A reason is its name in the contract, or its number where it was made up later."""
+    """A reason is logged by its name in the contract, or by its number if it is unknown."""
     assert denial_reason(number) == reason
 
 
 def test_every_denial_reason_has_a_name() -> None:
-    """No reason of the contract is logged as a number."""
+    """Every reason of the contract is logged by name."""
     assert all(not denial_reason(number).isdigit() for number in pb.DenialReason.values())
 
 
@@ -274,7 +274,7 @@ def test_every_denial_reason_has_a_name() -> None:
     ],
 )
 def test_starts_round_down(seconds: int, nanos: int, ms: int) -> None:
-    """A start is whole milliseconds, rounded down; the epoch itself is a time too."""
+    """A start is rounded down to whole milliseconds. The epoch is a valid start."""
     assert granted(start_time=Timestamp(seconds=seconds, nanos=nanos)).start_time_ms == ms
 
 
@@ -293,7 +293,7 @@ def test_starts_round_down(seconds: int, nanos: int, ms: int) -> None:
     ],
 )
 def test_durations_round_down_to_one(seconds: int, nanos: int, whole: int | None) -> None:
-    """It is whole seconds, rounded down, but never to nothing; over 100 years are no limit."""
+    """A duration is rounded down to whole seconds, at least 1. Over 100 years mean no limit."""
     assert granted(duration=Duration(seconds=seconds, nanos=nanos)).duration_seconds == whole
 
 
@@ -315,12 +315,12 @@ def test_durations_round_down_to_one(seconds: int, nanos: int, whole: int | None
     ],
 )
 def test_optional_fields(fields: dict[str, object], key: str, value: object) -> None:
-    """What is there is kept; an address that clients could not bear is not worth a refusal."""
+    """Optional fields are kept, except empty secrets and a URL that clients cannot handle."""
     assert getattr(granted(**fields), key) == value
 
 
 def test_ids_up_to_255_bytes() -> None:
-    """An id's length counts in bytes of UTF-8."""
+    """The limit for the length of an id is 255 bytes of UTF-8."""
     longest = "\u00e9" * 127 + "x"
     outcome = read_create(granting(pb.Conference(id=longest)), REQUEST)
     assert isinstance(outcome, Granted)
@@ -328,15 +328,14 @@ def test_ids_up_to_255_bytes() -> None:
 
 
 START = Timestamp(seconds=1)
-ELSE = "'something else'"
 BREACHES = [
-    (pb.Conference(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
-    (pb.Conference(id="x" * 256), "wanted an id of 1 to 255 bytes, got '256 bytes'"),
-    (pb.Conference(id="\u00e9" * 128), "wanted an id of 1 to 255 bytes, got '256 bytes'"),
+    (pb.Conference(), "wanted an id of 1 to 255 bytes, got 0 bytes"),
+    (pb.Conference(id="x" * 256), "wanted an id of 1 to 255 bytes, got 256 bytes"),
+    (pb.Conference(id="\u00e9" * 128), "wanted an id of 1 to 255 bytes, got 256 bytes"),
     *(
         (
             pb.Conference(id="7", start_time=Timestamp(seconds=seconds, nanos=nanos)),
-            f"wanted a start_time in the years 1 to 9999, got '{seconds}s {nanos}ns'",
+            f"wanted a start_time in the years 1 to 9999, got {seconds}s {nanos}ns",
         )
         for seconds, nanos in [
             (FIRST_SECOND - 1, 0),
@@ -352,27 +351,27 @@ BREACHES = [
             pb.Conference(
                 id="7", start_time=START, duration=Duration(seconds=seconds, nanos=nanos)
             ),
-            f"wanted a positive duration, or none for no limit, got '{seconds}s {nanos}ns'",
+            f"wanted a positive duration, or none for no limit, got {seconds}s {nanos}ns",
         )
         for seconds, nanos in [(0, 0), (-1, 0), (0, -1), (5, -1), (-1, 5), (5, 1_000_000_000)]
     ),
     *(
         (
             pb.Conference(id="7", start_time=START, **{key: text}),  # type: ignore[arg-type]
-            f"wanted a {key} of at most 255 bytes without control characters, got 'something else'",
+            f"wanted a {key} of at most 255 bytes without control characters, got {got}",
         )
         for key in ("password", "pin")
-        for text in [
-            "x" * 256,
-            "\u00e9" * 128,
-            "a\nb",
-            "\0",
-            "\x7f",
-            "\x85",
-            "\u2028",
-            "\u2029",
-            "\ufffe",
-            "\uffff",
+        for text, got in [
+            ("x" * 256, "256 bytes"),
+            ("\u00e9" * 128, "256 bytes"),
+            ("a\nb", "a control character"),
+            ("\0", "a control character"),
+            ("\x7f", "a control character"),
+            ("\x85", "a control character"),
+            ("\u2028", "a control character"),
+            ("\u2029", "a control character"),
+            ("\ufffe", "a control character"),
+            ("\uffff", "a control character"),
         ]
     ),
 ]
@@ -380,7 +379,7 @@ BREACHES = [
 
 @pytest.mark.parametrize(("conference", "text"), BREACHES)
 def test_breaches(conference: pb.Conference, text: str) -> None:
-    """What a client would choke on, or what cannot be typed, is a breach wherever it stands."""
+    """A value that clients cannot handle, or people cannot type, is always a breach."""
     readings: list[Callable[[], object]] = [
         lambda: read_create(granting(conference), REQUEST),
         lambda: read_create(
@@ -395,14 +394,14 @@ def test_breaches(conference: pb.Conference, text: str) -> None:
 
 
 def test_a_breach_shows_no_secret() -> None:
-    """A password that cannot be typed is still one."""
+    """The message about a password that cannot be typed does not show the password."""
     with pytest.raises(ContractBreach) as caught:
         granted(password="hunter2\n")
     assert "hunter2" not in str(caught.value)
 
 
 def test_no_outcome() -> None:
-    """A response that decides nothing is a breach."""
+    """A response without an outcome is a breach."""
     with pytest.raises(ContractBreach) as caught:
         read_create(pb.CreateConferenceResponse(), REQUEST)
     assert str(caught.value) == "wanted an outcome in CreateConferenceResponse, got none"
@@ -411,12 +410,12 @@ def test_no_outcome() -> None:
 @pytest.mark.parametrize(
     ("conflict", "text"),
     [
-        (pb.Conflict(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
+        (pb.Conflict(), "wanted an id of 1 to 255 bytes, got 0 bytes"),
         (pb.Conflict(conference=pb.Conference(id="7")), "wanted a start_time, got none"),
     ],
 )
-def test_a_conflict_needs_its_conference_whole(conflict: pb.Conflict, text: str) -> None:
-    """In a conflict there is no request whose start could stand in."""
+def test_a_conflict_needs_a_complete_conference(conflict: pb.Conflict, text: str) -> None:
+    """The conference in a conflict needs an id and its own start."""
     with pytest.raises(ContractBreach) as caught:
         read_create(pb.CreateConferenceResponse(conflict=conflict), REQUEST)
     assert str(caught.value) == text
@@ -425,21 +424,23 @@ def test_a_conflict_needs_its_conference_whole(conflict: pb.Conflict, text: str)
 @pytest.mark.parametrize(
     ("response", "text"),
     [
-        (pb.GetConferenceResponse(), "wanted an id of 1 to 255 bytes, got '0 bytes'"),
+        (pb.GetConferenceResponse(), "wanted an id of 1 to 255 bytes, got 0 bytes"),
         (
             pb.GetConferenceResponse(conference=pb.Conference(id="7")),
             "wanted a start_time, got none",
         ),
     ],
 )
-def test_a_conference_that_is_read_is_whole(response: pb.GetConferenceResponse, text: str) -> None:
-    """A GET needs an id and a start."""
+def test_a_get_response_needs_an_id_and_a_start(
+    response: pb.GetConferenceResponse, text: str
+) -> None:
+    """The response to a GET without an id or a start is a breach."""
     with pytest.raises(ContractBreach) as caught:
         read_get(response, response.conference.id)
     assert str(caught.value) == text
 
 
-# -- whatever a backend returns ----------------------------------------------------------------
+# -- arbitrary responses -----------------------------------------------------------------------
 
 int32 = st.integers(-(2**31), 2**31 - 1)
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -487,7 +488,7 @@ tame_conferences = st.fixed_dictionaries(
 
 
 def check_conference(conference: Conference) -> None:
-    """Check that both clients can bear what was read."""
+    """Check that both clients accept the answers with this conference."""
     reservation = Reservation(7, conference)
     for asked in (REQUEST, BARE_REQUEST):
         sent = (asked.room.raw, asked.mail_owner)
@@ -504,7 +505,7 @@ def check_conference(conference: Conference) -> None:
 @given(conference=wild_conferences)
 @settings(deadline=None, max_examples=200)
 def test_any_conference_is_a_breach_or_serves_both_clients(conference: pb.Conference) -> None:
-    """Whatever fits into the message, no client ever chokes on it."""
+    """Any conference in a response is a breach, or both clients accept the answer with it."""
     for response in (
         granting(conference),
         pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference)),
@@ -522,7 +523,7 @@ def test_any_conference_is_a_breach_or_serves_both_clients(conference: pb.Confer
 def test_every_conference_within_the_contract_serves_both_clients(
     conference: pb.Conference,
 ) -> None:
-    """What the contract allows is never a breach."""
+    """A conference that the contract allows is never a breach, and both clients accept it."""
     read = read_get(pb.GetConferenceResponse(conference=conference), conference.id).conference
     assert read.id == conference.id
     assert read.start_time_ms == conference.start_time.ToMilliseconds()
@@ -532,7 +533,7 @@ def test_every_conference_within_the_contract_serves_both_clients(
 @given(message=text, reason=st.integers(0, 2**31 - 1))
 @settings(deadline=None, max_examples=50)
 def test_any_denial_serves_both_clients(message: str, reason: int) -> None:
-    """Whatever a denial says, both clients show one line."""
+    """Any sentence of a denial becomes a refusal that both clients understand."""
     denial = pb.Denial(message=message, reason=reason)  # type: ignore[arg-type]
     outcome = read_create(pb.CreateConferenceResponse(denial=denial), REQUEST)
     assert isinstance(outcome, Denied)
