@@ -30,7 +30,7 @@ REFRESH_SECONDS = 2.0
 """How often the proxy reads the files. Kubernetes needs up to a minute to replace them anyway."""
 
 TRY_SECONDS = 3.0
-"""The deadline of the trial call. After it, the next `refresh` tries the new credentials again."""
+"""The deadline of the trial call. After a time-out, the next `refresh` tries again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
 
@@ -63,7 +63,7 @@ class BackendChannel:
         return self._calls
 
     def refresh(self) -> None:
-        """Read the files, and use the new credentials if the files changed and the backend agrees.
+        """Read the files. If they changed, try the new credentials and use them if they work.
 
         After a failure the old credentials stay in use. A failure that repeats with the same
         message is logged only once.
@@ -150,7 +150,7 @@ _NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENI
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a trial call failed. `detail` is for people; a comparison ignores it."""
+    """The reason why a trial call failed. A comparison ignores `detail`, which is for people."""
 
     code: grpc.StatusCode
     detail: str = field(compare=False)
@@ -159,7 +159,7 @@ class _Refusal:
 def _refusal(calls: Calls) -> _Refusal | None:
     """Make a trial call: read a conference that does not exist.
 
-    Return `None` when the backend processed the call, whatever it answered.
+    Return `None` for every answer that does not show a failed connection or refused credentials.
     """
     try:
         calls.get(

@@ -101,7 +101,7 @@ def _read_tls(key: str, tls: Tls) -> TlsFiles:
 
 
 def _check_tls(key: str, tls: Tls, files: TlsFiles) -> None:
-    """Refuse files that gRPC would accept without an error, only to fail at every handshake."""
+    """Refuse files that gRPC would accept at first, but that make every handshake fail."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if files.ca is not None:
         try:
@@ -166,7 +166,7 @@ def _read(key: str, file: Path) -> bytes:
     name = (
         str(file)
         if file.is_absolute()
-        else ("the file (path not shown, because a relative path may be the secret itself)")
+        else "the file (path not shown, because a relative path may be the secret itself)"
     )
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

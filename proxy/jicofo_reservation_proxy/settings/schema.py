@@ -176,10 +176,10 @@ class Backend:
     when_unreachable: Literal["refuse", "allow"] = field(
         default="refuse",
         metadata=_doc(
-            "The answer to a POST while the backend is unreachable or too slow. `refuse`: 503 or "
-            "504, and the room does not open. `allow`: the proxy grants the room for "
-            "`allow_for`, without any check by the backend; the backend never learns of this "
-            "conference."
+            "The answer to a POST while the backend is unreachable or too slow. `refuse` "
+            "(default): 503 or 504, and the room does not open. `allow`: the proxy grants the "
+            "room for `allow_for`, without any check by the backend; the backend never learns of "
+            "this conference."
         ),
     )
     allow_for: FallbackTime = field(
@@ -194,9 +194,9 @@ class Backend:
         metadata=_doc(
             "`on`: the proxy asks each address of the backend for its health (`grpc.health.v1`) "
             "and sends no calls to an address that is not serving. An address without that "
-            "service counts as healthy. `off`: no health checks. `auto`: `off` if `auth` "
-            "contains a secret, otherwise `on`, because gRPC sends no credentials with health "
-            "checks and the backend could refuse them."
+            "service counts as healthy. `off`: no health checks. `auto` (default): `off` if "
+            "`auth` contains a secret, otherwise `on`, because gRPC sends no credentials with "
+            "health checks and the backend could refuse them."
         ),
     )
     tls: Tls | None = field(
@@ -284,9 +284,9 @@ class Settings:
         default=Listen("127.0.0.1:7777"),
         metadata=_doc(
             "The address on which the proxy listens for Jicofo or Prosody, as `HOST:PORT`. The "
-            "default accepts only clients on this machine. Everyone who can reach the address "
-            "can create and delete conferences. With port 0 the proxy chooses a free port and "
-            "logs it."
+            "default, `127.0.0.1:7777`, accepts only clients on this machine. Everyone who can "
+            "reach the address can create and delete conferences. With port 0 the proxy chooses "
+            "a free port and logs it."
         ),
     )
     state_dir: Path = field(
@@ -302,7 +302,7 @@ class Settings:
     state: Literal["disk", "memory"] = field(
         default="disk",
         metadata=_doc(
-            "The location of the ledger. `disk`: in `state_dir`. `memory`: without a "
+            "The location of the ledger. `disk` (default): in `state_dir`. `memory`: without a "
             "directory; each restart loses the pending deletions and the conference numbers that "
             "Jicofo knows. Use `memory` only where this loss is acceptable."
         ),
@@ -310,19 +310,19 @@ class Settings:
     client: Literal["auto", "jicofo", "prosody", "handbook"] = field(
         default="auto",
         metadata=_doc(
-            "The dialect of the answers. `auto`: the proxy recognizes Jicofo and Prosody by "
-            "their `User-Agent`, and answers other clients as in Jitsi's handbook. `jicofo`, "
-            "`prosody`, `handbook`: this dialect for all clients. Set it when your client sends "
-            "another `User-Agent`."
+            "The dialect of the answers. `auto` (default): the proxy recognizes Jicofo and "
+            "Prosody by their `User-Agent`, and answers other clients as in Jitsi's handbook. "
+            "`jicofo`, `prosody`, `handbook`: this dialect for all clients. Set it when your "
+            "client sends another `User-Agent`."
         ),
     )
     conflicts: Literal["answer", "report"] = field(
         default="answer",
         metadata=_doc(
-            "The answer to a POST for a room that another conference already holds. `answer`: "
-            "200 with the existing reservation if this client may have it, otherwise 403. "
-            "`report`: 409 with the id of the existing conference; the client then asks for it "
-            "by GET, as in Jitsi's handbook."
+            "The answer to a POST for a room that another conference already holds. `answer` "
+            "(default): 200 with the existing reservation if this client may have it, otherwise "
+            "403. `report`: 409 with the id of the existing conference; the client then asks for "
+            "it by GET, as in Jitsi's handbook."
         ),
     )
     guest_domains: tuple[str, ...] = field(
@@ -380,15 +380,16 @@ class Settings:
     log_format: Literal["text", "json"] = field(
         default="text",
         metadata=_doc(
-            "The format of the log. `text`: lines with `key=value` pairs. `json`: one JSON "
-            "object per line."
+            "The format of the log. `text` (default): lines with `key=value` pairs. `json`: one "
+            "JSON object per line."
         ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
         metadata=_doc(
-            "The lowest level that the proxy logs: `debug`, `info`, `warning` or `error`. With "
-            "`warning` or `error` the log does not contain the lines of normal requests."
+            "The lowest level that the proxy logs: `debug`, `info` (default), `warning` or "
+            "`error`. With `warning` or `error` the log does not contain the lines of normal "
+            "requests."
         ),
     )
     backends: dict[BackendName, Backend] = field(

@@ -220,7 +220,7 @@ def _make_converter() -> Converter:
 
     def array(value: object, type_: Any) -> tuple[object, ...]:  # noqa: ANN401
         if not isinstance(value, list | tuple):
-            raise _Unwanted("an array", value)
+            raise _Unwanted("an array in square brackets", value)
         items: Any = list[get_args(type_)[0]]  # type: ignore[misc]
         return tuple(converter.structure(value, items))
 

@@ -155,7 +155,7 @@ def test_globs_in_brackets_are_texts(text: str) -> None:
 def test_flags_are_texts() -> None:
     """A flag is never read as TOML."""
     assert faults(flags={("guest_domains",): '["a"]'}) == [
-        "guest_domains: wanted an array, got '[\"a\"]' (from the command line)"
+        "guest_domains: wanted an array in square brackets, got '[\"a\"]' (from the command line)"
     ]
 
 

@@ -217,6 +217,7 @@ TARGET = "wanted a gRPC target without spaces, such as dns:///reservations.examp
 METHOD = "wanted a method path of the form /package.Service/Method"
 PLUGIN = "wanted a Python object as module:attribute, such as acme.auth:Plugin"
 HIDDEN = "a value of type str (not shown: it may be a secret)"
+ARRAY = "wanted an array in square brackets"
 HOST = "wanted a host name, such as reservations.example.com"
 NO_BACKENDS = "wanted the name of a backend (the settings have no backends)"
 REQUIRED = "wanted a value, because this key is required, got none"
@@ -267,8 +268,8 @@ REQUIRED = "wanted a value, because this key is required, got none"
             {"log_level": "trace"},
             "log_level: wanted 'debug' or 'info' or 'warning' or 'error', got 'trace'",
         ),
-        ({"guest_domains": "guest.*"}, "guest_domains: wanted an array, got 'guest.*'"),
-        ({"guest_domains": {"a": 1}}, "guest_domains: wanted an array, got {'a': 1}"),
+        ({"guest_domains": "guest.*"}, f"guest_domains: {ARRAY}, got 'guest.*'"),
+        ({"guest_domains": {"a": 1}}, f"guest_domains: {ARRAY}, got {{'a': 1}}"),
         ({"guest_domains": ["a", 7]}, "guest_domains.1: wanted a string, got 7"),
         *(
             ({"threads": bad}, f"threads: {THREADS}, got {bad!r}")
@@ -418,7 +419,7 @@ REQUIRED = "wanted a value, because this key is required, got none"
             for key in ("create", "get", "delete")
             for bad in ("", "/a", "a/b", "/a/b/c", "/a/ b", "//b", "/a/")
         ),
-        ({"routes": {}}, "routes: wanted an array, got {}"),
+        ({"routes": {}}, f"routes: {ARRAY}, got {{}}"),
         ({"routes": ["a"]}, "routes.0: wanted a table, got 'a'"),
         (routed({}), f"routes.0.backend: {REQUIRED}"),
         (
