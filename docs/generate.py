@@ -26,8 +26,8 @@ flag, and check the result. The tables list the meaning, the range and the defau
 3. Flags override both. `jicofo-reservation-proxy serve --help` lists the flags.
 
 The proxy checks all settings at the start. If a setting is wrong or unknown, the proxy reports
-every fault and does not start. The command `jicofo-reservation-proxy check` makes the same checks
-and calls each backend, but does not serve.
+all faults that it found and does not start. The command `jicofo-reservation-proxy check` makes the
+same checks and calls each backend, but does not serve.
 
 A settings file:
 

@@ -39,7 +39,7 @@ def load(
     If `file` is `None`, `load` reads the file that the environment names, if any. `flags` maps key
     paths, such as ("backends", "default", "target"), to texts.
 
-    Raises `SettingsError`, which lists every fault.
+    Raises `SettingsError` with all faults that it found.
     """
     if file is None and (named := environ.get(CONFIG_VARIABLE)):
         file = Path(named)

@@ -52,7 +52,8 @@ def validate(
     """Return the settings of a tree of plain values.
 
     `origins` maps key paths to the source of their values, for error messages. Raises
-    `SettingsError`, which lists every fault.
+    `SettingsError` with every invalid value. If all values are valid, raises `SettingsError` with
+    every contradiction between them.
     """
     try:
         settings = CONVERTER.structure(tree, Settings)
@@ -301,7 +302,7 @@ def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def _contradictions(settings: Settings) -> Iterator[SettingFault]:
-    """Yield the faults between settings that are valid one by one."""
+    """Yield the contradictions between settings that are each valid alone."""
     for name, backend in settings.backends.items():
         yield from _backend_contradictions(f"backends.{name}", backend)
     for index, route in enumerate(settings.routes):

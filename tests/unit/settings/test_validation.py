@@ -499,7 +499,7 @@ def test_backends_with_names_of_keys(name: str) -> None:
 
 
 def test_every_fault_is_reported() -> None:
-    """The proxy reports all invalid values together, and all contradictions together."""
+    """The proxy reports all invalid values at once, and all contradictions at once."""
     tree = {
         "listen": "x",
         "threads": 0,
