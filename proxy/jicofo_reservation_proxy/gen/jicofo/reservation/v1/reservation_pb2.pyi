@@ -4,10 +4,12 @@ isort:skip_file
 The contract between jicofo-reservation-proxy and a reservation backend.
 
 Jitsi asks a reservation system before it opens a meeting room. The proxy
-speaks to Jitsi; a backend in any language implements this service and
-decides. The words MUST, SHOULD and MAY are used as in RFC 2119. The table of
-every condition, the code that stands for it and what the proxy then does is
-in protos/README.md.
+answers Jitsi. The backend, in any language, implements this service and
+decides about each room.
+
+The words MUST, SHOULD and MAY are used as in RFC 2119. The tables in
+protos/README.md list every condition, the code that the backend answers, and
+the answer of the proxy to the client.
 """
 
 from collections import abc as _abc
@@ -35,24 +37,28 @@ class _Client:
 class _ClientEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Client.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLIENT_UNSPECIFIED: _Client.ValueType  # 0
-    """The proxy could not tell; it then answers as Jitsi's handbook says."""
+    """The proxy does not recognize the client. The proxy then answers the client
+    as Jitsi's handbook says.
+    """
     CLIENT_JICOFO: _Client.ValueType  # 1
-    """Jicofo, whose owners are the accounts that people signed in with."""
+    """Jicofo. Its owners are the accounts that people signed in with."""
     CLIENT_PROSODY: _Client.ValueType  # 2
-    """Prosody's mod_reservations. An anonymous user is a new, random owner at
-    every login, so ownership says nothing about people there.
+    """Prosody's mod_reservations. An anonymous user gets a new, random owner at
+    every login, so the owner does not identify a person.
     """
 
 class Client(_Client, metaclass=_ClientEnumTypeWrapper):
-    """Which Jitsi component is asking."""
+    """Which Jitsi client sent the request."""
 
 CLIENT_UNSPECIFIED: Client.ValueType  # 0
-"""The proxy could not tell; it then answers as Jitsi's handbook says."""
+"""The proxy does not recognize the client. The proxy then answers the client
+as Jitsi's handbook says.
+"""
 CLIENT_JICOFO: Client.ValueType  # 1
-"""Jicofo, whose owners are the accounts that people signed in with."""
+"""Jicofo. Its owners are the accounts that people signed in with."""
 CLIENT_PROSODY: Client.ValueType  # 2
-"""Prosody's mod_reservations. An anonymous user is a new, random owner at
-every login, so ownership says nothing about people there.
+"""Prosody's mod_reservations. An anonymous user gets a new, random owner at
+every login, so the owner does not identify a person.
 """
 Global___Client: _TypeAlias = Client  # noqa: Y015
 
@@ -63,21 +69,29 @@ class _DeleteReason:
 class _DeleteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeleteReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DELETE_REASON_UNSPECIFIED: _DeleteReason.ValueType  # 0
-    """Not said. A backend MUST treat it like DELETE_REASON_ENDED."""
+    """The reason is not given. The backend MUST treat DELETE_REASON_UNSPECIFIED
+    like DELETE_REASON_ENDED.
+    """
     DELETE_REASON_ENDED: _DeleteReason.ValueType  # 1
     """Jitsi said that the meeting is over."""
     DELETE_REASON_EXPIRED: _DeleteReason.ValueType  # 2
-    """The end of the conference passed and Jitsi never said that it is over."""
+    """The end of the conference has passed, and Jitsi never said that the meeting
+    is over.
+    """
 
 class DeleteReason(_DeleteReason, metaclass=_DeleteReasonEnumTypeWrapper):
-    """Why a conference is deleted."""
+    """Why the proxy deletes a conference."""
 
 DELETE_REASON_UNSPECIFIED: DeleteReason.ValueType  # 0
-"""Not said. A backend MUST treat it like DELETE_REASON_ENDED."""
+"""The reason is not given. The backend MUST treat DELETE_REASON_UNSPECIFIED
+like DELETE_REASON_ENDED.
+"""
 DELETE_REASON_ENDED: DeleteReason.ValueType  # 1
 """Jitsi said that the meeting is over."""
 DELETE_REASON_EXPIRED: DeleteReason.ValueType  # 2
-"""The end of the conference passed and Jitsi never said that it is over."""
+"""The end of the conference has passed, and Jitsi never said that the meeting
+is over.
+"""
 Global___DeleteReason: _TypeAlias = DeleteReason  # noqa: Y015
 
 class _DenialReason:
@@ -87,44 +101,44 @@ class _DenialReason:
 class _DenialReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DenialReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DENIAL_REASON_UNSPECIFIED: _DenialReason.ValueType  # 0
-    """Not said."""
+    """The reason is not given."""
     DENIAL_REASON_NOT_ALLOWED: _DenialReason.ValueType  # 1
     """This owner may not open this room."""
     DENIAL_REASON_NOT_BOOKED: _DenialReason.ValueType  # 2
-    """The room needs a booking and has none."""
+    """The room needs a booking, and there is no booking for it."""
     DENIAL_REASON_TOO_EARLY: _DenialReason.ValueType  # 3
-    """The room is booked for later."""
+    """The room is booked for a later time."""
     DENIAL_REASON_TOO_LATE: _DenialReason.ValueType  # 4
     """The booking of the room is over."""
     DENIAL_REASON_QUOTA_EXCEEDED: _DenialReason.ValueType  # 5
-    """A limit of the owner or of the tenant is reached."""
+    """The owner or the tenant has reached a limit."""
     DENIAL_REASON_INVALID_ROOM: _DenialReason.ValueType  # 6
-    """Rooms of this name are not given to anyone."""
+    """Nobody may open a room with this name."""
 
 class DenialReason(_DenialReason, metaclass=_DenialReasonEnumTypeWrapper):
-    """What kind of rule a denial rests on. It is counted and logged by the proxy;
-    users see only Denial.message.
+    """The kind of rule that is the reason for a denial. The proxy logs it. Users see
+    only Denial.message.
     """
 
 DENIAL_REASON_UNSPECIFIED: DenialReason.ValueType  # 0
-"""Not said."""
+"""The reason is not given."""
 DENIAL_REASON_NOT_ALLOWED: DenialReason.ValueType  # 1
 """This owner may not open this room."""
 DENIAL_REASON_NOT_BOOKED: DenialReason.ValueType  # 2
-"""The room needs a booking and has none."""
+"""The room needs a booking, and there is no booking for it."""
 DENIAL_REASON_TOO_EARLY: DenialReason.ValueType  # 3
-"""The room is booked for later."""
+"""The room is booked for a later time."""
 DENIAL_REASON_TOO_LATE: DenialReason.ValueType  # 4
 """The booking of the room is over."""
 DENIAL_REASON_QUOTA_EXCEEDED: DenialReason.ValueType  # 5
-"""A limit of the owner or of the tenant is reached."""
+"""The owner or the tenant has reached a limit."""
 DENIAL_REASON_INVALID_ROOM: DenialReason.ValueType  # 6
-"""Rooms of this name are not given to anyone."""
+"""Nobody may open a room with this name."""
 Global___DenialReason: _TypeAlias = DenialReason  # noqa: Y015
 
 @_typing.final
 class Room(_message.Message):
-    """A meeting room, as Jitsi sent it and taken apart."""
+    """A meeting room: the name that Jitsi sent, and the parts of this name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -132,15 +146,20 @@ class Room(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     raw: _builtins.str
-    """The room's node exactly as Jitsi sent it: "[acme]caf%c3%a9". Always set by
-    the proxy, 1 to 1023 bytes. This is the room's identity: two requests are
-    for the same room exactly when their raw values are equal.
+    """The node of the room's address, exactly as Jitsi sent it, for example
+    "[acme]caf%c3%a9". The proxy always sets raw, to 1 to 1023 bytes. The raw
+    value is the identity of the room. The backend MUST treat requests with equal
+    raw values as requests for the same room. The backend MUST treat requests
+    with different raw values as requests for different rooms.
     """
     tenant: _builtins.str
-    """The tenant, percent-decoded: "acme". Empty for a room without a tenant."""
+    """The tenant, percent-decoded, for example "acme". Empty if the room has no
+    tenant.
+    """
     name: _builtins.str
-    """The room's name without its tenant, percent-decoded: "café". Where the
-    encoding cannot be undone to printable UTF-8, the text as it was sent.
+    """The name of the room without its tenant, percent-decoded, for example
+    "café". If the percent-encoding does not decode to printable UTF-8, the
+    proxy sends the text as Jitsi sent it.
     """
     def __init__(
         self,
@@ -159,7 +178,7 @@ Global___Room: _TypeAlias = Room  # noqa: Y015
 
 @_typing.final
 class Owner(_message.Message):
-    """Who asks for a room."""
+    """The person who asks for a room."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -168,14 +187,21 @@ class Owner(_message.Message):
     DOMAIN_FIELD_NUMBER: _builtins.int
     GUEST_FIELD_NUMBER: _builtins.int
     raw: _builtins.str
-    """The owner exactly as Jitsi sent it: "juliet@example.com". Never empty."""
+    """The owner exactly as Jitsi sent it, for example "juliet@example.com". Never
+    empty.
+    """
     user: _builtins.str
-    """The part before the last "@": "juliet". All of raw where there is no "@"."""
+    """The part of raw before the last "@", for example "juliet". The whole of raw
+    if raw has no "@".
+    """
     domain: _builtins.str
-    """The part after the last "@": "example.com". Empty where there is no "@"."""
+    """The part of raw after the last "@", for example "example.com". Empty if raw
+    has no "@".
+    """
     guest: _builtins.bool
-    """Whether the domain is one of the operator's guest domains, whose users have
-    not signed in. By default these are the domains that begin with "guest.".
+    """True if the domain is one of the operator's guest domains. Users of a guest
+    domain have not signed in. By default, the guest domains are the domains
+    that begin with "guest.".
     """
     def __init__(
         self,
@@ -195,7 +221,7 @@ Global___Owner: _TypeAlias = Owner  # noqa: Y015
 
 @_typing.final
 class Conference(_message.Message):
-    """A reservation: one room, held for some time."""
+    """A conference. It holds one room for some time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -211,46 +237,62 @@ class Conference(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     SIP_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The backend's id. MUST be set, 1 to 255 bytes of UTF-8, unique among all
-    conferences of this backend for ever: an id is never used again. Any
-    characters will do; the proxy makes what each client can bear.
+    """The id that the backend chose for the conference. The backend MUST set id, to
+    1 to 255 bytes of UTF-8. The id MUST be unique among all conferences of this
+    backend for ever. The backend MUST NOT use an id again. The id MAY contain
+    any characters. The proxy converts the id into a form that each client can
+    handle.
     """
     room: _builtins.str
-    """Room.raw of the request that created it. MUST be set."""
+    """The backend MUST set room to Room.raw of the request that created the
+    conference.
+    """
     owner: _builtins.str
-    """Owner.raw of the request that created it. Empty where it had no owner."""
+    """The backend MUST set owner to Owner.raw of the request that created the
+    conference. Empty if that request had no owner.
+    """
     max_occupants: _builtins.int
-    """How many people may be in the room. Absent, zero or negative: no limit here."""
+    """The maximum number of people in the room. Absent, zero or negative: this
+    conference sets no limit.
+    """
     lobby: _builtins.bool
-    """Whether people wait in a lobby until they are let in. Absent: not said."""
+    """Whether people wait in a lobby until someone lets them in. Absent: the
+    backend does not say.
+    """
     password: _builtins.str
-    """What people must type to enter. Absent or empty: none. At most 255 bytes of
-    UTF-8, without control characters. Never logged by the proxy.
+    """The password that people must type to enter the room. Absent or empty: no
+    password. The password MUST have at most 255 bytes of UTF-8. The password
+    MUST NOT contain control characters. The proxy never logs it.
     """
     pin: _builtins.str
-    """The PIN for callers by telephone. Absent or empty: none. At most 255 bytes
-    of UTF-8, without control characters. Jicofo only; never logged.
+    """The PIN for people who call by telephone. Absent or empty: no PIN. The PIN
+    MUST have at most 255 bytes of UTF-8. The PIN MUST NOT contain control
+    characters. Only Jicofo uses it. The proxy never logs it.
     """
     url: _builtins.str
-    """An address that belongs to the conference. Absent or empty: none. At most
-    2048 bytes of UTF-8, without control characters. Jicofo only.
+    """A URL that belongs to the conference. Absent or empty: no URL. The URL MUST
+    have at most 2048 bytes of UTF-8. The URL MUST NOT contain control
+    characters. Only Jicofo uses it.
     """
     sip_id: _builtins.int
-    """The number of the SIP gateway to use, of at most 14 digits. Absent or
-    negative: none. Jicofo only.
+    """The number of the SIP gateway to use. Absent or negative: no SIP gateway.
+    The number MUST have at most 14 digits. Only Jicofo uses it.
     """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it begins. Clients add duration to this to know when to close the
-        room. MUST be set in a conflict and by GetConference; absent in a grant: the
-        start_time of the request. The proxy rounds it down to whole milliseconds.
+        """When the conference begins. Clients add duration to start_time and close the
+        room at that time. The backend MUST set start_time in a conflict and in the
+        answer to GetConference. The backend MAY leave it out in a grant; the proxy
+        then uses start_time of the request. The proxy rounds start_time down to
+        whole milliseconds.
         """
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long it lasts. Absent: without limit. MUST be positive where it is set;
-        rounded down to whole seconds, to no less than one. The clients cannot
-        move the end of a room that is open.
+        """How long the conference lasts. Absent: without a time limit. If the backend
+        sets duration, it MUST be positive. The proxy rounds duration down to whole
+        seconds, but to at least one second. A client cannot change the end of a room
+        that is already open.
         """
 
     def __init__(
@@ -301,7 +343,7 @@ Global___Conference: _TypeAlias = Conference  # noqa: Y015
 
 @_typing.final
 class CreateConferenceRequest(_message.Message):
-    """Asks for a room."""
+    """Asks the backend for a room."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,36 +375,39 @@ class CreateConferenceRequest(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     EXTRA_FIELDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The same for every repetition of one request, by the proxy as well as by
-    the client: a UUID in its 36-character form, derived from what the client
-    sent. Always set.
+    """Identifies the request. The request_id is the same for every repetition of
+    one request, by the proxy and by the client. The proxy derives it from the
+    fields that the client sent, as a UUID in its 36-character form. Always set.
     """
     client: Global___Client.ValueType
-    """Which client asks."""
+    """The client that asks."""
     @_builtins.property
     def room(self) -> Global___Room:
         """The room. Always set."""
 
     @_builtins.property
     def owner(self) -> Global___Owner:
-        """Who asks. Absent where Jitsi runs without authentication."""
+        """The person who asks for the room. The owner is absent if Jitsi runs without
+        authentication.
+        """
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the meeting starts by the client's clock, to the millisecond. Always
-        set. It is about now for both clients, but may be past or ahead.
+        set. Both clients send about the current time, but start_time can also be in
+        the past or in the future.
         """
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long the client wants the room. Absent: without limit, which is what
-        Jicofo and Prosody always ask for.
+        """How long the client wants the room. Absent: without a time limit. Jicofo and
+        Prosody always ask for a room without a time limit.
         """
 
     @_builtins.property
     def extra_fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Form fields that the proxy does not know, by name, as they were sent. Empty
-        with the usual clients.
+        """The form fields that the proxy does not know, by name, as the client sent
+        them. Empty with the usual clients.
         """
 
     def __init__(
@@ -386,7 +431,7 @@ Global___CreateConferenceRequest: _TypeAlias = CreateConferenceRequest  # noqa: 
 
 @_typing.final
 class CreateConferenceResponse(_message.Message):
-    """The decision. Exactly one outcome MUST be set."""
+    """The decision. The backend MUST set exactly one outcome."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -395,15 +440,17 @@ class CreateConferenceResponse(_message.Message):
     DENIAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conference(self) -> Global___Conference:
-        """Granted: the room is now held by this conference."""
+        """Granted: this conference now holds the room."""
 
     @_builtins.property
     def conflict(self) -> Global___Conflict:
-        """The room is held already, by a conference that another request created."""
+        """Conflict: the room is held already, by a conference that another request
+        created.
+        """
 
     @_builtins.property
     def denial(self) -> Global___Denial:
-        """The room is not given."""
+        """Denied: the backend does not give the room."""
 
     def __init__(
         self,
@@ -424,8 +471,9 @@ Global___CreateConferenceResponse: _TypeAlias = CreateConferenceResponse  # noqa
 
 @_typing.final
 class Conflict(_message.Message):
-    """The room is held already. The proxy decides whether the asking client may
-    join the conference that is there, so a backend need not compare owners.
+    """Another conference already holds the room. The proxy decides whether the
+    client that asks may join that conference. The backend does not need to compare
+    owners.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -433,7 +481,9 @@ class Conflict(_message.Message):
     CONFERENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conference(self) -> Global___Conference:
-        """The conference that holds the room, whole. MUST be set."""
+        """The backend MUST set this field to the conference that holds the room, with
+        all fields of that conference.
+        """
 
     def __init__(
         self,
@@ -450,20 +500,23 @@ Global___Conflict: _TypeAlias = Conflict  # noqa: Y015
 
 @_typing.final
 class Denial(_message.Message):
-    """The room is not given."""
+    """The backend does not give the room."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """One sentence for the person who wanted to meet, in their language where the
-    backend knows it. SHOULD be set and SHOULD have at most 500 characters; the
-    proxy makes it one line, cuts it there and fills in a sentence of its own
-    where it is empty.
+    """One sentence for the person who wanted to meet, in the language of that
+    person if the backend knows it. The backend SHOULD set message. The message
+    SHOULD have at most 500 characters. The proxy puts the message on one line
+    and cuts it at 500 characters. If the message is empty, the proxy uses a
+    sentence of its own.
     """
     reason: Global___DenialReason.ValueType
-    """The kind of rule that the denial rests on. MAY be left out."""
+    """The kind of rule that is the reason for the denial. The backend MAY leave it
+    out.
+    """
     def __init__(
         self,
         *,
@@ -486,7 +539,7 @@ class GetConferenceRequest(_message.Message):
 
     CONFERENCE_ID_FIELD_NUMBER: _builtins.int
     conference_id: _builtins.str
-    """Conference.id, as the backend gave it. Always set."""
+    """The Conference.id that the backend chose. Always set."""
     def __init__(
         self,
         *,
@@ -502,14 +555,16 @@ Global___GetConferenceRequest: _TypeAlias = GetConferenceRequest  # noqa: Y015
 
 @_typing.final
 class GetConferenceResponse(_message.Message):
-    """The conference that was asked for."""
+    """The conference that the proxy asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CONFERENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conference(self) -> Global___Conference:
-        """The conference, whole. MUST be set."""
+        """The backend MUST set this field to the conference that the proxy asked for,
+        with all fields of that conference.
+        """
 
     def __init__(
         self,
@@ -526,7 +581,7 @@ Global___GetConferenceResponse: _TypeAlias = GetConferenceResponse  # noqa: Y015
 
 @_typing.final
 class DeleteConferenceRequest(_message.Message):
-    """Says that a conference is over."""
+    """Tells the backend that a conference is over."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -534,14 +589,14 @@ class DeleteConferenceRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     conference_id: _builtins.str
-    """Conference.id, as the backend gave it. Always set."""
+    """The Conference.id that the backend chose. Always set."""
     reason: Global___DeleteReason.ValueType
-    """Why it is deleted. Always set."""
+    """Why the proxy deletes the conference. Always set."""
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
-        """When the meeting was over as far as the proxy knows: when the client said
-        so, or when its time had passed. Earlier than the call where the backend
-        could not be reached at once. Always set.
+        """When the meeting was over, as far as the proxy knows: the time when the
+        client said so, or the end of the conference. If the proxy could not reach
+        the backend at once, delete_time is earlier than the call. Always set.
         """
 
     def __init__(
@@ -561,7 +616,7 @@ Global___DeleteConferenceRequest: _TypeAlias = DeleteConferenceRequest  # noqa: 
 
 @_typing.final
 class DeleteConferenceResponse(_message.Message):
-    """The conference is gone. Empty on purpose."""
+    """The conference is deleted. The message is empty on purpose."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -28,20 +28,25 @@ if _version_not_supported:
 class ReservationServiceStub:
     """Decides which meeting rooms may be opened, by whom and for how long.
 
-    A decision is always an OK status with a response: granted, conflict or
-    denied. A gRPC error status is a fault of the backend, never a decision, and
-    its text never reaches a user. The one exception is an error status of
-    CreateConference whose details carry a google.rpc.LocalizedMessage: that is a
-    denial in gRPC's own words.
+    The backend answers every decision with the status OK and a response: granted,
+    conflict or denied. A gRPC error status is a fault of the backend and never a
+    decision. The proxy never shows the text of an error status to a user. There
+    is one exception. The backend MAY deny a room with an error status of
+    CreateConference whose details contain a google.rpc.LocalizedMessage. The
+    proxy shows that message to the user.
 
-    Every call carries a deadline. A backend SHOULD stop working on a call whose
-    deadline has passed. Every call carries the metadata key "x-incident-id",
-    under which the proxy logs it; a backend SHOULD log it too.
+    Every call has a deadline. The backend SHOULD stop working on a call when the
+    deadline of the call has passed.
 
-    A call that fails with UNAVAILABLE is repeated by the proxy within its
-    deadline, and so is a deletion after any failure, for days. A backend SHOULD
-    offer grpc.health.v1.Health for the service name "": a replica that is not
-    SERVING gets no calls then.
+    Every call has the metadata key "x-incident-id". The proxy logs the call with
+    this incident id. The backend SHOULD log the incident id too.
+
+    The proxy retries a call that fails with UNAVAILABLE, within the deadline of
+    the call. The proxy retries a deletion after any failure, for days.
+
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
+    the health checks of the proxy are on, the proxy sends no calls to a replica
+    that is not SERVING.
     """
 
     def __init__(self, channel):
@@ -70,34 +75,41 @@ class ReservationServiceStub:
 class ReservationServiceServicer:
     """Decides which meeting rooms may be opened, by whom and for how long.
 
-    A decision is always an OK status with a response: granted, conflict or
-    denied. A gRPC error status is a fault of the backend, never a decision, and
-    its text never reaches a user. The one exception is an error status of
-    CreateConference whose details carry a google.rpc.LocalizedMessage: that is a
-    denial in gRPC's own words.
+    The backend answers every decision with the status OK and a response: granted,
+    conflict or denied. A gRPC error status is a fault of the backend and never a
+    decision. The proxy never shows the text of an error status to a user. There
+    is one exception. The backend MAY deny a room with an error status of
+    CreateConference whose details contain a google.rpc.LocalizedMessage. The
+    proxy shows that message to the user.
 
-    Every call carries a deadline. A backend SHOULD stop working on a call whose
-    deadline has passed. Every call carries the metadata key "x-incident-id",
-    under which the proxy logs it; a backend SHOULD log it too.
+    Every call has a deadline. The backend SHOULD stop working on a call when the
+    deadline of the call has passed.
 
-    A call that fails with UNAVAILABLE is repeated by the proxy within its
-    deadline, and so is a deletion after any failure, for days. A backend SHOULD
-    offer grpc.health.v1.Health for the service name "": a replica that is not
-    SERVING gets no calls then.
+    Every call has the metadata key "x-incident-id". The proxy logs the call with
+    this incident id. The backend SHOULD log the incident id too.
+
+    The proxy retries a call that fails with UNAVAILABLE, within the deadline of
+    the call. The proxy retries a deletion after any failure, for days.
+
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
+    the health checks of the proxy are on, the proxy sends no calls to a replica
+    that is not SERVING.
     """
 
     def CreateConference(self, request, context):
-        """Asks for a room.
+        """Asks the backend for a room.
 
-        The backend MUST be idempotent by request_id: while the conference that a
-        request_id created exists, the same request_id MUST be answered with that
-        conference as granted, not as a conflict. Once that conference is deleted
-        or over, the same request_id is a new request.
+        The backend MUST be idempotent by request_id. While the conference that a
+        request_id created exists, the backend MUST answer the same request_id with
+        that conference as granted. The backend MUST NOT answer it with a conflict.
+        After that conference is deleted or over, the backend MUST treat the same
+        request_id as a new request.
 
-        Of several calls for one room at the same time, at most one MUST be granted.
+        When several different requests for one room arrive at the same time, the
+        backend MUST grant at most one of them.
 
-        A request that breaks this contract SHOULD be answered INVALID_ARGUMENT. A
-        request whose end is past already MAY be denied.
+        The backend SHOULD answer INVALID_ARGUMENT to a request that breaks this
+        contract. The backend MAY deny a request whose end has already passed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,24 +118,31 @@ class ReservationServiceServicer:
     def GetConference(self, request, context):
         """Reads one conference by the id that the backend chose.
 
-        A backend MUST answer NOT_FOUND for an id that it does not know, or that
-        it deleted. A backend MAY leave this RPC unimplemented.
+        The backend MUST answer NOT_FOUND for an id that it does not know. The
+        backend MUST answer NOT_FOUND for the id of a conference that it deleted.
+        The backend MAY leave this RPC unimplemented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteConference(self, request, context):
-        """Says that a conference is over and its room is free again.
+        """Tells the backend that a conference is over and that its room is free again.
 
-        The backend MUST be idempotent: deleting an id that is unknown or already
-        deleted is OK (NOT_FOUND is taken as OK as well). A deletion MUST affect the
-        named conference only, never a later one of the same room. A backend MAY
-        leave this RPC unimplemented; rooms are then free when their time is over.
+        The backend MUST be idempotent. The backend MUST answer OK or NOT_FOUND to
+        the deletion of an id that is unknown or already deleted. The proxy treats
+        NOT_FOUND like OK.
 
-        A backend MUST NOT carry out a deletion whose deadline has passed or whose
-        call was cancelled, once it has named that conference in a later answer to
-        CreateConference: people may be meeting under it again.
+        The backend MUST delete only the conference that the request names. The
+        backend MUST NOT delete a later conference of the same room.
+
+        A deletion is given up when its deadline has passed or its call was
+        cancelled. After the backend has named the conference in a later answer to
+        CreateConference, the backend MUST NOT carry out a deletion that was given
+        up. The reason is that people may be meeting in this conference again.
+
+        The backend MAY leave this RPC unimplemented. The room is then free when the
+        time of its conference is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,20 +177,25 @@ def add_ReservationServiceServicer_to_server(servicer, server):
 class ReservationService:
     """Decides which meeting rooms may be opened, by whom and for how long.
 
-    A decision is always an OK status with a response: granted, conflict or
-    denied. A gRPC error status is a fault of the backend, never a decision, and
-    its text never reaches a user. The one exception is an error status of
-    CreateConference whose details carry a google.rpc.LocalizedMessage: that is a
-    denial in gRPC's own words.
+    The backend answers every decision with the status OK and a response: granted,
+    conflict or denied. A gRPC error status is a fault of the backend and never a
+    decision. The proxy never shows the text of an error status to a user. There
+    is one exception. The backend MAY deny a room with an error status of
+    CreateConference whose details contain a google.rpc.LocalizedMessage. The
+    proxy shows that message to the user.
 
-    Every call carries a deadline. A backend SHOULD stop working on a call whose
-    deadline has passed. Every call carries the metadata key "x-incident-id",
-    under which the proxy logs it; a backend SHOULD log it too.
+    Every call has a deadline. The backend SHOULD stop working on a call when the
+    deadline of the call has passed.
 
-    A call that fails with UNAVAILABLE is repeated by the proxy within its
-    deadline, and so is a deletion after any failure, for days. A backend SHOULD
-    offer grpc.health.v1.Health for the service name "": a replica that is not
-    SERVING gets no calls then.
+    Every call has the metadata key "x-incident-id". The proxy logs the call with
+    this incident id. The backend SHOULD log the incident id too.
+
+    The proxy retries a call that fails with UNAVAILABLE, within the deadline of
+    the call. The proxy retries a deletion after any failure, for days.
+
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
+    the health checks of the proxy are on, the proxy sends no calls to a replica
+    that is not SERVING.
     """
 
     @staticmethod
