@@ -1,1 +1,1 @@
-"""The conformance kit: its parts, and what it finds in backends that break the contract."""
+"""The conformance kit: its parts, and the faults that it finds in broken backends."""

@@ -1,4 +1,4 @@
-"""Kits, callers and cases for the tests of how cases are played."""
+"""Kits, callers and cases for the tests of the conformance kit."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,27 +16,30 @@ from jicofo_reservation_proxy.settings.schema import Backend, Deadline, Target
 from tests.e2e.support import Context, Script, conference, serving_grpc
 
 PATIENCE = timedelta(seconds=20)
-"""The deadline of calls that are not about deadlines: a busy machine must not matter."""
+"""The deadline in tests that do not test deadlines, long enough for a busy machine."""
 
 CONFLICT = Answer("conflict")
 
 
 class Told(Caller):
-    """A caller that makes no calls: `answer` says what each gets, by how many there were before."""
+    """A caller that makes no calls. `answer` maps the number of a call, from 0, to its answer."""
 
     def __init__(self, answer: Callable[[int], Answer]) -> None:
         self.calls: list[Call] = []
         self._answer_of = answer
 
     def make(self, calls: Sequence[Call]) -> list[Answer]:
-        """Answer as told."""
+        """Record the calls, and return the answers of `answer`."""
         number = len(self.calls)
         self.calls += calls
         return [self._answer_of(number + n) for n in range(len(calls))]
 
 
 def granted(conference_id: str = "1", *, ends_in: float | None = None) -> Answer:
-    """Return a grant, of a conference that began an hour ago where it has an end."""
+    """Return a grant.
+
+    With `ends_in`, the conference began an hour ago and ends `ends_in` seconds from now.
+    """
     found = pb.Conference(id=conference_id)
     if ends_in is not None:
         found.start_time.FromMilliseconds(round((time.time() - 3600) * 1000))
@@ -45,7 +48,7 @@ def granted(conference_id: str = "1", *, ends_in: float | None = None) -> Answer
 
 
 def case(steps: str, rooms: int = 1) -> Case:
-    """Return a case of these steps; each begins with a line that names its call."""
+    """Return a case with these steps. Each step begins with a line `call = ...`."""
     head = f'[[case]]\nname = "tried"\nsentence = "None."\nrooms = {rooms}\n'
     (found,) = parse(head + steps.replace("call =", "[[case.step]]\ncall ="))
     return found
@@ -76,13 +79,13 @@ STEADY = case(
 
 
 def grant(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
-    """Grant every room, with the request's id as that of the conference."""
+    """Grant every room. The id of the conference is the request_id."""
     return pb.CreateConferenceResponse(conference=conference(request, request.request_id))
 
 
 @contextmanager
 def playing(backend: Script, without: Collection[Capability] = ()) -> Iterator[Kit]:
-    """Yield a kit that plays against this backend."""
+    """Yield a kit that plays its cases against this backend."""
     with (
         serving_grpc(backend) as target,
         Kit(
@@ -95,7 +98,7 @@ def playing(backend: Script, without: Collection[Capability] = ()) -> Iterator[K
 
 @contextmanager
 def calling(backend: Script) -> Iterator[Caller]:
-    """Yield a caller of this backend."""
+    """Yield a caller that calls this backend."""
     with serving_grpc(backend) as target:
         settings = Backend(target=Target(target), answer_within=Deadline(PATIENCE))
         found = Caller(settings, "backend")
@@ -106,5 +109,5 @@ def calling(backend: Script) -> Iterator[Caller]:
 
 
 def creates(room: str) -> list[Call]:
-    """Return one call for this room."""
+    """Return a list with one CreateConference call for this room."""
     return [Call(message) for message in create_messages(Step(call="create"), room, "denied")]

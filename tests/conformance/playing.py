@@ -1,4 +1,4 @@
-"""Plays cases on backends: on the broken ones in little time, and all the same every case."""
+"""Plays all cases against the broken backends, in little time."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -27,27 +27,29 @@ NEEDS_QUIET = frozenset(
         "delete-too-late",
     }
 )
-"""Cases whose calls must reach the backend together, or some milliseconds after they are begun."""
+"""Cases that need a quiet machine. Their calls must reach the backend at the same time, or end a
+few milliseconds after their start."""
 
 WAITS = frozenset({"over"})
-"""Cases that do nothing for most of their time."""
+"""Cases that wait for most of their time."""
 
 PROCESSES = 1 + (os.cpu_count() or 1)
-"""One more than can be busy, as some wait."""
+"""One more process than the machine has cores, because some processes wait."""
 
 WAITING_AT_ONCE = 20
+"""The number of backends on which the cases in `WAITS` are played at the same time."""
 
 TRIES = 5
-"""How often what needs quiet is played until it fails: on a busy machine, calls may come late."""
+"""How often a case in `NEEDS_QUIET` is played at most until it fails: calls may be late."""
 
 FEW_ROOMS = 2
-"""In how many rooms a case is played, at most, on a backend that must pass it."""
+"""The maximum number of rooms of a case on a backend that must pass the case."""
 
 SOON_SECONDS = 0.05
-"""How long calls are repeated there, to see that nothing changes."""
+"""How long a step is repeated on a backend that must pass the case."""
 
 PATIENCE = Deadline(timedelta(seconds=15))
-"""A busy machine is no fault of a backend."""
+"""The deadline of ordinary calls, long enough for a busy machine."""
 
 Broken = type[Backend]
 
@@ -55,7 +57,7 @@ Broken = type[Backend]
 def play(
     backend: Backend, played: Sequence[Case], without: Sequence[Capability] = ()
 ) -> list[Result]:
-    """Return the results of the cases, played one after the other."""
+    """Play the cases one after the other, and return the results."""
     with serving(backend) as target:
         settings = Settings(target=Target(target), answer_within=PATIENCE)
         with Kit(settings, without=without) as kit:
@@ -63,10 +65,11 @@ def play(
 
 
 def play_on_each(backends: Sequence[Broken]) -> Mapping[Broken, Sequence[Result]]:
-    """Return the results of all cases on each of the backends.
+    """Play all cases on each of the backends, and return the results.
 
-    What needs quiet and must fail comes first, alone. The rest is played in several processes, as
-    Python's threads share one core, while this one waits for what waits.
+    The cases that need a quiet machine and must fail come first, one at a time. Then several
+    processes play the other cases, because the threads of one Python process share one core. At the
+    same time, threads of this process play the cases in `WAITS`.
     """
     quiet = [_in_quiet(backend) for backend in backends]
     with (
@@ -98,7 +101,7 @@ def _waiting(backend: Broken) -> list[Result]:
 
 
 def _busy(backend: Broken) -> list[Result]:
-    """Play all others: those that must fail as they are, and small ones of the rest."""
+    """Play all other cases: unchanged if the case must fail, otherwise in a small form."""
     elsewhere = WAITS | (backend.failures.keys() & NEEDS_QUIET)
     others = [case for case in CASES if case.name not in elsewhere]
     return play(
@@ -107,6 +110,6 @@ def _busy(backend: Broken) -> list[Result]:
 
 
 def _small(case: Case) -> Case:
-    """Return a case in few rooms, with little repetition."""
+    """Return the case with few rooms and short repetitions."""
     steps = (replace(step, for_seconds=min(step.for_seconds, SOON_SECONDS)) for step in case.step)
     return replace(case, step=tuple(steps), rooms=min(case.rooms, FEW_ROOMS))

@@ -1,4 +1,4 @@
-"""The kit, against backends that break the contract: each case finds the ones that it is for."""
+"""The kit against broken backends: each case finds the backends that break its sentence."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,13 @@ Verdicts = Mapping[Broken, Sequence[Result]]
 
 @pytest.fixture(scope="module")
 def verdicts(request: pytest.FixtureRequest) -> Verdicts:
-    """Return what the kit says of the broken backends that the chosen tests ask for."""
+    """Return the results of the kit for the broken backends of the selected tests."""
     return play_on_each([each for each in BACKENDS if _is_chosen(each, request.session.items)])
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.__name__)
-def test_a_broken_backend_fails_exactly_the_cases_that_are_for_it(
-    backend: Broken, verdicts: Verdicts
-) -> None:
-    """The cases that a bug breaks fail, each with its own complaint, and no others do."""
+def test_a_broken_backend_fails_exactly_its_own_cases(backend: Broken, verdicts: Verdicts) -> None:
+    """The cases of a bug fail, each with its own complaint. All other cases pass."""
     results = verdicts[backend]
     assert len(results) == len(CASES)
     found = {
@@ -45,23 +43,23 @@ def test_a_broken_backend_fails_exactly_the_cases_that_are_for_it(
         assert _is_as_told(found[name], complaint), f"{name}: {found[name]}"
 
 
-def test_every_case_has_a_backend_that_only_it_catches() -> None:
-    """No case can be left out: for each there is a bug that nothing else finds."""
+def test_every_case_has_a_backend_that_fails_only_this_case() -> None:
+    """No case is superfluous: for each case there is a bug that no other case finds."""
     only = {name for backend in BACKENDS if len(backend.failures) == 1 for name in backend.failures}
     assert only == {case.name for case in CASES}
 
 
-def test_a_sound_backend_passes_everything() -> None:
-    """The stub, which keeps the contract, fails no case and has none skipped."""
+def test_a_correct_backend_passes_every_case() -> None:
+    """The stub keeps the contract: it passes every case, and the kit skips none."""
     results = play(Backend(), CASES)
     assert [result for result in results if result.verdict is not Verdict.PASSED] == []
 
 
 class DeniesByStatus(Backend):
-    """Denies in gRPC's own words, as the contract lets a backend do that can only fail."""
+    """Denies with an error status, as the contract allows for a library that can only fail."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Fail with a sentence for people in the details."""
+        """Fail with a sentence for the user in the details of the status."""
         if request.room.raw == DENIED_ROOM:
             sentence = error_details_pb2.LocalizedMessage(locale="en", message="Not this room.")
             details = Any()
@@ -71,19 +69,19 @@ class DeniesByStatus(Backend):
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "denied")
 
 
-def test_a_denial_may_be_a_status() -> None:
-    """An error status with a `google.rpc.LocalizedMessage` is a denial, with its sentence."""
+def test_a_denial_may_be_an_error_status() -> None:
+    """An error status with a `google.rpc.LocalizedMessage` is a denial with a sentence."""
     results = play(DeniesByStatus(), [case for case in CASES if "denial" in case.needs])
     assert {result.verdict for result in results} == {Verdict.PASSED}
 
 
 @pytest.mark.parametrize("left_out", ["get", "delete", "health", "denial"])
-def test_what_a_backend_leaves_out_is_skipped(left_out: Capability) -> None:
-    """The cases that need it are skipped, and say why."""
+def test_the_kit_skips_cases_that_need_a_missing_capability(left_out: Capability) -> None:
+    """The kit skips the cases that need the capability, and says why."""
     needing = [case for case in CASES if left_out in case.needs]
     results = play(Backend(), needing, [left_out])
     assert {result.verdict for result in results} == {Verdict.SKIPPED}
-    assert {result.detail for result in results} == {f"the backend is without {left_out}"}
+    assert {result.detail for result in results} == {f"the backend leaves out {left_out}"}
 
 
 def _is_chosen(backend: Broken, items: Sequence[pytest.Item]) -> bool:
@@ -92,6 +90,6 @@ def _is_chosen(backend: Broken, items: Sequence[pytest.Item]) -> bool:
 
 
 def _is_as_told(complaint: str, wanted: str) -> bool:
-    """Tell whether a complaint is the wanted one, in which "…" stands for anything."""
+    """Return whether a complaint is the wanted complaint, in which "…" stands for any text."""
     pattern = ".+".join(map(re.escape, wanted.split("…")))
     return re.fullmatch(pattern, complaint) is not None

@@ -1,4 +1,4 @@
-"""Raw calls: their order, their ends, and what is cleaned up after them."""
+"""Raw calls: their order, their end, and the clean-up after them."""
 
 import threading
 from collections import Counter
@@ -25,8 +25,8 @@ from .kits import (
 )
 
 
-def test_requests_without_an_answer_are_made_once_more() -> None:
-    """Whatever they made is deleted, though its id was never heard of before."""
+def test_requests_without_an_answer_are_repeated_once() -> None:
+    """The kit deletes the conference of a request that got no answer: a repetition tells its id."""
     asked: Counter[str] = Counter()
 
     def create(
@@ -46,7 +46,7 @@ def test_requests_without_an_answer_are_made_once_more() -> None:
 
 
 def test_a_request_that_is_never_answered_is_forgotten() -> None:
-    """It is made once more after its own case, not after each that follows."""
+    """The kit repeats the request once after its own case, and not after later cases."""
 
     def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
         context.abort(grpc.StatusCode.INTERNAL, "as ever")
@@ -61,8 +61,8 @@ def test_a_request_that_is_never_answered_is_forgotten() -> None:
 @pytest.mark.parametrize(
     ("code", "left"), [(grpc.StatusCode.NOT_FOUND, 0), (grpc.StatusCode.INTERNAL, 1)]
 )
-def test_what_counts_as_deleted(code: grpc.StatusCode, left: int) -> None:
-    """NOT_FOUND does, as for the proxy; any other status does not."""
+def test_the_statuses_that_count_as_deleted(code: grpc.StatusCode, left: int) -> None:
+    """The kit and the proxy treat NOT_FOUND as deleted, but no other error status."""
 
     def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
         context.abort(code, "")
@@ -72,8 +72,8 @@ def test_what_counts_as_deleted(code: grpc.StatusCode, left: int) -> None:
         assert len(kit.left) == left
 
 
-def test_a_backend_that_deletes_nothing_is_asked_once_more_at_the_end() -> None:
-    """Not after each case; and what is still there then is told."""
+def test_failed_deletions_are_retried_once_at_the_end() -> None:
+    """After a failed deletion, the kit tries again only when it closes, and then lists the rest."""
 
     def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
         context.abort(grpc.StatusCode.INTERNAL, "no")
@@ -87,8 +87,8 @@ def test_a_backend_that_deletes_nothing_is_asked_once_more_at_the_end() -> None:
     assert list(kit.left) == [request.request_id for request in backend.creates]
 
 
-def test_a_backend_without_deletions_is_not_asked_for_any() -> None:
-    """What was made is told as left."""
+def test_the_kit_sends_no_deletions_with_without_delete() -> None:
+    """The kit lists the conferences that it created as left."""
     backend = Script(grant)
     with playing(backend, {"delete"}) as kit:
         kit.run(CREATE)
@@ -96,8 +96,8 @@ def test_a_backend_without_deletions_is_not_asked_for_any() -> None:
     assert list(kit.left) == [request.request_id for request in backend.creates]
 
 
-def test_cleaning_up_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No deletion is begun after `CLEAN_UP_SECONDS`, however many conferences are left."""
+def test_the_clean_up_is_limited_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller starts no deletion after `CLEAN_UP_SECONDS`, even if conferences are left."""
     monkeypatch.setattr(caller, "CLEAN_UP_AT_ONCE", 1)
     monkeypatch.setattr(caller, "CLEAN_UP_SECONDS", 0.5)
     never = threading.Event()
@@ -110,11 +110,11 @@ def test_cleaning_up_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None
     with playing(backend) as kit:
         kit.run(case('call = "create"\n', rooms=10))
         assert len(kit.left) == 9
-    assert len(kit.left) == 8, "once more at the end"
+    assert len(kit.left) == 8, "the kit deletes one more when it closes"
 
 
-def test_cleaning_up_goes_on_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them are deleted, never more than `CLEAN_UP_AT_ONCE` at a time."""
+def test_the_clean_up_works_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller deletes all conferences, never more than `CLEAN_UP_AT_ONCE` at the same time."""
     monkeypatch.setattr(caller, "CLEAN_UP_AT_ONCE", 3)
     lock, under_way, most = threading.Lock(), 0, 0
 
@@ -135,8 +135,8 @@ def test_cleaning_up_goes_on_in_batches(monkeypatch: pytest.MonkeyPatch) -> None
     assert most <= 3
 
 
-def test_answers_come_in_the_order_of_the_calls_in_every_thread() -> None:
-    """Many threads share one caller, and nothing that any of them made is lost."""
+def test_answers_are_in_the_order_of_the_calls_in_every_thread() -> None:
+    """Many threads share one caller, which remembers the conferences of all of them."""
     with calling(Script(grant)) as shared:
 
         def rooms(number: int) -> list[str]:
@@ -153,7 +153,7 @@ def test_answers_come_in_the_order_of_the_calls_in_every_thread() -> None:
 
 
 def test_cancel_ends_the_calls_of_all_threads() -> None:
-    """Each is answered CANCELLED; a call that is made later is not concerned."""
+    """Each pending call gets CANCELLED. A later call is not cancelled."""
     asked = threading.Barrier(4)
     may_answer = threading.Event()
 
@@ -172,12 +172,12 @@ def test_cancel_ends_the_calls_of_all_threads() -> None:
         kinds = [answer.kind for each in pending for answer in each.result()]
         may_answer.set()
         assert kinds == ["CANCELLED"] * 3
-        assert not shared._pending, "what is answered is kept no longer"
+        assert not shared._pending, "the caller keeps no call that has its answer"
         assert [answer.kind for answer in shared.make(creates("later"))] == ["conference"]
 
 
-def test_each_call_is_cancelled_at_its_own_moment() -> None:
-    """One that is to be cancelled later, or never, still gets its answer."""
+def test_each_call_is_cancelled_at_its_own_time() -> None:
+    """The cancellation of one call does not affect another call, which still gets its answer."""
     given_up = threading.Event()
 
     def create(
@@ -194,8 +194,8 @@ def test_each_call_is_cancelled_at_its_own_moment() -> None:
         assert [answer.kind for answer in answers] == ["conference", "CANCELLED"]
 
 
-def test_a_grant_begins_when_its_request_says() -> None:
-    """The start may be left out there, so that later answers can be compared with it."""
+def test_a_grant_without_a_start_time_has_that_of_its_request() -> None:
+    """The caller fills in a missing start_time, so that later answers can be compared with it."""
 
     def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
         return pb.CreateConferenceResponse(conference=pb.Conference(id="1", room=request.room.raw))
@@ -216,8 +216,10 @@ def test_a_grant_begins_when_its_request_says() -> None:
         (grpc.StatusCode.UNAUTHENTICATED, CredentialsError),
     ],
 )
-def test_no_case_is_played_where_none_can_be(code: grpc.StatusCode, error: type[Exception]) -> None:
-    """The first answer shows it: the error names the target and the status's text."""
+def test_the_kit_plays_no_case_against_an_unusable_backend(
+    code: grpc.StatusCode, error: type[Exception]
+) -> None:
+    """The kit raises an error with the target, the status and its text after the first answer."""
 
     def get(_: pb.GetConferenceRequest, context: Context) -> pb.GetConferenceResponse:
         context.abort(code, "not today")
@@ -230,8 +232,8 @@ def test_no_case_is_played_where_none_can_be(code: grpc.StatusCode, error: type[
         pass
 
 
-def test_a_backend_is_reached_by_an_id_that_nobody_has() -> None:
-    """Whatever it answers to that, but what shows that nothing works, is good enough."""
+def test_the_kit_first_asks_for_an_unknown_id() -> None:
+    """The kit accepts any answer to this question, even UNIMPLEMENTED."""
     backend = Script(grant, None)
     with serving_grpc(backend) as target, Kit(target):
         pass

@@ -1,4 +1,4 @@
-"""How cases are played: rooms side by side, moments, patience, and how plays are stopped."""
+"""The play of cases: rooms at the same time, moments, waiting for an end, and stopping."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ from .kits import (
     ("rooms", "moments"), [(5, [0.0, 5.0, 10.0, 15.0, 20.0]), (2, [0.0, 20.0]), (1, [0.0])]
 )
 def test_moments_are_spread_over_the_rooms(rooms: int, moments: list[float]) -> None:
-    """Evenly from the first to the last, both included; the unit is how long such a call takes."""
+    """The moments are evenly spread over the rooms, from first to last, in units of the pace."""
     played = case(GIVEN_UP + "cancel_after = [0, 2]\ndeadline = [10, 12]\n", rooms)
     told = Told(lambda _: granted())
     stage = Stage(told, played, "denied", {"create": 0.01})
@@ -50,7 +50,7 @@ def test_moments_are_spread_over_the_rooms(rooms: int, moments: list[float]) -> 
 
 
 def test_calls_without_moments_have_none() -> None:
-    """They have the deadline of the settings, and nobody cancels them."""
+    """Calls of a step without moments have the deadline of the settings and are not cancelled."""
     told = Told(lambda _: granted())
     Play(Stage(told, CREATE, "denied"), 0, "room").run()
     assert [(call.deadline_seconds, call.cancel_after_seconds) for call in told.calls] == [
@@ -58,8 +58,8 @@ def test_calls_without_moments_have_none() -> None:
     ]
 
 
-def test_a_step_is_repeated_for_its_time() -> None:
-    """With the very same request, until the time has passed and not only once."""
+def test_a_step_is_repeated_for_the_given_time() -> None:
+    """The kit repeats the same request until the time of the step has passed."""
     told = Told(lambda _: granted())
     began = time.monotonic()
     first, last = Play(Stage(told, STEADY, "denied"), 0, "room").run()
@@ -70,18 +70,19 @@ def test_a_step_is_repeated_for_its_time() -> None:
 
 
 def test_a_repeated_step_fails_with_its_first_wrong_answer() -> None:
-    """It names the step, what was wanted and what was got, and asks no more."""
+    """The failure names the step, the wanted answer and the actual answer. The kit stops there."""
     told = Told(lambda number: CONFLICT if number == 3 else granted())
     with pytest.raises(
         Failure,
-        match=r"^step 2, create: wanted what was answered before, conference '1', got conflict ''$",
+        match=r"^step 2, create: wanted the same answer as before, conference '1', "
+        r"got conflict ''$",
     ):
         Play(Stage(told, STEADY, "denied"), 0, "room").run()
     assert len(told.calls) == 4
 
 
-def test_an_end_is_waited_for() -> None:
-    """The next call is not made before the conference is over."""
+def test_the_kit_waits_for_the_end_of_a_conference() -> None:
+    """The kit makes the next call only after the conference is over."""
     made_at: list[float] = []
 
     def answer(_: int) -> Answer:
@@ -89,43 +90,48 @@ def test_an_end_is_waited_for() -> None:
         return granted(ends_in=0.3)
 
     Play(Stage(Told(answer), OVER, "denied"), 0, "room").run()
-    # The end is given in whole milliseconds of another clock.
+    # The end is in whole milliseconds of another clock.
     assert made_at[1] - made_at[0] >= 0.25
 
 
 def test_a_backend_may_notice_an_end_late() -> None:
-    """A conference that is still there is asked for again; its clock is not ours."""
+    """The kit repeats the call, because the clock of the backend may differ from its own clock."""
     told = Told(lambda number: CONFLICT if number in {1, 2} else granted(ends_in=-1))
     Play(Stage(told, OVER, "denied"), 0, "room").run()
     assert len(told.calls) == 4
 
 
-def test_patience_with_an_end_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `LATE_SECONDS` the last wrong answer is the complaint."""
+def test_the_wait_for_a_late_end_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `LATE_SECONDS`, the kit reports the last wrong answer."""
     monkeypatch.setattr(play, "LATE_SECONDS", 0.5)
     told = Told(lambda number: CONFLICT if number else granted(ends_in=-1))
-    with pytest.raises(Failure, match=r"got conflict; is the backend's clock right\?"):
+    with pytest.raises(
+        Failure, match=r"got conflict; check the clock of the backend: it may differ"
+    ):
         Play(Stage(told, OVER, "denied"), 0, "room").run()
     assert len(told.calls) >= 3
 
 
 @pytest.mark.parametrize("ends_in", [None, play.LONGEST_END_SECONDS + 5])
-def test_a_far_end_is_not_waited_for(ends_in: float | None) -> None:
-    """Backends may give more time than was asked for: the case is skipped, at once."""
+def test_the_kit_does_not_wait_for_a_distant_end(ends_in: float | None) -> None:
+    """The kit skips the case at once if the backend grants a much longer time than requested."""
     told = Told(lambda _: granted(ends_in=ends_in))
-    with pytest.raises(Skip, match=r"^the backend gave it more than the 10 s to wait for$"):
+    with pytest.raises(
+        Skip,
+        match=r"^the conference lasts longer at this backend than the 10 s that the kit waits$",
+    ):
         Play(Stage(told, OVER, "denied"), 0, "room").run()
     assert len(told.calls) == 1
 
 
-def test_a_skipped_case_is_a_result() -> None:
-    """With the reason, and what it made is deleted."""
+def test_a_skipped_case_has_a_result() -> None:
+    """The result has the reason, and the kit deletes the conference of the case."""
     backend = Script(grant)
     with playing(backend) as kit:
         result = kit.run(OVER)
         assert (result.verdict, result.detail) == (
             Verdict.SKIPPED,
-            "the backend gave it more than the 10 s to wait for",
+            "the conference lasts longer at this backend than the 10 s that the kit waits",
         )
         assert len(backend.deletes) == 1
 
@@ -135,8 +141,8 @@ def test_a_skipped_case_is_a_result() -> None:
     [(OVER, granted(ends_in=play.LONGEST_END_SECONDS - 1)), (STEADY, granted())],
     ids=["waiting", "repeating"],
 )
-def test_what_is_stopped_waits_no_longer(played: Case, answer: Answer) -> None:
-    """Neither for an end nor between two calls."""
+def test_a_stopped_play_waits_no_longer(played: Case, answer: Answer) -> None:
+    """A stopped play waits neither for the end of a conference nor between two calls."""
     stage = Stage(Told(lambda _: answer), played, "denied")
     stage.stopped.set()
     began = time.monotonic()
@@ -145,8 +151,8 @@ def test_what_is_stopped_waits_no_longer(played: Case, answer: Answer) -> None:
     assert time.monotonic() - began < play.LONGEST_END_SECONDS / 2
 
 
-def test_a_failure_ends_the_other_rooms() -> None:
-    """Calls that are under way there are cancelled, long before their deadline."""
+def test_a_failure_cancels_the_calls_in_other_rooms() -> None:
+    """The kit cancels the pending calls of the other rooms, long before their deadline."""
     under_way, given_up = threading.Event(), threading.Event()
 
     def create(
@@ -169,8 +175,8 @@ def test_a_failure_ends_the_other_rooms() -> None:
     assert result.detail == "step 1, create: wanted conference, got INTERNAL ('out of order')"
 
 
-def test_a_failure_ends_the_waits_of_the_other_rooms() -> None:
-    """A room that would go on for long stops between two calls."""
+def test_a_failure_ends_the_waits_in_other_rooms() -> None:
+    """A play that would repeat its calls for a long time stops between two calls."""
 
     def create(
         request: pb.CreateConferenceRequest, context: Context
@@ -194,10 +200,10 @@ def _for_seconds(played: Case, seconds: float) -> tuple[Step, ...]:
 
 
 class _Late(Store):
-    """Looks late whether a deletion is still wanted, and takes its time after that."""
+    """Checks late whether a deletion is still wanted, and deletes some time after this check."""
 
     def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Delete what was wanted a while ago."""
+        """Delete the conference if the caller still waited at the time of the check."""
         pause = threading.Event()
         pause.wait(0.08)
         was_wanted = is_wanted()
@@ -207,9 +213,9 @@ class _Late(Store):
 
 @pytest.mark.parametrize("name", ["delete-given-up", "delete-too-late"])
 def test_moments_follow_the_pace_of_the_backend(name: str) -> None:
-    """A backend that looks late is cut off late, in the time after it has looked."""
+    """For a slow backend, the kit gives up a deletion later, so that it finds a late deletion."""
     (played,) = (each for each in cases() if each.name == name)
     with serving_grpc(ReservationService(_Late())) as target, Kit(target) as kit:
-        # On a busy machine, the calls of one time may all come too late.
+        # On a busy machine, all calls of one run may be too late.
         verdicts = (kit.run(played).verdict for _ in range(5))
         assert Verdict.FAILED in verdicts

@@ -1,4 +1,4 @@
-"""The command `conformance`: what it prints, writes and returns; nothing is left behind."""
+"""The command `conformance`: its output, its files, its exit codes, and its clean-up."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from .tls import SERVER_NAME, Authority
 
 DENYING = Policy(deny=("conformance-denied",))
 QUICK = ("--only", "get*", "--without", "denial")
-"""Cases that take no time."""
+"""Flags that select quick cases."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def store() -> Store:
 
 @pytest.fixture
 def target(store: Store) -> Iterator[str]:
-    """Serve a sound backend, but for health checking."""
+    """Serve a correct backend without health checking."""
     with serving_grpc(ReservationService(store, DENYING)) as address:
         yield address
 
@@ -47,7 +47,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def conformance(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command: its exit code, its output, its errors."""
+    """Return a function that runs the command and returns its exit code, stdout and stderr."""
 
     def run(*argv: object) -> tuple[int, str, str]:
         try:
@@ -60,10 +60,10 @@ def conformance(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def test_a_sound_backend_passes_and_nothing_is_left(
+def test_a_correct_backend_passes_and_no_conference_is_left(
     conformance: Run, target: str, store: Store
 ) -> None:
-    """Every case but those that are left out by a flag; all conferences are deleted."""
+    """All cases pass except the skipped case, and the kit deletes all conferences."""
     code, out, _ = conformance(target, "--without", "health")
     assert code == 0, out
     assert out.splitlines()[0].split() == ["CASE", "WANTED", "GOT"]
@@ -71,37 +71,39 @@ def test_a_sound_backend_passes_and_nothing_is_left(
     assert len(store) == 0
 
 
-def test_what_a_backend_leaves_out_is_said(conformance: Run, target: str, store: Store) -> None:
-    """Skipped by flag; without DeleteConference the conferences stay, and that is said too."""
+def test_the_output_shows_what_the_backend_leaves_out(
+    conformance: Run, target: str, store: Store
+) -> None:
+    """The output shows the skipped cases, and the conferences that stay with `--without delete`."""
     code, out, _ = conformance(
         target, "--only", "*delete*", "--only", "clients", "--without=delete"
     )
     assert code == 0
     assert "skip  get-deleted" in out
-    assert "the backend is without delete" in out
-    assert "left at the backend until their time is over: 3 (" in out
+    assert "the backend leaves out delete" in out
+    assert "conferences that the kit did not delete, still at the backend: 3 (" in out
     assert len(store) == 3
 
 
-def test_a_failure_says_what_was_wanted_and_got(conformance: Run) -> None:
-    """And it names the sentence of the contract; the exit code is 9."""
+def test_a_failure_shows_the_wanted_and_the_actual_answer(conformance: Run) -> None:
+    """A failure also shows the sentence of the contract, and the exit code is 9."""
     with serving_grpc(granting("4711")) as target:
         code, out, _ = conformance(target, "--only", "one-winner", "--only", "get-unknown")
     assert code == 9
     assert (
         "FAIL one-winner: step 1, create: wanted 1 conference + 4 conflict, got 5 conference\n"
-        "    The contract: Of several calls for one room at the same time, at most one MUST be "
-        "granted.\n"
+        "    The contract: When several different requests for one room arrive at the same time, "
+        "the backend MUST grant at most one of them.\n"
     ) in out
     assert (
         "FAIL get-unknown: step 1, get: wanted NOT_FOUND, got UNIMPLEMENTED ('no GetConference "
-        "here'); a backend that leaves this out is checked with --without get\n"
+        "here'); if the backend leaves this method out, use --without get\n"
     ) in out
     assert out.endswith("2 cases: 2 failed\n")
 
 
-def test_there_are_no_retries(conformance: Run) -> None:
-    """One UNAVAILABLE is a failure, though the next call would have gone well."""
+def test_the_kit_makes_no_retries(conformance: Run) -> None:
+    """One UNAVAILABLE is a failure, because the kit calls the backend without retries."""
 
     def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
         context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
@@ -111,11 +113,11 @@ def test_there_are_no_retries(conformance: Run) -> None:
         code, out, _ = conformance(target, "--only", "id")
     assert code == 9
     assert "wanted conference, got UNAVAILABLE ('restarting')" in out
-    assert len(backend.creates) == 2, "the call of the case, and one to clean up after it"
+    assert len(backend.creates) == 2, "one call of the case, and one call of the clean-up"
 
 
-def test_the_results_as_documents(conformance: Run, target: str, tmp_path: Path) -> None:
-    """JUnit XML and JSON say what the table says."""
+def test_the_results_as_junit_xml_and_json(conformance: Run, target: str, tmp_path: Path) -> None:
+    """The JUnit XML and the JSON contain the same results as the table."""
     junit, document = tmp_path / "junit.xml", tmp_path / "results.json"
     code, out, _ = conformance(target, *QUICK, "--junit", junit, "--json", document)
     assert code == 0
@@ -128,14 +130,14 @@ def test_the_results_as_documents(conformance: Run, target: str, tmp_path: Path)
     assert (results["target"], results["counts"], results["left"]) == (target, {"pass": 3}, [])
 
 
-def test_json_alone_on_stdout(conformance: Run, target: str) -> None:
-    """`--json -` leaves the table out."""
+def test_json_on_stdout_replaces_the_table(conformance: Run, target: str) -> None:
+    """With `--json -`, the command prints only JSON."""
     _, out, _ = conformance(target, *QUICK, "--json", "-")
     assert json.loads(out)["counts"] == {"pass": 3}
 
 
-def test_known_failures_do_not_count_and_must_fail(conformance: Run, tmp_path: Path) -> None:
-    """Each with its reason; one that passes is an error."""
+def test_a_known_failure_does_not_count_but_must_fail(conformance: Run, tmp_path: Path) -> None:
+    """A known failure is shown with its reason. A known failure that passes is an error."""
     known = tmp_path / "known.toml"
     with serving_grpc(granting("4711")) as target:
         known.write_text('one-winner = "one thread for now"\n')
@@ -145,17 +147,22 @@ def test_known_failures_do_not_count_and_must_fail(conformance: Run, tmp_path: P
         known.write_text('id = "they are long"\n')
         code, out, _ = conformance(target, "--only", "id", "--known-failures", known)
     assert code == 9
-    assert "FAIL id: it is listed as a known failure, but passes; take it off the list" in out
+    assert (
+        "FAIL id: the case is listed as a known failure, but it passes; remove it from the list"
+        in out
+    )
 
 
-def test_a_wrong_list_of_known_failures_is_3(conformance: Run, tmp_path: Path) -> None:
-    """Every fault is told, before anything is played."""
+def test_an_invalid_list_of_known_failures_exits_with_3(conformance: Run, tmp_path: Path) -> None:
+    """The error lists every fault before the kit plays a case."""
     known = tmp_path / "known.toml"
     known.write_text('nothing = "x"\nget = ""\n')
     code, _, errors = conformance("127.0.0.1:1", "--known-failures", known)
     assert code == 3
-    assert "nothing: wanted the name of a case (--list shows them), got another" in errors
-    assert "get: wanted the reason why it fails, got ''" in errors
+    assert (
+        "nothing: wanted the name of a case (--list shows the names), got an unknown name" in errors
+    )
+    assert "get: wanted the reason why the case fails, got ''" in errors
 
 
 @pytest.mark.parametrize(
@@ -173,26 +180,28 @@ def test_a_wrong_list_of_known_failures_is_3(conformance: Run, tmp_path: Path) -
             "wanted a method path of the form /package.Service/Method",
         ),
         (["127.0.0.1:1", "--tls-ca-file", "/nowhere"], 4, "cannot read /nowhere"),
-        (["127.0.0.1:1"], 7, "127.0.0.1:1: wanted a backend that answers, got UNAVAILABLE"),
+        (["127.0.0.1:1"], 7, "127.0.0.1:1: wanted an answer from the backend, got UNAVAILABLE"),
     ],
 )
-def test_wrong_things(conformance: Run, argv: list[str], code: int, complaint: str) -> None:
-    """Each has its exit code, and its error says what was wanted."""
+def test_a_wrong_flag_or_an_unusable_backend_has_its_exit_code(
+    conformance: Run, argv: list[str], code: int, complaint: str
+) -> None:
+    """Each error has its own exit code and a message that says what was wanted."""
     got, out, errors = conformance(*argv)
     assert (got, out) == (code, "")
     assert complaint in errors
 
 
 def test_the_list_of_cases(conformance: Run) -> None:
-    """Each with its sentence; no backend is needed."""
+    """`--list` prints each case with its sentence. It needs no backend."""
     code, out, _ = conformance("--list")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [case.name for case in cases()]
-    assert re.search(r"^delete-later-one +A deletion MUST affect the named", out, re.MULTILINE)
+    assert re.search(r"^delete-later-one +The backend MUST NOT delete a later", out, re.MULTILINE)
 
 
 def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
-    """The flags are those of the settings, and each call brings the token."""
+    """The flags have the names of the settings, and each call sends the token."""
     authority = Authority(tmp_path)
     token = tmp_path / "token"
     token.write_text("t0ken\n")
@@ -205,14 +214,16 @@ def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
         code, _, _ = conformance(
             target, *flags, f"--auth-bearer-token-file={token}", "--only", "id"
         )
-        assert conformance(target, *flags[2:], "--only", "id")[0] == 7, "no certificate of its own"
+        assert conformance(target, *flags[2:], "--only", "id")[0] == 7, (
+            "without a client certificate"
+        )
     assert code == 0
     assert all(metadata["authorization"] == "Bearer t0ken" for metadata in backend.metadata)
     assert all(len(str(metadata["x-incident-id"])) == 12 for metadata in backend.metadata)
 
 
 def test_other_paths_for_the_same_messages(conformance: Run) -> None:
-    """As the settings have it in `methods`."""
+    """The flags `--methods-*` set the paths of the methods, like the setting `methods`."""
     handler = grpc.unary_unary_rpc_method_handler(
         lambda request, _: pb.CreateConferenceResponse(
             conference=pb.Conference(id="1", room=request.room.raw)
@@ -234,7 +245,7 @@ def test_other_paths_for_the_same_messages(conformance: Run) -> None:
 
 
 class Halting(ReservationService):
-    """A backend that says when it was asked for a room, and answers only when it may."""
+    """A backend that holds back the answer to one request until the test releases it."""
 
     def __init__(self, store: Store, number: int) -> None:
         super().__init__(store)
@@ -245,7 +256,7 @@ class Halting(ReservationService):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Grant the room, but keep the answer to the request of this number back."""
+        """Grant the room, but hold back the answer to the request of this number."""
         response = super().CreateConference(request, context)
         self._number -= 1
         if self._number == 0:
@@ -255,8 +266,13 @@ class Halting(ReservationService):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_deletes_what_was_made(store: Store, number: signal.Signals, tmp_path: Path) -> None:
-    """Also the conference whose answer never came; the results so far are shown, and it is 130."""
+def test_ctrl_c_deletes_the_conferences(
+    store: Store, number: signal.Signals, tmp_path: Path
+) -> None:
+    """The kit deletes all conferences, prints the results so far, and exits with 130.
+
+    It also deletes a conference whose answer never arrived.
+    """
     junit = tmp_path / "junit.xml"
     backend = Halting(store, 4)
     with serving_grpc(backend) as target:
@@ -280,8 +296,8 @@ def test_ctrl_c_deletes_what_was_made(store: Store, number: signal.Signals, tmp_
     assert len(store) == 0
 
 
-def test_a_backend_that_hangs_is_left_in_time(conformance: Run) -> None:
-    """Every call has its deadline, those that clean up too."""
+def test_a_backend_that_hangs_does_not_block_the_kit(conformance: Run) -> None:
+    """Every call has a deadline, also the calls of the clean-up."""
     released = threading.Event()
 
     def create(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:
@@ -295,8 +311,10 @@ def test_a_backend_that_hangs_is_left_in_time(conformance: Run) -> None:
     assert "wanted conference, got DEADLINE_EXCEEDED" in out
 
 
-def test_a_backend_that_is_gone_is_told_soon(conformance: Run, tmp_path: Path) -> None:
-    """Not by a failure of each case: after three without any answer it is 7, with what there is."""
+def test_the_kit_stops_after_three_cases_without_an_answer(
+    conformance: Run, tmp_path: Path
+) -> None:
+    """The exit code is then 7, and the kit prints the results of the cases that it played."""
     asked: list[str] = []
 
     def create(
@@ -312,12 +330,14 @@ def test_a_backend_that_is_gone_is_told_soon(conformance: Run, tmp_path: Path) -
         code, out, errors = conformance(target, "--junit", junit)
     assert code == 7
     assert "pass  clients" in out
-    assert "got nothing in 3 cases, the last of them" in errors
+    assert (
+        "got none in 3 cases in a row; check that it is still running. The last case was" in errors
+    )
     assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
 
 
-def test_what_may_have_been_made_is_told(conformance: Run) -> None:
-    """Where no answer comes, not even to the repetition, nobody knows."""
+def test_the_output_counts_requests_that_got_no_answer(conformance: Run) -> None:
+    """A request may have created a conference if it and its repetition got no answer."""
 
     def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
         context.abort(grpc.StatusCode.INTERNAL, "a bug")
@@ -325,11 +345,11 @@ def test_what_may_have_been_made_is_told(conformance: Run) -> None:
     with serving_grpc(Script(create)) as target:
         code, out, _ = conformance(target, "--only", "id")
     assert code == 9
-    assert out.endswith("never answered, and perhaps made and left as well: 1\n")
+    assert out.endswith("requests without an answer that may have created a conference: 1\n")
 
 
-def test_times_out_of_all_range_are_a_failure(conformance: Run) -> None:
-    """The kit goes on after them."""
+def test_a_time_out_of_range_is_a_failure(conformance: Run) -> None:
+    """The kit reports a time out of range as a failure and plays the next case."""
     wild = Timestamp(seconds=1, nanos=-(2**31))
     with serving_grpc(granting(start_time=wild)) as target:
         code, out, _ = conformance(target, "--only", "repeat", "--only", "unlimited")
@@ -338,22 +358,22 @@ def test_times_out_of_all_range_are_a_failure(conformance: Run) -> None:
     assert "start_time: wanted a time in the years 1 to 9999, got 1 s -2147483648 ns" in out
 
 
-def test_a_full_disk_takes_no_result_away(conformance: Run, target: str) -> None:
-    """The table is printed before the files are written."""
+def test_a_full_disk_loses_no_result(conformance: Run, target: str) -> None:
+    """The command prints the table before it writes the files."""
     code, out, errors = conformance(target, *QUICK, "--json", "/dev/full")
     assert code == 3
     assert out.endswith("3 cases: 3 passed\n")
     assert "--json: cannot be written: No space left on device (/dev/full)" in errors
 
 
-def test_a_kit_for_no_target_is_refused() -> None:
-    """As the settings would refuse it."""
+def test_a_kit_without_a_target_is_refused() -> None:
+    """The kit checks its target like the settings."""
     with pytest.raises(SettingsError, match=r"backends\.target\.target: wanted a gRPC target"):
         Kit("")
 
 
 def test_the_kit_in_a_test_suite(target: str) -> None:
-    """As a library: a result raises where its case failed, and is skipped where it must be."""
+    """In a test suite, a result raises an error if its case failed, but not if it was skipped."""
     chosen = {case.name: case for case in cases()}
     with Kit(target, without={"denial"}) as kit:
         kit.run(chosen["get"]).raise_for_failure()
@@ -365,8 +385,8 @@ def test_the_kit_in_a_test_suite(target: str) -> None:
     assert kit.left == ()
 
 
-def test_the_suite_of_the_docs_works(target: str, tmp_path: Path) -> None:
-    """The code of docs/backends.md, as it stands but for the address."""
+def test_the_test_suite_in_the_documentation_works(target: str, tmp_path: Path) -> None:
+    """The code in docs/backends.md works, with the address of the test backend."""
     page = (Path(__file__).parents[2] / "docs/backends.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert "127.0.0.1:50051" in code

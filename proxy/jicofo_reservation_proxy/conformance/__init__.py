@@ -1,6 +1,7 @@
-"""The conformance kit: whether a backend keeps the contract, in whatever language it is written.
+"""The conformance kit: it checks that a backend, in any language, keeps the contract.
 
-`jicofo-reservation-proxy conformance TARGET` is its command. In a test suite of pytest:
+The command `jicofo-reservation-proxy conformance TARGET` runs the kit. A pytest suite can run it,
+too:
 
     @pytest.fixture(scope="session")
     def kit():

@@ -1,4 +1,4 @@
-"""What a backend answered to one call."""
+"""The answer of a backend to one call."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ Response: TypeAlias = (
 Trailers: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 OUTCOMES = frozenset({"conference", "conflict", "denial"})
-"""The kinds of answers that decide about a room."""
+"""The kinds of answers that are a decision about a room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. `kind` is what an `Expectation` speaks of; `detail` is a status's text.
+    """One answer.
 
-    `conference` is the one that is granted, found, or holds the room, and `None` in other answers.
+    `kind` is one of the kinds of `Expectation`. `conference` is the conference that was granted or
+    found, or that holds the room; `None` in other answers. `message` is the sentence of a denial.
+    `detail` is the text of an error status.
     """
 
     kind: str
@@ -42,12 +44,12 @@ class Answer:
 
     @property
     def conference_id(self) -> str:
-        """The id of the conference, empty where there is none."""
+        """The id of the conference; empty if the answer has no conference."""
         return "" if self.conference is None else self.conference.id
 
 
 def from_response(response: Response) -> Answer:
-    """Return what a response says."""
+    """Return the answer that a response contains."""
     match response:
         case pb.CreateConferenceResponse():
             return _from_outcome(response)
@@ -60,7 +62,10 @@ def from_response(response: Response) -> Answer:
 
 
 def from_status(code: grpc.StatusCode, detail: str | None, trailers: Trailers) -> Answer:
-    """Return what an error status says, which may be a denial in gRPC's own words."""
+    """Return the answer that an error status is.
+
+    A status with a `google.rpc.LocalizedMessage` in its details is a denial.
+    """
     if message := contract.localized_message(trailers):
         return Answer("denial", message=message)
     return Answer(code.name, detail=detail or "")

@@ -1,4 +1,7 @@
-"""Raw calls to a backend: no retries, no health checks, and nothing that was made is forgotten."""
+"""Raw calls to one backend, without retries or health checks.
+
+The caller remembers every conference that it created, so that it can delete them.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,16 @@ from .request import delete_message
 
 CLEAN_UP_AT_ONCE = 50
 CLEAN_UP_SECONDS = 15.0
-"""People who interrupt the kit, and a backend that answers nothing, shall not wait for long."""
+"""The limit for one clean-up. A person who interrupts the kit must not wait for long, even if the
+backend does not answer."""
 
 _Item = TypeVar("_Item")
 
 _RAW: Options = (("grpc.enable_retries", 0),)
 _NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+"""Statuses that gRPC itself sets when the backend does not answer."""
 _REFUSALS = frozenset({"INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"})
-"""Statuses that leave no doubt that nothing was made."""
+"""Statuses that prove that the backend created no conference."""
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 Request: TypeAlias = (
@@ -45,7 +50,7 @@ Request: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to make; without a deadline of its own it has that of the backend's settings."""
+    """One call to make. `deadline_seconds` is `None` for the deadline of the backend's settings."""
 
     request: Request
     deadline_seconds: float | None = None
@@ -53,10 +58,10 @@ class Call:
 
 
 class Caller:
-    """Calls one backend, from any thread, and knows which conferences it made there.
+    """Calls one backend and remembers which conferences it created there. Any thread may use it.
 
-    Raises `CredentialsError` where the credentials cannot be used. Connecting happens with the
-    first call.
+    Raises `CredentialsError` if the credentials cannot be used. The caller connects at its first
+    call.
     """
 
     def __init__(self, backend: Backend, key: str) -> None:
@@ -81,29 +86,30 @@ class Caller:
         self._made: dict[str, None] = {}
         self._pending: set[grpc.Future[Any]] = set()
         self.answered = 0
-        """How many calls the backend has answered, with whatever status."""
+        """The number of calls that the backend answered, with a response or an error status."""
         self.lost = 0
-        """How many requests may have made a conference, and never got an answer."""
+        """The number of requests that got no answer and may have created a conference."""
 
     def reach(self) -> None:
-        """Ask for a conference that nobody has.
+        """Ask for a conference that does not exist.
 
-        Raises `UnreachableError` or `CredentialsError` where the answer shows that no case can
-        be played.
+        Raises `UnreachableError` if the backend does not answer, and `CredentialsError` if it does
+        not accept the credentials.
         """
         (answer,) = self.make([Call(contract.get_message(PROBE_ID))])
         if answer.kind in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
             raise UnreachableError(
-                f"{self._target}: wanted a backend that answers, got {answer.kind}: {answer.detail}"
+                f"{self._target}: wanted an answer from the backend, "
+                f"got {answer.kind}: {answer.detail}"
             )
         if answer.kind == "UNAUTHENTICATED":
             raise CredentialsError(
-                f"{self._target}: wanted a backend that takes the credentials, "
+                f"{self._target}: wanted a backend that accepts the credentials, "
                 f"got {answer.kind}: {answer.detail}"
             )
 
     def make(self, calls: Sequence[Call]) -> list[Answer]:
-        """Make all calls at once; return their answers in the same order."""
+        """Make all calls at the same time. Return the answers in the order of the calls."""
         began = time.monotonic()
         pending = [self._start(call) for call in calls]
         self._pending.update(pending)
@@ -114,20 +120,20 @@ class Caller:
             self._pending.difference_update(pending)
 
     def cancel(self) -> None:
-        """Cancel all calls that are under way, in whatever threads."""
+        """Cancel all calls in all threads that have no answer yet."""
         for future in tuple(self._pending):
             future.cancel()
 
     @property
     def made(self) -> tuple[str, ...]:
-        """The ids of the conferences that were made and are not deleted yet."""
+        """The ids of the conferences that the caller created and has not deleted yet."""
         return tuple(self._made)
 
     def clean_up(self, *, can_delete: bool) -> None:
-        """Delete every conference that was made, in `CLEAN_UP_SECONDS` as far as possible.
+        """Delete every conference that the caller created. Start no call after `CLEAN_UP_SECONDS`.
 
-        A request that got no answer is made once more, and no more, to learn which conference it
-        made.
+        The caller repeats each request that got no answer, exactly once, to learn the id of the
+        conference that the request created.
         """
         until = time.monotonic() + CLEAN_UP_SECONDS
         if can_delete:
@@ -176,7 +182,10 @@ class Caller:
         return answer
 
     def _note(self, request: pb.CreateConferenceRequest, answer: Answer) -> None:
-        """Note what was made; a grant begins at the start of its request unless it says when."""
+        """Record the conference that a request created.
+
+        If a grant has no start_time, set it to the start_time of the request, as the contract says.
+        """
         if answer.kind in OUTCOMES | _REFUSALS:
             self._unanswered.pop(request.request_id, None)
         if answer.kind == "conference" and answer.conference is not None:
@@ -188,7 +197,7 @@ class Caller:
 def _cancel_in_time(
     calls: Sequence[Call], pending: Sequence[grpc.Future[Any]], began: float
 ) -> None:
-    """Cancel the calls that are to be cancelled, each when its time has come."""
+    """Cancel each call that has a `cancel_after_seconds`, at its time."""
     due = [
         (began + call.cancel_after_seconds, future)
         for call, future in zip(calls, pending, strict=True)

@@ -1,8 +1,9 @@
 """A case: one sentence of the contract, and the calls that show whether a backend keeps it.
 
-The cases stand in `cases/*.toml`, each as a table `[[case]]` with its steps `[[case.step]]`; what
-their keys mean is documented here. All steps of a case are played in each of its `rooms`, one step
-after the other, in all rooms at once.
+The files `cases/*.toml` contain the cases. Each case is a table `[[case]]` with its steps
+`[[case.step]]`. The classes `Case` and `Step` document the keys of these tables. The kit plays the
+steps of a case one after the other in each of the `rooms` of the case, in all rooms at the same
+time.
 """
 
 import tomllib
@@ -14,45 +15,49 @@ from typing import Literal
 from cattrs import Converter
 
 Capability = Literal["get", "delete", "denial", "health"]
-"""What a backend may leave out."""
+"""A part of the contract that a backend may leave out."""
 
 Range = tuple[float, float]
-"""Moments that are evenly spread over the rooms of a case, from the first to the last. The unit is
-how long such a call takes when it is left alone: what is late for one backend is early for another.
+"""The first and the last of the moments of a step, counted from the start of its calls.
+
+Each room of the case has its own moment. The moments are evenly spread from the first to the last.
+The unit is the time that an undisturbed call of this kind takes at this backend, because the same
+number of seconds is late for a fast backend and early for a slow one.
 """
 
 NO_OUTCOME = "no outcome"
-"""The kind of an answer to CreateConference that decides nothing."""
+"""The kind of an answer to CreateConference that has no outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Which kinds of answers a step may get, or exactly how many of each it must get in each room.
+    """The kinds of answers that a step accepts, or the exact number of each kind in each room.
 
     A kind is `conference`, `conflict` or `denial`, `OK` or `SERVING`, or the name of a gRPC status.
     """
 
     kinds: tuple[str, ...] = ()
-    """Empty: any."""
+    """Empty: the step accepts any kind."""
     counts: Mapping[str, int] | None = None
+    """The number of answers of each kind; `None`: the step does not count the answers."""
 
     def __str__(self) -> str:
-        """Say what is wanted: `OK or NOT_FOUND`, `1 conference + 4 conflict`."""
+        """Return the expectation as text: `OK or NOT_FOUND`, `1 conference + 4 conflict`."""
         if self.counts is not None:
             return tally(self.counts)
         return " or ".join(self.kinds) or "anything"
 
     def is_met_by(self, counts: Mapping[str, int]) -> bool:
-        """Tell whether the answers of one room are as wanted, of which there are so many."""
+        """Return whether the answers of one room, counted by kind, meet the expectation."""
         if self.counts is not None:
             return counts == self.counts
         return not self.kinds or counts.keys() <= set(self.kinds)
 
 
 def tally(counts: Mapping[str, int]) -> str:
-    """Say how many there are of each: `1 conference + 4 conflict`, or `conference` where only one.
+    """Return the numbers as text: `1 conference + 4 conflict`, or `conference` for a single answer.
 
-    The order is that of the alphabet.
+    The kinds are in alphabetical order.
     """
     if sum(counts.values()) == 1:
         return next(iter(counts))
@@ -61,81 +66,93 @@ def tally(counts: Mapping[str, int]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Calls that are made at once, and what their answers must be.
+    """The calls that the kit makes at the same time, and the answers that it wants.
 
-    In texts, `{room}` is a name that nobody else uses, `{n}` the number of the call among those of
-    `at_once`, `{denied}` the room that the backend denies, and `{pad}` makes the text as long as
-    the contract allows.
+    Texts may contain these placeholders:
+
+    - `{room}`: the name of a room that only this play of the case uses
+    - `{n}`: in `owner`, the number of the call among the calls of `at_once`
+    - `{denied}`: the room that the backend denies
+    - `{pad}`: fills the text up to 1023 bytes, the maximum length of a room
     """
 
     call: Literal["create", "get", "delete", "health"]
     save_as: str | None = None
-    """The name under which later steps speak of the answers of this one."""
+    """The name by which later steps refer to the answers of this step."""
 
     room: str = "{room}"
     owner: str = "juliet@example.com"
-    """Empty: no owner."""
+    """Empty: the request has no owner."""
     client: Literal["jicofo", "prosody", "unknown"] = "prosody"
     starts_in_seconds: float = 0.0
     duration_seconds: int | None = None
     extra_fields: Mapping[str, str] = field(default_factory=dict)
     leave_out: Literal["room", "request_id", "start_time"] | None = None
-    """A field that the contract wants, and that is not set."""
+    """A field that the contract requires and that the kit does not set."""
     again: str | None = None
-    """The step whose very requests are made once more."""
+    """The step whose requests the kit sends again, unchanged."""
     at_once: int = 1
-    """How many calls are made in each room."""
+    """The number of calls in each room."""
     is_one_request: bool = False
-    """Whether the calls at once are one request, repeated; otherwise each is a new one."""
+    """Whether all calls send the same request. Otherwise each call sends a new request."""
 
     of: str | None = None
-    """The step whose conference is meant."""
+    """For get and delete: the step whose conference the call names."""
     unknown_id: str | None = None
-    """An id that the backend does not know."""
+    """For get and delete: an id that the backend does not know, instead of `of`."""
     reason: Literal["ended", "expired", "unspecified"] = "ended"
     over_for_seconds: int = 0
-    """How long ago the meeting was over."""
+    """For delete: how many seconds ago the meeting was over."""
 
     deadline: Range | None = None
+    """The deadline of the calls; `None`: the deadline of the settings."""
     cancel_after: Range | None = None
+    """When the kit cancels the calls; `None`: never."""
     after_end_of: str | None = None
-    """The step whose conference must be over first; a call that is too early is repeated."""
+    """The step whose conference must be over before the calls.
+
+    If the backend notices the end late, the kit repeats the calls for `LATE_SECONDS` (play.py).
+    """
     for_seconds: float = 0.0
-    """How long the calls are repeated. Each time the answers must be as wanted."""
+    """How long the kit repeats the calls. The answers must be as wanted each time."""
 
     expect: Expectation = Expectation()
-    """The answers that are wanted; absent: any."""
+    """The kinds of answers that the step wants; absent: any kind."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """What these fields of the conference must be."""
+    """The values that these fields of the conference must have."""
     valid: tuple[str, ...] = ()
-    """Fields that must be as the contract wants them."""
+    """Fields whose values must follow the rules of the contract."""
     whole: str | None = None
-    """The step with whose conference this one must agree in every field."""
+    """The step whose conference must be equal to the conference of this step in every field."""
     id: str | None = None
-    """The step with whose conference this one must share its id."""
+    """The step whose conference must have the same id as the conference of this step."""
     not_id: str | None = None
-    """The step with whose conference this one must not share its id."""
+    """The step whose conference must have another id than the conference of this step."""
     same: str | None = None
-    """The step whose answer this one must be once more: its kind, and the conference's id."""
+    """The step whose answer this step must get again: the same kind and the same conference id."""
     ids: Literal["same", "distinct"] | None = None
-    """Whether the conferences of one room are one, or those of all rooms are different ones."""
+    """`same`: all answers in one room must name the same conference.
+
+    `distinct`: all answers, in all rooms, must name different conferences.
+    """
 
     @property
     def wanted(self) -> str:
-        """Say what the answers must be: `conflict with the same conference`."""
+        """Return the wanted answers as text: `conflict with the id of the earlier conference`."""
         parts = [str(self.expect)] if self.expect.kinds or not self.same else []
         parts += [f"with the {name} as it was sent" for name in self.fields]
         parts += [f"with a valid {', '.join(self.valid)}"] if self.valid else []
-        parts += ["with the same conference, whole"] if self.whole else []
-        parts += ["with the same conference"] if self.id or self.ids == "same" else []
+        parts += ["with all fields of the earlier conference"] if self.whole else []
+        parts += ["with the id of the earlier conference"] if self.id else []
+        parts += ["with the same id in all answers"] if self.ids == "same" else []
         parts += ["with a new id"] if self.not_id or self.ids == "distinct" else []
-        parts += ["the same answer"] if self.same else []
+        parts += ["the same answer as before"] if self.same else []
         parts += [f"for {self.for_seconds:g} s"] if self.for_seconds else []
         return " ".join(parts)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the earlier steps that this one speaks of."""
+        """The names of the earlier steps that this step refers to."""
         named = (
             self.again,
             self.of,
@@ -150,25 +167,27 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One sentence of the contract, as it stands there, and the steps that check it."""
+    """One sentence of the contract, word for word, and the steps that check it."""
 
     name: str
     sentence: str
     step: tuple[Step, ...]
     needs: tuple[Capability, ...] = ()
+    """The parts of the contract that the backend must implement for this case."""
     rooms: int = 1
+    """The number of rooms in which the kit plays the case at the same time."""
     rounds: int = 1
-    """How often it is played, in new rooms."""
+    """How often the kit plays the case, each time in new rooms."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` where a step speaks of one that there is not, or of no conference."""
+        """Raise `ValueError` if a step refers to an unknown step, or names no conference or two."""
         saved: set[str] = set()
         for number, step in enumerate(self.step, 1):
             where = f"{self.name}, step {number}"
             if unknown := set(step.labels) - saved:
                 raise ValueError(f"{where}: wanted the name of an earlier step, got {unknown}")
             if step.call in {"get", "delete"} and (step.of is None) == (step.unknown_id is None):
-                raise ValueError(f"{where}: wanted either of or unknown_id")
+                raise ValueError(f"{where}: wanted either 'of' or 'unknown_id', got both or none")
             saved |= {step.save_as} if step.save_as else set()
 
     def __str__(self) -> str:
@@ -177,24 +196,24 @@ class Case:
 
     @property
     def has_moments(self) -> bool:
-        """Whether calls are cut off in the middle, so that one must know how long they take."""
+        """Whether the kit must measure the pace of the backend to play this case (`Range`)."""
         return any(step.deadline or step.cancel_after for step in self.step)
 
     @property
     def wanted(self) -> str:
-        """Say what the answers must be, step by step."""
+        """Return the wanted answers of all steps as text."""
         steps = "; ".join(step.wanted for step in self.step)
         times = f", {self.rounds} times" if self.rounds > 1 else ""
         return steps if self.rooms == 1 else f"{steps}; in {self.rooms} rooms at once{times}"
 
 
 def cases() -> tuple[Case, ...]:
-    """Return all cases, in the order of their files: what is simple comes first."""
+    """Return all cases in the order of `_FILES`: simple cases come first."""
     return tuple(case for file in _FILES for case in _load(file))
 
 
 def parse(text: str) -> tuple[Case, ...]:
-    """Return the cases in a TOML text. Raises what cattrs does where something is wrong in it."""
+    """Return the cases in a TOML text. Raises the errors of tomllib and cattrs."""
     return tuple(_CONVERTER.structure(tomllib.loads(text)["case"], list[Case]))
 
 
@@ -215,7 +234,10 @@ def _expectation(value: object, _: object) -> Expectation:
         case dict() if value and all(isinstance(count, int) for count in value.values()):
             return Expectation(tuple(value), value)
         case _:
-            raise ValueError(f"wanted a kind of answer, an array or a table of them, got {value!r}")
+            raise ValueError(
+                "wanted a kind of answer, an array of kinds, or a table of kinds and numbers, "
+                f"got {value!r}"
+            )
 
 
 _CONVERTER = Converter(forbid_extra_keys=True)

@@ -1,4 +1,4 @@
-"""Whether the answers of a step are as its case wants them; the first that is not is told."""
+"""Checks whether the answers of a step are as its case wants them. Only the first fault counts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MAX_MESSAGE_CHARACTERS = 500
 MAX_SIP_ID = 10**14 - 1
 
 Saved = Mapping[str, Sequence[Answer]]
-"""The answers of earlier steps in one room, by their names."""
+"""The answers of earlier steps in one room, by the names in `Step.save_as`."""
 
 
 def complaint(step: Step, answers: Sequence[Answer], saved: Saved) -> str | None:
-    """Say what is wrong with the answers that a step got in one room, `None` where nothing is.
+    """Return what is wrong with the answers of a step in one room; `None` if nothing is wrong.
 
-    The texts in `step.fields` are those of this room already.
+    The placeholders in `step.fields` must already be replaced by the names of this room.
     """
     counts = Counter(answer.kind for answer in answers)
     if not step.expect.is_met_by(counts):
@@ -37,7 +37,7 @@ def complaint(step: Step, answers: Sequence[Answer], saved: Saved) -> str | None
 
 
 def complaint_of_all(step: Step, rooms: Sequence[Sequence[Answer]]) -> str | None:
-    """Say what is wrong with the answers of all rooms together, `None` where nothing is."""
+    """Return what is wrong with the answers of all rooms together; `None` if nothing is wrong."""
     ids = [answer.conference_id for answers in rooms for answer in answers]
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if step.ids == "distinct" and repeated:
@@ -54,7 +54,7 @@ def _complaints(step: Step, answers: Sequence[Answer], saved: Saved) -> Iterator
         yield from _about_sameness(answers, saved[step.same])
     ids = {answer.conference_id for answer in answers}
     if step.ids == "same" and len(ids) > 1:
-        yield f"wanted one conference, got {len(ids)}: {_list(ids)}"
+        yield f"wanted the same id in all answers, got {len(ids)} ids: {_list(ids)}"
 
 
 def _about_fields(step: Step, answer: Answer) -> Iterator[str]:
@@ -74,23 +74,23 @@ def _about_earlier(step: Step, answer: Answer, saved: Saved) -> Iterator[str]:
         yield from _differences(saved[step.whole][0], answer)
     if step.id and (wanted := saved[step.id][0].conference_id) != answer.conference_id:
         got = _short(answer.conference_id)
-        yield f"id: wanted that of the first conference, {_short(wanted)}, got {got}"
+        yield f"id: wanted the id of the earlier conference, {_short(wanted)}, got {got}"
     if step.not_id and saved[step.not_id][0].conference_id == answer.conference_id:
         got = _short(answer.conference_id)
-        yield f"id: wanted a new one, got that of an earlier conference, {got}"
+        yield f"id: wanted a new id, got the id of the earlier conference, {got}"
 
 
 def _about_sameness(answers: Sequence[Answer], earlier: Sequence[Answer]) -> Iterator[str]:
     for now, then in zip(answers, earlier, strict=True):
         if (now.kind, now.conference_id) != (then.kind, then.conference_id):
             yield (
-                f"wanted what was answered before, {then.kind} {_short(then.conference_id)}, "
+                f"wanted the same answer as before, {then.kind} {_short(then.conference_id)}, "
                 f"got {now.kind} {_short(now.conference_id)}"
             )
 
 
 def _details(step: Step, answers: Sequence[Answer]) -> str:
-    """Return the status's text of the first answer that is not wanted, for the backend's team."""
+    """Return the text of the first unwanted error status that has a text, in parentheses, or ""."""
     unwanted = [answer for answer in answers if answer.kind not in step.expect.kinds]
     return next((f" ({_short(answer.detail)})" for answer in unwanted if answer.detail), "")
 
@@ -100,13 +100,16 @@ def _differences(earlier: Answer, now: Answer) -> Iterator[str]:
     for field in pb.Conference.DESCRIPTOR.fields:
         before, after = _value(wanted, field), _value(got, field)
         if before != after and field.GetOptions().debug_redact:
-            yield f"{field.name}: wanted the same as before, got another"
+            yield f"{field.name}: wanted the same value as before, got another value (not shown)"
         elif before != after:
-            yield f"{field.name}: wanted {before or 'none'} as before, got {after or 'none'}"
+            yield (
+                f"{field.name}: wanted the same value as before, {before or 'none'}, "
+                f"got {after or 'none'}"
+            )
 
 
 def _value(conference: pb.Conference, field: FieldDescriptor) -> str:
-    """Return a field's value for people, empty where it is not set."""
+    """Return the value of a field as text; empty if the field is not set."""
     is_set = {descriptor.name for descriptor, _ in conference.ListFields()}
     if field.name not in is_set:
         return ""
@@ -117,7 +120,7 @@ def _value(conference: pb.Conference, field: FieldDescriptor) -> str:
 
 
 def _normal(conference: pb.Conference | None) -> pb.Conference:
-    """Return a conference without the differences that mean nothing by the contract."""
+    """Return a copy of a conference without differences that have no meaning in the contract."""
     normal = pb.Conference()
     normal.CopyFrom(conference or pb.Conference())
     if 0 <= normal.start_time.nanos < 1_000_000_000 and normal.HasField("start_time"):
@@ -133,9 +136,9 @@ def _normal(conference: pb.Conference | None) -> pb.Conference:
 
 
 def wrong_message(message: str) -> str | None:
-    """Say what is wrong with the sentence of a denial."""
+    """Return what is wrong with the sentence of a denial; `None` if nothing is wrong."""
     if not message.strip():
-        return "wanted a sentence for people, got none"
+        return "wanted a sentence for the user, got none"
     if len(message) > MAX_MESSAGE_CHARACTERS:
         return f"wanted at most {MAX_MESSAGE_CHARACTERS} characters, got {len(message)}"
     return None
@@ -158,7 +161,7 @@ def _wrong_duration(conference: pb.Conference) -> str | None:
     is_positive = (duration.seconds, duration.nanos) > (0, 0) and 0 <= duration.nanos < 10**9
     if is_positive or not conference.HasField("duration"):
         return None
-    return f"wanted a positive one, or none, got {duration.seconds} s {duration.nanos} ns"
+    return f"wanted a positive duration or none, got {duration.seconds} s {duration.nanos} ns"
 
 
 def _typeable(name: str, most: int) -> Callable[[pb.Conference], str | None]:
@@ -166,8 +169,12 @@ def _typeable(name: str, most: int) -> Callable[[pb.Conference], str | None]:
         text: str = getattr(conference, name)
         if len(text.encode()) > most:
             return f"wanted at most {most} bytes, got {len(text.encode())}"
-        # Not shown: a password is a secret.
-        return "wanted no control characters, got some" if has_control_characters(text) else None
+        # The message does not show the text, because a password is a secret.
+        return (
+            "wanted no control characters, got one or more"
+            if has_control_characters(text)
+            else None
+        )
 
     return wrong
 

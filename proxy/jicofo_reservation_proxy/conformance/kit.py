@@ -1,4 +1,4 @@
-"""The conformance kit: it plays cases against one backend, and deletes what it made."""
+"""The conformance kit: it plays cases against one backend, and deletes what it created."""
 
 from __future__ import annotations
 
@@ -24,26 +24,31 @@ from .request import create_messages, delete_message
 from .result import Result, Verdict
 
 DENIED_ROOM = "conformance-denied"
-"""The room that a backend denies, unless another one is named."""
+"""The room that the backend denies, if the user of the kit names no other room."""
 
 
 PACE_CALLS = 3
+"""The number of undisturbed calls from which the kit measures the pace of the backend."""
+
 PACE_MARGIN_SECONDS = 0.004
-"""So much may a call take longer with others at once."""
+"""The time by which a call may take longer when other calls run at the same time."""
 
 SILENT_CASES = 3
-"""So many cases in a row without any answer show that the backend is not there any more."""
+"""After this number of cases in a row without an answer, the backend counts as unreachable."""
 
 
 class Kit:
-    """Plays cases against one backend, and deletes after each what it made; a context manager.
+    """Plays cases against one backend. After each case, it deletes the conferences that it created.
 
-    `backend` is a gRPC target, or the settings of one (TLS, keys, paths of methods). `without` are
-    the capabilities that it leaves out: their cases are skipped. `denied_room` is a room that it
-    gives to nobody. `key` is the key path of the backend's settings, for errors. A kit is for one
-    thread at a time.
+    The kit is a context manager. Only one thread at a time may use it.
 
-    Raises `SettingsError`, `CredentialsError` or `UnreachableError` where no case can be played.
+    - `backend`: a gRPC target, or the settings of a backend (TLS, keys, paths of methods)
+    - `without`: the capabilities that the backend leaves out; the kit skips the cases that need
+      them
+    - `denied_room`: a room that the backend denies to everyone
+    - `key`: the key path of the backend's settings, for error messages
+
+    Raises `SettingsError`, `CredentialsError` or `UnreachableError` if no case can be played.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Kit:
         self._caller = Caller(backend, key)
 
     def __enter__(self) -> Self:
-        """Reach the backend."""
+        """Check that the backend is reachable."""
         with ExitStack() as stack:
             stack.callback(self._caller.close)
             self._caller.reach()
@@ -77,16 +82,16 @@ class Kit:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the kit."""
         self.close()
 
     @property
     def left(self) -> tuple[str, ...]:
-        """The ids of the conferences that were made and are not deleted."""
+        """The ids of the conferences that the kit created and has not deleted."""
         return self._caller.made
 
     def close(self) -> None:
-        """Delete what is left, and close."""
+        """Delete the remaining conferences, and close the connection."""
         try:
             self._clean_up()
         finally:
@@ -94,17 +99,17 @@ class Kit:
 
     @property
     def lost(self) -> int:
-        """How many requests may have made a conference, and never got an answer."""
+        """The number of requests that got no answer and may have created a conference."""
         return self._caller.lost
 
     def run(self, case: Case) -> Result:
-        """Play a case, and tell whether the backend keeps its sentence.
+        """Play a case. Return whether the backend keeps the sentence of the case.
 
-        Raises `UnreachableError` where the backend has not answered for `SILENT_CASES` cases.
+        Raises `UnreachableError` if the backend has not answered in `SILENT_CASES` cases in a row.
         """
         missing = [need for need in case.needs if need in self._without]
         if missing:
-            return Result(case, Verdict.SKIPPED, f"the backend is without {' and '.join(missing)}")
+            return Result(case, Verdict.SKIPPED, f"the backend leaves out {' and '.join(missing)}")
         began, answered = time.monotonic(), self._caller.answered
         verdict, detail = Verdict.PASSED, ""
         try:
@@ -116,13 +121,13 @@ class Kit:
         seconds = time.monotonic() - began
         if self._deletes:
             self._clean_up()
-            # What a backend does not delete is left to the end, when it is asked once more.
+            # If the backend does not delete a conference now, the kit tries again in close().
             self._deletes = not self.left
         self._silent_cases = self._silent_cases + 1 if self._caller.answered == answered else 0
         if self._silent_cases == SILENT_CASES:
             raise UnreachableError(
-                f"wanted a backend that goes on to answer, got nothing in {SILENT_CASES} cases, "
-                f"the last of them {case.name}: {detail}"
+                f"wanted answers from the backend, got none in {SILENT_CASES} cases in a row; "
+                f"check that it is still running. The last case was {case.name}: {detail}"
             )
         return Result(case, verdict, detail, seconds)
 
@@ -135,7 +140,7 @@ class Kit:
             )
 
     def _play_round(self, stage: Stage, rooms: Sequence[str]) -> None:
-        """Play a case in all these rooms at once; whatever ends this one ends them all."""
+        """Play a case in all these rooms at the same time. The first failure ends all plays."""
         plays = [Play(stage, number, room) for number, room in enumerate(rooms)]
         with ThreadPoolExecutor(len(plays), "conformance") as threads:
             pending = [threads.submit(play.run) for play in plays]
@@ -150,7 +155,10 @@ class Kit:
                 raise Failure(f"step {number}, {step.call}: {problem}")
 
     def _pace(self, case: Case) -> dict[str, float]:
-        """Create and delete a few conferences, undisturbed, and return how long that takes."""
+        """Create and delete a few conferences one by one. Return how long the calls take.
+
+        The value of each kind of call is in seconds: the median, and `PACE_MARGIN_SECONDS`.
+        """
         took: dict[str, list[float]] = {"create": [], "delete": []}
         for number in range(PACE_CALLS):
             room = f"{self._room(case)}-pace-{number}"
@@ -158,7 +166,7 @@ class Kit:
             answer, seconds = self._timed(create[0])
             took["create"].append(seconds)
             if answer.kind != "conference":
-                break  # the case itself will tell
+                break  # The case itself reports the failure.
             delete = delete_message(answer.conference_id, Step(call="delete"))
             took["delete"].append(self._timed(delete)[1] if "delete" in case.needs else 0.0)
         return {

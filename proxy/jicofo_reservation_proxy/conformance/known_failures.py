@@ -1,4 +1,4 @@
-"""Failures that a team knows of: a TOML file of cases and reasons, so that only new ones count."""
+"""Known failures: a TOML file of cases and reasons. Only failures that are not in it count."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -9,13 +9,14 @@ from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 
 from .result import Result, Verdict
 
-PASSES = "it is listed as a known failure, but passes; take it off the list"
+PASSES = "the case is listed as a known failure, but it passes; remove it from the list"
 
 
 def load(file: Path, names: Collection[str]) -> Mapping[str, str]:
-    """Return the reasons by the names of the cases: `get-deleted = "we keep them for a day"`.
+    """Return the reasons, by the names of the cases: `get-deleted = "we keep them for a day"`.
 
-    Raises `SettingsError` with every fault: no such case, or no reason.
+    Raises `SettingsError` with every fault: the file cannot be read or is not TOML, a case does not
+    exist, or a reason is missing.
     """
     try:
         tree = tomllib.loads(file.read_text("utf-8"))
@@ -24,7 +25,7 @@ def load(file: Path, names: Collection[str]) -> Mapping[str, str]:
             [SettingFault(str(file), f"cannot be read: {error.strerror}")]
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError([SettingFault(str(file), f"wanted TOML: {error}")]) from None
+        raise SettingsError([SettingFault(str(file), f"is not valid TOML: {error}")]) from None
     faults = [
         SettingFault(name, message, f"in {file}")
         for name, reason in tree.items()
@@ -36,7 +37,10 @@ def load(file: Path, names: Collection[str]) -> Mapping[str, str]:
 
 
 def judged(result: Result, known: Mapping[str, str]) -> Result:
-    """Return the result as the list of known failures has it: one that passes has failed."""
+    """Return the result after the list of known failures.
+
+    A listed case that failed is a known failure. A listed case that passed has failed.
+    """
     reason = known.get(result.case.name)
     if reason is None:
         return result
@@ -49,7 +53,7 @@ def judged(result: Result, known: Mapping[str, str]) -> Result:
 
 def _wrong(name: str, reason: object, names: Collection[str]) -> str | None:
     if name not in names:
-        return "wanted the name of a case (--list shows them), got another"
+        return "wanted the name of a case (--list shows the names), got an unknown name"
     if not isinstance(reason, str) or not reason.strip():
-        return f"wanted the reason why it fails, got {reason!r}"
+        return f"wanted the reason why the case fails, got {reason!r}"
     return None

@@ -19,30 +19,36 @@ from .checks import complaint
 from .request import create_messages, delete_message, filled
 
 LONGEST_END_SECONDS = 10.0
-"""How far away the end of a conference may be that a case waits for."""
+"""The longest time that the kit waits for the end of a conference."""
 
 LATE_SECONDS = 5.0
-"""How much later the backend may notice that a conference is over: its clock is another one."""
+"""How long after the end of a conference the backend may notice the end. The clock of the backend
+may differ from the clock of the kit."""
 
 REPEAT_SECONDS = 0.05
+"""The pause between two repetitions of a step."""
 
 CLOCK_SECONDS = 60
-"""A conference shorter than this may be over, or not yet, by a clock that is wrong."""
+"""If a conference is shorter than this, a wrong clock of the backend can make its case fail."""
 
 
-class Skip(Exception):  # noqa: N818 - it is no error
-    """The case cannot be played against this backend; the text says why."""
+class Skip(Exception):  # noqa: N818 - not an error
+    """The kit cannot play the case against this backend. The text says why."""
 
 
-class Failure(Exception):  # noqa: N818 - the backend's, not ours
-    """The backend does not keep the sentence; the text says what was wanted and got."""
+class Failure(Exception):  # noqa: N818 - a fault of the backend
+    """The backend does not keep the sentence of the case.
+
+    The text says what the kit wanted and what it got.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the plays of a case share. `stopped` ends them early.
+    """The values that all plays of a case share.
 
-    `pace` is how long a call takes, in seconds, by `Step.call`: the unit of a step's moments.
+    `pace` maps each `Step.call` to the seconds that such a call takes; it is the unit of `Range`.
+    When `stopped` is set, all plays end early.
     """
 
     caller: Caller
@@ -53,7 +59,7 @@ class Stage:
 
 
 class Play:
-    """The play of a case in its room of this number and name, as `number` of `case.rooms`."""
+    """The play of a case in one room. `number` is the number of the room, from 0."""
 
     def __init__(self, stage: Stage, number: int, room: str) -> None:
         self._stage = stage
@@ -63,7 +69,7 @@ class Play:
         self._answers: dict[str, Sequence[Answer]] = {}
 
     def run(self) -> list[Sequence[Answer]]:
-        """Play all steps; return the answers to each. Raises `Failure` or `Skip`."""
+        """Play all steps. Return the answers of each step. Raises `Failure` or `Skip`."""
         answers = []
         for number, step in enumerate(self._stage.case.step, 1):
             try:
@@ -73,7 +79,7 @@ class Play:
         return answers
 
     def _perform(self, step: Step) -> Sequence[Answer]:
-        """Make the calls of a step, as often as it says, until its answers are as they must be."""
+        """Make the calls of a step and check the answers, as often as the step says."""
         until = time.monotonic() + step.for_seconds
         patient_until = self._wait_for_end(step)
         while True:
@@ -91,12 +97,18 @@ class Play:
         return answers
 
     def _wait_for_end(self, step: Step) -> float:
-        """Wait until a conference is over; return until when it may still be there."""
+        """Wait until a conference is over. Return the time until which it may still exist.
+
+        The time is in seconds of `time.monotonic`.
+        """
         if step.after_end_of is None:
             return 0.0
         left = _seconds_left(self._answers[step.after_end_of][0])
         if left > LONGEST_END_SECONDS:
-            raise Skip(f"the backend gave it more than the {LONGEST_END_SECONDS:g} s to wait for")
+            raise Skip(
+                "the conference lasts longer at this backend than the "
+                f"{LONGEST_END_SECONDS:g} s that the kit waits"
+            )
         self._pause(left)
         return time.monotonic() + LATE_SECONDS
 
@@ -136,7 +148,7 @@ class Play:
         ]
 
     def _moment(self, step: Step, moments: Range | None) -> float | None:
-        """Return this room's moment of those that are spread over the rooms, in seconds."""
+        """Return the moment of this room in seconds (`Range`)."""
         if moments is None:
             return None
         first, last = moments
@@ -154,12 +166,15 @@ def _seconds_left(answer: Answer) -> float:
 
 
 def _hint(step: Step, answers: Sequence[Answer]) -> str:
-    """Say how to check a backend that leaves out what the step is about."""
+    """Return advice for a likely cause of the failure; empty if there is none."""
     kinds = {answer.kind for answer in answers}
     if step.call != "create" and "UNIMPLEMENTED" in kinds:
-        return f"; a backend that leaves this out is checked with --without {step.call}"
+        return f"; if the backend leaves this method out, use --without {step.call}"
     if step.after_end_of or (step.duration_seconds or CLOCK_SECONDS) < CLOCK_SECONDS:
-        return "; is the backend's clock right? It may differ from the kit's by 2 s"
+        return "; check the clock of the backend: it may differ from the kit's clock by at most 2 s"
     if step.expect.kinds == ("denial",) and "denial" not in kinds:
-        return "; --denied-room names a room that the backend denies, --without denial says none"
+        return (
+            "; name a room that the backend denies with --denied-room, "
+            "or use --without denial if the backend denies no room"
+        )
     return ""

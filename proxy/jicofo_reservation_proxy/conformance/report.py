@@ -1,4 +1,4 @@
-"""Results → a table for people, JUnit XML for build servers, JSON for everything else."""
+"""Results → a table for people, JUnit XML for build servers, JSON for other programs."""
 
 import json
 import re
@@ -11,10 +11,10 @@ from .result import Result, Verdict
 SUITE = "jicofo.reservation.v1.ReservationService"
 
 MAX_CELL = 100
-"""How long a cell of the table may be; what is left out stands below the table."""
+"""The maximum number of characters of a detail in the table. The whole text is below the table."""
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML document may hold (XML 1.0, production 2)."""
+"""The characters that an XML document must not contain (XML 1.0, production 2)."""
 
 _WORDS = {
     Verdict.PASSED: "passed",
@@ -25,7 +25,7 @@ _WORDS = {
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return a row for each case, then what is to be said of those that did not pass."""
+    """Return a table with a row for each case, the details of the failures, and the summary."""
     rows = [("", "CASE", "WANTED", "GOT"), *map(_row, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -36,30 +36,35 @@ def table(results: Sequence[Result]) -> str:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Return how many passed, failed and so on: `42 cases: 40 passed, 2 skipped`."""
+    """Return the number of cases for each verdict: `42 cases: 40 passed, 2 skipped`."""
     counts = Counter(result.verdict for result in results)
     parts = [f"{counts[verdict]} {word}" for verdict, word in _WORDS.items() if counts[verdict]]
     return f"{len(results)} cases: {', '.join(parts) or 'none was played'}"
 
 
-NOT_ENDED = "the kit did not come to its end"
+NOT_ENDED = "the kit stopped before it had played all cases"
 
 
 def leftovers(left: Sequence[str], lost: int) -> list[str]:
-    """Return what is to be said of conferences that could not be deleted."""
+    """Return the lines about conferences that the kit did not delete, at most two.
+
+    `left` and `lost` are as in `json_text`.
+    """
     lines = []
     if left:
         ids = ", ".join(ascii(_shortened(each)) for each in left[:3]) + (", ..." * (len(left) > 3))
-        lines.append(f"left at the backend until their time is over: {len(left)} ({ids})")
+        lines.append(
+            f"conferences that the kit did not delete, still at the backend: {len(left)} ({ids})"
+        )
     if lost:
-        lines.append(f"never answered, and perhaps made and left as well: {lost}")
+        lines.append(f"requests without an answer that may have created a conference: {lost}")
     return lines
 
 
 def junit(results: Sequence[Result], *, has_ended: bool = True) -> bytes:
-    """Return the results as JUnit XML. A known failure is one that is skipped there.
+    """Return the results as JUnit XML. A known failure is a skipped test case there.
 
-    Where the kit has not ended, that is an error of its own.
+    If the kit did not play all cases, the XML has an extra test case `kit` with an error.
     """
     counts = Counter(result.verdict for result in results)
     suite = ET.Element(
@@ -86,8 +91,8 @@ def junit(results: Sequence[Result], *, has_ended: bool = True) -> bytes:
 def json_text(target: str, results: Sequence[Result], left: Sequence[str], lost: int) -> str:
     """Return the results as JSON.
 
-    `left` are the ids of the conferences that are still there, `lost` is how many requests may have
-    made one, and never got an answer.
+    `left` are the ids of the conferences that the kit created and did not delete. `lost` is the
+    number of requests that got no answer and may have created a conference.
     """
     tree = {
         "target": target,
@@ -112,7 +117,7 @@ def json_text(target: str, results: Sequence[Result], left: Sequence[str], lost:
 
 def _row(result: Result) -> tuple[str, str, str, str]:
     got = {
-        Verdict.PASSED: "the same",
+        Verdict.PASSED: "as wanted",
         Verdict.FAILED: _shortened(result.detail),
         Verdict.KNOWN: f"known: {result.reason}",
         Verdict.SKIPPED: result.detail,

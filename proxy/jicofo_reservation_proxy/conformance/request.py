@@ -1,4 +1,4 @@
-"""A step's words → the messages that are sent, as the proxy itself would make them."""
+"""A step of a case → the messages that the kit sends. The proxy would send the same messages."""
 
 from dataclasses import replace
 from uuid import uuid4
@@ -22,7 +22,7 @@ _REASONS = {
 
 
 def create_messages(step: Step, room: str, denied_room: str) -> list[pb.CreateConferenceRequest]:
-    """Return the requests that a step makes at once in one room."""
+    """Return the requests that a step sends at the same time in one room."""
     if step.is_one_request:
         return [_create_message(step, room, denied_room)] * step.at_once
     return [
@@ -32,14 +32,14 @@ def create_messages(step: Step, room: str, denied_room: str) -> list[pb.CreateCo
 
 
 def delete_message(conference_id: str, step: Step) -> pb.DeleteConferenceRequest:
-    """Return the message that says that a meeting is over."""
+    """Return the message that deletes this conference."""
     message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=_REASONS[step.reason])
     message.delete_time.FromMilliseconds(now_ms() - step.over_for_seconds * 1000)
     return message
 
 
 def filled(text: str, room: str, denied_room: str) -> str:
-    """Put the names of the rooms into a text, and make it as long as it may be for `{pad}`."""
+    """Replace `{room}`, `{denied}` and `{pad}` in a text (`Step`)."""
     text = text.replace("{room}", room).replace("{denied}", denied_room)
     missing = MAX_JID_PART_BYTES - len(text.replace("{pad}", "").encode())
     return text.replace("{pad}", "x" * missing)

@@ -1,4 +1,4 @@
-"""What came of a case."""
+"""The result of a case."""
 
 import enum
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from .case import Case
 
 
 class Verdict(enum.Enum):
-    """Whether a backend keeps a case's sentence; the value is for the table."""
+    """Whether a backend keeps the sentence of a case. The value is the word in the table."""
 
     PASSED = "pass"
     FAILED = "FAIL"
     KNOWN = "known"
-    """It fails, and is known to."""
+    """The case fails, and it is listed as a known failure."""
     SKIPPED = "skip"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case's verdict; `detail` says what is wrong, or why it was skipped."""
+    """The verdict on one case. `detail` says what is wrong, or why the kit skipped the case."""
 
     case: Case
     verdict: Verdict
     detail: str = ""
     seconds: float = 0.0
     reason: str = ""
-    """Why it is known to fail."""
+    """The reason from the list of known failures."""
 
     def raise_for_failure(self) -> None:
-        """Raise `AssertionError` with all that is known about it, where the case failed."""
+        """Raise `AssertionError` with the detail and the sentence if the case failed."""
         if self.verdict is Verdict.FAILED:
             raise AssertionError(f"{self.case.name}: {self.detail}\n{self.case.sentence}")

@@ -1,6 +1,6 @@
-"""Backends that break the contract, each in one way, as real ones do.
+"""Backends that break the contract. Each backend has one bug, as real backends have it.
 
-There is a module for each file of cases. `Backend` is sound.
+There is a module for each file of cases. The class `Backend` has no bug.
 """
 
 from . import conflict, create, delete, denial, get, given_up, health, identity, repeat, times

@@ -1,4 +1,4 @@
-"""A sound backend with the places where others break it, and a server for any of them."""
+"""A correct backend with methods that broken backends override, and a server for all backends."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,23 +15,23 @@ from jicofo_reservation_stub.service import Policy, ReservationService
 from jicofo_reservation_stub.store import Conference, Store
 
 THREADS = 64
-"""More than the kit ever makes calls at once, which is 50."""
+"""More threads than the kit makes calls at the same time, which is 50."""
 
 Context = grpc.ServicerContext
 
 
 class Backend(ReservationService):
-    """The Python stub, which keeps the contract and denies the kit's room.
+    """The Python stub. It keeps the contract and denies the room of the kit.
 
-    A broken backend overrides one thing of it. `failures` are the cases that find that, with the
-    complaint of each; there, "…" stands for what differs from run to run.
+    A broken backend overrides one part of this class. `failures` maps each case that finds the bug
+    to its complaint. In a complaint, "…" stands for text that differs from run to run.
     """
 
     failures: ClassVar[Mapping[str, str]] = {}
     health: ClassVar[health_pb2.HealthCheckResponse.ServingStatus.ValueType | None] = (
         health_pb2.HealthCheckResponse.SERVING
     )
-    """None: no such service."""
+    """`None`: the backend has no health service."""
 
     def __init__(self, store: Store | None = None, password: str | None = None) -> None:
         super().__init__(store, Policy(deny=(DENIED_ROOM,), password=password))
@@ -39,23 +39,23 @@ class Backend(ReservationService):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Decide as the stub does."""
+        """Decide as the stub does, between `receive` and `send`."""
         self.receive(request, context)
         response = super().CreateConference(request, context)
         self.send(request, response)
         return response
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Break a request before it is decided, or end its call."""
+        """Change a request before the decision, or end its call: for broken backends."""
 
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Break the decision."""
+        """Change the response after the decision: for broken backends."""
 
 
 class LooseStore(Store):
-    """Bears more than one conference of a room or an id, which a sound store never has."""
+    """Accepts several conferences with the same room or id, which a correct store never has."""
 
     def _drop(self, conference: Conference) -> None:
         self._by_id.pop(conference.id, None)
@@ -70,7 +70,7 @@ _Broken = TypeVar("_Broken", bound=type[Backend])
 
 
 def fails(failures: Mapping[str, str]) -> Callable[[_Broken], _Broken]:
-    """Return the decorator of a broken backend that these cases find, with these complaints."""
+    """Return a decorator that registers a broken backend with the complaints of its cases."""
 
     def register(backend: _Broken) -> _Broken:
         backend.failures = failures
@@ -87,14 +87,14 @@ def told(response: pb.CreateConferenceResponse) -> pb.Conference:
 
 
 def is_given_up(context: Context, within_seconds: float) -> bool:
-    """Wait until the caller gives the call up, if it does so soon."""
+    """Wait until the caller gives the call up. Return whether it does so within this time."""
     given_up = threading.Event()
     return not context.add_callback(given_up.set) or given_up.wait(within_seconds)
 
 
 @contextmanager
 def serving(backend: Backend) -> Iterator[str]:
-    """Serve a backend on a free port; yield its target."""
+    """Serve a backend on a free port. Yield its target."""
     with ThreadPoolExecutor(THREADS) as threads:
         server = grpc.server(threads)
         pb_grpc.add_ReservationServiceServicer_to_server(backend, server)

@@ -1,4 +1,4 @@
-"""Backends that fail the cases of conflict.toml: a room that is held already."""
+"""Backends that fail the cases of conflict.toml: a room that another conference already holds."""
 
 import threading
 
@@ -9,16 +9,16 @@ from jicofo_reservation_stub.store import Booking, Granted, Held, Outcome
 from .backend import Backend, Context, LooseStore, fails
 
 ALONE_SECONDS = 0.02
-"""How long a call waits for a second one."""
+"""How long a single call waits for a second call."""
 
 QUIET_SECONDS = 0.1
-"""How long calls that are not alone wait for the next one."""
+"""How long several calls wait for the next call."""
 
 
 class Crowd:
-    """Holds up calls until there are so many at once, or until no other one comes.
+    """Delays calls until `size` calls wait at the same time, or until no other call arrives.
 
-    This makes sure that a race is lost which otherwise is lost now and then.
+    So a race condition fails every time, and not only sometimes.
     """
 
     def __init__(self, size: int) -> None:
@@ -28,7 +28,7 @@ class Crowd:
         self._inside = 0
 
     def __enter__(self) -> int:
-        """Wait for the others; return how many calls are inside with this one."""
+        """Wait for the other calls. Return the number of this call among the calls inside."""
         with self._changed:
             self._came += 1
             self._inside += 1
@@ -38,7 +38,7 @@ class Crowd:
         return number
 
     def __exit__(self, *_: object) -> None:
-        """Leave."""
+        """Leave the crowd."""
         with self._changed:
             self._inside -= 1
 
@@ -52,27 +52,34 @@ class Crowd:
         return self._changed.wait_for(lambda: self._came != came, patience)
 
 
-@fails({"conflict": "step 2, create: room: wanted 'conformance-…-conflict-0' as before, got none"})
+@fails(
+    {
+        "conflict": "step 2, create: room: wanted the same value as before, "
+        "'conformance-…-conflict-0', got none"
+    }
+)
 class TellsTheIdOnly(Backend):
-    """A conflict names the conference that holds the room, for the caller to read it."""
+    """The conference in a conflict has only its id. The caller would have to read the rest."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Leave everything out but the id."""
+        """Leave out all fields except the id."""
         if response.HasField("conflict"):
             held = pb.Conference(id=response.conflict.conference.id)
             response.conflict.conference.CopyFrom(held)
 
 
-@fails({"conflict": "step 2, create: start_time: wanted … s … ns as before, got none"})
+@fails(
+    {"conflict": "step 2, create: start_time: wanted the same value as before, … s … ns, got none"}
+)
 class TellsNoStart(Backend):
-    """A conflict is told like a grant, where the start_time may be left out."""
+    """The backend leaves out the start_time of a conflict, which is allowed only in a grant."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Leave the start_time out."""
+        """Leave out the start_time."""
         if response.HasField("conflict"):
             response.conflict.conference.ClearField("start_time")
 
@@ -93,19 +100,19 @@ def _grant(response: pb.CreateConferenceResponse) -> None:
     }
 )
 class LetsOwnersIn(Backend):
-    """It lets people into their own rooms once more, which is for the proxy to decide."""
+    """The backend grants a held room to its owner again. Only the proxy may decide this."""
 
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Grant what the owner holds already."""
+        """Grant the room if its owner asks again."""
         if response.conflict.conference.owner == request.owner.raw:
             _grant(response)
 
 
 @fails({"conflict-same-owner": "step 2, create: wanted conflict, got conference"})
 class LetsFirstOwnersIn(Backend):
-    """The same from a cache that any deletion makes stale, and that is never made anew."""
+    """The same bug with a cache. A deletion makes all entries stale for ever."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +122,7 @@ class LetsFirstOwnersIn(Backend):
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Grant what the cache knows."""
+        """Grant a room if the cache has its conference."""
         key = (request.room.raw, request.owner.raw)
         if response.HasField("conference"):
             self._first.setdefault(key, response.conference.id)
@@ -127,7 +134,7 @@ class LetsFirstOwnersIn(Backend):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Make all entries stale."""
+        """Make all entries of the cache stale."""
         self._first = dict.fromkeys(tuple(self._first), "stale")
         return super().DeleteConference(request, context)
 
@@ -142,33 +149,33 @@ _NO_TIME = "start_time: wanted a time in the years 1 to 9999, got … s … ns"
     }
 )
 class ReadsMilliseconds(Backend):
-    """What it reads back from its database are milliseconds, which it takes for seconds."""
+    """The backend reads milliseconds from its database and treats them as seconds."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Break the start of a conference that is there already."""
+        """Multiply the start_time of an existing conference by 1000."""
         if response.HasField("conflict"):
             response.conflict.conference.start_time.seconds *= 1000
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Break the start of a conference that is there already."""
+        """Multiply the start_time of an existing conference by 1000."""
         response = super().GetConference(request, context)
         response.conference.start_time.seconds *= 1000
         return response
 
 
 class _LooksThenTakes(LooseStore):
-    """Has a unique index on the request, and none on the room."""
+    """Has a unique index on the request, but none on the room."""
 
     def __init__(self) -> None:
         super().__init__()
         self._looking: dict[str, Crowd] = {}
 
     def create(self, booking: Booking) -> Outcome:
-        """Look whether the room is free, and take it then."""
+        """Check whether the room is free, and then hold it, in two steps."""
         with self._lock:
             holder = self._existing(self._by_room.get(booking.room), self._clock())
             crowd = self._looking.setdefault(booking.room, Crowd(5))
@@ -181,7 +188,7 @@ class _LooksThenTakes(LooseStore):
 
 @fails({"one-winner": "step 1, create: wanted 1 conference + 4 conflict, got …"})
 class LooksThenTakes(Backend):
-    """Between the look whether a room is free and taking it, somebody else takes it."""
+    """Another call can take the room between the check that the room is free and the insertion."""
 
     def __init__(self) -> None:
         super().__init__(_LooksThenTakes())
@@ -194,7 +201,7 @@ class LooksThenTakes(Backend):
     }
 )
 class HasFewConnections(Backend):
-    """It turns a call away where 40 are under way, instead of letting it wait for its turn."""
+    """The backend refuses a call when 40 calls are in progress. It should let the call wait."""
 
     CONNECTIONS = 40
 
@@ -203,7 +210,7 @@ class HasFewConnections(Backend):
         self._crowd = Crowd(self.CONNECTIONS + 1)
 
     def receive(self, _request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Take a connection, if there is one."""
+        """Take a connection, or refuse the call if all connections are in use."""
         with self._crowd as under_way:
             if under_way > self.CONNECTIONS:
                 context.abort(
@@ -213,7 +220,7 @@ class HasFewConnections(Backend):
 
 
 class _CountsUnlocked(LooseStore):
-    """Reads the last id and writes the next one, in two steps."""
+    """Reads the last id and writes the next id, in two steps."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -221,7 +228,7 @@ class _CountsUnlocked(LooseStore):
         super().__init__()
 
     def create(self, booking: Booking) -> Outcome:
-        """Draw an id, whoever needs it, and then do what is done under the lock."""
+        """Draw an id without the lock, then create the conference with the lock."""
         number = self._last + 1
         with self._crowd:
             self._last = number
@@ -232,7 +239,7 @@ class _CountsUnlocked(LooseStore):
 
 @fails({"rooms-in-parallel": "step 1, create: wanted 50 different ids, got …: '…' is repeated"})
 class CountsUnlocked(Backend):
-    """Its counter of ids loses updates when several are drawn at once."""
+    """The counter of ids loses updates when several calls draw an id at the same time."""
 
     def __init__(self) -> None:
         super().__init__(_CountsUnlocked())

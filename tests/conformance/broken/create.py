@@ -1,4 +1,4 @@
-"""Backends that fail the cases of create.toml: what one request for a free room gets."""
+"""Backends that fail the cases of create.toml: one request for a free room."""
 
 from itertools import count
 
@@ -11,19 +11,19 @@ from .backend import Backend, Context, fails, told
 
 @fails({"clients": "step 3, create: wanted conference, got no outcome"})
 class KnowsTwoClients(Backend):
-    """Its switch over the clients has no default."""
+    """The backend decides only for known clients: its switch over the clients has no default."""
 
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Clear the answer to a client that it does not know."""
+        """Clear the answer to an unknown client."""
         if request.client not in {pb.CLIENT_JICOFO, pb.CLIENT_PROSODY}:
             response.Clear()
 
 
 @fails({"id": "step 1, create: id: wanted 1 to 255 bytes, got 256"})
 class MakesLongIds(Backend):
-    """Its ids are signed tokens, which grew."""
+    """The ids are signed tokens that became longer than 255 bytes."""
 
     def __init__(self) -> None:
         super().__init__(Store(ids=(f"{number:0256}" for number in count(1))))
@@ -36,12 +36,12 @@ class MakesLongIds(Backend):
     }
 )
 class TellsTheDecodedRoom(Backend):
-    """It echoes the name that people read, in place of what Jitsi sent."""
+    """The backend answers with the decoded name of the room instead of the name that Jitsi sent."""
 
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Tell `Room.name`."""
+        """Set the room to `Room.name`."""
         if not response.HasField("denial"):
             told(response).room = request.room.name
 
@@ -53,10 +53,10 @@ class TellsTheDecodedRoom(Backend):
     }
 )
 class TellsOwnersInLowerCase(Backend):
-    """It puts addresses into their normal form before it stores them."""
+    """The backend stores owners in lower case."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
-        """Take the owner in lower case."""
+        """Convert the owner to lower case."""
         if request.HasField("owner"):
             request.owner.raw = request.owner.raw.lower()
 
@@ -72,7 +72,7 @@ def _refuse(context: Context, what: str) -> None:
     }
 )
 class RefusesGuests(Backend):
-    """It takes a guest for a fault of the caller, and has no sentence to deny it with."""
+    """The backend answers a guest with an error status instead of a denial with a sentence."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a guest."""
@@ -84,7 +84,7 @@ class RefusesGuests(Backend):
     {"owners": "step 2, create: wanted conference, got INVALID_ARGUMENT ('owner: has no domain')"}
 )
 class WantsADomain(Backend):
-    """It takes owners for addresses, which have an "@"."""
+    """The backend treats owners as mail addresses and requires an "@"."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse an owner without a domain."""
@@ -94,7 +94,7 @@ class WantsADomain(Backend):
 
 @fails({"owners": "step 3, create: owner: wanted '…', got '…'"})
 class CutsOwners(Backend):
-    """Its column for owners has 40 characters, and its database cuts off what does not fit."""
+    """The database column for owners has 40 characters, and the database cuts longer owners."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
         """Cut a long owner."""
@@ -109,7 +109,7 @@ class CutsOwners(Backend):
     }
 )
 class WantsAnOwner(Backend):
-    """Its users have all signed in, so it never met a request without an owner."""
+    """The backend requires an owner, because all its users sign in."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a request without an owner."""
@@ -124,7 +124,7 @@ class WantsAnOwner(Backend):
     }
 )
 class RefusesExtraFields(Backend):
-    """It is strict about what it does not know."""
+    """The backend refuses form fields that it does not know."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a request with extra fields."""
@@ -133,9 +133,9 @@ class RefusesExtraFields(Backend):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"extra_fields: unknown: {names}")
 
 
-@fails({"options": "step 1, create: password: wanted no control characters, got some"})
+@fails({"options": "step 1, create: password: wanted no control characters, got one or more"})
 class KeepsTheLineFeed(Backend):
-    """It reads the password from a file, with the end of its line."""
+    """The backend reads the password from a file and keeps the line feed at its end."""
 
     def __init__(self) -> None:
         super().__init__(password="open sesame\n")
@@ -144,11 +144,11 @@ class KeepsTheLineFeed(Backend):
 @fails(
     {
         "options": "step 1, create: pin: wanted at most 255 bytes, got 256",
-        "get": "step 2, get: pin: wanted the same as before, got another",
+        "get": "step 2, get: pin: wanted the same value as before, got another value (not shown)",
     }
 )
 class MakesLongPins(Backend):
-    """Its PINs are filled up with zeros, and are not stored."""
+    """The PINs are padded with zeros to 256 digits, and the backend does not store them."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
@@ -160,26 +160,26 @@ class MakesLongPins(Backend):
 
 @fails({"broken-request": "step 1, create: wanted INVALID_ARGUMENT, got conference"})
 class NamesTheRoomItself(Backend):
-    """A request without a room gets a default one, as a form without a field would."""
+    """The backend uses a default room if a request has no room."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
-        """Fill the room in."""
+        """Set the default room."""
         request.room.raw = request.room.raw or "default"
 
 
 @fails({"broken-request": "step 2, create: wanted INVALID_ARGUMENT, got conference"})
 class TakesAnyRequestId(Backend):
-    """It makes up a request_id where there is none, so that no repetition can be told."""
+    """The backend makes up a missing request_id, so it cannot recognize a repetition."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
-        """Fill the request_id in."""
+        """Set the made-up request_id."""
         request.request_id = request.request_id or f"made-up-{id(request)}"
 
 
 @fails({"broken-request": "step 3, create: wanted INVALID_ARGUMENT, got conference"})
 class StartsIn1970(Backend):
-    """It reads a start_time that is not there, which is 1970 in protobuf."""
+    """The backend reads an absent start_time as 1970, which is the default value in protobuf."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
-        """Set the start_time to what it reads."""
+        """Set the start_time to its default value."""
         request.start_time.SetInParent()

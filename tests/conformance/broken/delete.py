@@ -1,4 +1,4 @@
-"""Backends that fail the cases of delete.toml: the end of a conference."""
+"""Backends that fail the cases of delete.toml: deletions of conferences."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from .backend import Backend, Context, LooseStore, fails
 
 
 class _Noting(Backend):
-    """Keeps a copy of every conference that it granted, under its id."""
+    """Keeps a copy of every granted conference, by its id."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Noting(Backend):
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Note what is granted."""
+        """Record a granted conference."""
         if response.HasField("conference"):
             self.granted[response.conference.id] = response.conference
 
@@ -35,7 +35,7 @@ class _Noting(Backend):
     }
 )
 class KeepsForTheOwner(Backend):
-    """It keeps a room for its last owner, who may open it again."""
+    """After a deletion, the backend keeps the room for its last owner."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class KeepsForTheOwner(Backend):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Keep the room from others."""
+        """Answer other owners with a conflict."""
         last = self._kept.get(request.room.raw)
         if last is None or self.may_have(request, last.booking.owner):
             return super().CreateConference(request, context)
@@ -55,20 +55,20 @@ class KeepsForTheOwner(Backend):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Note the owner."""
+        """Record the last owner of the room."""
         conference = self._store.get(request.conference_id)
         if conference is not None:
             self._kept[conference.booking.room] = conference
         return super().DeleteConference(request, context)
 
     def may_have(self, request: pb.CreateConferenceRequest, last_owner: str) -> bool:
-        """Tell whether the room is kept for this one."""
+        """Return whether this request may have the kept room."""
         return request.owner.raw == last_owner
 
 
 @fails({"delete": "step 3, create: wanted conference, got conflict"})
 class KeepsForThoseWhoAsked(KeepsForTheOwner):
-    """It keeps a room for its last owner, and for those who wanted it meanwhile."""
+    """The same bug, but the backend also keeps the room for all who asked for it earlier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,12 +77,12 @@ class KeepsForThoseWhoAsked(KeepsForTheOwner):
     def send(
         self, request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Note who wanted the room."""
+        """Record the requester of a held room."""
         if response.HasField("conflict"):
             self._wanted.add((request.room.raw, request.owner.raw))
 
     def may_have(self, request: pb.CreateConferenceRequest, last_owner: str) -> bool:
-        """Tell whether the room is kept for this one."""
+        """Return whether this request may have the kept room."""
         has_asked = (request.room.raw, request.owner.raw) in self._wanted
         return has_asked or super().may_have(request, last_owner)
 
@@ -94,12 +94,12 @@ class KeepsForThoseWhoAsked(KeepsForTheOwner):
     }
 )
 class KnowsOneReason(Backend):
-    """It was written when meetings could only be ended by people."""
+    """The backend accepts only deletions with the reason ENDED."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Refuse what expired."""
+        """Refuse the deletion of an expired conference."""
         if request.reason == pb.DELETE_REASON_EXPIRED:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "reason: wanted ENDED, got another")
         return super().DeleteConference(request, context)
@@ -107,12 +107,12 @@ class KnowsOneReason(Backend):
 
 @fails({"delete-expired": "step 3, create: wanted conference, got conflict"})
 class TrustsItsOwnClock(Backend):
-    """It says OK to what expired and leaves it, as it looks after that itself, once a day."""
+    """The backend answers OK to EXPIRED, but removes such conferences only once a day."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Do nothing about what expired."""
+        """Do not delete an expired conference."""
         if request.reason == pb.DELETE_REASON_EXPIRED:
             return pb.DeleteConferenceResponse()
         return super().DeleteConference(request, context)
@@ -125,7 +125,7 @@ class TrustsItsOwnClock(Backend):
     }
 )
 class WantsAReason(Backend):
-    """It takes the zero value of an enum for a field that was forgotten."""
+    """The backend treats the zero value of the reason as a missing field."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
@@ -143,12 +143,12 @@ class WantsAReason(Backend):
     }
 )
 class DeletesOnce(_Noting):
-    """Its conferences have states, and none leads from "deleted" to "deleted"."""
+    """The backend refuses to delete a conference that is already deleted."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Refuse what is deleted already."""
+        """Refuse the second deletion of a conference."""
         id_ = request.conference_id
         if id_ in self.granted and self._store.get(id_) is None:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "deleted already")
@@ -162,12 +162,12 @@ class DeletesOnce(_Noting):
     }
 )
 class ExpectsToKnowIt(_Noting):
-    """It deletes what it reads first, and lets the exception through where it finds nothing."""
+    """The backend reads the conference first, and fails if it does not find one."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Fail where the id was never given."""
+        """Fail if the id is unknown."""
         if request.conference_id not in self.granted:
             context.abort(grpc.StatusCode.INTERNAL, "no such conference")
         return super().DeleteConference(request, context)
@@ -175,12 +175,12 @@ class ExpectsToKnowIt(_Noting):
 
 @fails({"delete-later-one": "step 5, create: wanted conflict, got conference"})
 class DeletesByRoom(_Noting):
-    """It finds the room of the id, and ends whatever is held there."""
+    """The backend deletes the conference that now holds the room of the id."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Delete the conference that is in the room now."""
+        """Delete the conference that holds the room now."""
         conference = self.granted.get(request.conference_id)
         there = self._store._by_room.get(conference.room) if conference else None
         if there is not None:
@@ -190,12 +190,12 @@ class DeletesByRoom(_Noting):
 
 @fails({"delete-other-room": "step 4, create: wanted conflict, got conference"})
 class EndsBreakoutRooms(Backend):
-    """It takes rooms whose names differ in their last word for parts of one meeting."""
+    """The backend treats rooms whose names differ only in their last word as one meeting."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Delete the other parts as well."""
+        """Delete the conferences of the other rooms too."""
         conference = self._store.get(request.conference_id)
         if conference is not None:
             for room in self._rooms_of_the_same_meeting(conference.booking.room):
@@ -215,7 +215,7 @@ class EndsBreakoutRooms(Backend):
     }
 )
 class RefusesOldNews(Backend):
-    """It takes the end of a meeting of days ago for a mistake, and holds the room for ever."""
+    """The backend refuses a deletion whose delete_time is days ago, and holds the room for ever."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
@@ -226,7 +226,7 @@ class RefusesOldNews(Backend):
         return super().DeleteConference(request, context)
 
 
-_USED_AGAIN = "create: id: wanted a new one, got that of an earlier conference, '…'"
+_USED_AGAIN = "create: id: wanted a new id, got the id of the earlier conference, '…'"
 
 
 class _NamesIdsByRoom(LooseStore):
@@ -243,7 +243,7 @@ class _NamesIdsByRoom(LooseStore):
     }
 )
 class NamesIdsByRoom(Backend):
-    """Its ids are made of the rooms' names, so that they need not be stored."""
+    """The backend computes the id from the room, so later conferences get the same id."""
 
     def __init__(self) -> None:
         super().__init__(_NamesIdsByRoom())
@@ -255,7 +255,7 @@ class _UsesIdsAgain(LooseStore):
         self._free: dict[str, str] = {}
 
     def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Note that the id is free."""
+        """Record that the id may be used again."""
         conference = self.get(conference_id)
         was_there = super().delete(conference_id, is_wanted)
         if was_there and conference is not None:
@@ -271,7 +271,7 @@ class _UsesIdsAgain(LooseStore):
 
 @fails({"id-never-again": f"step 3, {_USED_AGAIN}"})
 class UsesIdsAgain(Backend):
-    """A room that was freed gets its old id, of which it believes no second deletion."""
+    """The backend uses the old id of a room again, and ignores a second deletion of an id."""
 
     def __init__(self) -> None:
         super().__init__(_UsesIdsAgain())
@@ -280,7 +280,7 @@ class UsesIdsAgain(Backend):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Delete what was not deleted before."""
+        """Delete the conference, unless its id was deleted before."""
         if request.conference_id in self._deleted:
             return pb.DeleteConferenceResponse()
         response = super().DeleteConference(request, context)
@@ -289,8 +289,7 @@ class UsesIdsAgain(Backend):
 
 
 _LEFT_OUT = (
-    "got UNIMPLEMENTED ('left out'); a backend that leaves this out is checked with "
-    "--without delete"
+    "got UNIMPLEMENTED ('left out'); if the backend leaves this method out, use --without delete"
 )
 
 
@@ -311,10 +310,10 @@ _LEFT_OUT = (
     }
 )
 class LeavesDeleteOut(Backend):
-    """It has no DeleteConference, which is allowed, and the kit was not told so."""
+    """The backend has no DeleteConference. This is allowed, but the kit was not told so."""
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, _request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Say that there is no such method."""
+        """Answer that there is no such method."""
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "left out")

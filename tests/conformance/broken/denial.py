@@ -1,39 +1,42 @@
-"""Backends that fail the cases of denial.toml: the room that is given to nobody."""
+"""Backends that fail the cases of denial.toml: the room that is denied to everyone."""
 
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_stub.service import ReservationService
 
 from .backend import Backend, Context, fails
 
-_HINT = "; --denied-room names a room that the backend denies, --without denial says none"
+_HINT = (
+    "; name a room that the backend denies with --denied-room, "
+    "or use --without denial if the backend denies no room"
+)
 
 
-@fails({"denial-message": "step 1, create: message: wanted a sentence for people, got none"})
+@fails({"denial-message": "step 1, create: message: wanted a sentence for the user, got none"})
 class DeniesWithoutASentence(Backend):
-    """It tells the reason only, as the message is for people and its team speaks to machines."""
+    """The backend sets the reason of a denial, but not its message."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Leave the message out."""
+        """Leave out the message."""
         if response.HasField("denial"):
             response.denial.ClearField("message")
 
 
 @fails({"denial-message": "step 1, create: message: wanted at most 500 characters, got 501"})
 class DeniesWithAnEssay(Backend):
-    """It quotes the whole of the terms of use."""
+    """The message of a denial is longer than 500 characters."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Make the message long."""
+        """Set a message of 501 characters."""
         if response.HasField("denial"):
             response.denial.message = "ß" * 501
 
 
 class _Hasty(Backend):
-    """Does something before its rules are asked: `unruly` decides on the same store without."""
+    """Does something before it applies its rules. `unruly` uses the same store without rules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class _Hasty(Backend):
 
 @fails({"denial-again": f"step 2, create: wanted denial, got conference{_HINT}"})
 class NotesRequestsBeforeItDecides(_Hasty):
-    """A repeated request is noted already, which it takes for "was granted"."""
+    """The backend records a request before its decision, and grants every recorded request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class NotesRequestsBeforeItDecides(_Hasty):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Ask the rules once for each request."""
+        """Apply the rules only to the first call of each request."""
         if request.request_id in self._noted:
             return self.unruly.CreateConference(request, context)
         self._noted.add(request.request_id)
@@ -60,15 +63,15 @@ class NotesRequestsBeforeItDecides(_Hasty):
 
 @fails({"denial-again": f"step 1, create: wanted denial, got conflict{_HINT}"})
 class HoldsTheRoomBeforeItDenies(_Hasty):
-    """It stores first and validates then, without taking back what it stored.
+    """The backend stores a conference before it applies its rules, and never removes it.
 
-    The first request for the room, which is that of denial-message, is denied all the same.
+    The first request for the room, from the case denial-message, still gets a denial.
     """
 
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Hold the room, then ask the rules."""
+        """Hold the room, then apply the rules."""
         stored = self.unruly.CreateConference(request, context)
         if stored.HasField("conflict"):
             return stored

@@ -1,4 +1,4 @@
-"""Backends that fail the cases of get.toml: reading a conference back."""
+"""Backends that fail the cases of get.toml: reading a conference by its id."""
 
 from typing import Never
 
@@ -12,27 +12,29 @@ def _fail(context: Context, what: str) -> Never:
     context.abort(grpc.StatusCode.INTERNAL, what)
 
 
-@fails({"get": "step 2, get: start_time: wanted … s … ns as before, got none"})
+@fails({"get": "step 2, get: start_time: wanted the same value as before, … s … ns, got none"})
 class ReadsNoStart(Backend):
-    """It reads a conference as it tells a grant, where the start_time may be left out."""
+    """The backend leaves out the start_time in GetConference, which is allowed only in a grant."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Leave the start_time out."""
+        """Leave out the start_time."""
         response = super().GetConference(request, context)
         response.conference.ClearField("start_time")
         return response
 
 
-@fails({"get": "step 2, get: owner: wanted 'juliet@example.com' as before, got none"})
+@fails(
+    {"get": "step 2, get: owner: wanted the same value as before, 'juliet@example.com', got none"}
+)
 class ReadsNoOwner(Backend):
-    """Its query does not join the table of owners."""
+    """The query of GetConference does not join the table of owners."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Leave the owner out."""
+        """Leave out the owner."""
         response = super().GetConference(request, context)
         response.conference.ClearField("owner")
         return response
@@ -45,12 +47,12 @@ class ReadsNoOwner(Backend):
     }
 )
 class ExpectsARow(Backend):
-    """It lets the exception of a query for one row that finds none through."""
+    """The backend does not catch the exception of a query that finds no row."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Fail where there is no such conference."""
+        """Fail if the conference does not exist."""
         if self._store.get(request.conference_id) is None:
             _fail(context, "no such row")
         return super().GetConference(request, context)
@@ -58,12 +60,12 @@ class ExpectsARow(Backend):
 
 @fails({"get-unknown": "step 1, get: wanted NOT_FOUND, got INTERNAL ('not a number')"})
 class ExpectsNumbers(Backend):
-    """Its ids are numbers, so it reads every id as one."""
+    """The ids are numbers, and the backend converts every id to a number."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Fail where the id is no number."""
+        """Fail if the id is not a number."""
         if not request.conference_id.isdecimal():
             _fail(context, "not a number")
         return super().GetConference(request, context)
@@ -71,12 +73,12 @@ class ExpectsNumbers(Backend):
 
 @fails({"get-unknown": "step 2, get: wanted NOT_FOUND, got INTERNAL ('out of range')"})
 class ExpectsSmallNumbers(Backend):
-    """Its numbers have 32 bits, unlike those of somebody who mistyped one."""
+    """The backend fails on numbers that do not fit into the id column of its database."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Fail where the id is a number that its database does not take."""
+        """Fail if the id is an unknown number that is too large for the database."""
         id_ = request.conference_id
         if id_.isdecimal() and self._store.get(id_) is None and int(id_) > 9 * 10**13:
             _fail(context, "out of range")
@@ -85,7 +87,7 @@ class ExpectsSmallNumbers(Backend):
 
 @fails({"get-deleted": "step 3, get: wanted NOT_FOUND, got conference"})
 class DeletesSoftly(Backend):
-    """It keeps what is deleted for its statistics, and finds it there."""
+    """The backend keeps deleted conferences for its statistics, and still returns them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,13 +96,13 @@ class DeletesSoftly(Backend):
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Find what is deleted as well."""
+        """Return the conference, even if it is deleted."""
         return self._deleted.get(request.conference_id) or super().GetConference(request, context)
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Keep a copy."""
+        """Keep a copy of the deleted conference."""
         if self._store.get(request.conference_id) is not None:
             wanted = pb.GetConferenceRequest(conference_id=request.conference_id)
             self._deleted[request.conference_id] = super().GetConference(wanted, context)
@@ -108,7 +110,7 @@ class DeletesSoftly(Backend):
 
 
 _LEFT_OUT = (
-    "got UNIMPLEMENTED ('left out'); a backend that leaves this out is checked with --without get"
+    "got UNIMPLEMENTED ('left out'); if the backend leaves this method out, use --without get"
 )
 
 
@@ -120,10 +122,10 @@ _LEFT_OUT = (
     }
 )
 class LeavesGetOut(Backend):
-    """It has no GetConference, which is allowed, and the kit was not told so."""
+    """The backend has no GetConference. This is allowed, but the kit was not told so."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, _request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Say that there is no such method."""
+        """Answer that there is no such method."""
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "left out")

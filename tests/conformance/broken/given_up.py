@@ -1,4 +1,4 @@
-"""Backends that fail the last cases of delete.toml: deletions that nobody waits for any more."""
+"""Backends that fail the last cases of delete.toml: deletions that the caller gave up."""
 
 import grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
@@ -6,18 +6,18 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from .backend import Backend, Context, fails, is_given_up, told
 
 LONG_SECONDS = 1.0
-"""More than the deadlines of `delete-too-late`, and less than that of an ordinary call."""
+"""Longer than the deadlines of `delete-too-late`, and shorter than the ordinary deadline."""
 
 WORK_SECONDS = 0.05
-"""How long a deletion takes: more than until the last one of these cases is given up."""
+"""How long a deletion takes. The caller gives up all deletions of these cases in less time."""
 
 
-_CHANGED = "step 4, create: wanted what was answered before, conflict '…', got conference '…'"
+_CHANGED = "step 4, create: wanted the same answer as before, conflict '…', got conference '…'"
 
 
 @fails({"delete-given-up": _CHANGED, "delete-too-late": _CHANGED})
 class DeletesInTheBackground(Backend):
-    """It carries every deletion out, however late, whether or not anybody still waits for it."""
+    """The backend carries out every deletion, even if the caller gave it up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class DeletesInTheBackground(Backend):
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Carry out what was given up, in the moment in which it does the most harm."""
+        """Carry out a given-up deletion after the response names its conference: the worst time."""
         if (id_ := told(response).id) in self._late:
             self._store.delete(id_)
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Need some time."""
+        """Delete after `WORK_SECONDS`, or record the deletion if the caller gives it up."""
         has_short_deadline = context.time_remaining() < LONG_SECONDS
         if is_given_up(context, WORK_SECONDS):
             if self.goes_on(has_short_deadline=has_short_deadline):
@@ -41,24 +41,24 @@ class DeletesInTheBackground(Backend):
             context.abort(grpc.StatusCode.CANCELLED, "given up")
         return super().DeleteConference(request, context)
 
-    def goes_on(self, *, has_short_deadline: bool) -> bool:  # noqa: ARG002 - others do
-        """Tell whether a deletion that was given up is carried out."""
+    def goes_on(self, *, has_short_deadline: bool) -> bool:  # noqa: ARG002 - subclasses use it
+        """Return whether the backend carries out a deletion that was given up."""
         return True
 
 
 @fails({"delete-given-up": _CHANGED})
 class HeedsDeadlines(DeletesInTheBackground):
-    """It looks at the deadline before it deletes, and not at whether the call was cancelled."""
+    """The backend checks the deadline before it deletes, but not whether the call was cancelled."""
 
     def goes_on(self, *, has_short_deadline: bool) -> bool:
-        """Tell whether a deletion that was given up is carried out."""
+        """Return whether the backend carries out a deletion that was given up."""
         return not has_short_deadline
 
 
 @fails({"delete-too-late": _CHANGED})
 class HeedsCancellations(DeletesInTheBackground):
-    """It looks at whether the call was cancelled before it deletes, and not at the deadline."""
+    """The backend checks whether the call was cancelled before it deletes, but not the deadline."""
 
     def goes_on(self, *, has_short_deadline: bool) -> bool:
-        """Tell whether a deletion that was given up is carried out."""
+        """Return whether the backend carries out a deletion that was given up."""
         return has_short_deadline

@@ -1,4 +1,4 @@
-"""Backends that fail the case of health.toml: whether a replica may be asked at all."""
+"""Backends that fail the case of health.toml: the health check of a replica."""
 
 from grpc_health.v1 import health_pb2
 
@@ -7,7 +7,7 @@ from .backend import Backend, fails
 
 @fails({"health": "step 1, health: wanted SERVING, got NOT_SERVING"})
 class NeverGetsReady(Backend):
-    """It reports its health from a check that nobody set up."""
+    """The backend never sets its health to SERVING."""
 
     health = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -15,10 +15,10 @@ class NeverGetsReady(Backend):
 @fails(
     {
         "health": "step 1, health: wanted SERVING, got UNIMPLEMENTED ('Method not found!'); "
-        "a backend that leaves this out is checked with --without health"
+        "if the backend leaves this method out, use --without health"
     }
 )
 class HasNoHealth(Backend):
-    """It leaves the service out, which is allowed."""
+    """The backend has no health service. This is allowed, but the kit was not told so."""
 
     health = None

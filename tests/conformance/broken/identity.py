@@ -1,4 +1,4 @@
-"""Backends that fail the cases of identity.toml: which names are the same room."""
+"""Backends that fail the cases of identity.toml: which room names are the same room."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CONFLICT = "wanted conference, got conflict"
 
 
 class _RoomsBy(dict[str, Conference]):
-    """An index of rooms that holds some names for the same."""
+    """An index of rooms that treats some different names as the same room."""
 
     def __init__(self, key: Callable[[str], str]) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ class _KeyedBackend(Backend):
 
     @staticmethod
     def key(room: str) -> str:
-        """Return what the room is stored under."""
+        """Return the key of the room in the index."""
         raise NotImplementedError
 
 
 @fails({"tenants": f"step 2, create: {CONFLICT}"})
 class ForgetsTheTenant(_KeyedBackend):
-    """It was written for one tenant, and cuts the brackets off."""
+    """The backend was written for one tenant, and removes the tenant from the name."""
 
     @staticmethod
     def key(room: str) -> str:
@@ -61,7 +61,7 @@ class ForgetsTheTenant(_KeyedBackend):
     {"tenants": f"step 2, create: {CONFLICT}", "percent-encoding": f"step 2, create: {CONFLICT}"}
 )
 class StoresTheName(_KeyedBackend):
-    """Its rooms are those of `Room.name`, which is for people."""
+    """The backend identifies rooms by `Room.name`, which is only for display."""
 
     @staticmethod
     def key(room: str) -> str:
@@ -71,7 +71,7 @@ class StoresTheName(_KeyedBackend):
 
 @fails({"percent-encoding": f"step 2, create: {CONFLICT}"})
 class DecodesTheRoom(_KeyedBackend):
-    """It undoes the percent-encoding before it looks a room up."""
+    """The backend decodes the percent-encoding before it looks up a room."""
 
     @staticmethod
     def key(room: str) -> str:
@@ -83,7 +83,7 @@ class DecodesTheRoom(_KeyedBackend):
     {"percent-encoding": f"step 2, create: {CONFLICT}", "upper-case": f"step 2, create: {CONFLICT}"}
 )
 class ComparesInLowerCase(_KeyedBackend):
-    """It compares rooms as many databases do by default."""
+    """The backend compares rooms without regard to upper and lower case, as many databases do."""
 
     @staticmethod
     def key(room: str) -> str:
@@ -93,11 +93,11 @@ class ComparesInLowerCase(_KeyedBackend):
 
 @fails({"upper-case": f"step 2, create: {CONFLICT}"})
 class ComparesLettersInLowerCase(_KeyedBackend):
-    """It does so on purpose, for people who type names, and leaves what is encoded alone."""
+    """The backend compares rooms without regard to case, except in percent-encoded bytes."""
 
     @staticmethod
     def key(room: str) -> str:
-        """Return the room in lower case, but for its encoded bytes."""
+        """Return the room in lower case, except for its encoded bytes."""
         return re.sub(
             "%..|[^%]+", lambda part: part[0] if "%" in part[0] else part[0].lower(), room
         )
@@ -105,7 +105,7 @@ class ComparesLettersInLowerCase(_KeyedBackend):
 
 @fails({"long-names": f"step 2, create: {CONFLICT}"})
 class CutsNames(_KeyedBackend):
-    """Its column for rooms has 255 characters, and its database cuts off what does not fit."""
+    """The database column for rooms has 255 characters, and the database cuts longer names."""
 
     @staticmethod
     def key(room: str) -> str:
@@ -122,20 +122,20 @@ _REFUSED = "wanted conference, got INVALID_ARGUMENT"
 
 @fails({"long-names": f"step 1, create: {_REFUSED} ('room: more than 255 bytes')"})
 class RefusesLongNames(Backend):
-    """Its column for rooms has 255 characters, and it says so."""
+    """The database column for rooms has 255 bytes, and the backend refuses longer names."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse a long room."""
+        """Refuse a long name."""
         if len(request.room.raw.encode()) > 255:
             _refuse(context, "more than 255 bytes")
 
 
 @fails({"broken-encoding": f"step 1, create: {_REFUSED} ('room: not UTF-8')"})
 class DecodesStrictly(Backend):
-    """It decodes rooms itself, and expects UTF-8."""
+    """The backend decodes rooms itself, and fails if the result is not UTF-8."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse what is not UTF-8."""
+        """Refuse a name that does not decode to UTF-8."""
         try:
             unquote_to_bytes(request.room.raw).decode()
         except UnicodeDecodeError:
@@ -144,39 +144,39 @@ class DecodesStrictly(Backend):
 
 @fails({"broken-encoding": f"step 2, create: {_REFUSED} ('room: not percent-encoded')"})
 class WantsTwoDigits(Backend):
-    """It decodes rooms by a library that fails on a percent sign without two digits."""
+    """The backend decodes rooms with a library that requires two digits after a percent sign."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse what is not percent-encoded."""
+        """Refuse a name with a percent sign that has no two digits."""
         if re.search(r"%(?![0-9A-Fa-f]{2})", request.room.raw):
             _refuse(context, "not percent-encoded")
 
 
 @fails({"non-latin": f"step 1, create: {_REFUSED} ('room: not in Latin-1')"})
 class KnowsLatinOnly(Backend):
-    """Its database was created for Western Europe."""
+    """The database uses Latin-1, so it cannot store other characters."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse what Latin-1 does not hold."""
+        """Refuse a name with characters outside Latin-1."""
         if any(ord(character) > 0xFF for character in request.room.raw):
             _refuse(context, "not in Latin-1")
 
 
 @fails({"non-latin": f"step 2, create: {_REFUSED} ('room: no such characters')"})
 class ShowsLatinOnly(Backend):
-    """It stores what Jitsi sent, and fails on the names for people."""
+    """The backend stores the raw name, but fails on some characters of the decoded name."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse Chinese and Japanese names."""
+        """Refuse a name with Chinese or Japanese characters."""
         if any("\u2e80" <= character <= "\u9fff" for character in request.room.name):
             _refuse(context, "no such characters")
 
 
 @fails({"non-latin": f"step 3, create: {_REFUSED} ('room: not in utf8mb3')"})
 class KnowsThreeBytesOnly(Backend):
-    """Its database holds what UTF-8 makes of up to three bytes."""
+    """The database stores only characters that have up to three bytes in UTF-8."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse what takes four bytes."""
+        """Refuse a name with a character of four bytes."""
         if any(ord(character) > 0xFFFF for character in request.room.raw):
             _refuse(context, "not in utf8mb3")

@@ -1,4 +1,4 @@
-"""Backends that fail the cases of repeat.toml: the same request once more."""
+"""Backends that fail the cases of repeat.toml: repetitions of the same request."""
 
 import threading
 from dataclasses import replace
@@ -11,15 +11,15 @@ from jicofo_reservation_stub.store import Booking, Outcome, Store
 from .backend import Backend, Context, fails, is_given_up
 
 LONG_SECONDS = 1.0
-"""More than any deadline of the case `deadline`, and less than that of an ordinary call."""
+"""Longer than the deadlines of the case `deadline`, and shorter than the ordinary deadline."""
 
 
-_CHANGED = "wanted what was answered before, conference '…', got conflict '…'"
+_CHANGED = "wanted the same answer as before, conference '…', got conflict '…'"
 
 
 class _ForgetsRequests(Store):
     def create(self, booking: Booking) -> Outcome:
-        """Take every request for a new one."""
+        """Treat every request as a new request."""
         return super().create(replace(booking, request_id=str(uuid4())))
 
 
@@ -34,15 +34,20 @@ class _ForgetsRequests(Store):
     }
 )
 class IgnoresTheRequestId(Backend):
-    """Its team thought of request_id as something for the log."""
+    """The backend ignores the request_id."""
 
     def __init__(self) -> None:
         super().__init__(_ForgetsRequests())
 
 
-@fails({"repeat": "step 2, create: start_time: wanted … s … ns as before, got … s … ns"})
+@fails(
+    {
+        "repeat": "step 2, create: start_time: wanted the same value as before, … s … ns, "
+        "got … s … ns"
+    }
+)
 class RepeatsInAnotherZone(Backend):
-    """What it reads back from its database is in local time, an hour ahead."""
+    """The backend reads times from its database in local time, an hour ahead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +56,7 @@ class RepeatsInAnotherZone(Backend):
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Shift the start of a conference that is there already."""
+        """Shift the start_time of an existing conference by an hour."""
         if response.HasField("conference") and response.conference.id in self._answered:
             response.conference.start_time.seconds += 3600
         self._answered.add(response.conference.id)
@@ -64,7 +69,7 @@ class RepeatsInAnotherZone(Backend):
     }
 )
 class RefusesWhatIsUnderWay(Backend):
-    """It marks a request while it works on it, and lets a repetition of it fail."""
+    """The backend refuses a repetition of a request that is in progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +79,7 @@ class RefusesWhatIsUnderWay(Backend):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Work on a request, for as long as its repetition needs to come."""
+        """Work on a request until its repetition arrives, or for 20 ms."""
         repeated = threading.Event()
         context.add_callback(repeated.set)
         with self._lock:
@@ -95,16 +100,16 @@ class RefusesWhatIsUnderWay(Backend):
 
 @fails({"repeat": "step 4, create: wanted conference, got conflict"})
 class KnowsThatJicofoNeverRepeats(Backend):
-    """Jicofo repeats no POST, but the proxy does."""
+    """The backend treats requests of Jicofo as new. Jicofo repeats no POST, but the proxy does."""
 
     def receive(self, request: pb.CreateConferenceRequest, _context: Context) -> None:
-        """Take every request of Jicofo's for a new one."""
+        """Give every request of Jicofo a new request_id."""
         if request.client == pb.CLIENT_JICOFO:
             request.request_id = str(uuid4())
 
 
 class _Remembers(Backend):
-    """Keeps answers by request_id, as is usual for keys of idempotency."""
+    """Keeps answers by request_id, as is usual for idempotency keys."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +118,7 @@ class _Remembers(Backend):
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: Context
     ) -> pb.CreateConferenceResponse:
-        """Answer as before, or decide."""
+        """Repeat an earlier answer, or decide."""
         before = self._answers.get(request.request_id)
         if before is not None and self.is_fresh(before):
             return before
@@ -122,7 +127,7 @@ class _Remembers(Backend):
         return answer
 
     def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
-        """Tell whether an answer is given once more."""
+        """Return whether an answer may be repeated."""
         raise NotImplementedError
 
 
@@ -134,33 +139,33 @@ class _Remembers(Backend):
     }
 )
 class RemembersAnswers(_Remembers):
-    """It keeps all answers for ever."""
+    """The backend keeps all answers for ever."""
 
     def is_fresh(self, _answer: pb.CreateConferenceResponse) -> bool:
-        """Every answer is."""
+        """Return true for every answer."""
         return True
 
 
 @fails({"repeat-after-delete": "step 4, create: wanted conflict, got conference"})
 class RemembersOpenMeetings(_Remembers):
-    """It keeps a grant for as long as the meeting may last, which may be ended earlier."""
+    """The backend keeps a grant without an end, even if the conference is deleted."""
 
     def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
-        """Only a grant without an end is."""
+        """Return true for a grant without an end."""
         return answer.HasField("conference") and not answer.conference.HasField("duration")
 
 
 @fails({"repeat-after-conflict": "step 4, create: wanted conference, got conflict"})
 class RemembersConflicts(_Remembers):
-    """It looks grants up, and keeps what it refused for ever."""
+    """The backend keeps conflicts for ever, but not grants."""
 
     def is_fresh(self, answer: pb.CreateConferenceResponse) -> bool:
-        """Only a conflict is."""
+        """Return true for a conflict."""
         return answer.HasField("conflict")
 
 
 class _HoldsTwice(Backend):
-    """Commits a room at once, and its request in a transaction that a given-up call rolls back."""
+    """Stores room and request in two transactions. A given-up call rolls back the second one."""
 
     def _roll_back(self, request: pb.CreateConferenceRequest) -> None:
         request.request_id = str(uuid4())
@@ -168,19 +173,19 @@ class _HoldsTwice(Backend):
 
 @fails({"deadline": "step 2, create: wanted conference, got conflict"})
 class RollsBackAtTheDeadline(_HoldsTwice):
-    """A deadline that passes between its two transactions cuts the second one off."""
+    """A deadline that passes between the two transactions rolls back the second transaction."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Work until a short deadline has passed."""
+        """Wait until a short deadline has passed."""
         if context.time_remaining() < LONG_SECONDS and is_given_up(context, LONG_SECONDS):
             self._roll_back(request)
 
 
 @fails({"cancel": "step 2, create: wanted conference, got conflict"})
 class RollsBackWhenCancelled(_HoldsTwice):
-    """A cancellation between its two transactions cuts the second one off."""
+    """A cancellation between the two transactions rolls back the second transaction."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Work for a while, unless the deadline is short, which it heeds."""
+        """Wait for a cancellation, unless the deadline is short."""
         if context.time_remaining() > LONG_SECONDS and is_given_up(context, 0.06):
             self._roll_back(request)

@@ -1,4 +1,4 @@
-"""Backends that fail the cases of time.toml: when a conference begins and ends."""
+"""Backends that fail the cases of time.toml: the begin and the end of a conference."""
 
 import time
 from datetime import datetime
@@ -23,14 +23,14 @@ def _seconds_to_end(request: pb.CreateConferenceRequest) -> float:
     return _seconds_to_start(request) + limit
 
 
-@fails({"unlimited": "step 1, create: duration: wanted a positive one, or none, got 0 s 0 ns"})
+@fails({"unlimited": "step 1, create: duration: wanted a positive duration or none, got 0 s 0 ns"})
 class SaysZeroForUnlimited(Backend):
-    """It sets every field, as its language knows no absent ones."""
+    """The backend sets every field, so a conference without a limit has a duration of zero."""
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: Context
     ) -> pb.GetConferenceResponse:
-        """Set a duration where there is none."""
+        """Set a missing duration to zero."""
         response = super().GetConference(request, context)
         response.conference.duration.SetInParent()
         return response
@@ -38,7 +38,7 @@ class SaysZeroForUnlimited(Backend):
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Set a duration where there is none."""
+        """Set a missing duration to zero."""
         if not response.HasField("denial"):
             told(response).duration.SetInParent()
 
@@ -50,7 +50,7 @@ class SaysZeroForUnlimited(Backend):
     }
 )
 class KnowsHoursOnly(Backend):
-    """It fails where a meeting is to be longer than allowed, instead of giving it less or none."""
+    """The backend answers a duration of more than an hour with an error status."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a long duration."""
@@ -62,7 +62,7 @@ class KnowsHoursOnly(Backend):
     {"duration": "step 2, create: wanted conference, got INVALID_ARGUMENT ('duration: too long')"}
 )
 class KnowsDaysOnly(Backend):
-    """It fails where a meeting is to be longer than a day."""
+    """The backend answers a duration of more than a day with an error status."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a very long duration."""
@@ -70,14 +70,16 @@ class KnowsDaysOnly(Backend):
             _refuse(context, "duration: too long")
 
 
-@fails({"duration": "step 1, create: duration: wanted a positive one, or none, got -5400 s 0 ns"})
+@fails(
+    {"duration": "step 1, create: duration: wanted a positive duration or none, got -5400 s 0 ns"}
+)
 class SubtractsTheWrongWay(Backend):
-    """It computes how long a meeting lasts from its end and its start, the wrong way round."""
+    """The backend computes the duration as start minus end, so it is negative."""
 
     def send(
         self, _request: pb.CreateConferenceRequest, response: pb.CreateConferenceResponse
     ) -> None:
-        """Turn the sign of the duration."""
+        """Make the duration negative."""
         if told(response).HasField("duration"):
             told(response).duration.seconds *= -1
 
@@ -89,10 +91,10 @@ class SubtractsTheWrongWay(Backend):
     }
 )
 class RefusesPastStarts(Backend):
-    """It takes a meeting that began an hour ago for a mistake of the caller."""
+    """The backend answers a start in the past with an error status."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse a start in the past, unless the end is past as well, for which it has a denial."""
+        """Refuse a start in the past, unless the end is in the past too: this gets a denial."""
         if _seconds_to_start(request) < -600 and _seconds_to_end(request) > 0:
             _refuse(context, "start_time: in the past")
 
@@ -104,7 +106,7 @@ class RefusesPastStarts(Backend):
     }
 )
 class RefusesFutureStarts(Backend):
-    """It takes a meeting that begins in an hour for a mistake of the caller."""
+    """The backend answers a start in the future with an error status."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse a start in the future."""
@@ -119,10 +121,10 @@ class RefusesFutureStarts(Backend):
     }
 )
 class CountsIn32Bits(Backend):
-    """Its times are signed numbers of 32 bits."""
+    """The backend stores times as signed numbers of 32 bits."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
-        """Refuse a start that does not fit."""
+        """Refuse a start that does not fit into 32 bits."""
         if request.start_time.seconds >= 2**31:
             _refuse(context, "start_time: after 2038")
 
@@ -134,7 +136,7 @@ class CountsIn32Bits(Backend):
     }
 )
 class RefusesPastEnds(Backend):
-    """It takes a meeting that is over for a mistake of the caller."""
+    """The backend answers an end in the past with an error status."""
 
     def receive(self, request: pb.CreateConferenceRequest, context: Context) -> None:
         """Refuse an end in the past."""
@@ -142,7 +144,7 @@ class RefusesPastEnds(Backend):
             _refuse(context, "duration: ends in the past")
 
 
-_CLOCK = "; is the backend's clock right? It may differ from the kit's by 2 s"
+_CLOCK = "; check the clock of the backend: it may differ from the kit's clock by at most 2 s"
 
 
 class _KeepsForEver(Store):
@@ -152,7 +154,7 @@ class _KeepsForEver(Store):
 
 @fails({"over": f"step 2, create: wanted conference, got conflict{_CLOCK}"})
 class NeverEnds(Backend):
-    """It waits for the deletion, which does not come when Jitsi is restarted."""
+    """The backend keeps a conference until its deletion, even after the end of its duration."""
 
     def __init__(self) -> None:
         super().__init__(_KeepsForEver())

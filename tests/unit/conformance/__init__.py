@@ -1,1 +1,1 @@
-"""Unit tests of the package conformance; tests/conformance plays it against backends."""
+"""Unit tests of the package conformance. tests/conformance runs the kit against backends."""

@@ -1,4 +1,4 @@
-"""The cases: they cite the contract, and a slip in one of them is found when it is read."""
+"""The cases cite the contract, and the kit finds a mistake in a case when it loads the case."""
 
 import re
 from collections import Counter
@@ -24,28 +24,28 @@ def _comments() -> str:
 
 
 @pytest.mark.parametrize("case", cases(), ids=str)
-def test_a_sentence_stands_in_the_contract_word_for_word(case: Case) -> None:
-    """A team can look it up."""
+def test_the_contract_contains_the_sentence_of_each_case_word_for_word(case: Case) -> None:
+    """Backend engineers can look up the sentence of a case in the contract."""
     assert _words(case.sentence) in _comments()
 
 
 def test_names_are_unique_and_fit_into_command_lines() -> None:
-    """A name means one case, and needs no quotes."""
+    """Each case has a name of its own, which needs no quotes in a shell."""
     names = Counter(case.name for case in cases())
     assert [name for name, count in names.items() if count > 1] == []
     assert [name for name in names if not re.fullmatch("[a-z]+(-[a-z]+)*", name)] == []
 
 
-def test_cases_need_what_they_call() -> None:
-    """A backend that leaves a method out is never asked for it where that decides a case."""
+def test_cases_need_the_methods_that_they_call() -> None:
+    """The kit skips a case that calls a method which the backend leaves out."""
     for case in cases():
         called = {str(step.call) for step in case.step} - {"create"}
         called |= {"denial"} if any("{denied}" in step.room for step in case.step) else set()
         assert called == set(case.needs), case
 
 
-def test_every_step_wants_something_but_the_ones_that_another_case_looks_at() -> None:
-    """A step without a wish is one whose answer may be anything by the contract."""
+def test_every_step_wants_an_answer_except_steps_that_another_case_checks() -> None:
+    """A step wants "anything" only if the contract allows any answer there."""
     careless = [(case.name, step.call) for case in cases() for step in case.step if not step.wanted]
     assert careless == []
     anything = {case.name for case in cases() for step in case.step if step.wanted == "anything"}
@@ -64,18 +64,21 @@ def test_every_step_wants_something_but_the_ones_that_another_case_looks_at() ->
             "conference with the room as it was sent",
         ),
         ('expect = "conference"\nvalid = ["pin", "url"]', "conference with a valid pin, url"),
-        ('expect = "conference"\nids = "same"', "conference with the same conference"),
+        (
+            'expect = "conference"\nids = "same"',
+            "conference with the same id in all answers",
+        ),
         ('expect = "conference"\nids = "distinct"', "conference with a new id"),
     ],
 )
-def test_what_a_step_wants_is_told(words: str, wanted: str) -> None:
-    """The table of the results says it in words."""
+def test_the_wanted_answer_of_a_step_is_text(words: str, wanted: str) -> None:
+    """The column WANTED shows the wanted answer of a step in words."""
     (case,) = parse(STEP + words)
     assert case.wanted == wanted
 
 
-def test_what_later_steps_want_is_told() -> None:
-    """Steps are told one after the other, and how many rooms they are played in."""
+def test_the_wanted_answers_of_several_steps_are_text() -> None:
+    """The column WANTED shows the steps in order, then the number of rooms."""
     (case,) = parse(
         STEP.replace("[[case.step]]", "rooms = 3\n[[case.step]]")
         + 'save_as = "a"\nexpect = "conference"\n'
@@ -86,10 +89,10 @@ def test_what_later_steps_want_is_told() -> None:
     )
     assert case.wanted.split("; ") == [
         "conference",
-        "conflict with the same conference, whole",
-        "conference with the same conference",
+        "conflict with all fields of the earlier conference",
+        "conference with the id of the earlier conference",
         "anything with a new id",
-        "the same answer for 0.5 s",
+        "the same answer as before for 0.5 s",
         "in 3 rooms at once",
     ]
 
@@ -102,28 +105,40 @@ def test_what_later_steps_want_is_told() -> None:
             'save_as = "me"\nsame = "me"',
             "it, step 1: wanted the name of an earlier step, got {'me'}",
         ),
-        ('[[case.step]]\ncall = "get"', "it, step 2: wanted either of or unknown_id"),
+        (
+            '[[case.step]]\ncall = "get"',
+            "it, step 2: wanted either 'of' or 'unknown_id', got both or none",
+        ),
         (
             'save_as = "a"\n[[case.step]]\ncall = "delete"\nof = "a"\nunknown_id = "b"',
-            "it, step 2: wanted either of or unknown_id",
+            "it, step 2: wanted either 'of' or 'unknown_id', got both or none",
         ),
-        ("expect = 5", "wanted a kind of answer, an array or a table of them, got 5"),
-        ("expect = []", "wanted a kind of answer, an array or a table of them, got []"),
-        ("expect = [1]", "wanted a kind of answer, an array or a table of them, got [1]"),
+        (
+            "expect = 5",
+            "wanted a kind of answer, an array of kinds, or a table of kinds and numbers, got 5",
+        ),
+        (
+            "expect = []",
+            "wanted a kind of answer, an array of kinds, or a table of kinds and numbers, got []",
+        ),
+        (
+            "expect = [1]",
+            "wanted a kind of answer, an array of kinds, or a table of kinds and numbers, got [1]",
+        ),
         ('expect = { OK = "1" }', "got {'OK': '1'}"),
         ('colour = "red"', "Extra fields in constructor for Step: colour"),
         ('[[case.step]]\ncall = "update"', "update"),
         ('[[case]]\nname = "other"', "sentence"),
     ],
 )
-def test_a_slip_in_a_case_is_found(words: str, said: str) -> None:
-    """What is not there, not known or contradicts itself is refused, and named."""
+def test_a_mistake_in_a_case_is_found(words: str, said: str) -> None:
+    """The error names a missing, unknown or contradictory key."""
     with pytest.raises(Exception) as error:  # noqa: PT011 - cattrs raises groups of its own
         parse(STEP + words)
     assert said in " ".join(_texts(error.value))
 
 
 def _texts(error: BaseException) -> list[str]:
-    """Return the texts of an error and of all that it groups."""
+    """Return the texts of an error and of all errors in its group."""
     grouped = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     return [str(error), *(text for inner in grouped for text in _texts(inner))]

@@ -1,4 +1,4 @@
-"""What the kit finds wrong with answers, and how it says it."""
+"""The faults that the kit finds in answers, and the messages for them."""
 
 import grpc
 import pytest
@@ -12,7 +12,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 
 
 def conference(**fields: object) -> pb.Conference:
-    """Return a sound conference with these fields changed."""
+    """Return a valid conference with these fields changed."""
     values: dict[str, object] = {
         "id": "1",
         "room": "board",
@@ -23,17 +23,17 @@ def conference(**fields: object) -> pb.Conference:
 
 
 def granted(**fields: object) -> Answer:
-    """Return the grant of such a conference."""
+    """Return a grant of a conference with these fields changed."""
     return Answer("conference", conference(**fields))
 
 
 def wanting(**words: object) -> Step:
-    """Return a step with these words."""
+    """Return a step with these keys."""
     return Step(call="create", **words)  # type: ignore[arg-type]
 
 
 def told(step: Step, *answers: Answer, first: Answer | None = None) -> str | None:
-    """Return what is wrong with the answers, after a step named "first"."""
+    """Return what is wrong with the answers of a step that follows a step named "first"."""
     return complaint(step, answers, {"first": [first or granted()]})
 
 
@@ -55,18 +55,18 @@ def valid(name: str, **fields: object) -> str | None:
         (health_pb2.HealthCheckResponse(status=2), "NOT_SERVING"),
     ],
 )
-def test_every_kind_of_answer_is_told_apart(response: Response, kind: str) -> None:
-    """The outcomes and the other responses each have a kind."""
+def test_every_kind_of_answer_is_recognized(response: Response, kind: str) -> None:
+    """Each outcome and each other response has a kind of its own."""
     assert from_response(response).kind == kind
 
 
 def test_the_kind_of_a_status_is_its_name() -> None:
-    """A status may come without a text."""
+    """A status without a text has an empty detail."""
     assert from_status(grpc.StatusCode.NOT_FOUND, None, ()) == Answer("NOT_FOUND")
 
 
-def test_an_answer_has_what_later_steps_ask_for() -> None:
-    """The conference of a grant or of a conflict, the sentence of a denial, a status's text."""
+def test_an_answer_has_the_values_that_later_steps_need() -> None:
+    """Later steps can read the conference, the sentence of a denial, and the text of a status."""
     held = pb.CreateConferenceResponse(conflict=pb.Conflict(conference=conference(id="7")))
     assert from_response(held).conference_id == "7"
     denied = pb.CreateConferenceResponse(denial=pb.Denial(message="No."))
@@ -82,8 +82,8 @@ def test_an_answer_has_what_later_steps_ask_for() -> None:
         ({"conference": 5}, "5 conference"),
     ],
 )
-def test_a_tally_is_for_people(counts: dict[str, int], text: str) -> None:
-    """A single answer is told by its kind, several by how many there are of each."""
+def test_a_tally_as_text(counts: dict[str, int], text: str) -> None:
+    """A single answer is shown by its kind, several answers by the number of each kind."""
     assert tally(counts) == text
 
 
@@ -104,15 +104,15 @@ def test_a_tally_is_for_people(counts: dict[str, int], text: str) -> None:
         ),
     ],
 )
-def test_kinds_are_wanted_or_counted(
+def test_the_kinds_of_answers_are_checked_or_counted(
     expect: Expectation, kinds: list[str], said: str | None
 ) -> None:
-    """Each answer is of a wanted kind, or there are exactly so many of each."""
+    """Each answer has a wanted kind, or there is the exact number of answers of each kind."""
     assert told(wanting(expect=expect), *map(Answer, kinds)) == said
 
 
 def test_the_text_of_a_status_is_quoted() -> None:
-    """The first text of an unwanted answer is told, on one line and not at length."""
+    """The complaint shows the first text of an unwanted answer, shortened and on one line."""
     step = wanting(expect=Expectation(("conference",)))
     answers = [Answer("OK", detail="not this"), Answer("INTERNAL", detail="no\n row " + "x" * 99)]
     quoted = "no row " + "x" * 70 + "..."
@@ -127,24 +127,29 @@ def test_the_text_of_a_status_is_quoted() -> None:
         ("id", "1", "", "id: wanted 1 to 255 bytes, got 0"),
         ("id", "ß" * 127, "ß" * 128, "id: wanted 1 to 255 bytes, got 256"),
         ("password", "ß" * 127, "ß" * 128, "password: wanted at most 255 bytes, got 256"),
-        ("password", "", "a\n", "password: wanted no control characters, got some"),
-        ("pin", "4711", "4\t7", "pin: wanted no control characters, got some"),
+        ("password", "", "a\n", "password: wanted no control characters, got one or more"),
+        ("pin", "4711", "4\t7", "pin: wanted no control characters, got one or more"),
         ("pin", "0" * 255, "0" * 256, "pin: wanted at most 255 bytes, got 256"),
         ("url", "u" * 2048, "u" * 2049, "url: wanted at most 2048 bytes, got 2049"),
-        ("url", "https://example.com/", "\x7f", "url: wanted no control characters, got some"),
+        (
+            "url",
+            "https://example.com/",
+            "\x7f",
+            "url: wanted no control characters, got one or more",
+        ),
         ("sip_id", 10**14 - 1, 10**14, "sip_id: wanted at most 14 digits, got 100000000000000"),
         ("sip_id", -1, 10**15, "sip_id: wanted at most 14 digits, got 1000000000000000"),
     ],
 )
 def test_a_field_is_valid_or_not(field: str, good: object, bad: object, said: str) -> None:
-    """The limits are those of the contract, to the byte."""
+    """The limits are exactly the limits of the contract."""
     assert valid(field, **{field: good}) is None
     assert valid(field, **{field: bad}) == said
 
 
 @pytest.mark.parametrize("field", ["password", "pin", "url", "sip_id", "duration"])
-def test_what_is_optional_may_be_absent(field: str) -> None:
-    """A conference without options is a valid one."""
+def test_an_optional_field_may_be_absent(field: str) -> None:
+    """A conference without its optional fields is valid."""
     assert valid(field) is None
 
 
@@ -161,9 +166,9 @@ def test_what_is_optional_may_be_absent(field: str) -> None:
     ],
 )
 def test_a_duration_is_positive(seconds: int, nanos: int, *, is_valid: bool) -> None:
-    """Zero, what is negative, and nanoseconds that are none of a Duration are not valid."""
+    """A duration is not valid if it is zero or negative, or if its nanoseconds are out of range."""
     said = valid("duration", duration=Duration(seconds=seconds, nanos=nanos))
-    wrong = f"duration: wanted a positive one, or none, got {seconds} s {nanos} ns"
+    wrong = f"duration: wanted a positive duration or none, got {seconds} s {nanos} ns"
     assert said == (None if is_valid else wrong)
 
 
@@ -192,49 +197,50 @@ def test_a_start_time_is_in_the_years_1_to_9999(
     [
         ("ß" * 500, None),
         ("ß" * 501, "message: wanted at most 500 characters, got 501"),
-        ("", "message: wanted a sentence for people, got none"),
-        (" \n", "message: wanted a sentence for people, got none"),
+        ("", "message: wanted a sentence for the user, got none"),
+        (" \n", "message: wanted a sentence for the user, got none"),
     ],
 )
 def test_a_denial_has_a_sentence(message: str, said: str | None) -> None:
-    """It is there, and its length is counted in characters."""
+    """A denial needs a sentence of at most 500 characters (not bytes)."""
     assert told(wanting(valid=("message",)), Answer("denial", message=message)) == said
 
 
-def test_fields_are_as_they_were_sent() -> None:
-    """Another value is told, and so is none."""
+def test_a_field_must_have_the_value_that_was_sent() -> None:
+    """The complaint shows the wanted value and the actual value, even if one is empty."""
     step = wanting(fields={"room": "board", "owner": ""})
     assert told(step, granted(owner="")) is None
     assert told(step, granted(owner="romeo")) == "owner: wanted '', got 'romeo'"
     assert told(step, granted(room="Board", owner="")) == "room: wanted 'board', got 'Board'"
 
 
-def test_the_conference_is_the_one_that_is_wanted() -> None:
-    """`id` wants that of an earlier step, `not_id` another one."""
+def test_the_id_is_compared_with_an_earlier_conference() -> None:
+    """`id` wants the id of an earlier conference, `not_id` wants another id."""
     same, other = granted(), granted(id="2")
     assert told(wanting(id="first"), same) is None
     assert (
-        told(wanting(id="first"), other) == "id: wanted that of the first conference, '1', got '2'"
+        told(wanting(id="first"), other)
+        == "id: wanted the id of the earlier conference, '1', got '2'"
     )
     assert told(wanting(not_id="first"), other) is None
     assert (
         told(wanting(not_id="first"), same)
-        == "id: wanted a new one, got that of an earlier conference, '1'"
+        == "id: wanted a new id, got the id of the earlier conference, '1'"
     )
 
 
-def test_calls_at_once_name_one_conference() -> None:
-    """`ids = "same"` wants one id among all answers of a room, conflicts too."""
+def test_calls_at_the_same_time_must_name_one_conference() -> None:
+    """`ids = "same"` wants the same id in all answers of a room, also in conflicts."""
     step = wanting(ids="same")
     assert told(step, granted(), Answer("conflict", conference())) is None
     assert (
         told(step, granted(id="2"), granted(), granted(id="3"), granted(id="4"))
-        == "wanted one conference, got 4: '1', '2', '3'"
+        == "wanted the same id in all answers, got 4 ids: '1', '2', '3'"
     )
 
 
-def test_rooms_have_different_conferences() -> None:
-    """`ids = "distinct"` wants another id in each room."""
+def test_rooms_must_have_different_conferences() -> None:
+    """`ids = "distinct"` wants a different id in each room."""
     rooms = [[granted(id="1")], [granted(id="2")], [granted(id="1")]]
     step = wanting(ids="distinct")
     assert complaint_of_all(step, rooms[:2]) is None
@@ -248,43 +254,54 @@ def test_rooms_have_different_conferences() -> None:
         (granted(), None),
         (
             Answer("conflict", conference()),
-            "wanted what was answered before, conference '1', got conflict '1'",
+            "wanted the same answer as before, conference '1', got conflict '1'",
         ),
         (
             granted(id="2"),
-            "wanted what was answered before, conference '1', got conference '2'",
+            "wanted the same answer as before, conference '1', got conference '2'",
         ),
     ],
 )
-def test_an_answer_is_the_same_once_more(now: Answer, said: str | None) -> None:
-    """`same` wants the kind and the id of an earlier answer."""
+def test_an_answer_must_be_the_same_again(now: Answer, said: str | None) -> None:
+    """`same` wants the kind and the conference id of an earlier answer."""
     assert told(wanting(same="first"), now) == said
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"room": "x" * 90}, f"room: wanted 'board' as before, got '{'x' * 77}...'"),
-        ({"owner": ""}, "owner: wanted 'juliet@example.com' as before, got none"),
+        (
+            {"room": "x" * 90},
+            f"room: wanted the same value as before, 'board', got '{'x' * 77}...'",
+        ),
+        ({"owner": ""}, "owner: wanted the same value as before, 'juliet@example.com', got none"),
         (
             {"start_time": Timestamp(seconds=1)},
-            "start_time: wanted 2000000000 s 5000000 ns as before, got 1 s 0 ns",
+            "start_time: wanted the same value as before, 2000000000 s 5000000 ns, got 1 s 0 ns",
         ),
         (
             {"duration": Duration(seconds=60)},
-            "duration: wanted none as before, got 60 s 0 ns",
+            "duration: wanted the same value as before, none, got 60 s 0 ns",
         ),
-        ({"duration": Duration()}, "duration: wanted none as before, got 0 s 0 ns"),
-        ({"max_occupants": 5}, "max_occupants: wanted none as before, got '5'"),
-        ({"lobby": True}, "lobby: wanted none as before, got 'True'"),
-        ({"url": "https://x"}, "url: wanted none as before, got 'https://x'"),
-        ({"sip_id": 7}, "sip_id: wanted none as before, got '7'"),
-        ({"password": "sesame"}, "password: wanted the same as before, got another"),
-        ({"pin": "4711"}, "pin: wanted the same as before, got another"),
+        ({"duration": Duration()}, "duration: wanted the same value as before, none, got 0 s 0 ns"),
+        ({"max_occupants": 5}, "max_occupants: wanted the same value as before, none, got '5'"),
+        ({"lobby": True}, "lobby: wanted the same value as before, none, got 'True'"),
+        ({"url": "https://x"}, "url: wanted the same value as before, none, got 'https://x'"),
+        ({"sip_id": 7}, "sip_id: wanted the same value as before, none, got '7'"),
+        (
+            {"password": "sesame"},
+            "password: wanted the same value as before, got another value (not shown)",
+        ),
+        (
+            {"pin": "4711"},
+            "pin: wanted the same value as before, got another value (not shown)",
+        ),
     ],
 )
-def test_a_whole_conference_agrees_in_every_field(fields: dict[str, object], said: str) -> None:
-    """The first field that differs is told, but for the value of a secret."""
+def test_a_whole_conference_must_be_equal_in_every_field(
+    fields: dict[str, object], said: str
+) -> None:
+    """The complaint shows the first field that differs, but never the value of a secret."""
     step = wanting(whole="first")
     assert told(step, granted(**fields)) == said
     assert told(step, granted(**fields), first=granted(**fields)) is None
@@ -302,14 +319,14 @@ def test_a_whole_conference_agrees_in_every_field(fields: dict[str, object], sai
         {"sip_id": -1},
     ],
 )
-def test_differences_that_mean_nothing_are_none(fields: dict[str, object]) -> None:
-    """The proxy rounds a start down to milliseconds; empty and negative options are as absent."""
+def test_differences_without_a_meaning_are_ignored(fields: dict[str, object]) -> None:
+    """The proxy rounds a start down to milliseconds. Empty or negative options count as absent."""
     step = wanting(whole="first")
     assert told(step, granted(**fields)) is None
     assert told(step, granted(), first=granted(**fields)) is None
 
 
-def test_the_kinds_are_told_before_the_fields() -> None:
-    """What is of another kind is not looked at any further."""
+def test_the_kind_is_checked_before_the_fields() -> None:
+    """If an answer has an unwanted kind, the kit does not check its fields."""
     step = wanting(expect=Expectation(("conflict",)), valid=("id",))
     assert told(step, granted(id="")) == "wanted conflict, got conference"

@@ -1,4 +1,4 @@
-"""Known failures: a file of cases and reasons."""
+"""Known failures: the file with cases and reasons."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ CASE = cases()[0]
 REASONS = {CASE.name: "ticket 42"}
 
 
-def test_a_file_has_reasons_by_case(tmp_path: Path) -> None:
-    """A line is a case and why it fails."""
+def test_a_file_contains_reasons_by_case(tmp_path: Path) -> None:
+    """Each line contains the name of a case and the reason why it fails."""
     file = tmp_path / "known.toml"
     file.write_text('get-deleted = "we keep them for a day"\n', "utf-8")
     assert load(file, NAMES) == {"get-deleted": "we keep them for a day"}
@@ -22,15 +22,18 @@ def test_a_file_has_reasons_by_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (b'gte = "typo"', "gte: wanted the name of a case (--list shows them), got another"),
-        (b'get = ""', "get: wanted the reason why it fails, got ''"),
-        (b'get = " "', "get: wanted the reason why it fails, got ' '"),
-        (b"get = true", "get: wanted the reason why it fails, got True"),
-        (b"[get]\nwhy = 'x'", "get: wanted the reason why it fails, got {'why': 'x'}"),
+        (
+            b'gte = "typo"',
+            "gte: wanted the name of a case (--list shows the names), got an unknown name",
+        ),
+        (b'get = ""', "get: wanted the reason why the case fails, got ''"),
+        (b'get = " "', "get: wanted the reason why the case fails, got ' '"),
+        (b"get = true", "get: wanted the reason why the case fails, got True"),
+        (b"[get]\nwhy = 'x'", "get: wanted the reason why the case fails, got {'why': 'x'}"),
     ],
 )
 def test_a_fault_names_the_case(tmp_path: Path, content: bytes, fault: str) -> None:
-    """It says what was wanted and got, and in which file."""
+    """The error shows the wanted value, the actual value, and the file."""
     file = tmp_path / "known.toml"
     file.write_bytes(content)
     with pytest.raises(SettingsError) as error:
@@ -38,8 +41,8 @@ def test_a_fault_names_the_case(tmp_path: Path, content: bytes, fault: str) -> N
     assert str(error.value) == f"{fault} (in {file})"
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    """One run is enough to mend the file."""
+def test_one_error_shows_all_faults(tmp_path: Path) -> None:
+    """One error lists every fault in the file, so that one run is enough to correct it."""
     file = tmp_path / "known.toml"
     file.write_text("gte = 'x'\nget = 1\n", "utf-8")
     with pytest.raises(SettingsError) as error:
@@ -51,12 +54,12 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"get", "wanted TOML: "),
-        (b"get = '\xff'", "wanted TOML: "),
+        (b"get", "is not valid TOML: "),
+        (b"get = '\xff'", "is not valid TOML: "),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, fault: str) -> None:
-    """It says whether it cannot be read, or is not TOML."""
+def test_an_unreadable_file_is_refused(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    """The error says whether the file cannot be read, or is not TOML."""
     file = tmp_path / "known.toml"
     if content is not None:
         file.write_bytes(content)
@@ -66,7 +69,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None, f
 
 
 def test_a_known_failure_does_not_count() -> None:
-    """It keeps what is wrong with it, and has its reason."""
+    """A known failure keeps its detail, gets its reason, and raises nothing."""
     failed = Result(CASE, Verdict.FAILED, "wanted conference, got denial")
     known = judged(failed, REASONS)
     assert (known.verdict, known.detail, known.reason) == (
@@ -78,23 +81,23 @@ def test_a_known_failure_does_not_count() -> None:
 
 
 def test_a_known_failure_that_passes_fails() -> None:
-    """A list that is out of date is told."""
+    """A listed case that passes has failed, so that the list stays correct."""
     result = judged(Result(CASE, Verdict.PASSED), REASONS)
     assert (result.verdict, result.detail) == (Verdict.FAILED, PASSES)
-    assert PASSES == "it is listed as a known failure, but passes; take it off the list"
+    assert PASSES == "the case is listed as a known failure, but it passes; remove it from the list"
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED, Verdict.SKIPPED])
-def test_other_results_stay_as_they_are(verdict: Verdict) -> None:
-    """What is not on the list, or was skipped, is not judged anew."""
+def test_other_results_are_not_changed(verdict: Verdict) -> None:
+    """The list does not change the result of a case that is not listed, or was skipped."""
     result = Result(CASE, verdict, "detail")
     assert judged(result, {}) is result
     skipped = Result(CASE, Verdict.SKIPPED)
     assert judged(skipped, REASONS) is skipped
 
 
-def test_a_failure_is_an_assertion_error_for_pytest() -> None:
-    """It says which case, what is wrong, and the contract's sentence."""
+def test_a_failure_raises_an_assertion_error() -> None:
+    """The error contains the name, the detail, and the sentence of the case."""
     failed = Result(CASE, Verdict.FAILED, "wanted conference, got denial")
     with pytest.raises(AssertionError) as error:
         failed.raise_for_failure()

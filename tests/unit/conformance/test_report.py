@@ -1,4 +1,4 @@
-"""The reports: a table for people, and documents for machines."""
+"""The reports: the table for people, and the documents for programs."""
 
 import json
 from xml.etree import ElementTree as ET
@@ -29,18 +29,18 @@ RESULTS = (
     Result(case("good"), Verdict.PASSED, seconds=0.25),
     Result(case("bad"), Verdict.FAILED, LONG, seconds=1.0),
     Result(case("old"), Verdict.KNOWN, "got denial", seconds=0.5, reason="ticket 42"),
-    Result(case("out"), Verdict.SKIPPED, "the backend is without get"),
+    Result(case("out"), Verdict.SKIPPED, "the backend leaves out get"),
 )
 
 
 def test_the_table_has_a_row_for_each_case_and_explains_the_failures() -> None:
-    """A long complaint is cut in its row, and whole below, with the contract's sentence."""
+    """A row shortens a long complaint. The whole complaint and the sentence are below the table."""
     assert table(RESULTS).splitlines() == [
         "       CASE  WANTED      GOT",
-        "pass   good  conference  the same",
+        "pass   good  conference  as wanted",
         f"FAIL   bad   conference  {LONG[: MAX_CELL - 3]}...",
         "known  old   conference  known: ticket 42",
-        "skip   out   conference  the backend is without get",
+        "skip   out   conference  the backend leaves out get",
         "",
         f"FAIL bad: {LONG}",
         "    The contract: bad MUST be so.",
@@ -52,8 +52,8 @@ def test_the_table_has_a_row_for_each_case_and_explains_the_failures() -> None:
     ]
 
 
-def test_a_complaint_that_fits_is_not_cut() -> None:
-    """A row holds as many characters as it may."""
+def test_a_complaint_that_fits_is_not_shortened() -> None:
+    """A row shows a complaint of the maximum length completely."""
     fitting = Result(case("bad"), Verdict.FAILED, "x" * MAX_CELL)
     assert table([fitting]).splitlines()[1].endswith("  " + "x" * MAX_CELL)
 
@@ -66,13 +66,13 @@ def test_a_complaint_that_fits_is_not_cut() -> None:
         ((), "0 cases: none was played"),
     ],
 )
-def test_the_summary_counts(results: tuple[Result, ...], text: str) -> None:
-    """What there is none of is not told."""
+def test_the_summary_counts_the_verdicts(results: tuple[Result, ...], text: str) -> None:
+    """The summary leaves out a verdict that no case has."""
     assert summary(results) == text
 
 
 def test_junit_has_the_counts_and_a_testcase_for_each_case() -> None:
-    """A known failure is skipped there, with its reason; times are in seconds."""
+    """A known failure is a skipped test case with its reason. Times are in seconds."""
     root = ET.fromstring(junit(RESULTS))  # noqa: S314 - it is our own
     (suite,) = root
     assert (root.tag, suite.tag) == ("testsuites", "testsuite")
@@ -94,12 +94,12 @@ def test_junit_has_the_counts_and_a_testcase_for_each_case() -> None:
     assert [(child.tag, child.get("message"), child.text) for child in (*bad, *old, *out)] == [
         ("failure", LONG, "bad MUST be so."),
         ("skipped", "known: ticket 42", "got denial"),
-        ("skipped", "the backend is without get", None),
+        ("skipped", "the backend leaves out get", None),
     ]
 
 
-def test_junit_is_well_formed_whatever_a_backend_said() -> None:
-    """What XML cannot hold is replaced, and the rest is kept."""
+def test_junit_is_well_formed_with_any_text_from_a_backend() -> None:
+    """JUnit XML replaces characters that XML does not allow, and keeps all others."""
     nasty = 'got INTERNAL ("<&>\x00\x1b[31m\ufffe ü 🚀")'
     root = ET.fromstring(junit([Result(case("bad"), Verdict.FAILED, nasty)]))  # noqa: S314
     failure = root.find("testsuite/testcase/failure")
@@ -107,8 +107,8 @@ def test_junit_is_well_formed_whatever_a_backend_said() -> None:
     assert failure.get("message") == 'got INTERNAL ("<&>\ufffd\ufffd[31m\ufffd ü 🚀")'
 
 
-def test_junit_takes_a_reason_of_any_characters() -> None:
-    """A reason stands in a file of the team's, which may hold anything, too."""
+def test_junit_accepts_a_reason_with_any_characters() -> None:
+    """JUnit XML replaces characters that XML does not allow in a reason too."""
     known = Result(case("old"), Verdict.KNOWN, "\x01", reason="\x02")
     root = ET.fromstring(junit([known]))  # noqa: S314
     skipped = root.find("testsuite/testcase/skipped")
@@ -116,8 +116,8 @@ def test_junit_takes_a_reason_of_any_characters() -> None:
     assert (skipped.get("message"), skipped.text) == ("known: \ufffd", "\ufffd")
 
 
-def test_json_has_everything() -> None:
-    """The target, the counts, all about each case, and what is left at the backend."""
+def test_json_has_all_results() -> None:
+    """JSON has the target, the counts, each case, and the conferences left at the backend."""
     tree = json.loads(json_text("127.0.0.1:50051", RESULTS, ["17"], 3))
     assert tree["target"] == "127.0.0.1:50051"
     assert tree["counts"] == {"pass": 1, "fail": 1, "known": 1, "skip": 1}
@@ -134,25 +134,27 @@ def test_json_has_everything() -> None:
     }
 
 
-def test_json_is_for_people_too() -> None:
-    """Characters are written as they are."""
+def test_json_keeps_characters_outside_ascii() -> None:
+    """JSON contains such characters without escapes, so that people can read it."""
     assert "größe" in json_text("größe:1", [], [], 0)
 
 
-def test_a_kit_that_did_not_end_is_an_error_of_its_own() -> None:
-    """Else a build server takes the cases that were played for all of them."""
+def test_an_interrupted_kit_is_an_error_in_junit() -> None:
+    """The error shows a build server that the kit did not play all cases."""
     suite = ET.fromstring(junit(RESULTS, has_ended=False))[0]  # noqa: S314
     assert (suite.get("tests"), suite.get("errors")) == ("5", "1")
     error = suite[-1].find("error")
     assert error is not None
-    assert error.get("message") == "the kit did not come to its end"
+    assert error.get("message") == "the kit stopped before it had played all cases"
 
 
-def test_leftovers_are_told_on_one_line_each() -> None:
-    """Whatever an id holds, it is cut and does not reach the terminal as it is."""
+def test_each_kind_of_leftover_has_one_line() -> None:
+    """The report shortens ids and escapes their control characters before it prints them."""
     assert leftovers([], 0) == []
     left, lost = leftovers(["a\n\x1b[31m", "b" * 1000, "c", "d"], 2)
-    assert left.startswith("left at the backend until their time is over: 4 ('a\\n\\x1b[31m', 'bbb")
+    assert left.startswith(
+        "conferences that the kit did not delete, still at the backend: 4 ('a\\n\\x1b[31m', 'bbb"
+    )
     assert left.endswith("...', 'c', ...)")
     assert len(left) < 300
-    assert lost == "never answered, and perhaps made and left as well: 2"
+    assert lost == "requests without an answer that may have created a conference: 2"
