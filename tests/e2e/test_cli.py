@@ -1,4 +1,4 @@
-"""The command line: `main(argv)` called directly, and the real command as a process."""
+"""The command line: tests call `main(argv)` directly or run the real command as a process."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ COMMAND = [sys.executable, "-m", "jicofo_reservation_proxy"]
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Undo what a command did to logging: its stream is closed after the test."""
+    """Restore the logging, because the stream of a command's log is closed after the test."""
     loggers = [logging.getLogger(), logging.getLogger("jicofo_reservation_proxy")]
     before = [(logger.level, list(logger.handlers)) for logger in loggers]
     yield
@@ -51,7 +51,7 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no setting of the machine get in, write to no directory of it, ask no proxy on it."""
+    """Remove the machine's settings; use a state directory and an address of the test only."""
     for name in os.environ:
         if name.startswith("JICOFO_RESERVATION_PROXY_"):
             monkeypatch.delenv(name)
@@ -61,18 +61,18 @@ def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def out(capsys: pytest.CaptureFixture[str]) -> "Output":
-    """Return what commands print."""
+    """Return the output of commands."""
     return Output(capsys)
 
 
 class Output:
-    """What a command printed since it was last looked at."""
+    """Runs commands and returns their output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
     def of(self, *argv: str) -> tuple[int, str, str]:
-        """Run a command; return its exit code, its output and its errors."""
+        """Run a command; return its exit code, its standard output and its standard error."""
         try:
             code = cli.main(argv)
         except SystemExit as exit_:
@@ -84,8 +84,8 @@ class Output:
 @pytest.mark.parametrize(
     "argv", [["--help"], ["serve", "-h"], ["check", "-h"], ["call", "-h"], ["ledger", "-h"]]
 )
-def test_help_says_what_there_is(out: Output, argv: list[str]) -> None:
-    """Every command explains itself, where settings come from, and its exit codes."""
+def test_the_help_explains_settings_and_exit_codes(out: Output, argv: list[str]) -> None:
+    """The help of each command explains where settings come from, and the exit codes."""
     code, text, _ = out.of(*argv)
     assert code == 0
     assert "exit codes:" in text
@@ -93,8 +93,8 @@ def test_help_says_what_there_is(out: Output, argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["conformance", "simulate"])
-def test_tools_explain_themselves(out: Output, command: str) -> None:
-    """They need no settings, and their exit codes are the same."""
+def test_the_help_of_a_tool_explains_exit_codes_only(out: Output, command: str) -> None:
+    """The help of a tool lists the exit codes but no settings: a tool reads no settings."""
     code, text, _ = out.of(command, "--help")
     assert code == 0
     assert "exit codes:" in text
@@ -102,19 +102,19 @@ def test_tools_explain_themselves(out: Output, command: str) -> None:
 
 
 def test_version(out: Output) -> None:
-    """`--version` prints it."""
+    """`--version` prints the version."""
     assert out.of("--version") == (0, f"{__version__}\n", "")
 
 
-def test_a_wrong_command_line_is_2(out: Output) -> None:
-    """As argparse has it."""
+def test_a_wrong_command_line_exits_with_2(out: Output) -> None:
+    """A wrong command line exits with 2 and argparse's message."""
     code, _, errors = out.of("call", "burn", "x")
     assert code == 2
     assert "invalid choice: 'burn'" in errors
 
 
-def test_wrong_settings_are_3_with_every_fault(out: Output, tmp_path: Path) -> None:
-    """Each with its key, what was wanted and what was got."""
+def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path) -> None:
+    """The error lists each wrong setting with its key, what was wanted and what was got."""
     file = tmp_path / "settings.toml"
     file.write_text('threads = 0\n[backends.default]\ntarget = "a b"\n')
     code, text, errors = out.of("serve", "--config", str(file), "--listen", "nowhere")
@@ -129,10 +129,10 @@ def test_wrong_settings_are_3_with_every_fault(out: Output, tmp_path: Path) -> N
     )
 
 
-def test_unusable_credentials_are_4(
+def test_unusable_credentials_exit_with_4(
     out: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is not there."""
+    """A missing file of an API key ends the start with 4 and an error that names the file."""
     missing = tmp_path / "missing"
     monkeypatch.setenv(
         "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__AUTH__API_KEY_FILE", str(missing)
@@ -142,16 +142,16 @@ def test_unusable_credentials_are_4(
     assert f"backends.default.auth.api_key_file: cannot read {missing}" in errors
 
 
-def test_an_unusable_state_directory_is_5(out: Output, tmp_path: Path) -> None:
-    """A file where a directory should be."""
+def test_an_unusable_state_directory_exits_with_5(out: Output, tmp_path: Path) -> None:
+    """A file in place of the state directory ends the start with 5."""
     (tmp_path / "file").write_text("")
     code, _, errors = out.of("serve", "--state-dir", str(tmp_path / "file"))
     assert code == 5
     assert "state_dir: wanted a writable directory" in errors
 
 
-def test_an_address_in_use_is_6(out: Output) -> None:
-    """The error names the address."""
+def test_an_address_in_use_exits_with_6(out: Output) -> None:
+    """An address that is in use ends the start with 6 and an error that names the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, _, errors = out.of("serve", "--listen", address)
@@ -159,15 +159,15 @@ def test_an_address_in_use_is_6(out: Output) -> None:
     assert f"listen: cannot use {address}: Address already in use" in errors
 
 
-def test_a_host_that_does_not_exist_is_6(out: Output) -> None:
-    """Names are resolved at the start."""
+def test_an_unknown_host_exits_with_6(out: Output) -> None:
+    """The proxy resolves the host of `listen` at the start; an unknown host exits with 6."""
     code, _, errors = out.of("serve", "--listen", "no.such.host.invalid:0")
     assert code == 6
     assert "listen: cannot use no.such.host.invalid:0: " in errors
 
 
-def test_check_of_a_good_backend_is_0(out: Output) -> None:
-    """NOT_FOUND for what cannot exist shows that all is well."""
+def test_check_of_a_good_backend_exits_with_0(out: Output) -> None:
+    """The answer NOT_FOUND to the probe proves that the backend works."""
 
     def missing(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
@@ -182,23 +182,23 @@ def test_check_of_a_good_backend_is_0(out: Output) -> None:
     assert re.search(r"^backends\.default: ok, answered in [0-9]+ ms$", text, re.MULTILINE)
 
 
-def test_check_of_a_backend_without_get_is_0(out: Output) -> None:
-    """It may leave GetConference out."""
+def test_check_of_a_backend_without_get_exits_with_0(out: Output) -> None:
+    """A backend may leave GetConference out."""
     with serving_grpc(granting()) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
     assert "backends.default: ok, reached; it does not implement GetConference" in text
 
 
-def test_check_without_a_backend_says_that_the_stub_serves(out: Output) -> None:
-    """The default is told, not silent."""
+def test_check_without_a_backend_names_the_built_in_stub(out: Output) -> None:
+    """`check` says that the proxy uses the built-in stub if no backend is set."""
     code, text, _ = out.of("check")
     assert code == 0
-    assert "backends: none is set; the built-in stub serves" in text
+    assert "backends: none is set; the proxy uses the built-in stub" in text
 
 
-def test_check_of_refused_credentials_is_4(out: Output) -> None:
-    """UNAUTHENTICATED is a matter of credentials."""
+def test_check_of_refused_credentials_exits_with_4(out: Output) -> None:
+    """The gRPC status UNAUTHENTICATED means wrong credentials."""
 
     def refuse(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "no key")
@@ -214,8 +214,8 @@ def test_check_of_refused_credentials_is_4(out: Output) -> None:
     )
 
 
-def test_check_of_an_unreachable_backend_is_7(out: Output) -> None:
-    """With gRPC's own reason."""
+def test_check_of_an_unreachable_backend_exits_with_7(out: Output) -> None:
+    """`check` prints gRPC's reason for an unreachable backend."""
     code, text, _ = out.of("check", "--target", "127.0.0.1:1")
     assert code == 7
     assert "backends.default: unreachable after " in text
@@ -223,7 +223,7 @@ def test_check_of_an_unreachable_backend_is_7(out: Output) -> None:
 
 
 def test_call_creates_gets_and_deletes(out: Output) -> None:
-    """One request each through the real route, as either client."""
+    """`call` sends each kind of request as either client, and prints the answer."""
     backend = granting()
     backend.get = lambda _, __: pb.GetConferenceResponse(conference=conference(backend.creates[0]))
     with serving_grpc(backend) as target:
@@ -248,8 +248,8 @@ def test_call_creates_gets_and_deletes(out: Output) -> None:
     assert [request.conference_id for request in backend.deletes] == ["364758328"]
 
 
-def test_call_that_is_refused_is_8(out: Output) -> None:
-    """The backend was asked, and said no."""
+def test_call_of_a_denied_room_exits_with_8(out: Output) -> None:
+    """A denial exits with 8, and `call` prints the 403 with the backend's sentence."""
     denial = pb.CreateConferenceResponse(denial=pb.Denial(message="No."))
     with serving_grpc(Script(lambda _, __: denial)) as target:
         code, text, _ = out.of("call", "create", "room", "--target", target)
@@ -257,30 +257,30 @@ def test_call_that_is_refused_is_8(out: Output) -> None:
     assert text == '403 Forbidden\n{\n  "message": "No."\n}\n'
 
 
-def test_call_to_a_dead_backend_is_7(out: Output) -> None:
-    """And the log on standard error has the reason."""
+def test_call_to_an_unreachable_backend_exits_with_7(out: Output) -> None:
+    """The log on standard error contains the gRPC status."""
     code, text, errors = out.of("call", "create", "room", "--target", "127.0.0.1:1")
     assert code == 7
     assert text.startswith("503 Service Unavailable\n")
     assert "code=UNAVAILABLE" in errors
 
 
-def test_call_of_a_delete_that_fails_is_7(out: Output) -> None:
-    """The client would get 200 all the same; who looks for a fault must see it."""
+def test_call_of_a_delete_that_is_not_delivered_exits_with_7(out: Output) -> None:
+    """The answer is 200, as a client gets it, but the exit code shows the pending deletion."""
     code, text, errors = out.of("call", "delete", "1", "--target", "127.0.0.1:1")
     assert code == 7
     assert text == "200 OK\n{}\n"
     assert "deletion pending" in errors
 
 
-def test_call_beside_a_running_proxy_asks_that_one(out: Output, tmp_path: Path) -> None:
-    """The state directory is the running proxy's, and it is the one that matters."""
+def test_call_sends_the_request_to_the_running_proxy(out: Output, tmp_path: Path) -> None:
+    """`call` sends the request to the proxy at `listen`, even if both use one state directory."""
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir) as proxy:
         flags = (*state_dir, "--listen", f"127.0.0.1:{proxy.port}")
         code, text, errors = out.of("call", "create", "room", *flags)
         assert (code, text.partition("\n")[0]) == (0, "200 OK")
-        assert errors == f"asking the running proxy at 127.0.0.1:{proxy.port}\n"
+        assert errors == f"sending the request to the running proxy at 127.0.0.1:{proxy.port}\n"
         public_id = json.loads(text.partition("\n")[2])["id"]
         assert out.of("call", "get", public_id, *flags)[0] == 0
         assert out.of("call", "get", "default.nobody", *flags)[0] == 8
@@ -288,33 +288,35 @@ def test_call_beside_a_running_proxy_asks_that_one(out: Output, tmp_path: Path) 
         assert "in use by a running proxy" in out.of("check", *state_dir)[1]
 
 
-def test_call_beside_a_proxy_that_listens_elsewhere_is_6(out: Output, tmp_path: Path) -> None:
-    """The error says where it was looked for."""
+def test_call_with_a_wrong_address_of_the_running_proxy_exits_with_6(
+    out: Output, tmp_path: Path
+) -> None:
+    """The error names the address that accepts no connection."""
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir):
         code, _, errors = out.of("call", "get", "x", *state_dir, "--listen", "127.0.0.1:1")
     assert code == 6
-    assert "wanted the running proxy at 127.0.0.1:1, as it uses" in errors
-    assert "got no connection there; name its address with --listen" in errors
+    assert "wanted the address of the running proxy that uses " in errors
+    assert "got 127.0.0.1:1, which accepts no connection; give the address of that proxy" in errors
+    assert "with --listen" in errors
 
 
-def test_call_asks_a_running_proxy_with_another_state_directory(
+def test_call_uses_a_running_proxy_with_another_state_directory(
     out: Output, tmp_path: Path
 ) -> None:
-    """Whoever listens where the settings say is the proxy that is meant, and nothing is kept."""
+    """`call` uses the proxy that listens at `listen`, and creates no state directory."""
     with _serving("--state-dir", str(tmp_path / "its own")) as proxy:
         listen = ("--listen", f"127.0.0.1:{proxy.port}")
         code, text, errors = out.of("call", "create", "room", "--as", "jicofo", *listen)
-        assert (code, errors) == (0, f"asking the running proxy at 127.0.0.1:{proxy.port}\n")
+        assert code == 0
+        assert errors == f"sending the request to the running proxy at 127.0.0.1:{proxy.port}\n"
         public_id = str(json.loads(text.partition("\n")[2])["id"])
         assert out.of("call", "get", public_id, "--as", "jicofo", *listen)[0] == 0
     assert not (tmp_path / "state").exists()
 
 
-def test_call_of_a_backend_by_name_leaves_the_running_proxy_alone(
-    out: Output, tmp_path: Path
-) -> None:
-    """--target says which backend is meant; it is asked through a proxy of the command's own."""
+def test_call_with_target_starts_a_temporary_proxy(out: Output, tmp_path: Path) -> None:
+    """With --target, `call` does not use the running proxy: a temporary proxy calls the backend."""
     backend = granting()
     with (
         _serving("--state-dir", str(tmp_path / "its own")) as proxy,
@@ -324,14 +326,14 @@ def test_call_of_a_backend_by_name_leaves_the_running_proxy_alone(
         code, _, errors = out.of("call", "create", "room", *flags)
     assert (code, len(backend.creates)) == (0, 1)
     assert errors.startswith(
-        f"asking a proxy of this command's own, in front of default at {target}\n"
+        f"starting a temporary proxy for this request; backends: default at {target}\n"
     )
 
 
-def test_call_of_a_backend_by_name_beside_its_running_proxy_is_5(
+def test_call_with_target_and_a_state_directory_in_use_exits_with_5(
     out: Output, tmp_path: Path
 ) -> None:
-    """A proxy of the command's own would not know the numbers that the running one has given."""
+    """A temporary proxy could not read the aliases of the running proxy, so it does not start."""
     backend = granting()
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir) as proxy, serving_grpc(backend) as target:
@@ -341,43 +343,45 @@ def test_call_of_a_backend_by_name_beside_its_running_proxy_is_5(
     assert f"which the process {proxy.process.pid} is using" in errors
 
 
-def test_call_with_port_0(out: Output) -> None:
-    """Nobody can be listening there."""
+def test_call_with_port_0_starts_a_temporary_proxy(out: Output) -> None:
+    """No proxy can listen at port 0, so `call` starts a temporary proxy."""
     code, _, errors = out.of("call", "create", "room", "--listen", "127.0.0.1:0")
     assert code == 0
-    assert "asking a proxy of this command's own" in errors
+    assert "starting a temporary proxy for this request" in errors
 
 
 @pytest.mark.parametrize("body", [b"[1, null]", b'"no proxy"', b"<html></html>", b""])
-def test_call_of_another_server_is_6(out: Output, body: bytes) -> None:
-    """An answer that is no JSON object is none of a reservation proxy."""
+def test_call_of_another_kind_of_server_exits_with_6(out: Output, body: bytes) -> None:
+    """An answer whose body is not a JSON object does not come from a reservation proxy."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with _answering(answer) as listen:
         code, text, errors = out.of("call", "get", "x", "--listen", listen)
     assert (code, text) == (6, "")
-    assert f"wanted a reservation proxy at {listen}, got no answer of one there" in errors
+    assert f"wanted a reservation proxy at {listen}, got no valid answer (" in errors
 
 
-def test_call_with_nobody_to_ask(out: Output, tmp_path: Path) -> None:
-    """The built-in stub answers, which ends with the command; so nothing of it is kept."""
+def test_call_without_a_running_proxy_and_a_backend_uses_the_stub(
+    out: Output, tmp_path: Path
+) -> None:
+    """The stub's conferences end with the command, so the command creates no state directory."""
     code, text, errors = out.of("call", "create", "room")
     assert (code, text.partition("\n")[0]) == (0, "200 OK")
-    assert "in front of the built-in stub, which grants every room\n" in errors
+    assert "backends: the built-in stub, which grants every room\n" in errors
     assert not (tmp_path / "state").exists()
 
 
-def test_call_of_something_that_hangs_up_is_6(out: Output) -> None:
-    """The error says who was asked, and how to ask another."""
+def test_call_of_a_server_that_closes_the_connection_exits_with_6(out: Output) -> None:
+    """The error names the address, and the flags that choose another proxy or backend."""
     with _answering(b"") as listen:
         code, _, errors = out.of("call", "get", "x", "--listen", listen)
     assert code == 6
-    assert f"wanted a reservation proxy at {listen}, got no answer of one there" in errors
-    assert "name its address with --listen, or a backend with --target" in errors
+    assert f"wanted a reservation proxy at {listen}, got no valid answer (" in errors
+    assert "give the address of the proxy with --listen, or a backend with --target" in errors
 
 
 @contextmanager
 def _answering(answer: bytes) -> Iterator[str]:
-    """Listen for one connection, send this on it, and hang up; yield the address."""
+    """Listen for one connection, send the answer, and close it; yield the address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -392,8 +396,8 @@ def _answering(answer: bytes) -> Iterator[str]:
         thread.join()
 
 
-def test_a_second_proxy_on_a_state_directory_is_5(out: Output, tmp_path: Path) -> None:
-    """It names the process that has it."""
+def test_a_second_proxy_on_a_state_directory_exits_with_5(out: Output, tmp_path: Path) -> None:
+    """The error names the process that uses the state directory."""
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir) as proxy:
         code, _, errors = out.of("serve", *state_dir, "--listen", "127.0.0.1:0")
@@ -401,8 +405,8 @@ def test_a_second_proxy_on_a_state_directory_is_5(out: Output, tmp_path: Path) -
     assert f"which the process {proxy.process.pid} is using; stop that one" in errors
 
 
-def test_the_ledger_is_listed(out: Output) -> None:
-    """Also what is still to be delivered: a table that says since when, and of which room."""
+def test_ledger_lists_conferences_and_pending_deletions(out: Output) -> None:
+    """`ledger` prints a table; an argument limits the table to one state."""
     assert out.of("ledger")[0] == 5
     with serving_grpc(granting(duration={"seconds": 60})) as target:
         assert out.of("call", "create", "board", "--start-time", START, "--target", target)[0] == 0
@@ -422,7 +426,7 @@ def test_the_ledger_is_listed(out: Output) -> None:
 def test_a_ledger_in_memory_is_warned_about(
     out: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It must be asked for by name, and touches no directory."""
+    """With `state = "memory"`, the proxy logs a warning and creates no state directory."""
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE", "memory")
     code, _, errors = out.of("call", "delete", "1")
     assert code == 0
@@ -431,8 +435,10 @@ def test_a_ledger_in_memory_is_warned_about(
     assert not (tmp_path / "state").exists()
 
 
-def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while a backend is asked: no trace."""
+def test_ctrl_c_during_a_command_exits_with_130(
+    out: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C during a call to a backend prints no traceback."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -442,10 +448,10 @@ def test_an_interrupt_of_a_command_is_130(out: Output, monkeypatch: pytest.Monke
     assert (code, errors) == (130, "")
 
 
-def test_an_interrupt_while_a_command_loads_is_130(
+def test_ctrl_c_while_a_command_loads_exits_with_130(
     out: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C before there is anything to clean up: no trace either."""
+    """Ctrl-C before the command starts prints no traceback."""
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
@@ -454,8 +460,8 @@ def test_an_interrupt_while_a_command_loads_is_130(
     assert out.of("serve") == (130, "", "")
 
 
-def test_output_that_nobody_reads_is_no_fault() -> None:
-    """As in `check | head -1`: no trace, and the exit code is that of a broken pipe."""
+def test_a_closed_output_pipe_exits_with_141() -> None:
+    """A command whose output pipe is closed, as in `check | head -1`, prints no traceback."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     with subprocess.Popen(
@@ -467,7 +473,7 @@ def test_output_that_nobody_reads_is_no_fault() -> None:
 
 
 def test_serve_answers_and_drains_on_sigterm() -> None:
-    """What is in flight is finished, new connections are refused, and the exit code is 0."""
+    """SIGTERM: requests in flight are finished, new connections are refused, exit code 0."""
     arrived, release = threading.Event(), threading.Event()
 
     def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -501,7 +507,7 @@ def test_serve_answers_and_drains_on_sigterm() -> None:
 def test_a_signal_during_the_start_ends_the_proxy_cleanly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SIGTERM before there is a server: nothing is served, nothing is left, and the code is 0."""
+    """SIGTERM before the proxy listens ends it with exit code 0."""
 
     def interrupted(*arguments: object) -> Server:
         signal.raise_signal(signal.SIGTERM)
@@ -511,8 +517,8 @@ def test_a_signal_during_the_start_ends_the_proxy_cleanly(
     assert cli.main(["--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]) == 0
 
 
-def test_serve_gives_up_draining_after_its_time(tmp_path: Path) -> None:
-    """A call that does not end does not keep the process from ending, and the log says so."""
+def test_serve_stops_draining_after_drain_within(tmp_path: Path) -> None:
+    """After `drain_within`, the process ends despite a hanging call, and the log reports that."""
     arrived, release = threading.Event(), threading.Event()
 
     def hang(_: object, __: Context) -> pb.CreateConferenceResponse:
@@ -536,8 +542,8 @@ def test_serve_gives_up_draining_after_its_time(tmp_path: Path) -> None:
         caller.join()
 
 
-def test_ctrl_c_is_a_clean_end() -> None:
-    """No trace, exit code 0."""
+def test_ctrl_c_stops_the_proxy_with_exit_code_0() -> None:
+    """Ctrl-C stops the proxy; the log contains the request and a last line, but no traceback."""
     with _serving("--log-format", "json") as proxy:
         assert Client(proxy.port).create().status == 200
         proxy.process.send_signal(signal.SIGINT)
@@ -548,8 +554,8 @@ def test_ctrl_c_is_a_clean_end() -> None:
     assert lines[-1]["message"] == "stopped"
 
 
-def test_serve_is_the_default_and_writes_its_state_where_it_is_told(tmp_path: Path) -> None:
-    """`--state-dir` alone serves, and the directory is made, for this user only."""
+def test_serve_is_the_default_command_and_creates_the_state_directory(tmp_path: Path) -> None:
+    """The flag `--state-dir` alone starts `serve`. Only its user can read the new directory."""
     with _serving("--state-dir", str(tmp_path / "new" / "state"), command=()) as proxy:
         assert exchange(proxy.port, b"DELETE /conference/1 HTTP/1.1\r\n\r\n").status == 200
     state = tmp_path / "new" / "state"
@@ -558,7 +564,7 @@ def test_serve_is_the_default_and_writes_its_state_where_it_is_told(tmp_path: Pa
 
 
 def test_an_alias_survives_kill_9() -> None:
-    """Jicofo's number still leads to its conference after the proxy was killed."""
+    """After SIGKILL, Jicofo's alias still leads to its conference."""
     backend = granting("not-a-number")
     with serving_grpc(backend) as target:
         with _serving("--target", target) as proxy:
@@ -570,8 +576,8 @@ def test_an_alias_survives_kill_9() -> None:
     assert [request.conference_id for request in backend.deletes] == ["not-a-number"]
 
 
-def test_listening_for_others_is_warned_about() -> None:
-    """Loopback is the default; anything else is said in the log."""
+def test_a_listen_address_that_is_not_loopback_is_warned_about() -> None:
+    """The log warns if other machines can reach the proxy."""
     with _serving("--listen", "0.0.0.0:0") as proxy:
         proxy.process.send_signal(signal.SIGTERM)
         proxy.rest_of_log()
@@ -581,14 +587,14 @@ def test_listening_for_others_is_warned_about() -> None:
 
 @dataclass
 class Serving:
-    """The real command at work: its process, its port and its log so far."""
+    """A running process of the real command, with its port and its log up to now."""
 
     process: subprocess.Popen[str]
     port: int = 0
     log: list[str] = field(default_factory=list)
 
     def wait_for_line(self, text: str) -> str:
-        """Read the log up to the line with this text."""
+        """Read the log up to the line that contains this text."""
         assert self.process.stderr
         for line in self.process.stderr:
             self.log.append(line)
@@ -597,7 +603,7 @@ class Serving:
         raise AssertionError(f"no line with {text!r} in {self.log}")
 
     def rest_of_log(self) -> list[str]:
-        """Wait for the end of the process; return what it has logged since it was looked at."""
+        """Wait for the end of the process; return the log lines that were not read before."""
         rest = self.process.communicate(timeout=TIMEOUT_SECONDS)[1].splitlines()
         self.log += rest
         return rest
@@ -605,7 +611,7 @@ class Serving:
 
 @contextmanager
 def _serving(*flags: str, command: tuple[str, ...] = ("serve",)) -> Iterator[Serving]:
-    """Run the real command until it ends or is no longer needed."""
+    """Run the real command; at the end, stop it if it still runs."""
     listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
     with subprocess.Popen(
         [*COMMAND, *command, *listen, *flags], stderr=subprocess.PIPE, text=True
@@ -623,6 +629,6 @@ def _serving(*flags: str, command: tuple[str, ...] = ("serve",)) -> Iterator[Ser
 
 
 def _swallow(port: int) -> None:
-    """Send a request whose connection will be closed without an answer."""
+    """Send a request whose connection the proxy closes without an answer."""
     with pytest.raises(AssertionError, match="the connection was closed"):
         Client(port).create()

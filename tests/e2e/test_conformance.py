@@ -170,7 +170,11 @@ def test_an_invalid_list_of_known_failures_exits_with_3(conformance: Run, tmp_pa
     [
         (["x", "--denied-room", ""], 2, "--denied-room: wanted 1 to 1023 bytes of UTF-8, got ''"),
         ([], 2, "TARGET: wanted a gRPC target, such as 127.0.0.1:50051, got none"),
-        (["x", "--only", "zzz"], 2, "--only: wanted a case (--list shows them), got 'zzz'"),
+        (
+            ["x", "--only", "zzz"],
+            2,
+            "--only: wanted the name of a case (--list shows them), got 'zzz'",
+        ),
         (["x", "--junit", "/nowhere/x.xml"], 2, "--junit: wanted a file to write, got /nowhere"),
         (["x", "--without", "create"], 2, "invalid choice: 'create'"),
         (["x", "--tls-cert-file", "a"], 3, "backends.target.tls.key_file: wanted a path, because"),
@@ -291,7 +295,7 @@ def test_ctrl_c_deletes_the_conferences(
             backend.may_answer.set()
     assert process.returncode == 130
     assert "pass  clients" in out
-    assert errors == "deleting what was made; Ctrl-C again leaves it\n"
+    assert errors == "deleting the conferences of this run; press Ctrl-C again to leave them\n"
     assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
     assert len(store) == 0
 

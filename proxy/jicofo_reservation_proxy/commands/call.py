@@ -1,4 +1,4 @@
-"""`call`: send one request, as a client would, to the proxy that runs or to one made for it."""
+"""`call`: send one request, as a client would, to the running proxy or to a temporary one."""
 
 import argparse
 import http.client
@@ -24,9 +24,10 @@ from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
 
 EPILOG = f"""\
-The proxy that listens on `listen` is asked. If nobody listens there, the command starts a proxy of
-its own, unless a running proxy uses `state_dir`: that is an error. With --target it always starts
-its own, which asks that backend.
+The command sends the request to the proxy at the address `listen`. If nothing listens there, the
+command starts a temporary proxy for this request. With --target, the command always starts a
+temporary proxy, which calls that backend. The command cannot start a temporary proxy while a
+running proxy uses `state_dir`: then it ends with an error.
 
   jicofo-reservation-proxy call create board --as prosody
 
@@ -39,7 +40,10 @@ Operation = Literal["create", "get", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `subject` is the room to create, else an id. Times and owners are the form's."""
+    """One request. `subject` is the room to create, or the id of the conference to get or delete.
+
+    `owner` and `start_time` are the values of the form fields `mail_owner` and `start_time`.
+    """
 
     operation: Operation
     subject: str
@@ -54,14 +58,14 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path; characters with a meaning in a URL are escaped, except `/`."""
+        """The path. Characters that have a meaning in a URL are escaped, except `/`."""
         if self.operation == "create":
             return "/conference"
         return f"/conference/{quote(os.fsencode(self.subject))}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that the proxy looks at."""
+        """The headers that the proxy reads."""
         headers = {"User-Agent": USER_AGENTS[self.client]}
         if self.operation == "create":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -83,7 +87,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back. `has_failed` is whether a backend did not do its part."""
+    """The answer. `has_failed` is whether a fault occurred or a deletion is still pending."""
 
     status: str
     fields: Mapping[str, Any]
@@ -91,7 +95,7 @@ class Response:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the status is no success."""
+        """Whether the status is not a 2xx."""
         return not self.status.startswith("2")
 
 
@@ -99,16 +103,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add_setting_flags(parser)
     parser.add_argument("operation", choices=("create", "get", "delete"))
-    parser.add_argument("subject", metavar="ROOM|ID", help="The room to create; else an id.")
+    parser.add_argument(
+        "subject",
+        metavar="ROOM|ID",
+        help="The room to create, or the id of the conference to get or delete.",
+    )
     parser.add_argument(
         "--as",
         dest="client_name",
         choices=sorted(USER_AGENTS),
         default="prosody",
-        help="The client to be. Default: prosody.",
+        help="The client whose request to send. Default: prosody.",
     )
-    parser.add_argument("--owner", help="create: the mail_owner. Default: none.")
-    parser.add_argument("--start-time", help="create: the start_time. Default: now.")
+    parser.add_argument("--owner", help="create: the value of mail_owner. Default: no owner.")
+    parser.add_argument("--start-time", help="create: the value of start_time. Default: now.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -130,26 +138,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
-    """Ask the running proxy, or one made for this request; say which."""
+    """Send the request to the running proxy or to a temporary one; print which on stderr."""
     is_used = settings.state == "disk" and is_in_use(settings.state_dir)
     connection = None if wants_own else _connected(settings.listen)
     if connection:
-        print(f"asking the running proxy at {settings.listen}", file=sys.stderr)
+        print(f"sending the request to the running proxy at {settings.listen}", file=sys.stderr)
         with closing(connection):
             return _ask_the_running_proxy(settings.listen, connection, request)
     if is_used and not wants_own:
         raise ListenError(
-            f"listen: wanted the running proxy at {settings.listen}, as it uses "
-            f"{settings.state_dir}, got no connection there; name its address with --listen"
+            f"listen: wanted the address of the running proxy that uses {settings.state_dir}, "
+            f"got {settings.listen}, which accepts no connection; "
+            "give the address of that proxy with --listen"
         )
     backends = [f"{name} at {backend.target}" for name, backend in settings.backends.items()]
     behind = ", ".join(backends) or "the built-in stub, which grants every room"
-    print(f"asking a proxy of this command's own, in front of {behind}", file=sys.stderr)
+    print(f"starting a temporary proxy for this request; backends: {behind}", file=sys.stderr)
     return _ask_a_new_proxy(settings, request)
 
 
 def _connected(listen: str) -> http.client.HTTPConnection | None:
-    """Return a connection to whoever listens there, or `None`."""
+    """Return a connection to the address `listen`, or `None` if nothing listens there."""
     host, port = split_listen(listen)
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
@@ -168,22 +177,23 @@ def _ask_the_running_proxy(
         response = connection.getresponse()
         fields = json.loads(response.read())
         if not isinstance(fields, dict):
-            raise ValueError("no JSON object")  # noqa: TRY301, TRY004 - told with the others
+            raise ValueError("the body is not a JSON object")  # noqa: TRY301, TRY004 - handled below
     except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise ListenError(
-            f"listen: wanted a reservation proxy at {listen}, got no answer of one there: {error}; "
-            "name its address with --listen, or a backend with --target"
+            f"listen: wanted a reservation proxy at {listen}, got no valid answer ({error}); "
+            "give the address of the proxy with --listen, or a backend with --target"
         ) from error
     status = f"{response.status} {response.reason}"
     return Response(status, fields, has_failed=response.status >= 500)
 
 
 def _ask_a_new_proxy(settings: Settings, request: Request) -> Response:
-    """Make a proxy, ask it, and wait until the backend has been told of a DELETE.
+    """Start a proxy, send it the request, and wait until it has delivered a deletion.
 
-    What the built-in stub grants ends with it, so nothing of that is kept. Raises what `Proxy`
-    does: `StateInUseError` too, since without the numbers of the running proxy a DELETE would do
-    nothing and say nothing.
+    The wait ends after `drain_within`. Conferences of the built-in stub end with this process, so
+    the proxy keeps no state for the stub. Raises the errors of `Proxy`. One of them is
+    `StateInUseError`: a temporary proxy cannot read the aliases of the running proxy, so it would
+    answer 200 to a DELETE and delete nothing.
     """
     started_ms = now_ms()
     with Proxy(settings, keeps_state=bool(settings.backends)) as proxy:

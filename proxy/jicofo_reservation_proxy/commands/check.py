@@ -1,4 +1,4 @@
-"""`check`: whether settings, credentials, state directory and backends are as they should be."""
+"""`check`: check the settings, the credentials, the state directory and the backends."""
 
 import argparse
 
@@ -21,13 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything, and return the code of the worst. Raises `ProxyError`."""
+    """Check everything; return the highest exit code of all backends. Raises `ProxyError`."""
     settings = load_settings(arguments)
     print("settings: ok")
     print(f"state_dir: ok, {_check_state(settings)}")
     with Proxy(settings, keeps_state=False) as proxy:
         if not settings.backends:
-            print("backends: none is set; the built-in stub serves, which grants every room")
+            print(
+                "backends: none is set; the proxy uses the built-in stub, which grants every room"
+            )
         probes = [probe(name, backend) for name, backend in proxy.backends.items()]
     for found in probes:
         print(f"backends.{found.backend}: {found.verdict}")

@@ -1,4 +1,4 @@
-"""`conformance`: play the cases of the contract against a backend; flags in, a report out."""
+"""`conformance`: play the conformance cases against a backend, and report the results."""
 
 import argparse
 import sys
@@ -29,10 +29,14 @@ _TABLES: dict[str, type[Any]] = {"tls": Tls, "auth": Auth, "methods": Methods}
 
 
 EPILOG = """\
-The flags of settings are named as in docs/settings.md: --tls-ca-file is `tls.ca_file`.
+The flags for the connection are named after the settings of a backend in docs/settings.md:
+--tls-ca-file is the setting `tls.ca_file`.
 
-A known failure is a line of its file: get-deleted = "we keep them for a day, see ticket 42"
-It does not count as a failure, and one that passes does.
+Each line of the --known-failures file gives a case and the reason why the case fails:
+
+  get-deleted = "deleted conferences stay readable for a day, see ticket 42"
+
+A known failure does not count as a failure. A case that is in the file but passes does.
 
   jicofo-reservation-proxy conformance 127.0.0.1:50051 --without denial
 """
@@ -44,43 +48,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", metavar="TARGET", help="A gRPC target, such as 127.0.0.1:50051."
     )
     choosing = parser.add_argument_group("choosing cases")
-    choosing.add_argument("--list", action="store_true", help="List the cases, and play none.")
+    choosing.add_argument("--list", action="store_true", help="List the cases; play no case.")
     choosing.add_argument(
         "--only",
         action="append",
         metavar="CASE",
-        help="Only cases of this name; * and ? as in a shell, repeatable.",
+        help="Choose only the cases with this name; * and ? are wildcards, as in a shell. "
+        "Repeatable.",
     )
     choosing.add_argument(
         "--without",
         action="append",
         default=[],
         choices=get_args(Capability),
-        help="What the backend leaves out; repeatable.",
+        help="A capability that the backend does not have; its cases are skipped. Repeatable.",
     )
     choosing.add_argument(
         "--denied-room",
         default=DENIED_ROOM,
         metavar="ROOM",
-        help="A room that the backend gives to nobody. Default: %(default)s.",
+        help="A room that the backend denies to everyone. Default: %(default)s.",
     )
     choosing.add_argument(
-        "--known-failures", type=Path, metavar="FILE", help="TOML: cases, and why they fail."
+        "--known-failures",
+        type=Path,
+        metavar="FILE",
+        help="A TOML file of the cases that are known to fail, each with its reason.",
     )
-    output = parser.add_argument_group("output, besides the table")
-    output.add_argument("--junit", type=Path, metavar="FILE", help="Write JUnit XML.")
+    output = parser.add_argument_group("output in addition to the table")
     output.add_argument(
-        "--json", type=Path, metavar="FILE", help="Write JSON; - is stdout, instead of the table."
+        "--junit", type=Path, metavar="FILE", help="Write the results to FILE as JUnit XML."
     )
-    _add_settings(parser.add_argument_group("reaching the backend"))
+    output.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="Write the results to FILE as JSON; - prints JSON instead of the table.",
+    )
+    _add_settings(parser.add_argument_group("connection to the backend"))
     parser.set_defaults(usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Play the cases; return the exit code.
 
-    Raises `ProxyError` where none can be played, and `KeyboardInterrupt` after the report of what
-    was played. A wrong command line exits as argparse has it.
+    Raises `ProxyError` if no case can be played or the backend stops answering. Raises
+    `KeyboardInterrupt` after the report of the cases that were played. A wrong command line exits
+    with argparse's code, 2.
     """
     chosen = _chosen(arguments)
     if arguments.list:
@@ -116,7 +130,10 @@ def _play(kit: Kit, chosen: Sequence[Case], note: Callable[[Result], None]) -> N
             note(kit.run(case))
     except KeyboardInterrupt:
         progress.clear()
-        print("deleting what was made; Ctrl-C again leaves it", file=sys.stderr)
+        print(
+            "deleting the conferences of this run; press Ctrl-C again to leave them",
+            file=sys.stderr,
+        )
         raise
     finally:
         progress.clear()
@@ -126,12 +143,17 @@ def _chosen(arguments: argparse.Namespace) -> list[Case]:
     patterns = arguments.only or ["*"]
     for pattern in patterns:
         if not any(fnmatchcase(case.name, pattern) for case in cases()):
-            arguments.usage_error(f"--only: wanted a case (--list shows them), got {pattern!r}")
+            arguments.usage_error(
+                f"--only: wanted the name of a case (--list shows them), got {pattern!r}"
+            )
     return [case for case in cases() if any(fnmatchcase(case.name, each) for each in patterns)]
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Find now what would be wrong after all the work. A file is not left as an old one."""
+    """Reject arguments that would otherwise cause an error only after the cases were played.
+
+    Also overwrite the output files, so that the report of an earlier run does not stay there.
+    """
     try:
         size = len(arguments.denied_room.encode())
     except UnicodeEncodeError:
@@ -164,7 +186,7 @@ def _list(chosen: Sequence[Case]) -> None:
 def _write(
     arguments: argparse.Namespace, kit: Kit, results: Sequence[Result], *, has_ended: bool
 ) -> None:
-    """Print the results, then write the files: a full disk takes nothing away."""
+    """Print the results, then write the files, so that a full disk does not lose the results."""
     document = report.json_text(arguments.target, results, kit.left, kit.lost)
     if arguments.json == _STDOUT:
         print(document)
@@ -185,7 +207,7 @@ def _write_file(flag: str, file: Path | None, content: bytes) -> None:
 
 
 def _add_settings(group: Any) -> None:  # noqa: ANN401 - argparse's groups have no public type
-    group.add_argument("--tls", action="store_true", help="Use TLS; the other TLS flags imply it.")
+    group.add_argument("--tls", action="store_true", help="Use TLS. The other TLS flags imply it.")
     for table, model in _TABLES.items():
         for setting in fields(model):
             _add_setting(group, f"--{table}-{setting.name}", setting)
@@ -204,7 +226,7 @@ def _add_setting(group: Any, flag: str, setting: "Field[Any]") -> None:  # noqa:
 
 
 def _tree(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the backend's settings as a tree, as they would stand in a file."""
+    """Return the backend's settings as a tree, in the form of the settings file."""
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     tree: dict[str, Any] = {"target": arguments.target}
     if arguments.tls:

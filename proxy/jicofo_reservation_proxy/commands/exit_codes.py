@@ -1,4 +1,4 @@
-"""The exit codes of the commands, and the text of the help that explains them."""
+"""The exit codes of the commands, and the help text that explains them."""
 
 OK = 0
 USAGE = 2
@@ -10,18 +10,18 @@ BACKEND_FAILED = 7
 REFUSED = 8
 NOT_AS_EXPECTED = 9
 INTERRUPTED = 130
-"""128 + SIGINT, by the custom of shells."""
+"""128 + SIGINT, by the convention of shells."""
 
 HELP = f"""\
 exit codes:
-  {OK}  done; for serve: it was told to stop, and stopped
-  1  something unexpected
+  {OK}  success; serve: SIGTERM or Ctrl-C stopped the proxy
+  1  an unexpected error
   {USAGE}  the command line is wrong
   {BAD_SETTINGS}  a setting is wrong
-  {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not take it
+  {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not accept it
   {BAD_STATE}  the state directory cannot be used
-  {CANNOT_LISTEN}  the address to listen on cannot be used, or nobody listens there
-  {BACKEND_FAILED}  a backend cannot be reached, is too slow, or is broken
-  {REFUSED}  call: the backend was asked, and refused
-  {NOT_AS_EXPECTED}  conformance: a case failed; simulate: not all went well for the users
+  {CANNOT_LISTEN}  serve: `listen` cannot be used; call, simulate: no proxy answers there
+  {BACKEND_FAILED}  a backend is unreachable, too slow or faulty
+  {REFUSED}  call: the proxy refused the request, for example because the backend denied the room
+  {NOT_AS_EXPECTED}  conformance: a case failed; simulate: there was a problem with a room
 """

@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "state",
         nargs="?",
         choices=[state.value for state in RecordState],
-        help="Only these. open: a client has it; pending: its deletion is yet to be delivered to "
-        "its backend; abandoned: its deletion was given up. Default: all.",
+        help="List only the conferences in this state. open: a client has the conference. "
+        "pending: the proxy has not yet delivered the deletion to the backend. "
+        "abandoned: the proxy has given up delivering the deletion. Default: all states.",
     )
 
 
@@ -53,7 +54,7 @@ def _row(record: Record) -> tuple[str, ...]:
 
 
 def _time(epoch_ms: int | None) -> str:
-    """Return a time for the table. No calendar here goes beyond the year 9999."""
+    """Return a time for the table. Python's `datetime` ends with the year 9999."""
     try:
         return "-" if epoch_ms is None else format_time(epoch_ms)
     except OverflowError:

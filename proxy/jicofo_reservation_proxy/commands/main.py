@@ -1,4 +1,4 @@
-"""The command line: which command, and which exit code when it cannot start."""
+"""The command line: run the command, and return an exit code for each kind of error."""
 
 import argparse
 import sys
@@ -23,24 +23,24 @@ from .setting_flags import SETTINGS_HELP
 from .signals import ended_by_sigterm
 
 _DESCRIPTION = """\
-Answers the reservation API of Jicofo and Prosody by asking a gRPC backend.
+Answers the reservation API of Jicofo and Prosody by calling a gRPC backend.
 
-With no settings at all it serves on 127.0.0.1:7777, with a stub backend of its own that grants
-every room. Without a command it serves.
+Without any settings, the proxy listens on 127.0.0.1:7777 and uses a built-in stub backend, which
+grants every room. Without a command, the program runs `serve`.
 """
 
 _COMMANDS: Mapping[str, str] = {
-    "serve": "serve until SIGTERM or Ctrl-C (the default)",
-    "check": "validate the settings and credentials, and ask each backend",
-    "call": "send one request, as a client would",
-    "ledger": "list the conferences in state_dir",
-    "conformance": "tell whether a backend keeps the contract",
-    "simulate": "behave as a Jitsi client towards a running proxy",
+    "serve": "answer Jicofo and Prosody until SIGTERM or Ctrl-C (the default)",
+    "check": "check the settings, credentials, state directory and backends",
+    "call": "send one request to the proxy, as Jicofo or Prosody does",
+    "ledger": "list the conferences in the state directory",
+    "conformance": "check whether a backend follows the contract",
+    "simulate": "simulate Jicofo or Prosody as a client of a running proxy",
 }
-"""The commands, each a module beside this one, and what the help says of each."""
+"""The help text of each command. Each command is a module of this package."""
 
 _TOOLS = {"conformance", "simulate"}
-"""Commands that SIGTERM ends as Ctrl-C does."""
+"""The commands that SIGTERM interrupts in the same way as Ctrl-C."""
 
 _ERROR_CODES: Mapping[type[ProxyError], int] = {
     SettingsError: exit_codes.BAD_SETTINGS,
@@ -53,7 +53,7 @@ _ERROR_CODES: Mapping[type[ProxyError], int] = {
 
 
 class Command(Protocol):
-    """What the module of a command has."""
+    """The interface of a command's module."""
 
     EPILOG: str
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ended_by_sigterm() if argv[0] in _TOOLS else nullcontext():
             return int(arguments.run(arguments))
     except ProxyError as error:
-        what = "cannot go on" if isinstance(error, UnreachableError) else "cannot start"
+        what = "cannot continue" if isinstance(error, UnreachableError) else "cannot start"
         print(f"jicofo-reservation-proxy: {what}\n{_indented(error)}", file=sys.stderr)
         return _ERROR_CODES[type(error)]
     except KeyboardInterrupt:
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_command(argv: Sequence[str]) -> list[str]:
-    """Put `serve` before flags that stand without a command."""
+    """Insert `serve` if the arguments name no command."""
     is_serve = not argv or (
         argv[0].startswith("-") and argv[0] not in {"-h", "--help", "--version"}
     )
@@ -88,7 +88,7 @@ def _with_command(argv: Sequence[str]) -> list[str]:
 
 
 def _parser(asked: str) -> argparse.ArgumentParser:
-    """Return the parser for this command; it is the only one whose module is loaded."""
+    """Return the parser. It loads only the module of the command `asked`."""
     parser = argparse.ArgumentParser(
         "jicofo-reservation-proxy",
         description=_DESCRIPTION,

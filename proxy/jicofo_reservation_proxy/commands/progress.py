@@ -1,11 +1,11 @@
-"""A line on the terminal that says how far a long command is."""
+"""A line on the terminal that shows the progress of a long command."""
 
 import sys
 from typing import TextIO
 
 
 class Progress:
-    """Writes over one line of a terminal; writes nothing where the stream is none."""
+    """Overwrites one line of a terminal. Writes nothing if the stream is not a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve. Raises `ProxyError` where it cannot start."""
+    """Serve until a signal. Raises `ProxyError` if the proxy cannot start."""
     settings = load_settings(arguments)
     with StopSignals() as signals, Proxy(settings) as proxy:
         listener: Listener = Server(proxy.flask, settings)

@@ -1,4 +1,4 @@
-"""The flags that set a setting, for the commands that read the settings."""
+"""The command-line flags for settings, for each command that reads settings."""
 
 import argparse
 import os
@@ -11,13 +11,13 @@ from jicofo_reservation_proxy.settings import sources
 from jicofo_reservation_proxy.settings.schema import Backend, Settings
 
 SETTINGS_HELP = f"""\
-Settings come from a TOML file (--config or ${sources.CONFIG_VARIABLE}). The environment
-overrides it, with the key path in capitals behind a prefix:
+Settings come from a TOML file (--config or ${sources.CONFIG_VARIABLE}). Environment
+variables override the file. The name of a variable is a prefix and the key path in capitals:
 
   {sources.ENVIRONMENT_PREFIX}LISTEN=127.0.0.1:7777
   {sources.ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__TARGET=dns:///reservations.example.com:50051
 
-Flags override both. docs/settings.md lists every setting.
+Flags override the file and the variables. docs/settings.md lists every setting.
 """
 
 _FLAGS: Mapping[str, tuple[str, ...]] = {
@@ -29,13 +29,13 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "--log-format": ("log_format",),
     "--log-level": ("log_level",),
 }
-"""Each flag's setting, by its key path; its help is the setting's own documentation."""
+"""The key path of each flag's setting. A flag's help is the documentation of its setting."""
 
 
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     group = parser.add_argument_group("settings")
-    group.add_argument("--config", type=Path, metavar="FILE", help="The settings, in TOML.")
+    group.add_argument("--config", type=Path, metavar="FILE", help="The TOML file of the settings.")
     for flag, path in _FLAGS.items():
         model = Backend if path[0] == "backends" else Settings
         documented = {setting.name: setting.metadata["doc"] for setting in fields(model)}
@@ -44,7 +44,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load_settings(arguments: argparse.Namespace) -> Settings:
-    """Return the settings, and let the log be as they say. Raises `SettingsError`."""
+    """Return the settings, and configure the log with them. Raises `SettingsError`."""
     settings = sources.load(arguments.config, os.environ, _given(arguments))
     logs.configure(settings.log_format, settings.log_level)
     return settings

@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and Ctrl-C end a command in an orderly way."""
+"""Signals: SIGTERM and Ctrl-C end a command gracefully."""
 
 import signal
 from collections.abc import Iterator
@@ -10,24 +10,27 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Listener(Protocol):
-    """What `serve` needs of a listener, such as the one for Jitsi clients (http/server.py)."""
+    """The interface of a listener for `serve`, such as the HTTP listener (http/server.py)."""
 
     left_seconds: float
-    """What is left of the time for the shutdown, once `run` has returned."""
+    """After `run` has returned: how many seconds are left for the rest of the shutdown."""
 
     @property
     def url(self) -> str:
-        """The address that is really listened on."""
+        """The address that the listener really uses, for example if the setting has port 0."""
 
     def run(self) -> None:
-        """Serve until `stop`, then finish what is in flight."""
+        """Serve until `stop` is called, then finish the requests in flight."""
 
     def stop(self) -> None:
-        """Make `run` return. Safe in a signal handler and from any thread."""
+        """Make `run` return. May be called in a signal handler and from any thread."""
 
 
 class StopSignals:
-    """SIGTERM and SIGINT while this lasts: they stop the listener, as soon as there is one."""
+    """A context manager that handles SIGTERM and SIGINT: a signal stops the listener.
+
+    A signal that arrives before `run` is called stops the listener at the call of `run`.
+    """
 
     def __init__(self) -> None:
         self._listener: Listener | None = None
@@ -42,7 +45,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def run(self, listener: Listener) -> None:
-        """Run the listener until a signal. If one has come already, it only shuts down."""
+        """Run the listener until a signal. After an earlier signal, it only shuts down."""
         self._listener = listener
         if self._requested:
             listener.stop()
@@ -56,7 +59,7 @@ class StopSignals:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a tool as Ctrl-C does: it cleans up, and tells what it has found."""
+    """Make SIGTERM raise KeyboardInterrupt, as Ctrl-C does: the tool cleans up and reports."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

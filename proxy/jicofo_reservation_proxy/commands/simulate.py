@@ -1,4 +1,4 @@
-"""`simulate`: behave as a Jitsi client towards a running proxy."""
+"""`simulate`: simulate Jicofo or Prosody as a client of a running proxy."""
 
 import argparse
 import re
@@ -29,15 +29,16 @@ from .progress import Progress
 
 DEFAULT_OWNER = "juliet@example.com"
 MAX_OPENINGS = 100_000
-"""So many openings are planned at most: the report keeps some 4 kB of each."""
+"""The maximum number of openings in a run: the report keeps about 4 kB for each opening."""
 
 MAX_REQUESTS = 50
-"""So many requests of Prosody's are under way at once, at most: each has a thread."""
+"""The maximum number of simultaneous requests of Prosody: each request has a thread."""
 
 EPILOG = """\
-It behaves as clients.md says: its bytes, its retries, its time-outs, what it makes of an answer.
-Jicofo opens and closes its rooms one after the other, Prosody in parallel. The names of the rooms
-are new at each run. Ctrl-C closes the rooms that are open and reports; a second one leaves them.
+The simulated client behaves as docs/clients.md describes: it sends the same bytes, has the same
+retries and time-outs, and checks answers in the same way. Jicofo opens and closes its rooms one
+after the other, Prosody in parallel. Each run uses new room names. Ctrl-C closes the open rooms
+and prints the report. A second Ctrl-C leaves the rooms open and prints no report.
 
   jicofo-reservation-proxy simulate --as prosody --rooms 50 --lifetime 5s
 """
@@ -53,7 +54,7 @@ _PATH = re.compile(r"(?:/[!-~]*)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """The times of both clients; those of the real ones, but in tests."""
+    """The times of both clients. The defaults are the times of the real clients."""
 
     jicofo: JicofoHabits = field(default_factory=JicofoHabits)
     prosody: ProsodyHabits = field(default_factory=ProsodyHabits)
@@ -62,21 +63,26 @@ class Habits:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--as", dest="client", choices=("jicofo", "prosody"), required=True, help="The client."
+        "--as",
+        dest="client",
+        choices=("jicofo", "prosody"),
+        required=True,
+        help="The client to simulate.",
     )
     parser.add_argument(
         "--listen",
         type=_address,
         default=Address("127.0.0.1", 7777),
         metavar="HOST:PORT",
-        help="Where the proxy, or any other reservation system, listens. Default: 127.0.0.1:7777.",
+        help="The address of the proxy, or of any other reservation system. "
+        "Default: 127.0.0.1:7777.",
     )
     parser.add_argument(
         "--path",
         type=_path,
         default="",
-        help="The path of its base URL. Jicofo takes a slash at its end away, Prosody does not. "
-        "Default: none.",
+        help="The path of the base URL. Jicofo removes a slash at the end, Prosody keeps it. "
+        "Default: no path.",
     )
     _add_room_arguments(parser)
     parser.add_argument(
@@ -84,23 +90,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_whole(1, MAX_REQUESTS),
         default=MAX_REQUESTS,
         metavar="N",
-        help="prosody: how many requests are under way at once, at most. Jicofo has one. "
-        f"Default: {MAX_REQUESTS}.",
+        help="prosody: the maximum number of simultaneous requests. Jicofo always sends one "
+        f"request at a time. Default: {MAX_REQUESTS}.",
     )
     parser.add_argument(
         "--give-up-after",
         type=_duration,
         default=60.0,
         metavar="DURATION",
-        help="jicofo: how long to wait for an answer before it is said to hang; Jicofo itself "
-        "waits for ever. Default: 60s.",
+        help="jicofo: how long to wait for an answer before the report says that Jicofo hangs. "
+        "The real Jicofo waits for ever. Default: 60s.",
     )
     parser.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
-        help="Write the report there as JSON, with every meeting; - is stdout, in place of "
-        "the report for people.",
+        help="Write the report to FILE as JSON, with every meeting; - prints JSON instead of "
+        "the text report.",
     )
 
 
@@ -110,50 +116,49 @@ def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
         type=_whole(1, MAX_OPENINGS),
         default=10,
         metavar="N",
-        help="How many rooms. Default: 10.",
+        help="The number of rooms. Default: 10.",
     )
     parser.add_argument(
         "--times",
         type=_whole(1, MAX_OPENINGS),
         default=1,
         metavar="N",
-        help="How often each is opened, again at once after it was closed; "
-        f"--rooms x --times is at most {MAX_OPENINGS}. Default: 1.",
+        help="How often to open each room. The client opens a room again as soon as the room is "
+        f"closed. --rooms x --times is at most {MAX_OPENINGS}. Default: 1.",
     )
     parser.add_argument(
         "--lifetime",
         type=_duration,
         default=1.0,
         metavar="DURATION",
-        help="How long people meet in each, such as 250ms, 5s or 10m. Default: 1s.",
+        help="How long each room stays open, such as 250ms, 5s or 10m. Default: 1s.",
     )
     parser.add_argument(
         "--name",
         type=_text,
-        help="What the names of the rooms begin with; a number follows. Default: another one at "
-        "each run, so that runs do not meet.",
+        help="The first part of each room name; a number follows. Default: a new name in each "
+        "run, so that two runs never use the same rooms.",
     )
-    parser.add_argument(
-        "--tenant", type=_text, help="The tenant that the rooms belong to. Default: none."
-    )
+    parser.add_argument("--tenant", type=_text, help="The tenant of the rooms. Default: no tenant.")
     owner = parser.add_mutually_exclusive_group()
     owner.add_argument(
         "--owner",
         type=_text,
         default=DEFAULT_OWNER,
-        help=f"Who opens the rooms. Default: {DEFAULT_OWNER}.",
+        help=f"The owner of the rooms. Default: {DEFAULT_OWNER}.",
     )
     owner.add_argument(
         "--anonymous",
         action="store_true",
-        help="Nobody has signed in: Jicofo names no owner, Prosody a new guest at each opening.",
+        help="Simulate users who have not signed in: Jicofo sends no owner, Prosody sends a new "
+        "guest at each opening.",
     )
 
 
 def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
     """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt.
 
-    What nothing here should raise is raised after the report of what was until then.
+    An unexpected error of a simulated client is raised after the report.
     """
     if (openings := arguments.rooms * arguments.times) > MAX_OPENINGS:
         return _failed(
@@ -164,7 +169,7 @@ def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
     if reason := _why_nobody_listens(address):
         return _failed(
             f"listen: wanted a reservation system at {address.authority}, "
-            f"got no connection: {reason}; start it, or name another address",
+            f"got no connection: {reason}; start it, or give another address with --listen",
             exit_codes.CANNOT_LISTEN,
         )
     is_json = str(arguments.json) == "-"
@@ -191,7 +196,7 @@ def _exit_code(report: Report) -> int:
 
 
 def _simulate(arguments: argparse.Namespace, habits: Habits) -> tuple[Report, Exception | None]:
-    """Return the report, and what a task has raised, which none should."""
+    """Return the report, and the first error that a task raised; no task should raise one."""
     plan = _plan(arguments)
     stops = threading.Event()
     began = time.monotonic()
@@ -206,9 +211,9 @@ def _simulate(arguments: argparse.Namespace, habits: Habits) -> tuple[Report, Ex
 
 
 def _hold(meetings: Meetings, schedule: Schedule) -> bool:
-    """Hold all meetings; return whether Ctrl-C or an error has ended them early.
+    """Hold all meetings; return whether Ctrl-C or an error ended them early.
 
-    The rooms that were open have been closed then.
+    If they ended early, the client has closed the open rooms.
     """
     progress = Progress()
     try:
@@ -220,7 +225,7 @@ def _hold(meetings: Meetings, schedule: Schedule) -> bool:
                 meetings.stop()
     except KeyboardInterrupt:
         meetings.stop()
-        progress.show("closing the rooms that are open; Ctrl-C again leaves them open")
+        progress.show("closing the open rooms; press Ctrl-C again to leave them open")
         _close_all(schedule, progress)
         return True
     finally:
@@ -229,13 +234,13 @@ def _hold(meetings: Meetings, schedule: Schedule) -> bool:
 
 
 def _close_all(schedule: Schedule, progress: Progress) -> None:
-    """Do what is left after Ctrl-C, which may have come before all threads had been started."""
+    """Run the remaining tasks after Ctrl-C, which may arrive before all threads have started."""
     try:
         schedule.start()
         schedule.wait()
     except KeyboardInterrupt:
         progress.clear()
-        _failed("interrupted again: rooms that are open are left open, and there is no report")
+        _failed("interrupted again: the open rooms stay open, and no report is printed")
         raise
 
 
@@ -268,13 +273,13 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _failed(reason: str, code: int = exit_codes.USAGE) -> int:
-    """Say what is wrong; return the exit code."""
+    """Print the reason on stderr; return the exit code."""
     print(f"jicofo-reservation-proxy: {reason}", file=sys.stderr)
     return code
 
 
 def _why_nobody_listens(address: Address) -> str:
-    """Return why no connection can be made, or nothing where one can."""
+    """Return why a connection fails, or an empty string if it succeeds."""
     try:
         socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
     except OSError as error:
@@ -283,7 +288,7 @@ def _why_nobody_listens(address: Address) -> str:
 
 
 def _address(text: str) -> Address:
-    """Take an address as the setting `listen` does."""
+    """Parse an address as the setting `listen` does."""
     try:
         CONVERTER.structure(text, Listen)
     except ValueError:
@@ -295,7 +300,7 @@ def _address(text: str) -> Address:
 
 def _text(text: str) -> str:
     if not text or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"wanted a printable text, got {text!r}")
+        raise argparse.ArgumentTypeError(f"wanted one or more printable characters, got {text!r}")
     return text
 
 
@@ -306,7 +311,7 @@ def _path(text: str) -> str:
 
 
 def _duration(text: str) -> float:
-    """Take a duration as the settings do; return seconds."""
+    """Parse a duration as the settings do; return seconds."""
     duration = parse_duration(text)
     seconds = duration.total_seconds() if duration else 0.0
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:

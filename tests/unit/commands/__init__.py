@@ -1,1 +1,1 @@
-"""Unit tests of the package commands; tests/e2e runs the commands as they are typed."""
+"""Unit tests of the package `commands`; tests/e2e runs the commands as a user types them."""

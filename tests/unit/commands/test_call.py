@@ -1,4 +1,4 @@
-"""The request that `call` sends: what the client would send (clients.md)."""
+"""The request that `call` sends: the request of the real client (clients.md)."""
 
 from urllib.parse import parse_qsl
 
@@ -17,8 +17,8 @@ def form(request: Request) -> list[tuple[str, str]]:
     return parse_qsl(request.body, keep_blank_values=True)
 
 
-def test_jicofo_s_form() -> None:
-    """It has a duration of -1, and an owner where one is given."""
+def test_the_form_of_jicofo() -> None:
+    """Jicofo's form has a duration of -1, and an owner if one is given."""
     request = Request("create", "caf\u00e9", "jicofo", "juliet@example.com", START)
     assert form(request) == [
         ("name", "caf\u00e9"),
@@ -30,16 +30,16 @@ def test_jicofo_s_form() -> None:
     assert request.headers["User-Agent"].startswith("Apache-HttpClient/")
 
 
-def test_prosody_s_form() -> None:
-    """It has no duration."""
+def test_the_form_of_prosody() -> None:
+    """Prosody's form has no duration."""
     request = Request("create", "board", "prosody", start_time=START)
     assert form(request) == [("name", "board"), ("start_time", START)]
     assert request.headers["User-Agent"].startswith("Prosody")
 
 
 @pytest.mark.parametrize("client", ["jicofo", "prosody"])
-def test_the_form_is_one_that_the_proxy_takes(client: str) -> None:
-    """Also without a start, which is then now."""
+def test_the_proxy_accepts_the_form(client: str) -> None:
+    """The proxy's own parser accepts the form, also with the default start time."""
     request = Request("create", "board", client)
     assert request.body is not None
     parsed = parse_create(request.headers["Content-Type"], request.body.encode(), guest_test(()))
@@ -47,8 +47,8 @@ def test_the_form_is_one_that_the_proxy_takes(client: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["get", "delete"])
-def test_an_id_in_a_path(operation: str) -> None:
-    """What has a meaning in a path is escaped, and no body is sent."""
+def test_an_id_is_escaped_in_the_path(operation: str) -> None:
+    """Characters with a meaning in a URL are escaped; a get or delete has no body."""
     request = Request(operation, "default.a/b c?", "prosody")  # type: ignore[arg-type]
     assert request.path == "/conference/default.a/b%20c%3F"
     assert (request.method, request.body) == (operation.upper(), None)

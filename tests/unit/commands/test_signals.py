@@ -1,4 +1,4 @@
-"""Signals: they stop whoever listens, whenever they come."""
+"""Signals: a signal stops the listener at any time."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 class Listener:
-    """A listener that is sent a signal while it serves; it keeps what happened."""
+    """A listener that receives a signal while it serves, and records its calls."""
 
     url = "http://127.0.0.1:7777"
     left_seconds = 0.0
@@ -39,7 +39,7 @@ def _handlers_are_as_before() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_the_listener(number: signal.Signals) -> None:
-    """It comes while the listener serves."""
+    """A signal that arrives while the listener serves stops the listener."""
     listener = Listener(number)
     with StopSignals() as signals:
         signals.run(listener)
@@ -47,8 +47,8 @@ def test_a_signal_stops_the_listener(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_before_there_is_a_listener(number: signal.Signals) -> None:
-    """It is not forgotten: the listener is told to stop before it serves."""
+def test_a_signal_before_run_stops_the_listener(number: signal.Signals) -> None:
+    """A signal that arrives before `run` stops the listener before it serves."""
     listener = Listener()
     with StopSignals() as signals:
         signal.raise_signal(number)
@@ -56,8 +56,8 @@ def test_a_signal_before_there_is_a_listener(number: signal.Signals) -> None:
     assert listener.happened == ["stop", "run"]
 
 
-def test_no_signal() -> None:
-    """Nothing but a signal stops the listener."""
+def test_without_a_signal_the_listener_is_not_stopped() -> None:
+    """Without a signal, the listener is not stopped."""
     listener = Listener()
     with StopSignals() as signals:
         signals.run(listener)
@@ -65,6 +65,6 @@ def test_no_signal() -> None:
 
 
 def test_sigterm_ends_a_tool_as_ctrl_c_does() -> None:
-    """A tool that cleans up after Ctrl-C does so after SIGTERM too."""
+    """SIGTERM raises KeyboardInterrupt, so a tool cleans up as it does after Ctrl-C."""
     with pytest.raises(KeyboardInterrupt), ended_by_sigterm():
         signal.raise_signal(signal.SIGTERM)
