@@ -1,4 +1,4 @@
-"""`simulate` on real sockets: towards the real proxy, and towards servers as none should be."""
+"""`simulate` on real sockets: against the real proxy, and against servers that misbehave."""
 
 import argparse
 import json
@@ -60,12 +60,12 @@ try:
 except KeyboardInterrupt:
     sys.exit(99)
 """
-"""The command by itself; 99 stands for what the command line makes of a second Ctrl-C."""
+"""The command without the command line. It exits with 99 after a second Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to: its exit code, its JSON, its report, and its errors."""
+    """The result of a run: its exit code, its JSON, its report, and its errors."""
 
     code: int
     fields: dict[str, Any]
@@ -74,24 +74,24 @@ class Run:
 
     @property
     def seen(self) -> dict[str, int]:
-        """What users saw other than an open room, with counts."""
+        """What users saw instead of an open room, with counts."""
         return {count["text"]: count["count"] for count in self.fields["seen"]}
 
     @property
     def wrong(self) -> dict[str, int]:
-        """What went wrong behind the screen, with counts."""
+        """The problems that users did not see, with counts."""
         return {count["text"]: count["count"] for count in self.fields["wrong"]}
 
 
 class Simulate:
-    """The command, as a user gives it."""
+    """The command as a callable, with short defaults."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
         self._capsys = capsys
         self._file = directory / "report.json"
 
     def __call__(self, client: str, port: int, *argv: str, habits: Habits = FAST) -> Run:
-        """Run it, briefly unless told otherwise."""
+        """Run the command with few rooms and a short lifetime, unless the arguments differ."""
         flags = {"--rooms": "4", "--lifetime": "10ms", "--json": str(self._file)}
         listen = f"127.0.0.1:{port}"
         defaults = [part for flag in flags.items() if flag[0] not in argv for part in flag]
@@ -118,7 +118,7 @@ def simulate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Simulate:
 def test_a_good_backend_opens_and_closes_every_room(
     simulate: Simulate, tmp_path: Path, client: str
 ) -> None:
-    """Through the real proxy; the backend sees each room begin, and end, three times."""
+    """Through the real proxy, the backend gets a create and a delete for each opening."""
     counter = iter(range(1, 1000))
     lock = threading.Lock()
 
@@ -143,8 +143,8 @@ def test_a_good_backend_opens_and_closes_every_room(
     assert deleted == {str(number) for number in range(1, 13)}
 
 
-def test_runs_do_not_meet(simulate: Simulate, tmp_path: Path) -> None:
-    """By default the rooms have other names each time."""
+def test_each_run_uses_new_room_names(simulate: Simulate, tmp_path: Path) -> None:
+    """By default, no two runs use the same room."""
     with running(tmp_path / "state") as proxy:
         runs = [simulate(client, proxy.port) for client in (*CLIENTS, "jicofo")]
     assert [run.code for run in runs] == [exits.OK] * 3
@@ -152,8 +152,8 @@ def test_runs_do_not_meet(simulate: Simulate, tmp_path: Path) -> None:
     assert len(rooms) == 12
 
 
-def test_nobody_has_signed_in(simulate: Simulate, tmp_path: Path) -> None:
-    """Jicofo names no owner; Prosody a new guest at each login."""
+def test_anonymous_users_have_no_owner_or_a_new_guest(simulate: Simulate, tmp_path: Path) -> None:
+    """With --anonymous, Jicofo sends no owner, and Prosody sends a new guest at each opening."""
     backend = granting()
     with running(tmp_path / "state", backend) as proxy:
         assert simulate("jicofo", proxy.port, "--anonymous", "--rooms", "1").code == exits.OK
@@ -166,7 +166,7 @@ def test_nobody_has_signed_in(simulate: Simulate, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("client", "asked"), [("jicofo", 8), ("prosody", 4)])
 def test_a_denial_is_shown(simulate: Simulate, tmp_path: Path, client: str, asked: int) -> None:
-    """With its status and sentence. Prosody repeats it from memory, without asking again."""
+    """The report shows a denial as users see it. Prosody repeats it from memory."""
     denial = pb.CreateConferenceResponse(denial=pb.Denial(message="Not today."))
     backend = Backend(lambda *_: denial)
     habits = Habits()
@@ -176,15 +176,15 @@ def test_a_denial_is_shown(simulate: Simulate, tmp_path: Path, client: str, aske
     assert run.seen == {'403, "Not today."': 8}
     assert run.wrong == {}
     assert (run.fields["refused"], run.fields["failed"]) == (8, 0)
-    assert '    8 x 403, "Not today." (such as ' in run.report
+    assert '    8 x 403, "Not today." (for example room ' in run.report
     assert len(backend.creates) == asked
 
 
 @pytest.mark.parametrize(("client", "repeats"), [("jicofo", 0), ("prosody", 12)])
-def test_a_dead_backend_is_a_failure(
+def test_an_unreachable_backend_is_a_failure(
     simulate: Simulate, tmp_path: Path, client: str, repeats: int
 ) -> None:
-    """Prosody asks three times more; its users get the proxy's sentence all the same."""
+    """Prosody repeats its POST three times; the users of both clients see the proxy's sentence."""
     backend = {"target": f"unix:{tmp_path}/nobody.sock", "answer_within": "100ms"}
     with running(tmp_path / "state", backends={"default": backend}) as proxy:
         run = simulate(client, proxy.port)
@@ -201,7 +201,7 @@ def test_a_dead_backend_is_a_failure(
 def test_the_409_flow(
     simulate: Simulate, tmp_path: Path, client: str, owner: str, opened: int
 ) -> None:
-    """A room that Romeo holds: Jicofo lets only him in, Prosody anyone."""
+    """After a 409 for Romeo's room, Jicofo lets in only Romeo, and Prosody lets in everyone."""
 
     def held(request: pb.CreateConferenceRequest) -> pb.Conference:
         return conference(request, "12", owner="romeo@example.com")
@@ -220,7 +220,7 @@ def test_the_409_flow(
 
 
 def test_jicofo_sends_one_request_at_a_time(simulate: Simulate) -> None:
-    """Over one connection, while rooms that are open stay open."""
+    """Jicofo sends all requests one after the other over one connection, while rooms are open."""
     with _counting(1) as (script, most), answering(script) as server:
         run = simulate("jicofo", server.port, "--rooms", "6", "--lifetime", "50ms")
     assert run.code == exits.OK
@@ -230,8 +230,10 @@ def test_jicofo_sends_one_request_at_a_time(simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_prosody_sends_as_many_requests_at_once_as_told(simulate: Simulate, at_once: int) -> None:
-    """So many meet at a barrier, and never more."""
+def test_the_flag_at_once_limits_the_simultaneous_requests_of_prosody(
+    simulate: Simulate, at_once: int
+) -> None:
+    """The number of simultaneous requests reaches --at-once and never exceeds it."""
     with _counting(at_once) as (script, most), answering(script) as server:
         run = simulate("prosody", server.port, "--rooms", "6", "--at-once", str(at_once))
     assert run.code == exits.OK
@@ -241,7 +243,10 @@ def test_prosody_sends_as_many_requests_at_once_as_told(simulate: Simulate, at_o
 
 @contextmanager
 def _counting(at_once: int) -> Iterator[tuple[Script, list[int]]]:
-    """Yield a script that lets POSTs go on only when so many are there, and how many were."""
+    """Yield a script, and a list of how many POSTs ran at once at the start of each POST.
+
+    The script answers POSTs only when `at_once` of them have arrived.
+    """
     barrier = threading.Barrier(at_once)
     lock = threading.Lock()
     running_now: set[int] = set()
@@ -264,7 +269,7 @@ def _counting(at_once: int) -> Iterator[tuple[Script, list[int]]]:
 def _scripted(
     post: Callable[[Request], Act | bytes], delete: Act | bytes | None = None
 ) -> Callable[[Request], Act | bytes]:
-    """Return a script with one answer for POST and one, by default a good one, for DELETE."""
+    """Return a script with one answer to a POST and one answer, by default 200, to a DELETE."""
 
     def script(request: Request) -> Act | bytes:
         if request.method == "POST":
@@ -278,10 +283,10 @@ def _good(request: Request) -> bytes:
     return http(200, reservation(request))
 
 
-def test_an_idle_connection_that_is_closed_silently_fails_on_jicofos_screen(
+def test_a_connection_that_is_closed_silently_fails_jicofos_next_post(
     simulate: Simulate,
 ) -> None:
-    """Every other POST meets its end. Prosody has no connection that could idle."""
+    """Every second POST of Jicofo fails. Prosody keeps no idle connection, so it has no failure."""
 
     def script(request: Request) -> Act:
         return Act(_good(request) if request.method == "POST" else http(200, {}), closes=True)
@@ -289,33 +294,33 @@ def test_an_idle_connection_that_is_closed_silently_fails_on_jicofos_screen(
     with answering(script) as server:
         run = simulate("jicofo", server.port, "--lifetime", "1s", "--rooms", "4")
         assert run.fields["failed"] == 2
-        assert any("announce its end by Connection: close" in text for text in run.wrong)
+        assert any("announce its end with Connection: close" in text for text in run.wrong)
         assert run.code == exits.NOT_AS_EXPECTED
         assert simulate("prosody", server.port).code == exits.OK
 
 
-def test_an_interim_answer_is_the_last_that_prosody_reads(simulate: Simulate) -> None:
-    """Jicofo reads on."""
+def test_prosody_takes_an_interim_answer_for_the_final_one(simulate: Simulate) -> None:
+    """Jicofo ignores an interim answer. Prosody takes it for the final answer."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     with answering(_scripted(lambda request: hints + _good(request))) as server:
         assert simulate("jicofo", server.port).code == exits.OK
         run = simulate("prosody", server.port)
     assert run.seen == {f"103, {FIXED_TEXT}": 4}
-    assert list(run.wrong) == ["a 103 came first, which Prosody takes for the final answer"]
+    assert list(run.wrong) == ["an interim 103 came first: Prosody reads no further answer"]
 
 
-def test_an_array_approves_what_was_refused(simulate: Simulate) -> None:
-    """Where Jicofo has no authentication; Prosody shows the message."""
+def test_an_array_in_a_refusal_opens_the_room_in_jicofo(simulate: Simulate) -> None:
+    """Without an owner, Jicofo opens the room. Prosody shows the message."""
     refusal = http(403, {"message": "No.", "reasons": ["x"]})
     with answering(_scripted(lambda _: refusal)) as server:
         run = simulate("jicofo", server.port, "--anonymous")
         assert (run.code, run.fields["opened"]) == (exits.NOT_AS_EXPECTED, 4)
-        assert any("takes anything for an approval" in text for text in run.wrong)
+        assert any("takes every such answer for an approval" in text for text in run.wrong)
         assert simulate("prosody", server.port).seen == {'403, "No."': 4}
 
 
 def test_null_leaves_prosodys_rooms_stuck(simulate: Simulate) -> None:
-    """Nobody is answered, and nothing is asked again."""
+    """No user of the room gets an answer, and Prosody sends no second request."""
     with answering(_scripted(lambda _: http(200, b"null"))) as server:
         run = simulate("prosody", server.port, "--times", "2")
         assert run.seen == {WAITS_FOR_EVER: 8}
@@ -324,17 +329,17 @@ def test_null_leaves_prosodys_rooms_stuck(simulate: Simulate) -> None:
 
 
 def test_no_answer_hangs_jicofo(simulate: Simulate) -> None:
-    """The first room is asked for; all of them wait."""
+    """Jicofo sends the first request only, and all its rooms wait."""
     with answering(lambda _: SILENCE) as server:
         run = simulate("jicofo", server.port, "--give-up-after", "100ms")
         assert server.methods == ["POST"]
     assert run.seen == {WAITS_FOR_EVER: 4}
     assert run.wrong == {jicofo.BEHIND: 3, jicofo.HANGS: 1}
-    assert "Jicofo hangs, and with it every room it has" in run.report
+    assert "Jicofo hangs, and all rooms of this Jicofo hang" in run.report
 
 
-def test_no_answer_is_refused_by_prosody(simulate: Simulate) -> None:
-    """After its time-out, once for each room."""
+def test_prosody_refuses_a_room_after_its_time_out(simulate: Simulate) -> None:
+    """Prosody refuses each room after its time-out, and does not repeat the request."""
     habits = Habits(prosody=ProsodyHabits(time_out=0.2))
     with answering(lambda _: SILENCE) as server:
         run = simulate("prosody", server.port, habits=habits)
@@ -342,8 +347,8 @@ def test_no_answer_is_refused_by_prosody(simulate: Simulate) -> None:
     assert run.seen == {FIXED_TEXT: 4}
 
 
-def test_a_hang_at_the_end_of_a_room_is_reported(simulate: Simulate) -> None:
-    """The rooms were open; none of them is closed any more."""
+def test_a_delete_without_an_answer_hangs_jicofo(simulate: Simulate) -> None:
+    """The rooms were open, but Jicofo closes no room after a DELETE without an answer."""
     with answering(_scripted(_good, SILENCE)) as server:
         run = simulate("jicofo", server.port, "--give-up-after", "100ms")
     assert (run.fields["opened"], run.fields["closed"], run.seen) == (4, 0, {})
@@ -353,20 +358,20 @@ def test_a_hang_at_the_end_of_a_room_is_reported(simulate: Simulate) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("status", [204, 404])
-def test_a_delete_that_is_not_taken_goes_wrong_behind_the_screen(
+def test_a_delete_that_is_not_200_is_a_problem_that_users_do_not_see(
     simulate: Simulate, client: str, status: int
 ) -> None:
-    """The users saw nothing of it."""
+    """The report lists it among the problems that users did not see."""
     with answering(_scripted(_good, http(status, b""))) as server:
         run = simulate(client, server.port)
     assert (run.fields["opened"], run.fields["closed"], run.seen) == (4, 0, {})
     assert run.code == exits.NOT_AS_EXPECTED
-    assert [f"a DELETE was answered {status}" in text for text in run.wrong] == [True]
-    assert "What went wrong behind the screen:" in run.report
+    assert [f"a DELETE was answered with {status}" in text for text in run.wrong] == [True]
+    assert "Problems that users did not see:" in run.report
 
 
-def test_a_delete_that_drops_is_reported(simulate: Simulate) -> None:
-    """After three repeats, by both clients."""
+def test_a_delete_whose_connection_drops_is_reported(simulate: Simulate) -> None:
+    """Both clients repeat the DELETE three times; then the report lists the failure."""
     with answering(_scripted(_good, CLOSE)) as server:
         for client in CLIENTS:
             run = simulate(client, server.port, "--rooms", "1")
@@ -381,8 +386,8 @@ def _ending_in(seconds: float) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_room_that_ends_before_people_leave_is_seen(simulate: Simulate, client: str) -> None:
-    """The client closes it, with a DELETE."""
+def test_a_room_whose_reservation_ends_early_is_closed(simulate: Simulate, client: str) -> None:
+    """The client closes the room with a DELETE, and the report shows that users saw this."""
 
     def post(request: Request) -> bytes:
         return http(200, reservation(request, **_ending_in(2.0)))
@@ -394,8 +399,10 @@ def test_a_room_that_ends_before_people_leave_is_seen(simulate: Simulate, client
     assert run.code == exits.NOT_AS_EXPECTED
 
 
-def test_after_a_204_jicofo_ends_no_room_by_itself(simulate: Simulate) -> None:
-    """The end of the first room kills the timer: the second outlives its own."""
+def test_after_a_204_jicofo_closes_no_room_at_the_end_of_its_reservation(
+    simulate: Simulate,
+) -> None:
+    """The 204 for the first room stops Jicofo's timer: the second room stays open."""
     ends = iter([0.5, 1.0])
 
     def post(request: Request) -> bytes:
@@ -409,8 +416,8 @@ def test_after_a_204_jicofo_ends_no_room_by_itself(simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_reservation_that_is_over_is_419(simulate: Simulate, client: str) -> None:
-    """The user sees that number."""
+def test_a_reservation_that_has_ended_is_419(simulate: Simulate, client: str) -> None:
+    """The user sees the number 419 if the reservation in the answer has already ended."""
     past = {"start_time": "2020-04-20T17:55:12.000Z"}
     with answering(_scripted(lambda request: http(200, reservation(request, **past)))) as server:
         run = simulate(client, server.port)
@@ -419,7 +426,7 @@ def test_a_reservation_that_is_over_is_419(simulate: Simulate, client: str) -> N
 
 
 def test_the_path_of_the_base_url(simulate: Simulate) -> None:
-    """Jicofo normalises it, Prosody does not."""
+    """Jicofo removes a slash at the end of the base URL, Prosody keeps it."""
     with answering(_scripted(_good)) as server:
         for client in CLIENTS:
             simulate(client, server.port, "--rooms", "1", "--path", "/x/")
@@ -428,14 +435,14 @@ def test_the_path_of_the_base_url(simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_bug_closes_the_rooms_that_are_open_and_reports(
+def test_an_unexpected_error_closes_the_open_rooms_and_is_raised(
     simulate: Simulate,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     client: str,
 ) -> None:
-    """Then it is raised; nobody waits for the end of an hour."""
+    """The command closes the open rooms at once, reports, and then raises the error."""
     kind: Any = {"jicofo": jicofo.Jicofo, "prosody": Prosody}[client]
     original = kind.open
 
@@ -457,10 +464,10 @@ def test_a_bug_closes_the_rooms_that_are_open_and_reports(
 
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize("is_running", [False, True])
-def test_ctrl_c_while_the_threads_start_is_130(
+def test_ctrl_c_while_the_threads_start_exits_with_130(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
 ) -> None:
-    """What was opened until then is closed."""
+    """The command closes the rooms that it has opened up to the Ctrl-C."""
     interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
     with answering(_scripted(_good)) as server:
         run = simulate("prosody", server.port, "--lifetime", "1h")
@@ -469,8 +476,8 @@ def test_ctrl_c_while_the_threads_start_is_130(
     assert server.methods.count("POST") == server.methods.count("DELETE") == run.fields["opened"]
 
 
-def test_too_many_openings_are_2(simulate: Simulate) -> None:
-    """Rooms x times is bounded, each opening being kept for the report."""
+def test_too_many_openings_exit_with_2(simulate: Simulate) -> None:
+    """The number of rooms x times is limited, because the report keeps each opening."""
     run = simulate("prosody", 1, "--rooms", "50001", "--times", "2")
     assert run.code == exits.USAGE
     assert run.errors == (
@@ -479,30 +486,30 @@ def test_too_many_openings_are_2(simulate: Simulate) -> None:
     )
 
 
-def test_nobody_there_is_6(simulate: Simulate) -> None:
-    """The error names the address and what to do; nothing is reported."""
+def test_an_address_without_a_server_exits_with_6(simulate: Simulate) -> None:
+    """The error names the address and what to do; there is no report."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     run = simulate("jicofo", port)
     assert (run.code, run.report, run.fields) == (exits.CANNOT_LISTEN, "", {})
     assert run.errors == (
         f"jicofo-reservation-proxy: listen: wanted a reservation system at 127.0.0.1:{port}, "
-        "got no connection: Connection refused; start it, or name another address\n"
+        "got no connection: Connection refused; start it, or give another address with --listen\n"
     )
 
 
-def test_json_to_stdout_takes_the_place_of_the_report(simulate: Simulate, tmp_path: Path) -> None:
-    """So that a program can read it."""
+def test_json_to_stdout_replaces_the_text_report(simulate: Simulate, tmp_path: Path) -> None:
+    """With `--json -`, standard output contains only the JSON."""
     with running(tmp_path / "state") as proxy:
         run = simulate("prosody", proxy.port, "--json", "-")
     assert run.code == exits.OK
     assert json.loads(run.report)["opened"] == 4
 
 
-def test_the_old_report_stays_until_the_new_one_is_there(
+def test_the_old_report_stays_until_the_new_one_is_complete(
     simulate: Simulate, tmp_path: Path
 ) -> None:
-    """Nothing else is left beside it."""
+    """The old file stays during the run, and no temporary file is left."""
     file = tmp_path / "report.json"
     file.write_text("old")
     found: list[str] = []
@@ -518,17 +525,17 @@ def test_the_old_report_stays_until_the_new_one_is_there(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_json_may_go_to_what_is_no_regular_file(simulate: Simulate) -> None:
-    """It is written to, and not replaced."""
+def test_json_may_go_to_a_file_that_is_not_regular(simulate: Simulate) -> None:
+    """The command writes to a device and does not replace it."""
     with answering(_scripted(_good)) as server:
         assert simulate("jicofo", server.port, "--json", "/dev/null").code == exits.OK
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_file_that_cannot_be_written_is_2_before_anything_is_sent(
+def test_a_file_that_cannot_be_written_exits_with_2_before_any_request(
     simulate: Simulate, tmp_path: Path
 ) -> None:
-    """A long run would be in vain."""
+    """The command finds the error before a long run, not after it."""
     with answering(_scripted(_good)) as server:
         run = simulate("jicofo", server.port, "--json", str(tmp_path / "no" / "x.json"))
         assert server.requests == []
@@ -548,16 +555,16 @@ def test_a_file_that_cannot_be_written_is_2_before_anything_is_sent(
         (("--lifetime", "5"), "wanted a duration from 1ms to 7d, such as 250ms or 5s, got '5'"),
         (("--lifetime", "8d"), "wanted a duration from 1ms to 7d"),
         (("--give-up-after", "0s"), "wanted a duration from 1ms to 7d"),
-        (("--name", ""), "wanted a printable text"),
-        (("--owner", "a\nb"), "wanted a printable text"),
+        (("--name", ""), "wanted one or more printable characters"),
+        (("--owner", "a\nb"), "wanted one or more printable characters"),
         (("--owner", "a", "--anonymous"), "not allowed with argument"),
         (("--path", "x"), "wanted a path such as / or /reservations, got 'x'"),
     ],
 )
-def test_a_wrong_command_line_is_2(
+def test_a_wrong_command_line_exits_with_2(
     capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
 ) -> None:
-    """What was wanted and what was got."""
+    """The error says what was wanted and what was got."""
     with pytest.raises(SystemExit) as exit_:
         parsed(*argv)
     assert exit_.value.code == exits.USAGE
@@ -565,7 +572,7 @@ def test_a_wrong_command_line_is_2(
 
 
 def test_the_defaults() -> None:
-    """Ten rooms of a second, at the proxy's own address."""
+    """The default is ten rooms with a lifetime of one second at the proxy's default address."""
     arguments = parsed("--as", "prosody")
     assert (arguments.rooms, arguments.lifetime, arguments.times) == (10, 1.0, 1)
     assert arguments.listen.authority == "127.0.0.1:7777"
@@ -573,8 +580,8 @@ def test_the_defaults() -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_ctrl_c_closes_the_rooms_that_are_open(tmp_path: Path, client: str) -> None:
-    """Then comes the report of what was, and 130."""
+def test_ctrl_c_closes_the_open_rooms_and_reports(tmp_path: Path, client: str) -> None:
+    """After Ctrl-C, the command closes the open rooms, prints the report, and exits with 130."""
     are_open = threading.Event()
     posts: list[Request] = []
 
@@ -603,8 +610,8 @@ def test_ctrl_c_closes_the_rooms_that_are_open(tmp_path: Path, client: str) -> N
     assert errors == ""
 
 
-def test_ctrl_c_opens_no_other_room() -> None:
-    """Those that were never opened are not in the report; those that were are closed."""
+def test_after_ctrl_c_no_more_rooms_are_opened() -> None:
+    """The report has only the rooms that were opened, and all of them are closed."""
     is_asked = threading.Event()
 
     def post(request: Request) -> bytes:
@@ -625,8 +632,8 @@ def test_ctrl_c_opens_no_other_room() -> None:
     assert re.search(rf"^ *{opened} +{opened} +0 +0 +{opened} +0$", out, re.MULTILINE)
 
 
-def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
-    """Also when a DELETE is never answered; it says so, and leaves the old report."""
+def test_a_second_ctrl_c_ends_the_command_at_once(tmp_path: Path) -> None:
+    """It does so even if a DELETE gets no answer; it prints a message and keeps the old report."""
     file = tmp_path / "report.json"
     file.write_text("old")
     is_open, is_closing = threading.Event(), threading.Event()
@@ -649,15 +656,15 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
         out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, out) == (99, "")
     assert errors == (
-        "jicofo-reservation-proxy: interrupted again: rooms that are open are left open, "
-        "and there is no report\n"
+        "jicofo-reservation-proxy: interrupted again: the open rooms stay open, "
+        "and no report is printed\n"
     )
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 @contextmanager
 def _process(client: str, port: int, *argv: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the command as a process, with rooms that stay open until it is told to stop."""
+    """Run the command as a process with rooms that stay open for an hour."""
     flags = ("--as", client, "--listen", f"127.0.0.1:{port}", "--lifetime", "1h")
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *flags, *argv],
@@ -673,8 +680,8 @@ def _process(client: str, port: int, *argv: str) -> Iterator[subprocess.Popen[st
                 process.communicate()
 
 
-def test_it_needs_neither_grpc_nor_flask() -> None:
-    """The simulation is a client, and shares nothing with what serves."""
+def test_simulate_imports_neither_grpc_nor_flask() -> None:
+    """The simulation does not import the code of the proxy that answers requests."""
     program = (
         "import sys; from jicofo_reservation_proxy.commands import simulate; "
         "print({'grpc', 'flask', 'waitress', 'jicofo_reservation_proxy.http'} & {*sys.modules})"

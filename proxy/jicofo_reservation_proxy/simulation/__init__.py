@@ -1,5 +1,6 @@
-"""The real clients, played: what Jicofo or Prosody sends, and what its users would have seen.
+"""Simulated clients: what Jicofo or Prosody sends, and what its users would see.
 
-meetings → jicofo | prosody → their answers and wire. docs/clients.md is the law for all
-of it. Nothing is shared with the code that renders answers: a mistake there must show here.
+`meetings` uses `jicofo` or `prosody`; each of these uses `wire` and its module `*_answers`.
+docs/clients.md specifies the behaviour. The package shares no code with the proxy's renderers, so
+that it finds their mistakes.
 """

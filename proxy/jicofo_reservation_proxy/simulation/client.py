@@ -1,4 +1,4 @@
-"""What a simulated client does, whichever it is."""
+"""The interface of both simulated clients."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from .wire import Answer, ExchangeError
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a request in the end, and how often it was repeated for it."""
+    """The last result of a request, and how often the client repeated the request."""
 
     came: Answer | ExchangeError
     repeats: int
@@ -17,7 +17,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What came of opening a room, and how many requests were repeated on the way."""
+    """The result of opening a room, and how many requests the client repeated."""
 
     verdict: Verdict
     repeats: int = 0
@@ -25,28 +25,28 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What came of closing a room; without a remark, the reservation system knows that it is."""
+    """The result of closing a room. There is a remark if the DELETE did not succeed."""
 
     remark: Remark | None
     repeats: int = 0
 
 
 class Client(Protocol):
-    """A client of the reservation API. It may be used by as many threads as `max_requests`."""
+    """A client of the reservation API. At most `max_requests` threads may use it."""
 
     @property
     def max_requests(self) -> int:
-        """How many requests it has under way at once."""
+        """The maximum number of simultaneous requests of this client."""
 
     @property
     def ends_rooms(self) -> bool:
-        """Whether it still closes rooms by itself when their reservation ends."""
+        """Whether the client still closes rooms by itself when their reservation ends."""
 
     def open(self, room: str, owner: str | None) -> Opening:
-        """Ask for a room, as often as this client does, and read the answer as it does."""
+        """Request a room with the retries of this client, and read the answer by its rules."""
 
     def close(self, room: str, opened: Opened) -> Closing:
-        """Say that a room is over, as often as this client does."""
+        """Send the DELETE for a room, with the retries of this client."""
 
     def seconds_to_end(self, opened: Opened) -> float:
-        """Return in how many seconds it will close the room because its reservation ends."""
+        """Return in how many seconds the client closes the room at the end of its reservation."""

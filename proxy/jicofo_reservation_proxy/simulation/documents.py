@@ -1,4 +1,4 @@
-"""JSON as it came, with what the clients trip over still in it."""
+"""Parsed JSON bodies, including the values that the real clients cannot handle."""
 
 import enum
 import json
@@ -9,7 +9,7 @@ from .outcomes import Remark, cut
 
 
 class NotJson(enum.Enum):
-    """What stands for a body that is no JSON."""
+    """The type of the constant for a body that is not JSON."""
 
     NOT_JSON = "not JSON"
 
@@ -18,7 +18,7 @@ NOT_JSON = NotJson.NOT_JSON
 
 
 def parse(body: bytes) -> object:
-    """Return what a body says, or `NOT_JSON`. A byte order mark is no JSON (RFC 8259, 8.1)."""
+    """Return the parsed body, or `NOT_JSON`, also for a byte order mark (RFC 8259, 8.1)."""
     try:
         return json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -30,12 +30,12 @@ def _refuse(name: str) -> object:
 
 
 def fields_of(document: object) -> Mapping[str, object]:
-    """Return the fields of an object; of anything else, none."""
+    """Return the fields of an object, or no fields for any other value."""
     return document if isinstance(document, dict) else {}
 
 
 def has_array(document: object) -> bool:
-    """Tell whether there is an array anywhere, however deep the parser has gone."""
+    """Return whether the document contains an array at any depth."""
     left = [document]
     while left:
         value = left.pop()
@@ -47,19 +47,19 @@ def has_array(document: object) -> bool:
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Tell whether a value is a JSON number, which `true` is not."""
+    """Return whether a value is a JSON number; `true` is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Tell whether a value is a JSON number without fraction and exponent."""
+    """Return whether a value is a JSON number without fraction and exponent."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def remarks_on(fields: Mapping[str, object]) -> tuple[Remark, ...]:
-    """Remark on what an answer should not have in it at all (clients.md "body")."""
+    """Remark on values that an answer must not contain (clients.md "body")."""
     bad = [key for key, value in fields.items() if value is None or isinstance(value, dict | list)]
     if not bad:
         return ()
-    text = "an answer holds a null, an array or an object: leave such fields out"
+    text = "the answer contains null, an array or an object: leave such fields out"
     return (Remark(text, cut(", ".join(bad))),)

@@ -1,7 +1,7 @@
 """Jicofo: one kept-alive connection, one request at a time, and no time-out.
 
-What it sends is the table "What they send" of clients.md; where that is silent (the order of the
-headers, what is escaped in a form), it is what Apache HttpClient 4.5 does.
+The table "What they send" of clients.md specifies its requests. For details that the table does not
+give (the order of the headers, the escaping in a form), it follows Apache HttpClient 4.5.
 """
 
 import math
@@ -33,13 +33,13 @@ from .wire import (
 USER_AGENT = "Apache-HttpClient/4.5.13 (Java/17)"
 
 REPEATS = 3
-"""So often a GET or DELETE is repeated when the connection drops; a POST never."""
+"""How often Jicofo repeats a GET or DELETE when the connection drops. It never repeats a POST."""
 
-HANGS = "a request was never answered: Jicofo hangs, and with it every room it has"
-BEHIND = "Jicofo hangs: it waits for an answer, and no other room opens or closes"
+HANGS = "a request was never answered: Jicofo hangs, and all rooms of this Jicofo hang"
+BEHIND = "Jicofo hangs: it waits for an earlier answer, and no other room opens or closes"
 CLOSED_SILENTLY = (
-    "; it was kept alive after the answer before: announce its end by Connection: close "
-    "or Keep-Alive: timeout=N"
+    "; the connection was kept alive after the previous answer: announce its end "
+    "with Connection: close or Keep-Alive: timeout=N"
 )
 
 Read = TypeVar("Read")
@@ -47,18 +47,18 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JicofoHabits:
-    """Jicofo's times, in seconds. Only `give_up` is not its own: it would wait for ever."""
+    """Jicofo's times, in seconds. `give_up` is not a time of Jicofo, which waits for ever."""
 
     give_up: float = 60.0
-    """How long the simulation waits before it says that Jicofo hangs."""
+    """How long the simulation waits for an answer before it reports that Jicofo hangs."""
     trust: float = 2.0
-    """So long after its last answer, a connection is used without a look whether it is closed."""
+    """How long after an answer Jicofo uses the connection without a check that it is open."""
     tick: float = 5.0
     """How often Jicofo looks for rooms whose reservation ends before the next look."""
 
 
 class Jicofo:
-    """One Jicofo. For one thread, which stands for its lock; a context manager."""
+    """One Jicofo, a context manager. For one thread only: Jicofo's lock allows one request."""
 
     max_requests = 1
 
@@ -76,7 +76,8 @@ class Jicofo:
     def open(self, room: str, owner: str | None) -> Opening:
         """POST; after a 409, GET the conference that holds the room.
 
-        A room whose DELETE was not answered 200 is open already for the same owner.
+        If an earlier DELETE of this room was not answered with 200, Jicofo has kept the room and
+        opens it for the same owner without a request.
         """
         if self._hangs:
             return Opening(Stuck((Remark(BEHIND),), is_for_good=False))
@@ -93,7 +94,7 @@ class Jicofo:
         return Opening(replace(found, remarks=reading.remarks + found.remarks), got.repeats)
 
     def close(self, room: str, opened: Opened) -> Closing:
-        """DELETE; the room is kept unless the answer is 200."""
+        """DELETE. Jicofo keeps the room unless the answer is 200."""
         if self._hangs:
             return Closing(Remark(BEHIND))
         request = self._request("DELETE", self._target(opened.reservation_id))
@@ -106,7 +107,7 @@ class Jicofo:
         return Closing(remark, reply.repeats)
 
     def seconds_to_end(self, opened: Opened) -> float:
-        """Return when it looks for the last time before the end: up to 5 s early."""
+        """Return the seconds to Jicofo's last look before the end: at most 5 s before the end."""
         ran = time.monotonic() - self._started
         left = opened.ends_at_ms / 1000 - time.time()
         next_look = math.floor(ran / self._habits.tick) + 1
@@ -137,7 +138,7 @@ class Jicofo:
         return wire.request_bytes(method, target, headers, body)
 
     def _send(self, request: bytes, repeats: int) -> Reply:
-        """Send it, and again, at once, while the connection drops."""
+        """Send the request. Repeat it at once, at most `repeats` times, if the connection drops."""
         came = self._exchange(request)
         repeated = 0
         while repeated < repeats and isinstance(came, DroppedError):
@@ -164,7 +165,7 @@ class Jicofo:
             return error
 
     def _forget_what_is_closed(self) -> None:
-        """Drop a connection whose announced time is over, or that a look shows to be closed."""
+        """Drop a connection whose announced time has passed, or that the server has closed."""
         now = time.monotonic()
         if self._connection is None:
             return
@@ -196,14 +197,14 @@ class Jicofo:
 
 
 def form(sent: Sent, moment: datetime) -> str:
-    """Return the form: a fixed order, and no owner where there is no authentication."""
+    """Return the form: fields in a fixed order, and no owner if there is no authentication."""
     owner = {} if sent.owner is None else {"mail_owner": sent.owner}
     fields = {"name": sent.name, **owner, "start_time": start_time(moment), "duration": "-1"}
     return "&".join(f"{key}={_escaped(value)}" for key, value in fields.items())
 
 
 def start_time(moment: datetime) -> str:
-    """Return a time of some zone as Jicofo does: milliseconds, and the zone as hours only."""
+    """Return a time in Jicofo's format: with milliseconds, and the time zone as hours only."""
     offset = moment.utcoffset()
     minutes = int(offset.total_seconds()) // 60 if offset else 0
     sign = "-" if minutes < 0 else "+"
@@ -216,7 +217,7 @@ def _escaped(value: str) -> str:
 
 
 def _timeout(keep_alive: str) -> float:
-    """Return the seconds of `Keep-Alive: timeout=N`, for ever where there is none."""
+    """Return the seconds of `Keep-Alive: timeout=N`, or infinity if there is no timeout."""
     for part in keep_alive.split(","):
         key, _, value = part.strip().partition("=")
         if key.lower() == "timeout" and value.isdecimal():
@@ -225,13 +226,13 @@ def _timeout(keep_alive: str) -> float:
 
 
 def _inflated(answer: Answer) -> Answer:
-    """Undo the compression that Jicofo offers to take. Raises `GarbledError`."""
+    """Decompress the body if it has an encoding that Jicofo accepts. Raises `GarbledError`."""
     if answer.headers.get("content-encoding", "identity").lower() not in {"gzip", "deflate"}:
         return answer
     try:
         body = zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(answer.body, wire.MAX_BODY_BYTES)
     except zlib.error:
-        raise GarbledError("what came is not compressed as it says") from None
+        raise GarbledError("the body is not compressed as its Content-Encoding says") from None
     return replace(answer, body=body)
 
 

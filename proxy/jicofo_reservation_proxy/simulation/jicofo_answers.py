@@ -1,6 +1,6 @@
-"""What Jicofo makes of an answer, by the table of clients.md ("What an answer must be").
+"""How Jicofo reads an answer, by the table of clients.md ("What an answer must be").
 
-Where the table is silent, the answer is taken as well as it can be, with a remark.
+If the table has no rule for a defect, the answer is accepted as far as possible, with a remark.
 """
 
 import re
@@ -24,7 +24,7 @@ from .outcomes import (
 from .wire import Answer
 
 MAX_LONG = 2**63 - 1
-OWN_ERROR = "an error of Jicofo's, without a word from the reservation system"
+OWN_ERROR = "Jicofo's own error, without a message from the reservation system"
 
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ _START_TIME = re.compile(
 
 
 def read_post(answer: Answer, sent: Sent, now_ms: int) -> Reading:
-    """Read the answer to `POST /conference`, where 200 and 201 open the room."""
+    """Read the answer to `POST /conference`. Status 200 or 201 opens the room."""
     try:
         document = _document(answer, sent)
         fields = documents.fields_of(document)
@@ -44,7 +44,7 @@ def read_post(answer: Answer, sent: Sent, now_ms: int) -> Reading:
         if answer.status not in {200, 201}:
             return _refusal(answer.status, fields)
         if not isinstance(document, dict):
-            raise _thrown("the body is no JSON object")
+            raise _thrown("the body is not a JSON object")
         _check_name(fields, sent)
         return _opened(fields, sent, now_ms, _check_owner(fields, sent))
     except DecidedError as decided:
@@ -52,18 +52,21 @@ def read_post(answer: Answer, sent: Sent, now_ms: int) -> Reading:
 
 
 def read_get(answer: Answer, sent: Sent, now_ms: int) -> Verdict:
-    """Read the answer to the GET after a 409, where the owner on record must be the user's own."""
+    """Read the answer to the GET after a 409.
+
+    If the request has an owner, the answer must have the same owner.
+    """
     try:
         document = _document(answer, sent)
         fields = documents.fields_of(document)
         if answer.status != 200:
             return _refusal(answer.status, fields)
         if not isinstance(document, dict):
-            raise _thrown("the body is no JSON object")
+            raise _thrown("the body is not a JSON object")
         if "name" in fields:
-            raise _thrown("there is a name in a GET's answer (NullPointerException)")
+            raise _thrown("the answer to a GET contains a name (NullPointerException)")
         if sent.owner is not None and fields.get("mail_owner") != sent.owner:
-            return Refused("a refusal of Jicofo's own: the room belongs to someone else")
+            return Refused("Jicofo's own refusal: the room belongs to someone else")
         return _opened(fields, sent, now_ms)
     except DecidedError as decided:
         return decided.verdict
@@ -73,14 +76,14 @@ def read_delete(answer: Answer) -> Remark | None:
     """Return what is wrong with the answer to a DELETE (clients.md "status")."""
     if answer.status == 200:
         return None
-    text = f"a DELETE was answered {answer.status}, wanted exactly 200: Jicofo keeps the room"
+    text = f"a DELETE was answered with {answer.status}, wanted exactly 200: Jicofo keeps the room"
     if answer.status == 204:
-        text += ", and ends no room by itself until it restarts"
+        text += ", and until it restarts, it closes no room at the end of the reservation"
     return Remark(text)
 
 
 def _thrown(reason: str, *got: object) -> DecidedError:
-    text = f"Jicofo throws: {reason}"
+    text = f"Jicofo throws an exception: {reason}"
     remark = Remark.of(text, *got) if got else Remark(text)
     return DecidedError(Failed(OWN_ERROR, (remark,)))
 
@@ -91,7 +94,7 @@ def _refused(reason: str, got: object) -> DecidedError:
 
 
 def _document(answer: Answer, sent: Sent) -> object:
-    """Return the body; an array in it ends Jicofo's parsing, and nothing has been read then."""
+    """Return the parsed body. Raises `DecidedError` for a 204 and for a body with an array."""
     if answer.status == 204:
         raise _thrown("a 204 has no body")
     document = documents.parse(answer.body)
@@ -102,31 +105,31 @@ def _document(answer: Answer, sent: Sent) -> object:
 
 def _array(sent: Sent) -> DecidedError:
     if sent.owner is not None:
-        return _thrown("there is an array in the answer, where it stops parsing")
+        return _thrown("the answer contains an array, where Jicofo stops parsing")
     return DecidedError(Opened("null", MAX_LONG, (Remark(UNASKED_APPROVAL),)))
 
 
 UNASKED_APPROVAL = (
-    "there is an array in the answer, where Jicofo stops parsing: "
-    "with no owner it takes anything for an approval, also a refusal"
+    "the answer contains an array, where Jicofo stops parsing: "
+    "without an owner, Jicofo takes every such answer for an approval, even a refusal"
 )
 
 
 def _refusal(status: int, fields: Mapping[str, object]) -> Refused | Failed:
-    """Return what is shown: the message, where there is one, else nothing but the error."""
+    """Return the refusal or fault that the user sees, with the message if there is one."""
     message = fields.get("message")
     if isinstance(message, str) and message:
         return by_status(status, f'"{message}"', *documents.remarks_on(fields))
-    remark = Remark(f"the answer {status} has no message to show")
-    return by_status(status, "without a word", remark)
+    remark = Remark(f"the {status} answer has no message to show")
+    return by_status(status, "without a message", remark)
 
 
 def _check_name(fields: Mapping[str, object], sent: Sent) -> None:
     name = fields.get("name", sent.name)
     if name is not None and not isinstance(name, str):
-        raise _thrown("name is no string", name)
+        raise _thrown("name is not a string", name)
     if name != sent.name:
-        raise _refused("name must be the request's own bytes", name)
+        raise _refused("name must have the same bytes as name in the request", name)
 
 
 def _opened(
@@ -139,14 +142,14 @@ def _opened(
     if seconds is None or seconds in {0, -1}:
         remarks.append(Remark("duration is missing, 0 or -1: Jicofo ends the room within 5 s"))
         return Opened(reservation_id, now_ms, tuple(remarks))
-    # In Java's long, too long a time ends in the past.
+    # Jicofo adds in Java's 64-bit long: a sum that is too large wraps around into the past.
     ends_at_ms = (start_ms + 1000 * seconds + 2**63) % 2**64 - 2**63
     return not_over(Opened(reservation_id, ends_at_ms, tuple(remarks)), now_ms)
 
 
 def _id_to_delete(fields: Mapping[str, object], remarks: list[Remark]) -> str:
     if fields.get("id") is None:
-        remarks.append(Remark("id is missing: the room's end will be DELETE /conference/null"))
+        remarks.append(Remark("id is missing: Jicofo will send DELETE /conference/null"))
         return "null"
     return _id(fields["id"], "id")
 
@@ -155,19 +158,20 @@ def _id(value: object, key: str) -> str:
     if not documents.is_integer(value):
         raise _refused(f"{key} must be an integer", value)
     if value > MAX_LONG:
-        raise _thrown(f"{key} is over 2^63-1", value)
+        raise _thrown(f"{key} is greater than 2^63-1", value)
     return str(value)
 
 
 def _check_owner(fields: Mapping[str, object], sent: Sent) -> Sequence[Remark]:
     if "mail_owner" not in fields:
         is_missing = sent.owner is not None
-        return [Remark("mail_owner was sent and is not in the answer")] if is_missing else []
+        return [Remark("mail_owner is missing, but the request has it")] if is_missing else []
     owner = fields["mail_owner"]
     if documents.is_number(owner):
         raise _thrown("mail_owner is a number", owner)
     if owner is None or owner != sent.owner:
-        raise _refused("mail_owner must be the request's own bytes, or left out with it", owner)
+        text = "mail_owner must have the same bytes as mail_owner in the request"
+        raise _refused(f"{text}, or be missing if the request has none", owner)
     return []
 
 
@@ -177,17 +181,17 @@ def _start_time_ms(fields: Mapping[str, object], sent: Sent, remarks: list[Remar
         return sent.start_time_ms
     value = fields["start_time"]
     if not isinstance(value, str):
-        raise _thrown("start_time is no string", value)
+        raise _thrown("start_time is not a string", value)
     match = _START_TIME.match(value)
     if not match:
         raise _refused(
             "start_time must be YYYY-MM-DDTHH:MM:SS.mmmZ, with milliseconds and zone", value
         )
     if len(match[7]) != 3:
-        text = "start_time has not exactly three digits after the point: Jicofo takes them for"
-        remarks.append(Remark.of(f"{text} milliseconds all the same", value))
+        text = "start_time does not have exactly three digits after the point: Jicofo reads"
+        remarks.append(Remark.of(f"{text} the digits as milliseconds", value))
     if match[9]:
-        text = "start_time has a zone with minutes: Jicofo leaves them out"
+        text = "start_time has a time zone with minutes: Jicofo ignores the minutes"
         remarks.append(Remark.of(text, value))
     return _epoch_ms(match)
 
@@ -198,18 +202,18 @@ def _epoch_ms(match: re.Match[str]) -> int:
         second = datetime(*map(int, match.groups()[:6]), tzinfo=UTC)  # type: ignore[arg-type,misc]
         moment = second + int(match[7]) * _MILLISECOND - timedelta(hours=zone)
     except (ValueError, OverflowError):
-        raise _refused("start_time must be a time of the calendar", match[0]) from None
+        raise _refused("start_time must be an existing date and time", match[0]) from None
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def _seconds(fields: Mapping[str, object]) -> int | None:
     seconds = fields.get("duration")
     if isinstance(seconds, float):
-        raise _thrown("duration is no integer", seconds)
+        raise _thrown("duration is not an integer", seconds)
     if seconds is None:
         return None
     if not documents.is_integer(seconds):
         raise _refused("duration must be an integer", seconds)
     if seconds > MAX_LONG:
-        raise _thrown("duration is over 2^63-1", seconds)
+        raise _thrown("duration is greater than 2^63-1", seconds)
     return seconds

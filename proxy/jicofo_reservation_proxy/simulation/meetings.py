@@ -1,4 +1,4 @@
-"""Rooms that people open, meet in, and leave: what the simulated client is made to do."""
+"""The meetings of a run: the simulated client opens rooms, keeps them open, and closes them."""
 
 import threading
 import time
@@ -12,30 +12,33 @@ from .client import Client
 from .outcomes import Opened, Refused, Remark
 from .schedule import Schedule
 
-CUT_SHORT = "the room was closed with people in it: its reservation was over"
+CUT_SHORT = "the client closed the room before people left: its reservation had ended"
 GUESTS = "guest.example.com"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which rooms are opened, how often each, and for how long."""
+    """Which rooms to open, how often to open each room, and for how long."""
 
     rooms: Sequence[str]
     times: int
     lifetime_seconds: float
     owner: str | None
     has_guests: bool = False
-    """Whether each opening is by a new guest, with a random name, instead of by `owner`."""
+    """Whether a new guest with a random name opens the room each time, instead of `owner`."""
 
     @property
     def openings(self) -> int:
-        """How often a room is to be opened in all."""
+        """The total number of openings of all rooms."""
         return len(self.rooms) * self.times
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """One opening of a room and what became of it. `seen` is what its user saw instead of it."""
+    """One opening of a room, and its result.
+
+    `seen` is what the user saw instead of an open room, or `None`.
+    """
 
     room: str
     number: int
@@ -49,10 +52,10 @@ class Meeting:
 
 
 class Meetings:
-    """Holds the meetings of a plan through a client; safe for the threads of a schedule.
+    """Holds the meetings of a plan with a client. The threads of a schedule may share it.
 
-    A room is opened again at once after its DELETE was answered, or after it was not opened.
-    `stops` is set by `stop`, for whoever waits meanwhile.
+    A room is opened again at once after its DELETE has ended, or after the room did not open.
+    `stop` sets `stops`, so that a client which waits on this event stops waiting.
     """
 
     def __init__(
@@ -72,21 +75,22 @@ class Meetings:
             self._schedule.add(0.0, partial(self._meet, room, 1))
 
     def stop(self) -> None:
-        """Open no other room, and close those that are open now."""
+        """Open no more rooms, and close the open rooms now."""
         self._stops.set()
         self._schedule.hurry()
 
     @property
     def past(self) -> list[Meeting]:
-        """The meetings that are over, or never began."""
+        """The meetings that have ended, and those whose room did not open."""
         with self._lock:
             return list(self._past)
 
     @property
     def progress(self) -> str:
-        """Return how far it is, in a few words."""
+        """Return the progress as a short text."""
         with self._lock:
-            return f"{len(self._past)} of {self._plan.openings} over, {self._open} open"
+            past, planned = len(self._past), self._plan.openings
+            return f"{past} of {planned} meetings finished, {self._open} rooms open"
 
     def _meet(self, room: str, number: int) -> None:
         if self._stops.is_set():
@@ -113,7 +117,7 @@ class Meetings:
         return f"{uuid.uuid4()}@{GUESTS}" if self._plan.has_guests else self._plan.owner
 
     def _leave(self, meeting: Meeting, opened: Opened, ends: float) -> None:
-        """Close a room when people leave it, or sooner, when its reservation is over."""
+        """Close a room when people leave it, or when its reservation ends if that is earlier."""
         left = ends - time.monotonic()
         is_cut_short = left > 0 and not self._stops.is_set()
         if is_cut_short and not self._client.ends_rooms:
@@ -141,11 +145,11 @@ class Meetings:
 
 
 def room_node(name: str, tenant: str | None) -> str:
-    """Return a room's node as Jitsi makes it (clients.md "name"): lower case, escaped."""
+    """Return the node of a room as Jitsi forms it: lower case, escaped (clients.md "name")."""
     node = _escaped(name)
     return node if tenant is None else f"[{_escaped(tenant)}]{node}"
 
 
 def _escaped(text: str) -> str:
-    """Return what a browser makes of it in the address of a room (ECMA-262, encodeURIComponent)."""
+    """Return the text as a browser escapes it in the URL of a room (encodeURIComponent)."""
     return quote(text.lower(), safe="-_.!~*'()").lower()

@@ -1,43 +1,43 @@
-"""What a client makes of an answer: the room opens, or what its user sees instead."""
+"""The result of an answer: the room opens, or the user sees something else."""
 
 from dataclasses import dataclass, field
 from typing import Self
 
 MAX_CHARACTERS = 500
-"""How much of what an answer says is kept: a run may have very many of them."""
+"""How much of each text in an answer is kept: a run may have very many answers."""
 
 WAITS_FOR_EVER = "nothing: the user waits for ever"
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that is wrong behind the screen; `got` is what this one answer had there."""
+    """A problem that users do not see. `got` is the value in the answer that caused it."""
 
     text: str
     got: str = ""
 
     @classmethod
     def of(cls, text: str, got: object) -> Self:
-        """Return a remark on a value as Python writes it, which is near enough to JSON."""
+        """Return a remark with a value in Python's notation, which is similar to JSON."""
         try:
             return cls(text, cut(repr(got)))
         except RecursionError:
-            return cls(text, "a value that is nested too deep to show")
+            return cls(text, "a value that is nested too deeply to show")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The user is in the room. `reservation_id` is as the client will put it in a path."""
+    """The user is in the room. `reservation_id` is the id in the form that goes into a path."""
 
     reservation_id: str
     ends_at_ms: int
-    """When the reservation ends, in ms since the epoch, UTC: the answer's start_time + duration."""
+    """The end of the reservation: `start_time + duration` of the answer, in ms since the epoch."""
     remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The client asks for the conference that holds the room, with this id in the path."""
+    """Another conference holds the room. The client asks for it by GET with this id."""
 
     conflict_id: str
     remarks: tuple[Remark, ...] = ()
@@ -45,7 +45,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The reservation system decided against the room; the user sees this."""
+    """The reservation system refused the room. `seen` is what the user sees."""
 
     seen: str
     remarks: tuple[Remark, ...] = ()
@@ -53,7 +53,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The room does not open, and that is nobody's decision; the user sees this."""
+    """The room does not open because of a fault. `seen` is what the user sees."""
 
     seen: str
     remarks: tuple[Remark, ...] = ()
@@ -61,7 +61,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """The client never answers its user; for a room that is stuck for good, no later one either."""
+    """The client never answers its user.
+
+    If `is_for_good`, the client never answers a later user of this room either.
+    """
 
     remarks: tuple[Remark, ...]
     is_for_good: bool
@@ -70,15 +73,15 @@ class Stuck:
 
 NotOpened = Refused | Failed | Stuck
 Verdict = Opened | NotOpened
-"""What an opening can come to."""
+"""The possible results of an opening."""
 
 Reading = Verdict | Held
-"""What one answer can be taken for."""
+"""The possible results of one answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the client asked for, with which it compares the answer."""
+    """The fields of the request, which the client compares with the answer."""
 
     name: str
     owner: str | None
@@ -86,28 +89,28 @@ class Sent:
 
 
 def cut(text: str) -> str:
-    """Return as much of a text as is kept."""
+    """Return the text, shortened to `MAX_CHARACTERS`."""
     return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
 
 
 class DecidedError(Exception):
-    """While an answer is read: what it comes to is certain before all of it has been looked at."""
+    """Ends the reading of an answer early: the rest of the answer cannot change the verdict."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict)
         self.verdict = verdict
 
 
-OVER = "419, the reservation is over already"
+OVER = "419, the reservation has already ended"
 
 
 def not_over(opened: Opened, now_ms: int) -> Opened:
-    """Pass on a reservation that has not ended. Raises `DecidedError` for one that has."""
+    """Return the reservation if it has not ended. Otherwise raises `DecidedError`."""
     if opened.ends_at_ms <= now_ms:
         raise DecidedError(Refused(OVER, opened.remarks))
     return opened
 
 
 def by_status(status: int, words: str, *remarks: Remark) -> Refused | Failed:
-    """Tell a decision, which is a 4xx, from a fault; the user sees the status and the words."""
+    """Return a refusal for a 4xx, otherwise a fault. The user sees the status and the words."""
     return (Refused if 400 <= status < 500 else Failed)(f"{status}, {cut(words)}", remarks)

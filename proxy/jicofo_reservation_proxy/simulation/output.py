@@ -1,4 +1,4 @@
-"""The file that the report goes to as JSON: either whole, or as it was before."""
+"""The file for the JSON report: it contains either the whole new report or the old content."""
 
 import secrets
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from typing import Self
 
 
 class Output:
-    """A file that is written at the end of a run, or none. A context manager.
+    """A file that is written at the end of a run, or no file. A context manager.
 
-    Until then a file of that name stays as it is: the new one is made beside it, and takes its
-    place. What is no regular file, such as a pipe or a terminal, is written to as it is.
+    The new report goes to a temporary file in the same directory, which replaces the old file at
+    the end. If the path is not a regular file but a pipe or a terminal, it is written directly.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open it, so that this does not fail after a long run. Raises OSError."""
+        """Open the file now, so that an error does not come after a long run. Raises OSError."""
         self._file = self._target = self._beside = None
         if path is None:
             return
@@ -26,7 +26,7 @@ class Output:
         self._file = self._beside.open("x", encoding="utf-8")
 
     def write(self, text: Callable[[], str]) -> None:
-        """Write the text, for which there may be no need. Raises OSError."""
+        """Call `text` and write the result, if there is a file. Raises OSError."""
         if self._file is None:
             return
         with self._file:

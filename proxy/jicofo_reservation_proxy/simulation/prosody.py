@@ -1,7 +1,8 @@
-"""Prosody's mod_reservations: a new connection for each request, rooms in parallel, 20 s, retries.
+"""Prosody's mod_reservations: a connection for each request, parallel rooms, time-outs, retries.
 
-What it sends is the table "What they send" of clients.md; where that is silent (the order of the
-headers, what is escaped in a form), it is what Prosody's net.http and util.http do.
+The table "What they send" of clients.md specifies its requests. For details that the table does not
+give (the order of the headers, the escaping in a form), it follows Prosody's net.http and
+util.http.
 """
 
 import math
@@ -25,7 +26,10 @@ from .wire import Address, Answer, Connection, ExchangeError, TimedOutError
 USER_AGENT = "Prosody (0.12.3; posix)"
 
 REPEATS = 3
-"""So often any request is repeated after a 5xx or a dropped connection; after a time-out never."""
+"""How often Prosody repeats a request after a 5xx or a dropped connection.
+
+Prosody never repeats a request after a time-out.
+"""
 
 FIELDS = ("name", "mail_owner", "start_time")
 STUCK = "the room is stuck until Prosody restarts"
@@ -39,18 +43,18 @@ class ProsodyHabits:
 
     time_out: float = 20.0
     pause: float = 3.0
-    """How long it waits before it repeats a request."""
+    """How long Prosody waits before it repeats a request."""
     memory: float = 30.0
-    """A refusal is repeated from memory so long, and then until the next sweep."""
+    """How long Prosody repeats a refusal from memory. It continues until the next sweep."""
     sweep: float = 60.0
-    """How often it looks for what is over: reservations, and refusals that it remembers."""
+    """How often Prosody looks for reservations that have ended and refusals to forget."""
 
 
 class Prosody:
-    """One Prosody since its start, for many threads, but one for each room at a time.
+    """One Prosody from its start on. Many threads may use it, but only one thread for each room.
 
-    `pause` waits for some seconds; `order` is how the fields of a form are ordered since its
-    start, by chance where it is not given.
+    `pause` waits for a number of seconds. `order` is the order of the fields in every form; the
+    default is a random order.
     """
 
     ends_rooms = True
@@ -74,7 +78,7 @@ class Prosody:
         self._remembered: dict[str, tuple[float, NotOpened]] = {}
 
     def open(self, room: str, owner: str | None) -> Opening:
-        """POST; after a 409, GET the conference that holds the room. A refusal is remembered."""
+        """POST; after a 409, GET the conference that holds the room. Remember a refusal."""
         if room in self._stuck:
             return Opening(Stuck((Remark(STUCK),), is_for_good=True))
         until, remembered = self._remembered.get(room, (0.0, None))
@@ -89,7 +93,7 @@ class Prosody:
         return opening
 
     def close(self, room: str, opened: Opened) -> Closing:  # noqa: ARG002 - as a Client
-        """DELETE, and forget the room."""
+        """DELETE. Prosody forgets the room even if the DELETE fails."""
         reply = self._send(self._request("DELETE", self._target(opened.reservation_id)))
         match reply.came:
             case Answer() as answer:
@@ -98,7 +102,7 @@ class Prosody:
                 return Closing(Remark(f"a DELETE failed: {error}"), reply.repeats)
 
     def seconds_to_end(self, opened: Opened) -> float:
-        """Return when the first sweep after the end is."""
+        """Return the seconds to the first sweep after the end of the reservation."""
         return self._seconds_to_sweep(opened.ends_at_ms / 1000 - time.time())
 
     def _ask(self, room: str, owner: str) -> Opening:
@@ -113,13 +117,13 @@ class Prosody:
         return Opening(verdict, posted.repeats + got.repeats)
 
     def _seconds_to_sweep(self, seconds: float) -> float:
-        """Return when the first sweep is that is no sooner than that."""
+        """Return the seconds to the first sweep that is at least `seconds` away."""
         ran = time.monotonic() - self._started
         sweep = self._habits.sweep
         return max(math.ceil((ran + seconds) / sweep), math.floor(ran / sweep) + 1) * sweep - ran
 
     def _target(self, reservation_id: str | None = None) -> str:
-        """Return a path; a base URL that ends in a slash makes two of it (clients.md)."""
+        """Return a path. A base URL that ends in `/` gives `//conference` (clients.md)."""
         collection = f"{self._address.path}/conference"
         return collection if reservation_id is None else f"{collection}/{reservation_id}"
 
@@ -132,7 +136,7 @@ class Prosody:
         return wire.request_bytes(method, target, headers, body)
 
     def _send(self, request: bytes) -> Reply:
-        """Send it, and again, with a pause, after a 5xx or a dropped connection."""
+        """Send the request. Repeat it after a pause if the result is a 5xx or a drop."""
         came = self._exchange(request)
         repeats = 0
         while repeats < REPEATS and _is_repeated(came):
@@ -151,7 +155,7 @@ class Prosody:
 
 
 def form(sent: Sent, order: Sequence[str]) -> str:
-    """Return the form, its fields in this order; the time in whole seconds."""
+    """Return the form with its fields in this order and the time in whole seconds."""
     moment = datetime.fromtimestamp(sent.start_time_ms // 1000, UTC)
     fields = {
         "name": sent.name,

@@ -1,6 +1,6 @@
-"""What Prosody makes of an answer, by the table of clients.md ("What an answer must be").
+"""How Prosody reads an answer, by the table of clients.md ("What an answer must be").
 
-Where the table is silent, the answer is taken as well as it can be, with a remark.
+If the table has no rule for a defect, the answer is accepted as far as possible, with a remark.
 """
 
 import re
@@ -25,7 +25,7 @@ from .outcomes import (
 )
 from .wire import Answer
 
-FIXED_TEXT = "a fixed text of Prosody's"
+FIXED_TEXT = "Prosody's own fixed text"
 DURATION_BOUND = 10**15
 LARGEST_ID = 99_999_999_999_999
 
@@ -39,7 +39,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def read_post(answer: Answer, sent: Sent, now_ms: int) -> Reading:
-    """Read the answer to `POST /conference`, where 200 and 201 open the room."""
+    """Read the answer to `POST /conference`. Status 200 or 201 opens the room."""
     try:
         fields = _fields(answer)
         if answer.status == 409 and "conflict_id" in fields:
@@ -48,14 +48,14 @@ def read_post(answer: Answer, sent: Sent, now_ms: int) -> Reading:
             return _refusal(answer.status, fields)
         _check_name(fields)
         if _lower(str(fields["name"])) != _lower(sent.name):
-            raise _refused("name must be the room's", fields["name"])
+            raise _refused("name must be the name of the room", fields["name"])
         return _opened(fields, now_ms)
     except DecidedError as decided:
         return decided.verdict
 
 
 def read_get(answer: Answer, now_ms: int) -> Verdict:
-    """Read the answer to the GET after a 409, where anyone is let in (clients.md "409 and GET")."""
+    """Read the answer to the GET after a 409. It lets any user in (clients.md "409 and GET")."""
     try:
         fields = _fields(answer)
         if answer.status != 200:
@@ -70,14 +70,15 @@ def read_delete(answer: Answer) -> Remark | None:
     """Return what is wrong with the answer to a DELETE (clients.md "status")."""
     if answer.status == 200:
         return None
-    text = f"a DELETE was answered {answer.status}, wanted exactly 200"
-    return Remark(text if answer.status >= 500 else f"{text}; it is not repeated")
+    text = f"a DELETE was answered with {answer.status}, wanted exactly 200"
+    return Remark(text if answer.status >= 500 else f"{text}; Prosody does not repeat it")
 
 
 def path_id(value: str | float) -> str:
-    """Return an id as Prosody puts it in a path, where Debian 12's lua-cjson makes numbers floats.
+    """Return an id as Prosody with Debian 12's lua-cjson puts it in a path.
 
-    Lua prints a float with 14 digits, and with `.0` where it looks like an integer.
+    lua-cjson reads a number as a float. Lua prints a float with 14 digits, and with `.0` if it
+    looks like an integer.
     """
     if isinstance(value, str):
         return value
@@ -100,19 +101,19 @@ def _refused(reason: str, got: object) -> DecidedError:
 
 def _fields(answer: Answer) -> Mapping[str, object]:
     if answer.status < 200:
-        remark = Remark(f"a {answer.status} came first, which Prosody takes for the final answer")
+        remark = Remark(f"an interim {answer.status} came first: Prosody reads no further answer")
         raise DecidedError(Failed(f"{answer.status}, {FIXED_TEXT}", (remark,)))
     document = documents.parse(answer.body)
     if document is documents.NOT_JSON:
         return _without_json(answer.status)
     if not isinstance(document, dict | list):
-        raise _stuck("the body is a bare value or null", document)
+        raise _stuck("the body is null or a single value", document)
     return documents.fields_of(document)
 
 
 def _without_json(status: int) -> Mapping[str, object]:
     if status in {200, 201}:
-        raise DecidedError(Failed(FIXED_TEXT, (Remark("the body is no JSON"),)))
+        raise DecidedError(Failed(FIXED_TEXT, (Remark("the body is not JSON"),)))
     return {}
 
 
@@ -125,25 +126,25 @@ def _held(value: object) -> Held:
 def _path_id(value: str | float) -> tuple[str, tuple[Remark, ...]]:
     in_path = path_id(value)
     if not isinstance(value, str) and abs(value) > LARGEST_ID:
-        text = "an id is a number from 10^14 on: Prosody's DELETE and GET name no conference then"
+        text = "an id is a number of 10^14 or more: Prosody's DELETE and GET name no conference"
         return in_path, (Remark.of(text, value),)
     return in_path, ()
 
 
 def _refusal(status: int, fields: Mapping[str, object]) -> Refused | Failed | Stuck:
-    """Return what is shown: the message, where there is one, else a fixed text."""
+    """Return what the user sees: the message if there is one, otherwise a fixed text."""
     message = fields.get("message")
     if message is None and "message" not in fields:
-        remark = Remark(f"the answer {status} has no message to show")
+        remark = Remark(f"the {status} answer has no message to show")
         return by_status(status, FIXED_TEXT, remark)
     if not isinstance(message, str):
-        remark = Remark.of("a message is no string: Prosody never answers its user", message)
+        remark = Remark.of("message is not a string: Prosody never answers its user", message)
         return Stuck((remark,), is_for_good=False)
     remarks = list(documents.remarks_on(fields))
     if not message:
-        remarks.append(Remark(f"the answer {status} has no message to show: it is empty"))
+        remarks.append(Remark(f"the {status} answer has no message to show: message is empty"))
     if _CONTROLS.search(message):
-        remarks.append(Remark("a message is not one line without control characters"))
+        remarks.append(Remark("message must be one line without control characters"))
     return by_status(status, f'"{message}"', *remarks)
 
 
@@ -153,11 +154,11 @@ def _check_name(fields: Mapping[str, object]) -> None:
             Failed(FIXED_TEXT, (Remark("Prosody refuses the answer: name is missing"),))
         )
     if not isinstance(fields["name"], str):
-        raise _stuck("name is no string", fields["name"])
+        raise _stuck("name is not a string", fields["name"])
 
 
 def _lower(text: str) -> str:
-    """Lower the ASCII letters, as Lua does."""
+    """Convert ASCII letters to lower case, as Lua does."""
     return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
@@ -178,19 +179,17 @@ def _opened(fields: Mapping[str, object], now_ms: int) -> Opened:
 
 
 def _start_time(fields: Mapping[str, object]) -> tuple[int, tuple[Remark, ...]]:
-    """Return whole seconds since the epoch."""
+    """Return the start in whole seconds since the epoch, and remarks on it."""
     value = fields.get("start_time", "")
     if not isinstance(value, str):
-        raise _stuck("start_time is no string", value)
+        raise _stuck("start_time is not a string", value)
     match = _START_TIME.fullmatch(value)
     if not match:
         raise _refused("start_time must be YYYY-MM-DDTHH:MM:SS.mmmZ", value)
     if _SERVES_BOTH.fullmatch(value):
         return _epoch_s(match), ()
-    remark = Remark.of(
-        "start_time is not YYYY-MM-DDTHH:MM:SS.mmmZ, which serves both clients", value
-    )
-    return _epoch_s(match), (remark,)
+    text = "start_time is not YYYY-MM-DDTHH:MM:SS.mmmZ, the form that both clients accept"
+    return _epoch_s(match), (Remark.of(text, value),)
 
 
 def _epoch_s(match: re.Match[str]) -> int:
@@ -200,7 +199,7 @@ def _epoch_s(match: re.Match[str]) -> int:
         moment = datetime(*map(int, calendar), tzinfo=UTC)  # type: ignore[arg-type,misc]
         moment += zone if sign == "-" else -zone
     except (ValueError, OverflowError):
-        raise _refused("start_time must be a time of the calendar", match[0]) from None
+        raise _refused("start_time must be an existing date and time", match[0]) from None
     return (moment - _EPOCH) // timedelta(seconds=1)
 
 
@@ -212,11 +211,11 @@ def _seconds(fields: Mapping[str, object]) -> float:
 
 
 def _check_options(fields: Mapping[str, object]) -> None:
-    """Refuse the whole answer over these two, even with their features off."""
+    """Check two options. If one is bad, Prosody refuses the answer, even with the feature off."""
     most = fields.get("max_occupants", 1)
     if not documents.is_number(most) or most < 1:
         raise _refused("max_occupants must be a number of at least 1", most)
     password = fields.get("password", "-")
     if not isinstance(password, str) or not password:
-        # A bad password is a secret all the same.
+        # The remark has only the type: a bad password may still be a secret.
         raise _refused("password must be a string that is not empty", type(password).__name__)

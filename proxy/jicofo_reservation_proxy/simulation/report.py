@@ -1,4 +1,4 @@
-"""What the users saw, and what went wrong behind their screens: meetings → a text, or JSON."""
+"""The report of a run, as text or JSON: what users saw, and the problems that they did not see."""
 
 import json
 import math
@@ -10,17 +10,20 @@ from statistics import median
 from .meetings import Meeting, Plan
 
 MAX_LINES = 20
-"""How many different texts are listed; JSON has all of them."""
+"""How many different messages a section of the text report lists; JSON lists all of them."""
 
 MAX_CHARACTERS = 300
-INTERRUPTED = "It was interrupted: rooms that were open were closed, and no other was opened."
+INTERRUPTED = "The run was interrupted: the open rooms were closed, and no more rooms were opened."
 
 _INCIDENT = re.compile(r"\((incident [^()]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often something came up, and one room where it did, with what was special there."""
+    """How often a message occurred, and the first room where it occurred.
+
+    `detail` is what was specific to that room, such as an incident id.
+    """
 
     text: str
     count: int
@@ -30,7 +33,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Milliseconds:
-    """How long rooms took to open, from a client's first request on, its pauses included."""
+    """How long rooms took to open: from the first request, with the pauses between retries."""
 
     median: float
     percent_95: float
@@ -39,7 +42,7 @@ class Milliseconds:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The account of a simulation."""
+    """The report of a run."""
 
     client: str
     address: str
@@ -50,13 +53,13 @@ class Report:
 
     @property
     def is_all_well(self) -> bool:
-        """Whether every planned room opened and closed, with nothing wrong anywhere."""
+        """Whether every planned meeting opened and closed its room, without any problem."""
         is_whole = len(self.meetings) == self.plan.openings
         return is_whole and not self.seen and not self.wrong
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many openings came to what."""
+        """The number of openings for each result."""
         opened = sum(meeting.is_opened for meeting in self.meetings)
         refused = sum(meeting.is_refused for meeting in self.meetings)
         return {
@@ -70,7 +73,7 @@ class Report:
 
     @property
     def seen(self) -> list[Count]:
-        """What users saw other than an open room, the most frequent first."""
+        """What users saw instead of an open room, the most frequent first."""
         return _counted(
             (
                 _INCIDENT.sub("(incident …)", meeting.seen),
@@ -83,7 +86,7 @@ class Report:
 
     @property
     def wrong(self) -> list[Count]:
-        """What went wrong behind the screens, the most frequent first."""
+        """The problems that users did not see, the most frequent first."""
         return _counted(
             (remark.text, meeting.room, f"got {remark.got}" if remark.got else "")
             for meeting in self.meetings
@@ -92,7 +95,7 @@ class Report:
 
     @property
     def opening_ms(self) -> Milliseconds | None:
-        """How long the rooms took that opened; `None` where none did."""
+        """How long the opened rooms took to open; `None` if no room opened."""
         took = sorted(
             1000 * meeting.opening_seconds for meeting in self.meetings if meeting.is_opened
         )
@@ -102,19 +105,19 @@ class Report:
         return Milliseconds(round(median(took), 1), round(took[rank], 1), round(took[-1], 1))
 
     def text(self) -> str:
-        """Return the report for people."""
+        """Return the report as text for people."""
         parts = [self._heading, _table(self.counts)]
         if self.seen:
             parts.append(_listed("What users saw instead of an open room:", self.seen))
         if self.wrong:
-            parts.append(_listed("What went wrong behind the screen:", self.wrong))
+            parts.append(_listed("Problems that users did not see:", self.wrong))
         if self.meetings and not self.seen and not self.wrong:
             parts.append("Every user saw an open room.")
         parts.append("\n".join(self._times()))
         return "\n\n".join(parts)
 
     def json(self) -> str:
-        """Return the same for programs, with every meeting."""
+        """Return the report as JSON for programs, with every meeting."""
         took = self.opening_ms
         fields = {
             "client": self.client,
@@ -149,7 +152,7 @@ class Report:
                 f"Opening took {took.median:g} ms (median), {took.percent_95:g} ms (95 %), "
                 f"{took.slowest:g} ms (slowest)."
             )
-        yield f"All of it took {self.seconds:.1f} s."
+        yield f"The run took {self.seconds:.1f} s."
 
 
 def _counted(found: Iterable[tuple[str, str, str]]) -> list[Count]:
@@ -178,11 +181,11 @@ def _listed(heading: str, counts: Sequence[Count]) -> str:
 
 def _line(count: Count) -> str:
     example = f"{count.room}, {count.detail}" if count.detail else count.room
-    return f"{count.count:5} x {_printable(count.text)} (such as {_printable(example)})"
+    return f"{count.count:5} x {_printable(count.text)} (for example room {_printable(example)})"
 
 
 def _printable(text: str) -> str:
-    """Return what may be written to a terminal of what a reservation system said."""
+    """Return a reservation system's text, shortened and safe to print on a terminal."""
     cut = text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut

@@ -1,4 +1,4 @@
-"""Tasks that fall due one after the other, done by a few threads."""
+"""A schedule: a few threads run tasks at given times."""
 
 import heapq
 import itertools
@@ -10,9 +10,9 @@ Task = Callable[[], None]
 
 
 class Schedule:
-    """Does each task when it is due, or as soon after as one of its threads is free.
+    """Runs each task when it is due, or later, as soon as a thread is free.
 
-    Tasks may add tasks. It is over when none is left.
+    Tasks may add tasks. The schedule is over when no task is left.
     """
 
     def __init__(self, thread_count: int) -> None:
@@ -27,39 +27,41 @@ class Schedule:
 
     @property
     def error(self) -> Exception | None:
-        """The first error that a task has raised; the other tasks are done all the same."""
+        """The first error that a task raised. The schedule still runs the other tasks."""
         with self._condition:
             return self._error
 
     def add(self, delay_seconds: float, task: Task) -> None:
-        """Let a task fall due in some seconds; those that are due together keep their order."""
+        """Add a task that is due after a delay. Tasks with the same time keep their order."""
         with self._condition:
             due = time.monotonic() + delay_seconds
             heapq.heappush(self._heap, (due, next(self._order), task))
             self._condition.notify_all()
 
     def start(self) -> None:
-        """Begin, when the first tasks have been added; again, go on where Ctrl-C cut it short.
+        """Start the threads, after the first tasks have been added.
 
-        A thread that Ctrl-C kept from being known to run may be one too many: it finds no task.
+        If Ctrl-C interrupted `start`, a second call starts the missing threads. The second call may
+        start one thread too many, because it does not see a thread that Ctrl-C interrupted during
+        its start. `_seconds_to_next` still limits the number of simultaneous tasks.
         """
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         for number in range(len(self._threads), self._thread_count):
-            # Daemons: the second Ctrl-C leaves at once, whatever they wait for.
+            # Daemon threads: after the second Ctrl-C, the process ends without waiting for them.
             thread = threading.Thread(target=self._work, name=f"simulation-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def hurry(self) -> None:
-        """Let every task be due, those that are yet to come too."""
+        """Make every task due now, also the tasks that are added later."""
         with self._condition:
             self._hurries = True
             self._condition.notify_all()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until all is done, or for some seconds; tell whether it is.
+        """Wait until the schedule is over or the seconds have passed; return whether it is over.
 
-        Its threads have ended then.
+        If the schedule is over, its threads have ended.
         """
         with self._condition:
             if not self._condition.wait_for(self._is_over, seconds):
@@ -76,7 +78,7 @@ class Schedule:
             raised = None
             try:
                 task()
-            except Exception as error:  # noqa: BLE001 - whoever waits for the end looks at it
+            except Exception as error:  # noqa: BLE001 - the property `error` reports it
                 raised = error
             with self._condition:
                 self._error = self._error or raised
@@ -95,7 +97,7 @@ class Schedule:
             return None
 
     def _seconds_to_next(self) -> float | None:
-        """Return when a task is due; `None` where none can be done, unless something changes."""
+        """Return the seconds to the next task, or `None` if no task may run at present."""
         if not self._heap or self._busy == self._thread_count:
             return None
         return 0.0 if self._hurries else self._heap[0][0] - time.monotonic()

@@ -1,10 +1,10 @@
-"""HTTP/1.1 as both clients speak it: raw bytes out, and one answer in, until a deadline.
+"""HTTP/1.1 of both clients: send raw bytes, and receive one answer before a deadline.
 
 ExchangeError
-  ├── CannotConnectError  nobody took the connection
-  ├── DroppedError        it ended, or stopped being HTTP, before the answer was whole
-  │     └── ClosedError   it was closed, or broke
-  ├── GarbledError        the answer is whole, and its body is not what it says
+  ├── CannotConnectError  no connection could be made
+  ├── DroppedError        the answer is incomplete, too long, or not HTTP
+  │     └── ClosedError   the connection was closed, or it broke
+  ├── GarbledError        the answer is complete, but its body does not match its headers
   └── TimedOutError       the deadline passed
 """
 
@@ -18,39 +18,39 @@ from typing import Self
 CRLF = b"\r\n"
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 1024 * 1024
-"""Far beyond any answer of the reservation API; what is longer is not read."""
+"""Much larger than any answer of the reservation API. A longer body is not read."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([0-9]{3})(?: .*)?")
 _WITHOUT_BODY = {204, 304}
 
 
 class ExchangeError(Exception):
-    """There is no answer; the message says why."""
+    """There is no usable answer; the message gives the reason."""
 
 
 class CannotConnectError(ExchangeError):
-    """Nobody took the connection."""
+    """No connection could be made."""
 
 
 class DroppedError(ExchangeError):
-    """The connection ended, or stopped being HTTP, before the answer was whole."""
+    """The answer is incomplete, too long, or not HTTP."""
 
 
 class ClosedError(DroppedError):
-    """The other side closed the connection, or it broke, before the answer was whole."""
+    """The server closed the connection, or it broke, before the answer was complete."""
 
 
 class GarbledError(ExchangeError):
-    """The answer is whole, and its body is not what its headers say."""
+    """The answer is complete, but its body does not match its headers."""
 
 
 class TimedOutError(ExchangeError):
-    """The deadline passed before the answer was whole."""
+    """The deadline passed before the answer was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a reservation system listens, and the path of its base URL."""
+    """The address of a reservation system, and the path of its base URL."""
 
     host: str
     port: int
@@ -58,32 +58,35 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """The value of `Host`, which leaves out the port of http (RFC 9110, 4.2.1)."""
+        """The value of `Host`, without the port if it is 80 (RFC 9110, 4.2.1)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 80 else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer; the names of its headers are in lower case."""
+    """One HTTP answer. The names of its headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     is_last: bool = True
-    """Whether no other answer can follow on its connection."""
+    """Whether no other answer can follow on the same connection."""
 
 
 def request_bytes(
     method: str, target: str, headers: Mapping[str, str], body: str | None = None
 ) -> bytes:
-    """Return a request with these headers in this order; nothing in the target is escaped."""
+    """Return a request with the headers in the given order. The target is not escaped."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items())]
     return "\r\n".join([*lines, "", body or ""]).encode("utf-8", "surrogatepass")
 
 
 class Connection:
-    """One connection; deadlines are of `time.monotonic()`. A context manager that closes it."""
+    """One connection, and a context manager that closes it.
+
+    Deadlines are times of `time.monotonic()`.
+    """
 
     def __init__(self, address: Address, deadline: float) -> None:
         """Connect. Raises `CannotConnectError` or `TimedOutError`."""
@@ -95,13 +98,13 @@ class Connection:
             raise _timed_out() from None
         except OSError as error:
             raise CannotConnectError(error.strerror or str(error)) from error
-        # Head and body go out at once, and the answer is waited for: nothing to collect.
+        # Each request is sent with one call, so Nagle's algorithm has nothing to collect.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def exchange(self, request: bytes, deadline: float, *, skips_interim: bool) -> Answer:
-        """Send a request and read its answer, which may be a 1xx unless those are skipped.
+        """Send a request and read its answer. If `skips_interim`, ignore each 1xx before it.
 
-        Raises `DroppedError` or `TimedOutError`; the connection is of no use after that.
+        Raises `DroppedError` or `TimedOutError`; the connection cannot be used after that.
         """
         self._deadline = deadline
         try:
@@ -117,7 +120,7 @@ class Connection:
         return answer
 
     def is_stale(self) -> bool:
-        """Tell whether the other side has closed, as one look at the connection shows."""
+        """Return whether the server has closed the connection. Does not wait."""
         self._socket.settimeout(0)
         try:
             return not self._socket.recv(1, socket.MSG_PEEK)
@@ -127,7 +130,7 @@ class Connection:
             return True
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -139,7 +142,7 @@ class Connection:
     def _answer(self) -> Answer:
         match = _STATUS_LINE.fullmatch(self._line())
         if not match:
-            raise DroppedError("what came is not HTTP/1.1")
+            raise DroppedError("the answer is not HTTP/1.1")
         minor, status = int(match[1]), int(match[2])
         headers = self._headers()
         body, is_delimited = self._body(status, headers)
@@ -153,13 +156,13 @@ class Connection:
         while line := self._line():
             size += len(line)
             if size > MAX_HEAD_BYTES:
-                raise DroppedError(f"its headers are longer than {MAX_HEAD_BYTES} bytes")
+                raise DroppedError(f"the headers are longer than {MAX_HEAD_BYTES} bytes")
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.strip().lower()] = value.strip()
         return headers
 
     def _body(self, status: int, headers: Mapping[str, str]) -> tuple[bytes, bool]:
-        """Return the body, and whether its end was told by itself (RFC 9112, 6.3)."""
+        """Return the body, and whether the answer itself marks its end (RFC 9112, 6.3)."""
         if status < 200 or status in _WITHOUT_BODY:
             return b"", True
         if "chunked" in headers.get("transfer-encoding", "").lower():
@@ -201,7 +204,7 @@ class Connection:
     def _more(self) -> None:
         chunk = self._receive()
         if not chunk:
-            raise ClosedError("the connection was closed before the answer was whole")
+            raise ClosedError("the connection was closed before the answer was complete")
         self._received += chunk
 
     def _receive(self) -> bytes:
@@ -216,19 +219,19 @@ class Connection:
 
 
 def _size(text: str, base: int) -> int:
-    """Return a length that can be read."""
+    """Return a length within the limit. Raises `DroppedError` for any other text."""
     try:
         size = int(text, base)
     except ValueError:
-        raise DroppedError("what came is not HTTP/1.1: a length that is no number") from None
+        raise DroppedError("the answer is not HTTP/1.1: a length is not a number") from None
     if size < 0:
-        raise DroppedError("what came is not HTTP/1.1: a length below zero")
+        raise DroppedError("the answer is not HTTP/1.1: a length is negative")
     return _within_limit(size)
 
 
 def _within_limit(size: int) -> int:
     if size > MAX_BODY_BYTES:
-        raise DroppedError(f"its body is longer than {MAX_BODY_BYTES} bytes")
+        raise DroppedError(f"the body is longer than {MAX_BODY_BYTES} bytes")
     return size
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at a certain moment."""
+"""Ctrl-C at a known moment."""
 
 import threading
 
@@ -6,7 +6,10 @@ import pytest
 
 
 def interrupt_start_of(name: str, monkeypatch: pytest.MonkeyPatch, *, is_running: bool) -> None:
-    """Interrupt the next start of a thread of that name, once, before or after it runs."""
+    """Raise KeyboardInterrupt once, at the next start of a thread with this name.
+
+    `is_running` says whether the thread starts before the interrupt.
+    """
     original = threading.Thread.start
     names = [name]
 

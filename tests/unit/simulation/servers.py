@@ -1,4 +1,4 @@
-"""HTTP servers on real sockets that answer as a test tells them, also as none should."""
+"""HTTP servers on real sockets whose answers a test chooses, also wrong ones."""
 
 import json
 import socketserver
@@ -14,12 +14,12 @@ from jicofo_reservation_proxy.simulation.wire import Address
 
 @dataclass(frozen=True)
 class Request:
-    """What came in, as bytes and taken apart."""
+    """A request, as raw bytes and as parsed parts."""
 
     head: bytes
     body: bytes
     connection: int
-    """The number of the connection that it came on."""
+    """The number of the connection that the request arrived on."""
 
     @property
     def method(self) -> str:
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def target(self) -> bytes:
-        """All between the method and the version, which may have spaces in it."""
+        """The text between the method and the version, which may contain spaces."""
         return self.head.split(b"\r\n", 1)[0].split(b" ", 1)[1].rpartition(b" ")[0]
 
     @property
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Act:
-    """What a server does with a request: it sends bytes, and may close or keep silent then."""
+    """How a server handles a request: it sends bytes; then it may close or stay silent."""
 
     sends: bytes = b""
     closes: bool = False
@@ -54,14 +54,14 @@ Script = Callable[[Request], Act | bytes]
 
 @dataclass
 class Scripted:
-    """A server at work, and what it was asked so far."""
+    """A running server, and the requests that it has received."""
 
     port: int
     requests: list[Request] = field(default_factory=list)
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address of the server."""
         return Address("127.0.0.1", self.port)
 
     @property
@@ -72,7 +72,7 @@ class Scripted:
 
 @contextmanager
 def answering(script: Script) -> Iterator[Scripted]:
-    """Serve by a script on a free port; connections are kept alive until the client closes."""
+    """Serve by a script on a free port. Connections stay open until the client closes them."""
     is_over = threading.Event()
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.script, server.is_over = script, is_over
@@ -107,7 +107,7 @@ class _Handler(socketserver.StreamRequestHandler):
             while (request := self._read(connection)) is not None and self._act(request):
                 pass
         except ConnectionError:
-            pass  # the client has had enough
+            pass  # the client has closed the connection
 
     def _read(self, connection: int) -> Request | None:
         lines = []
@@ -132,14 +132,14 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 def http(status: int, fields: object, *headers: str) -> bytes:
-    """Return an answer with a plain JSON body; bytes are taken as they are."""
+    """Return an answer whose body is these fields as JSON, or these bytes."""
     data = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     lines = [f"HTTP/1.1 {status} Status", f"Content-Length: {len(data)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + data
 
 
 def reservation(request: Request, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Return the fields of a good answer to a POST, with some of them changed."""
+    """Return the fields of a good answer to a POST, changed by `fields`."""
     form = request.form
     good: dict[str, Any] = {"id": 7, "duration": 3600}
     good |= {key: form[key] for key in ("name", "mail_owner", "start_time") if key in form}

@@ -1,4 +1,4 @@
-"""Both clients on answers that nobody thought of."""
+"""Both clients with generated answers."""
 
 import json
 
@@ -59,24 +59,24 @@ STATUSES = st.sampled_from([100, 200, 201, 202, 204, 302, 400, 403, 404, 409, 50
 @settings(deadline=None)
 @given(STATUSES, st.one_of(NESTED, st.dictionaries(st.sampled_from(KEYS), NESTED)))
 def test_every_json_has_a_verdict(status: int, document: object) -> None:
-    """Whatever a reservation system says, reading it raises nothing."""
+    """Both clients read every JSON document without an exception."""
     _read_all(status, json.dumps(document).encode())
 
 
 @settings(deadline=None)
 @given(STATUSES, st.binary())
 def test_every_body_has_a_verdict(status: int, body: bytes) -> None:
-    """Whatever bytes it sends."""
+    """Both clients read every sequence of bytes without an exception."""
     _read_all(status, body)
 
 
 @pytest.mark.parametrize("depth", [100, 450, 600, 900, 100_000])
 @pytest.mark.parametrize(("begins", "ends"), [(b'{"a":', b"}"), (b"[", b"]")])
 @pytest.mark.parametrize("key", [b"", b"name", b"mail_owner", b"id", b"message", b"conflict_id"])
-def test_a_body_that_is_nested_deep_has_a_verdict(
+def test_a_deeply_nested_body_has_a_verdict(
     depth: int, begins: bytes, ends: bytes, key: bytes
 ) -> None:
-    """Whether or not the parser still takes it."""
+    """Both clients read it without an exception, even if the parser rejects it."""
     nested = depth * begins + b"1" + depth * ends
     for status in (200, 403, 409):
         _read_all(status, b'{"name":"board","%s":%s}' % (key, nested) if key else nested)
@@ -109,8 +109,10 @@ OPTIONS = {
 
 @settings(deadline=None)
 @given(st.fixed_dictionaries(GOOD, optional=OPTIONS))
-def test_what_the_strict_readers_approve_opens_without_a_remark(fields: dict[str, object]) -> None:
-    """Two readers of clients.md, written apart, agree on what is good."""
+def test_an_answer_that_the_strict_readers_approve_opens_without_a_remark(
+    fields: dict[str, object],
+) -> None:
+    """Two independent readers of clients.md agree on good answers."""
     body = json.dumps(fields).encode()
     answer = Answer(200, {}, body)
     if _is_approved(read_as_jicofo, body):

@@ -1,4 +1,4 @@
-"""Jicofo's bytes, its one connection, its retries and what it keeps."""
+"""Jicofo's bytes, its one connection, its retries, and the rooms that it keeps."""
 
 import gzip
 import zlib
@@ -28,12 +28,12 @@ MOMENT = datetime(2048, 4, 20, 17, 55, 12, 123_999, UTC)
 
 
 def good(request: Request, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
-    """Answer as a good reservation system does."""
+    """Return the answer of a good reservation system."""
     return http(200, reservation(request, **fields) if request.method == "POST" else {})
 
 
 def test_a_post_has_jicofos_bytes() -> None:
-    """The order of headers and fields, and what is escaped how."""
+    """A POST has Jicofo's order of headers and fields, and Jicofo's escaping."""
     with answering(good) as server:
         address = Address("127.0.0.1", server.port, "/base/")
         with Jicofo(address) as client:
@@ -57,7 +57,7 @@ def test_a_post_has_jicofos_bytes() -> None:
 
 
 def test_get_and_delete_have_jicofos_bytes() -> None:
-    """No body, and nothing said of one."""
+    """GET and DELETE have no body and no header about a body."""
     with answering(_held()) as server, Jicofo(server.address) as client:
         verdict = client.open("board", OWNER).verdict
         assert isinstance(verdict, Opened)
@@ -74,7 +74,7 @@ def test_get_and_delete_have_jicofos_bytes() -> None:
 
 
 def _held(**changes: object) -> Script:
-    """Answer 409, and the conference that holds the room to a GET."""
+    """Answer a POST with 409, and a GET with the conference that holds the room."""
     posted: list[Request] = []
 
     def script(request: Request) -> bytes:
@@ -90,7 +90,7 @@ def _held(**changes: object) -> Script:
 
 
 def test_after_409_only_the_same_owner_gets_in() -> None:
-    """The room is then open with the id of the conference that holds it."""
+    """The room opens with the id of the conference that holds it."""
     with answering(_held()) as server, Jicofo(server.address) as client:
         verdict = client.open("board", OWNER).verdict
         assert isinstance(verdict, Opened)
@@ -108,20 +108,20 @@ def test_after_409_only_the_same_owner_gets_in() -> None:
     [(0, 0, "Z"), (-6, 0, "-06"), (5, 30, "+05"), (-3, -30, "-03"), (14, 0, "+14")],
 )
 def test_the_zone_is_sent_as_hours_only(hours: int, minutes: int, zone: str) -> None:
-    """Kolkata is sent as +05, 30 minutes wrong; the milliseconds are cut."""
+    """Kolkata is sent as +05, 30 minutes wrong. Microseconds are cut to milliseconds."""
     moment = MOMENT.replace(tzinfo=timezone(timedelta(hours=hours, minutes=minutes)))
     assert jicofo.start_time(moment) == f"2048-04-20T17:55:12.123{zone}"
 
 
-def test_no_owner_is_left_out() -> None:
-    """Without authentication."""
+def test_the_form_without_an_owner_has_no_mail_owner() -> None:
+    """Without authentication, Jicofo sends no mail_owner."""
     assert jicofo.form(Sent("board", None, 0), MOMENT) == (
         "name=board&start_time=2048-04-20T17%3A55%3A12.123Z&duration=-1"
     )
 
 
-def test_all_goes_over_one_connection() -> None:
-    """As long as the other side keeps it."""
+def test_all_requests_use_one_connection() -> None:
+    """Jicofo uses one connection as long as the server keeps it open."""
     with answering(good) as server, Jicofo(server.address) as client:
         for room in ("a", "b", "c"):
             client.open(room, OWNER)
@@ -132,7 +132,7 @@ def test_all_goes_over_one_connection() -> None:
     "header", ["Connection: close", "Keep-Alive: max=5, timeout=0", "Connection: Close"]
 )
 def test_a_connection_that_is_announced_to_end_is_not_used_again(header: str) -> None:
-    """So nothing goes wrong."""
+    """Jicofo opens a new connection if the server has announced the end of the old one."""
     script = _closing(header)
     with answering(script) as server, Jicofo(server.address) as client:
         for room in ("a", "b"):
@@ -148,7 +148,7 @@ def _closing(*headers: str) -> Script:
 
 
 def test_a_connection_that_is_closed_silently_fails_the_next_post() -> None:
-    """Within 2 s, Jicofo does not look; the POST is not repeated; the one after it is well."""
+    """Within 2 s, Jicofo does not check the connection. The POST after the failed one works."""
     with answering(_closing()) as server, Jicofo(server.address) as client:
         verdicts = [client.open(room, OWNER).verdict for room in ("a", "b", "c")]
     assert isinstance(verdicts[0], Opened)
@@ -157,8 +157,8 @@ def test_a_connection_that_is_closed_silently_fails_the_next_post() -> None:
     assert "announce its end" in verdicts[1].remarks[0].text
 
 
-def test_a_connection_that_is_closed_silently_is_found_out_later() -> None:
-    """After 2 s, Jicofo looks first."""
+def test_a_connection_that_is_closed_silently_is_noticed_after_2_s() -> None:
+    """After 2 s, Jicofo checks the connection before it sends a request."""
     habits = JicofoHabits(trust=0)
     with answering(_closing()) as server, Jicofo(server.address, habits) as client:
         opened = client.open("a", OWNER).verdict
@@ -166,7 +166,7 @@ def test_a_connection_that_is_closed_silently_is_found_out_later() -> None:
         connection = client._connection
         assert connection is not None
         connection._socket.settimeout(10)
-        assert connection._socket.recv(1) == b""  # its end has come
+        assert connection._socket.recv(1) == b""  # the server has closed
         assert isinstance(client.open("b", OWNER).verdict, Opened)
 
 
@@ -175,7 +175,7 @@ def _always(act: bytes) -> Script:
 
 
 def test_a_post_is_never_repeated() -> None:
-    """A dropped connection is the end of it."""
+    """A POST whose connection drops fails at once."""
     with answering(lambda _: CLOSE) as server, Jicofo(server.address) as client:
         opening = client.open("board", OWNER)
     assert server.methods == ["POST"]
@@ -184,7 +184,7 @@ def test_a_post_is_never_repeated() -> None:
 
 
 def test_get_and_delete_are_repeated_three_times() -> None:
-    """When the connection drops, each time on a new one."""
+    """If the connection drops, each repeat uses a new connection."""
 
     def script(request: Request) -> Act | bytes:
         return http(409, {"conflict_id": 12}) if request.method == "POST" else CLOSE
@@ -199,7 +199,7 @@ def test_get_and_delete_are_repeated_three_times() -> None:
 
 
 def test_a_5xx_is_not_repeated() -> None:
-    """It is an answer."""
+    """Jicofo repeats a request only if the connection drops."""
     script = _always(http(503, {"message": "x"}))
     with answering(script) as server, Jicofo(server.address) as client:
         assert client.open("board", OWNER) == Opening(Failed('503, "x"'))
@@ -207,8 +207,8 @@ def test_a_5xx_is_not_repeated() -> None:
     assert server.methods == ["POST", "DELETE"]
 
 
-def test_what_is_never_answered_hangs_every_room() -> None:
-    """Nothing more is sent: the lock is held."""
+def test_a_post_that_is_never_answered_hangs_every_room() -> None:
+    """Jicofo sends no more requests, because the hanging request holds its lock."""
     habits = JicofoHabits(give_up=0.05)
     with answering(lambda _: SILENCE) as server, Jicofo(server.address, habits) as client:
         for _ in range(2):
@@ -220,7 +220,7 @@ def test_what_is_never_answered_hangs_every_room() -> None:
 
 
 def test_a_delete_that_is_never_answered_hangs_every_room() -> None:
-    """The same lock."""
+    """A DELETE holds the same lock as a POST."""
     habits = JicofoHabits(give_up=0.05)
     with answering(lambda _: SILENCE) as server, Jicofo(server.address, habits) as client:
         closing = client.close("board", Opened("1", 0))
@@ -232,7 +232,7 @@ def test_a_delete_that_is_never_answered_hangs_every_room() -> None:
 
 @pytest.mark.parametrize("status", [204, 404, 500])
 def test_a_room_whose_delete_was_not_200_is_kept(status: int) -> None:
-    """The same owner is in again without asking; 204 kills the timer as well."""
+    """The same owner gets in again without a request. A 204 also stops the timer."""
     answers = iter([status, 200])
 
     def script(request: Request) -> bytes:
@@ -255,8 +255,11 @@ def test_a_room_whose_delete_was_not_200_is_kept(status: int) -> None:
     ("encoding", "compress"),
     [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)],
 )
-def test_what_jicofo_offers_to_take_is_taken(encoding: str, compress: Any) -> None:  # noqa: ANN401
-    """Compression, chunks, and a 103 before the answer."""
+def test_jicofo_reads_compression_and_interim_answers(
+    encoding: str,
+    compress: Any,  # noqa: ANN401
+) -> None:
+    """Jicofo decompresses gzip and deflate, and ignores a 103 before the answer."""
 
     def script(request: Request) -> bytes:
         whole = http(200, reservation(request)).partition(b"\r\n\r\n")[2]
@@ -270,19 +273,22 @@ def test_what_jicofo_offers_to_take_is_taken(encoding: str, compress: Any) -> No
 
 
 def test_bad_compression_is_a_failure() -> None:
-    """Not an exception."""
+    """A body that is not compressed as announced is a failure, not an exception."""
     script = _always(http(200, b"{}", "Content-Encoding: gzip"))
     with answering(script) as server, Jicofo(server.address) as client:
         assert isinstance(client.open("board", OWNER).verdict, Failed)
         closing = client.close("board", Opened("1", 0))
     assert closing == Closing(
-        Remark("a DELETE failed: what came is not compressed as it says; Jicofo keeps the room")
+        Remark(
+            "a DELETE failed: the body is not compressed as its Content-Encoding says; "
+            "Jicofo keeps the room"
+        )
     )
     assert server.methods == ["POST", "DELETE"]
 
 
-def test_what_is_no_http_on_a_kept_connection_was_not_closed_silently() -> None:
-    """The advice on idle connections would mislead."""
+def test_an_answer_that_is_not_http_gets_no_advice_on_idle_connections() -> None:
+    """The connection was not closed, so the advice on idle connections would be wrong."""
     rooms: list[str] = []
 
     def script(request: Request) -> bytes:
@@ -293,11 +299,11 @@ def test_what_is_no_http_on_a_kept_connection_was_not_closed_silently() -> None:
         client.open("a", OWNER)
         verdict = client.open("b", OWNER).verdict
     assert rooms == ["a", "b"]
-    assert verdict.remarks == (Remark("a POST failed: what came is not HTTP/1.1"),)
+    assert verdict.remarks == (Remark("a POST failed: the answer is not HTTP/1.1"),)
 
 
 def test_a_room_ends_up_to_a_tick_early() -> None:
-    """At the last look before its end, and one that is over at the next."""
+    """A room ends at the last look before its end. An overdue room ends at the next look."""
     client = Jicofo(Address("127.0.0.1", 1))
     for left, earliest in ((60.0, 55.0), (7.0, 2.0), (3.0, 0.0), (-9.0, 0.0)):
         opened = Opened("1", now_ms() + int(1000 * left))

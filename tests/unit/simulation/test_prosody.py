@@ -1,4 +1,4 @@
-"""Prosody's bytes, its retries, and what it remembers."""
+"""Prosody's bytes, its retries, and the refusals that it remembers."""
 
 from itertools import permutations
 from typing import Any
@@ -18,7 +18,7 @@ FAST = ProsodyHabits(time_out=0.2, pause=3.0, memory=30.0, sweep=60.0)
 
 
 class Pauses(list[float]):
-    """A pause that takes no time, and notes how long it should have been."""
+    """A `pause` that does not wait, and records the seconds."""
 
     def __call__(self, seconds: float) -> None:
         """Do not wait."""
@@ -26,12 +26,12 @@ class Pauses(list[float]):
 
 
 def client_of(server: Scripted, **options: Any) -> Prosody:  # noqa: ANN401 - as of Prosody
-    """Return a Prosody that does not pause."""
+    """Return a Prosody that does not wait before it repeats a request."""
     return Prosody(server.address, 4, **({"pause": Pauses()} | options))
 
 
 def test_a_post_has_prosodys_bytes() -> None:
-    """A connection of its own, lower-case escapes, whole seconds and no duration."""
+    """A POST has Prosody's headers, lower-case escapes, whole seconds and no duration."""
     with answering(lambda request: http(200, reservation(request))) as server:
         address = Address("127.0.0.1", server.port, "/")
         client = Prosody(address, 1, order=("start_time", "mail_owner", "name"))
@@ -60,7 +60,7 @@ def test_a_post_has_prosodys_bytes() -> None:
     [("default.x", b"default.x"), (7, b"7.0"), ("a b/c%#\u00e9", "a b/c%#é".encode())],
 )
 def test_get_and_delete_have_prosodys_bytes(given: object, in_path: bytes) -> None:
-    """The id goes in raw, a number as lua-cjson gives it back."""
+    """The id is not escaped; a number has the form that lua-cjson gives it."""
     with answering(_held(given)) as server:
         client = client_of(server)
         verdict = client.open("board", OWNER).verdict
@@ -91,8 +91,8 @@ def _held(conflict_id: object) -> Script:
     return script
 
 
-def test_the_order_of_the_form_is_chance_but_keeps() -> None:
-    """It changes with each start only."""
+def test_the_order_of_the_fields_is_random() -> None:
+    """Each start of Prosody chooses one of all possible orders."""
     sent = Sent("a", "b", 0)
     times = "1970-01-01T00%3a00%3a00.000Z"
     assert prosody.form(sent, FIELDS) == f"name=a&mail_owner=b&start_time={times}"
@@ -102,7 +102,7 @@ def test_the_order_of_the_form_is_chance_but_keeps() -> None:
 
 @pytest.mark.parametrize("act", [CLOSE, http(500, {"message": "x"}), http(503, b"")])
 def test_a_5xx_or_a_drop_is_repeated_three_times(act: Act | bytes) -> None:
-    """3 s apart, the same bytes, for POST and DELETE; then it is refused."""
+    """Prosody repeats a POST or DELETE with the same bytes, 3 s apart, and then gives up."""
     pauses = Pauses()
     with answering(lambda _: act) as server:
         client = client_of(server, pause=pauses)
@@ -116,8 +116,8 @@ def test_a_5xx_or_a_drop_is_repeated_three_times(act: Act | bytes) -> None:
     assert closing.remark is not None
 
 
-def test_a_repeat_may_go_well() -> None:
-    """The user only waits."""
+def test_a_repeat_may_open_the_room() -> None:
+    """If a repeat succeeds, the user only waits longer."""
     acts: list[object] = [CLOSE, 503]
 
     def script(request: Request) -> Act | bytes:
@@ -131,7 +131,7 @@ def test_a_repeat_may_go_well() -> None:
 
 
 def test_a_get_is_repeated_too() -> None:
-    """And counted with the repeats of its POST."""
+    """The repeats of the GET count together with the repeats of its POST."""
 
     def script(request: Request) -> Act | bytes:
         return http(409, {"conflict_id": "x"}) if request.method == "POST" else CLOSE
@@ -144,7 +144,7 @@ def test_a_get_is_repeated_too() -> None:
 
 
 def test_a_time_out_is_not_repeated() -> None:
-    """The room is refused, and a DELETE is lost."""
+    """After a time-out, Prosody refuses the room, and does not send the DELETE again."""
     with answering(lambda _: SILENCE) as server:
         client = client_of(server, habits=FAST)
         opening = client.open("board", OWNER)
@@ -155,8 +155,8 @@ def test_a_time_out_is_not_repeated() -> None:
     assert closing.remark is not None
 
 
-def test_nobody_there_is_repeated_as_well() -> None:
-    """A connection that cannot be made is one that dropped."""
+def test_a_connection_that_cannot_be_made_is_repeated() -> None:
+    """Prosody treats a refused connection as a dropped one."""
     with answering(lambda _: CLOSE) as server:
         port = server.port
     client = Prosody(Address("127.0.0.1", port), 1, pause=Pauses())
@@ -164,7 +164,7 @@ def test_nobody_there_is_repeated_as_well() -> None:
 
 
 def test_a_refusal_is_repeated_from_memory() -> None:
-    """Without asking, and without the same remarks again."""
+    """Prosody sends no second request, and the repeated refusal has no remarks."""
     with answering(lambda _: http(403, {})) as server:
         client = client_of(server)
         first, second = (client.open("board", OWNER).verdict for _ in range(2))
@@ -176,7 +176,7 @@ def test_a_refusal_is_repeated_from_memory() -> None:
 
 
 def test_a_refusal_is_forgotten_at_a_sweep() -> None:
-    """30 to 90 s later: at the first sweep after 30 s."""
+    """Prosody forgets a refusal at the first sweep after 30 s, so after 30 to 90 s."""
     habits = ProsodyHabits(memory=0.0, sweep=1e-9)
     with answering(lambda _: http(403, {"message": "x"})) as server:
         client = client_of(server, habits=habits)
@@ -189,7 +189,7 @@ def test_a_refusal_is_forgotten_at_a_sweep() -> None:
 
 
 def test_a_stuck_room_stays_stuck() -> None:
-    """Nothing is asked again; other rooms are well."""
+    """Prosody sends no second request for a stuck room."""
     with answering(lambda _: http(200, b"null")) as server:
         client = client_of(server)
         for _ in range(2):
@@ -197,8 +197,8 @@ def test_a_stuck_room_stays_stuck() -> None:
     assert server.methods == ["POST"]
 
 
-def test_a_message_that_is_no_string_leaves_no_room_stuck() -> None:
-    """The next one asks again."""
+def test_a_message_that_is_not_a_string_leaves_no_room_stuck() -> None:
+    """Prosody sends a new request for the next user."""
     with answering(lambda _: http(403, {"message": 5})) as server:
         client = client_of(server)
         for _ in range(2):
@@ -207,7 +207,7 @@ def test_a_message_that_is_no_string_leaves_no_room_stuck() -> None:
 
 
 def test_a_room_ends_at_a_sweep_after_its_end() -> None:
-    """Each 60 s since the start."""
+    """A room ends at the first sweep after its end; the sweeps are 60 s apart."""
     client = Prosody(Address("127.0.0.1", 1), 1)
     for left, sweep in ((-5.0, 60.0), (30.0, 60.0), (61.0, 120.0)):
         seconds = client.seconds_to_end(Opened("1", now_ms() + int(1000 * left)))

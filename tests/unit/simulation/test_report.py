@@ -10,13 +10,13 @@ from jicofo_reservation_proxy.simulation.report import MAX_LINES, Report
 
 
 def meeting(number: int = 1, **values: Any) -> Meeting:  # noqa: ANN401 - as of Meeting
-    """Return a meeting in room `r-N` that took N ms to open, all well."""
+    """Return a good meeting in room `r-N` that took N ms to open."""
     well: dict[str, Any] = {"is_opened": True, "is_closed": True}
     return Meeting(f"r-{number}", 1, number / 1000, **(well | values))
 
 
 def unopened(number: int, seen: str, **values: Any) -> Meeting:  # noqa: ANN401 - as of Meeting
-    """Return a meeting that did not open."""
+    """Return a meeting whose room did not open."""
     return meeting(number, is_opened=False, is_closed=False, seen=seen, **values)
 
 
@@ -28,7 +28,7 @@ def report(*meetings: Meeting, rooms: int | None = None, **values: Any) -> Repor
 
 
 def test_the_report_of_a_good_run() -> None:
-    """Counts, one sentence, and times."""
+    """The report has the counts, one sentence, and times."""
     good = report(*(meeting(number) for number in range(1, 101)))
     assert good.is_all_well
     assert good.text() == (
@@ -37,12 +37,12 @@ def test_the_report_of_a_good_run() -> None:
         "     100     100        0       0     100        0\n\n"
         "Every user saw an open room.\n\n"
         "Opening took 50.5 ms (median), 95 ms (95 %), 100 ms (slowest).\n"
-        "All of it took 2.0 s."
+        "The run took 2.0 s."
     )
 
 
 def test_the_report_of_a_bad_run() -> None:
-    """Each text with its count, the most frequent first, and one room where it was seen."""
+    """The report has each message with its count, the most frequent first, and one room."""
     bad = report(
         unopened(1, '403, "No."', is_refused=True),
         unopened(2, '503, "Later. (incident a1)"', repeats=3),
@@ -55,17 +55,17 @@ def test_the_report_of_a_bad_run() -> None:
         "openings  opened  refused  failed  closed  repeats\n"
         "       4       1        1       2       0        3\n\n"
         "What users saw instead of an open room:\n"
-        '    2 x 503, "Later. (incident …)" (such as r-2, incident a1)\n'
-        '    1 x 403, "No." (such as r-1)\n\n'
-        "What went wrong behind the screen:\n"
-        "    1 x a DELETE went wrong (such as r-4, got 'x')\n\n"
+        '    2 x 503, "Later. (incident …)" (for example room r-2, incident a1)\n'
+        '    1 x 403, "No." (for example room r-1)\n\n'
+        "Problems that users did not see:\n"
+        "    1 x a DELETE went wrong (for example room r-4, got 'x')\n\n"
         "Opening took 4 ms (median), 4 ms (95 %), 4 ms (slowest).\n"
-        "All of it took 2.0 s."
+        "The run took 2.0 s."
     )
 
 
 def test_json_has_the_same_and_every_meeting() -> None:
-    """For programs."""
+    """The JSON has the counts, the messages, the times and every meeting."""
     fields = json.loads(report(meeting(1), unopened(2, "x", is_refused=True)).json())
     assert fields["client"] == "jicofo"
     assert (fields["openings"], fields["opened"], fields["refused"]) == (2, 1, 1)
@@ -76,11 +76,11 @@ def test_json_has_the_same_and_every_meeting() -> None:
     assert fields["is_all_well"] is False
 
 
-def test_an_interrupted_run_is_no_good_one() -> None:
-    """Some rooms were never opened."""
+def test_an_interrupted_run_is_not_all_well() -> None:
+    """A run is not all well if some planned rooms were never opened."""
     interrupted = report(meeting(1), rooms=5, is_interrupted=True)
     assert not interrupted.is_all_well
-    assert "It was interrupted" in interrupted.text()
+    assert "The run was interrupted" in interrupted.text()
     empty = report(rooms=5, is_interrupted=True)
     assert empty.opening_ms is None
     assert "Opening took" not in empty.text()
@@ -88,16 +88,16 @@ def test_an_interrupted_run_is_no_good_one() -> None:
 
 
 @pytest.mark.parametrize(("extra", "words"), [(0, False), (1, True), (30, True)])
-def test_the_list_of_texts_is_bounded(extra: int, words: bool) -> None:
-    """JSON has all of them."""
+def test_the_list_of_messages_is_bounded(extra: int, words: bool) -> None:
+    """The text report lists the first messages; JSON lists all of them."""
     bad = report(*(unopened(number, f"text {number}") for number in range(MAX_LINES + extra)))
     assert bad.text().count(" x text ") == MAX_LINES
     assert (f"and {extra} others" in bad.text()) is words
     assert len(json.loads(bad.json())["seen"]) == MAX_LINES + extra
 
 
-def test_what_a_server_says_cannot_write_to_the_terminal() -> None:
-    """Escape sequences are no text."""
+def test_a_server_cannot_send_escape_sequences_to_the_terminal() -> None:
+    """The report replaces control characters and shortens a long message."""
     text = report(unopened(1, "\x1b[2Jhello\u202e" + "x" * 1000)).text()
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -114,5 +114,5 @@ def test_what_a_server_says_cannot_write_to_the_terminal() -> None:
     ],
 )
 def test_a_room_is_named_as_jitsi_names_it(name: str, tenant: str | None, node: str) -> None:
-    """Lower case, percent-encoded, the tenant in brackets."""
+    """A room's node is lower case and percent-encoded, with the tenant in brackets."""
     assert room_node(name, tenant) == node

@@ -1,4 +1,4 @@
-"""Tasks in their time, by a bounded number of threads."""
+"""The schedule: a bounded number of threads run tasks at their times."""
 
 import threading
 
@@ -8,8 +8,8 @@ from jicofo_reservation_proxy.simulation.schedule import Schedule
 from .interruption import interrupt_start_of
 
 
-def test_one_thread_does_the_tasks_as_they_fall_due() -> None:
-    """Those that are due together keep their order, and tasks may add tasks."""
+def test_one_thread_runs_the_tasks_in_the_order_of_their_times() -> None:
+    """Tasks with the same time keep their order, and tasks may add tasks."""
     done: list[str] = []
     schedule = Schedule(1)
     schedule.add(0.02, lambda: done.append("late"))
@@ -22,7 +22,7 @@ def test_one_thread_does_the_tasks_as_they_fall_due() -> None:
 
 
 def test_as_many_tasks_run_at_once_as_there_are_threads() -> None:
-    """They meet at a barrier that only all of them together can pass."""
+    """Four tasks wait at a barrier that only four simultaneous tasks can pass."""
     barrier = threading.Barrier(4)
     schedule = Schedule(4)
 
@@ -36,7 +36,7 @@ def test_as_many_tasks_run_at_once_as_there_are_threads() -> None:
 
 
 def test_no_more_tasks_run_at_once_than_there_are_threads() -> None:
-    """A third one would be counted."""
+    """With two threads, never more than two tasks run at once."""
     schedule = Schedule(2)
     running, most = set(), set()
     lock = threading.Lock()
@@ -56,8 +56,8 @@ def test_no_more_tasks_run_at_once_than_there_are_threads() -> None:
     assert max(most) <= 2
 
 
-def test_waiting_has_an_end() -> None:
-    """`wait` tells whether all is done; hurry makes every task due."""
+def test_wait_returns_false_before_the_schedule_is_over() -> None:
+    """`wait` returns whether the schedule is over; `hurry` makes every task due."""
     done = threading.Event()
     schedule = Schedule(2)
     schedule.add(3600, done.set)
@@ -77,7 +77,7 @@ def _fail_later() -> None:
 
 
 def test_an_error_of_a_task_is_kept() -> None:
-    """The first one; the other tasks are done, so that they can clean up."""
+    """The schedule keeps the first error, and runs the other tasks, so that they can clean up."""
     later = threading.Event()
     schedule = Schedule(1)
     assert schedule.error is None
@@ -92,10 +92,10 @@ def test_an_error_of_a_task_is_kept() -> None:
 
 @pytest.mark.parametrize("number", [0, 2])
 @pytest.mark.parametrize("is_running", [False, True])
-def test_a_start_that_was_cut_short_goes_on(
+def test_a_second_start_continues_an_interrupted_one(
     monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
 ) -> None:
-    """Before or after the thread ran; then as many tasks run at once as were wanted."""
+    """After an interrupt before or after a thread runs, a second `start` runs all threads."""
     interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
     barrier = threading.Barrier(3)
     schedule = Schedule(3)
@@ -112,8 +112,8 @@ def test_a_start_that_was_cut_short_goes_on(
     assert schedule.error is None
 
 
-def test_a_thread_too_many_finds_no_task() -> None:
-    """One that nobody knows to run, after an interruption, breaks no promise."""
+def test_one_thread_too_many_does_not_exceed_the_limit() -> None:
+    """An additional thread does not increase the number of simultaneous tasks."""
     schedule = Schedule(1)
     stranger = threading.Thread(target=schedule._work)
     running: list[int] = []
@@ -134,8 +134,8 @@ def test_a_thread_too_many_finds_no_task() -> None:
     assert most == [1] * 5
 
 
-def test_nothing_to_do_is_done_at_once() -> None:
-    """The threads end."""
+def test_a_schedule_without_tasks_is_over_at_once() -> None:
+    """A schedule without tasks ends its threads."""
     schedule = Schedule(3)
     schedule.start()
     assert schedule.wait()

@@ -23,7 +23,7 @@ REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 
 
 def exchange(sends: bytes, *, closes: bool = True, skips_interim: bool = True) -> Answer:
-    """Send a request to a server that answers with these bytes."""
+    """Send a request to a server that answers with these bytes; return the answer."""
     with (
         answering(lambda _: Act(sends, closes=closes)) as server,
         Connection(server.address, soon()) as connection,
@@ -32,7 +32,7 @@ def exchange(sends: bytes, *, closes: bool = True, skips_interim: bool = True) -
 
 
 def soon(seconds: float = 10.0) -> float:
-    """Return a deadline."""
+    """Return a deadline in a number of seconds."""
     return time.monotonic() + seconds
 
 
@@ -57,18 +57,18 @@ def soon(seconds: float = 10.0) -> float:
     ],
 )
 def test_every_framing_is_read(sends: bytes, body: bytes, is_last: bool) -> None:
-    """Content-Length, chunks, or all to the end; and whether the connection can go on."""
+    """Content-Length, chunks and a body to the end are read; `is_last` follows the headers."""
     answer = exchange(sends)
     assert (answer.status, answer.body, answer.is_last) == (200, body, is_last)
 
 
 def test_204_has_no_body() -> None:
-    """Nothing is waited for."""
+    """The client does not wait for a body."""
     assert exchange(b"HTTP/1.1 204 No Content\r\n\r\n", closes=False).body == b""
 
 
 def test_interim_answers_are_skipped_or_not() -> None:
-    """Jicofo skips them, Prosody takes the first for the answer."""
+    """Jicofo skips interim answers; Prosody takes the first one for the answer."""
     sends = (
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     )
@@ -92,15 +92,15 @@ def test_interim_answers_are_skipped_or_not() -> None:
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 20_000 + b"\r\n",
     ],
 )
-def test_what_is_not_a_whole_answer_is_a_drop(sends: bytes) -> None:
-    """Closed early, no HTTP, or without a bound."""
+def test_an_incomplete_or_invalid_answer_is_a_drop(sends: bytes) -> None:
+    """The connection closes too early, the bytes are not HTTP, or the answer is too long."""
     with pytest.raises(DroppedError):
         exchange(sends)
 
 
 @pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"])
 def test_an_endless_body_is_not_read(head: bytes) -> None:
-    """After 1 MiB it is enough."""
+    """The client stops reading after 1 MiB."""
     chunk = b"%x\r\n%s\r\n" % (2**19, b"x" * 2**19) if head else b"x" * 2**19
     with pytest.raises(DroppedError, match="longer than 1048576 bytes"):
         exchange(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + 4 * chunk)
@@ -108,7 +108,7 @@ def test_an_endless_body_is_not_read(head: bytes) -> None:
 
 @pytest.mark.parametrize("act", [SILENCE, Act(b"HTTP/1.1 200 OK\r\n", is_silent=True)])
 def test_a_deadline_ends_the_wait(act: Act) -> None:
-    """Also when a part of the answer has come."""
+    """The deadline also applies after a part of the answer has arrived."""
     with (
         answering(lambda _: act) as server,
         Connection(server.address, soon()) as connection,
@@ -117,8 +117,8 @@ def test_a_deadline_ends_the_wait(act: Act) -> None:
         connection.exchange(REQUEST, soon(0.1), skips_interim=True)
 
 
-def test_a_deadline_that_is_past_ends_all() -> None:
-    """Nothing is sent."""
+def test_a_deadline_in_the_past_sends_nothing() -> None:
+    """An exchange whose deadline has passed sends nothing."""
     with (
         answering(lambda _: CLOSE) as server,
         Connection(server.address, soon()) as connection,
@@ -128,8 +128,8 @@ def test_a_deadline_that_is_past_ends_all() -> None:
     assert server.requests == []
 
 
-def test_nobody_there_is_told_apart() -> None:
-    """A port that nobody listens on, and a host that there is not."""
+def test_a_failed_connection_differs_from_a_time_out() -> None:
+    """A closed port and an unknown host raise CannotConnectError."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(CannotConnectError, match="Connection refused"):
@@ -141,12 +141,12 @@ def test_nobody_there_is_told_apart() -> None:
 
 
 def test_a_reset_is_a_drop() -> None:
-    """Whatever the kernel says of it."""
+    """A connection that the server resets is a dropped connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address("127.0.0.1", server.getsockname()[1])
         with Connection(address, soon()) as connection:
             taken, _ = server.accept()
-            # To linger for 0 s is to reset.
+            # A linger time of 0 s makes `close` send a reset.
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             taken.close()
             assert connection.is_stale()
@@ -154,8 +154,8 @@ def test_a_reset_is_a_drop() -> None:
                 connection.exchange(REQUEST, soon(), skips_interim=True)
 
 
-def test_a_closed_connection_is_seen_to_be() -> None:
-    """One look tells it, and takes nothing away that was to be read."""
+def test_is_stale_notices_a_closed_connection() -> None:
+    """`is_stale` returns true after the server has closed, and consumes no bytes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address("127.0.0.1", server.getsockname()[1])
         with Connection(address, soon()) as connection:
@@ -166,19 +166,19 @@ def test_a_closed_connection_is_seen_to_be() -> None:
             assert connection.exchange(REQUEST, soon(), skips_interim=True).status == 200
             taken.shutdown(socket.SHUT_WR)
             connection._socket.settimeout(10)
-            connection._socket.recv(1, socket.MSG_PEEK)  # its end has come
+            connection._socket.recv(1, socket.MSG_PEEK)  # the server has closed
             assert connection.is_stale()
             taken.close()
 
 
-def test_the_authority_leaves_out_the_port_of_http() -> None:
-    """As both clients' libraries do."""
+def test_the_authority_leaves_out_port_80() -> None:
+    """The libraries of both clients leave out port 80."""
     assert Address("127.0.0.1", 7777).authority == "127.0.0.1:7777"
     assert Address("localhost", 80).authority == "localhost"
     assert Address("::1", 7777).authority == "[::1]:7777"
 
 
-def test_errors_are_one_family() -> None:
-    """All that can go wrong is an ExchangeError."""
+def test_every_error_is_an_exchange_error() -> None:
+    """Every error of an exchange is an ExchangeError."""
     for error in (CannotConnectError, DroppedError, TimedOutError):
         assert issubclass(error, ExchangeError)
