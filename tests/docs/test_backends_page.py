@@ -122,7 +122,7 @@ def test_make_test_needs_no_toolchain(tmp_path: Path) -> None:
 
 
 def test_a_stub_without_its_toolchain_fails_and_names_the_tool(tmp_path: Path) -> None:
-    """Nobody takes a stub for tested that was not."""
+    """Without its tools, the tests of a stub fail and name the tools; they are not skipped."""
     done = _pytest("-k", "table and (go or java)", path=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "the Go stub needs go; install it" in done.stdout

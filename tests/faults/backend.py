@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 
-from .store import Method, NotWantedError, Store, Stored, Wish
+from .store import Method, Misdeed, NotWantedError, Store, Stored, Wish
 
 THREADS = 64
 READY = "serving"
@@ -78,13 +78,21 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         if misdeed == "break":
             context.abort(grpc.StatusCode.INTERNAL, "told to break")
         if misdeed == "wait":
-            threading.Event().wait(seconds)
+            self._wait(method, misdeed, seconds)
         try:
             yield lambda: _is_wanted(context)
         except NotWantedError:
             context.abort(grpc.StatusCode.CANCELLED, "the caller gave up this call")
         if misdeed == "late":
+            self._wait(method, misdeed, seconds)
+
+    def _wait(self, method: Method, misdeed: Misdeed, seconds: float | None) -> None:
+        """Wait for this time; `None` is until the store no longer has this misdeed."""
+        if seconds is not None:
             threading.Event().wait(seconds)
+            return
+        while self._store.misdeed(self._replica, method) == (misdeed, None):
+            threading.Event().wait(LOOK_SECONDS)
 
 
 def _is_wanted(context: grpc.ServicerContext) -> bool:

@@ -153,11 +153,14 @@ class Store:
         self,
         misdeed: Misdeed,
         *,
-        seconds: float = 0.0,
+        seconds: float | None = None,
         methods: tuple[Method, ...] = ("create", "get", "delete"),
         replica: str = "a",
     ) -> None:
-        """Tell a replica how to misbehave from its next call on."""
+        """Tell a replica how to misbehave from its next call on.
+
+        `seconds` is how long to wait; `None` is until `behave`.
+        """
         for method in methods:
             row = (replica, method, misdeed, seconds)
             self._execute("INSERT OR REPLACE INTO misdeed VALUES (?, ?, ?, ?)", row)
@@ -166,8 +169,8 @@ class Store:
         """Tell all replicas to work normally."""
         self._execute("DELETE FROM misdeed", ())
 
-    def misdeed(self, replica: str, method: Method) -> tuple[Misdeed, float] | None:
-        """Return how a replica must misbehave in a method, and for how many seconds, or `None`."""
+    def misdeed(self, replica: str, method: Method) -> tuple[Misdeed, float | None] | None:
+        """Return how a replica must misbehave in a method, and how long; `None` if not at all."""
         sql = "SELECT misdeed, seconds FROM misdeed WHERE replica = ? AND method = ?"
         found = self._execute(sql, (replica, method))
         return found[0] if found else None

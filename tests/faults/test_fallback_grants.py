@@ -8,6 +8,7 @@ from jicofo_reservation_proxy.ledger.sqlite_ledger import read
 from tests.e2e.support import JICOFO, PROSODY
 
 from .processes import Proxy, Stage, until
+from .timing import SHORT
 
 ALLOW = {"when_unreachable": "allow", "allow_for": "1h"}
 
@@ -21,7 +22,7 @@ def test_a_fallback_grant_survives_a_restart(stage: Stage, user_agent: str) -> N
     backend = stage.backend()
     backend.wait_until_ready()
     backend.kill()
-    proxy = stage.proxy(backend, default=ALLOW)
+    proxy = stage.proxy(backend, default=SHORT | ALLOW)
     proxy.start()
     client = proxy.client(user_agent)
     granted = client.create("room")

@@ -6,8 +6,7 @@ from tests.e2e.support import Reply
 
 from .jitsi import answer_or_none
 from .processes import Stage, until
-
-LATE_SECONDS = 0.8
+from .timing import SHORT
 
 # With `conflicts = "report"` the proxy answers a conflict with 409. So a 200 proves that the
 # backend granted the request and saw no conflict.
@@ -15,9 +14,9 @@ LATE_SECONDS = 0.8
 
 def test_a_repeated_post_after_a_late_answer_gets_the_same_conference(stage: Stage) -> None:
     """A repeated POST gets the conference that the backend granted too late the first time."""
-    _, proxy = stage.pair(conflicts="report")
+    _, proxy = stage.pair(default=SHORT, conflicts="report")
     client = proxy.client()
-    stage.store.misbehave("late", seconds=LATE_SECONDS)
+    stage.store.misbehave("late")
     assert client.create("room").status == 504
     stage.store.behave()
     repeated = client.create("room")
@@ -30,16 +29,16 @@ def test_a_repeated_post_after_a_crash_gets_the_same_conference(stage: Stage) ->
     """A repeated POST gets the conference that was granted just before the proxy was killed."""
     _, proxy = stage.pair(conflicts="report")
     client = proxy.client()
-    stage.store.misbehave("late", seconds=LATE_SECONDS)
+    stage.store.misbehave("late")
     replies: list[Reply | None] = []
     asking = threading.Thread(
         target=lambda: replies.append(answer_or_none(lambda: client.create("room")))
     )
     asking.start()
     until(lambda: stage.store.deeds("create"), "the backend has granted the room")
-    stage.store.behave()
     proxy.kill()
     asking.join()
+    stage.store.behave()
     assert replies == [None]
     proxy.start()
     assert client.create("room").status == 200

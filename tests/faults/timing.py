@@ -1,21 +1,25 @@
-"""The time limits that the tests check, with a margin for a busy machine."""
+"""The time limits of the tests.
+
+A test must pass on a machine that stalls for a second at any moment. So a deadline is either long,
+and no call reaches it, or it is there to be exceeded.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-RESPOND_SECONDS = 3.0
-"""The setting `respond_within` of most tests."""
-
-MARGIN_SECONDS = 3.0
+MARGIN_SECONDS = 5.0
 """The additional time that a busy machine may need."""
 
-IN_TIME = RESPOND_SECONDS + MARGIN_SECONDS
-AT_ONCE = 1.0
-"""More than the time of any request that waits only for the disk."""
+IN_TIME = 6.0
+"""More than the retries of gRPC (1.5 s, channel.py) and more than a `SHORT` deadline."""
 
-PATIENT = {"answer_within": "2s"}
-"""More than gRPC needs for its retries (channel.py), so that the proxy sees the refusal itself."""
+AT_ONCE = 1.0
+"""More than the time of a request that waits only for the disk, and less than `SHORT`."""
+
+SHORT_SECONDS = 1.5
+SHORT = {"answer_within": f"{SHORT_SECONDS}s"}
+"""For backends that do not answer."""
 
 ResultT = TypeVar("ResultT")
 
@@ -24,3 +28,9 @@ def timed(ask: Callable[[], ResultT]) -> tuple[ResultT, float]:
     """Return the result of a call, and how many seconds the call took."""
     began = time.monotonic()
     return ask(), time.monotonic() - began
+
+
+def quickest(asks: Iterable[Callable[[], ResultT]]) -> tuple[list[ResultT], float]:
+    """Return the results of calls, and the seconds of the quickest: a stall delays only one."""
+    results, seconds = zip(*map(timed, asks), strict=True)
+    return list(results), min(seconds)
