@@ -62,8 +62,9 @@ def test_a_step_is_repeated_for_the_given_time() -> None:
     """The kit repeats the same request until the time of the step has passed."""
     told = Told(lambda _: granted())
     began = time.monotonic()
-    first, last = Play(Stage(told, STEADY, "denied"), 0, "room").run()
-    assert time.monotonic() - began >= 0.5
+    played = replace(STEADY, step=_for_seconds(STEADY, 1.5))
+    first, last = Play(Stage(told, played, "denied"), 0, "room").run()
+    assert time.monotonic() - began >= 1.5
     assert len(told.calls) >= 3
     assert len({id(call.request) for call in told.calls}) == 1
     assert (len(first), len(last)) == (1, 1)
@@ -77,7 +78,7 @@ def test_a_repeated_step_fails_with_its_first_wrong_answer() -> None:
         match=r"^step 2, create: wanted the same answer as before, conference '1', "
         r"got conflict ''$",
     ):
-        Play(Stage(told, STEADY, "denied"), 0, "room").run()
+        Play(Stage(told, replace(STEADY, step=_for_seconds(STEADY, 30)), "denied"), 0, "room").run()
     assert len(told.calls) == 4
 
 
@@ -103,7 +104,7 @@ def test_a_backend_may_notice_an_end_late() -> None:
 
 def test_the_wait_for_a_late_end_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `LATE_SECONDS`, the kit reports the last wrong answer."""
-    monkeypatch.setattr(play, "LATE_SECONDS", 0.5)
+    monkeypatch.setattr(play, "LATE_SECONDS", 1.5)
     told = Told(lambda number: CONFLICT if number else granted(ends_in=-1))
     with pytest.raises(
         Failure, match=r"got conflict; check the clock of the backend: it may differ"

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -18,6 +18,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from .support import (
     JICOFO,
     PROSODY,
+    TIMEOUT_SECONDS,
     Client,
     Context,
     Script,
@@ -208,7 +209,7 @@ def test_a_servicer_that_hangs_is_504_in_time(tmp_path: Path) -> None:
 
     def hang(_: object, context: Context) -> pb.CreateConferenceResponse:
         context.add_callback(release.set)
-        release.wait()
+        assert release.wait(TIMEOUT_SECONDS)
         return pb.CreateConferenceResponse()
 
     with serving_grpc(Script(hang)) as target:
@@ -219,11 +220,9 @@ def test_a_servicer_that_hangs_is_504_in_time(tmp_path: Path) -> None:
 
 def test_a_hanging_backend_does_not_delay_another_backend(tmp_path: Path) -> None:
     """A healthy backend grants a room while requests wait for a backend that hangs."""
-    with _silent_server() as silent, serving_grpc(granting()) as healthy:
-        settings = {
-            "sick": {"target": silent, "answer_within": "2s"},
-            "well": {"target": healthy},
-        }
+    with ExitStack() as hanging, serving_grpc(granting()) as healthy:
+        silent = hanging.enter_context(_silent_server())
+        settings = backends(sick=silent, well=healthy)
         routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
         with running(tmp_path, backends=settings, routes=routes, threads=16) as client:
             waiting = [
@@ -234,6 +233,7 @@ def test_a_hanging_backend_does_not_delay_another_backend(tmp_path: Path) -> Non
                 thread.start()
             assert client.create("well").status == 200
             assert any(thread.is_alive() for thread in waiting)
+            hanging.close()
             for thread in waiting:
                 thread.join()
 
@@ -292,7 +292,7 @@ def test_a_delete_reaches_conferences_with_unusual_ids(
 
 def _until_answered_with(status: int, client: Client) -> None:
     """Send POSTs until one gets this status; the channel's back-off is at most 1 s."""
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while client.create().status != status:
         assert time.monotonic() < deadline
 

@@ -97,9 +97,10 @@ def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
     """`answer_within` limits all attempts of one call together."""
     backend = Script(failing_first(100, grpc.StatusCode.UNAVAILABLE))
     with serving_grpc(backend) as target:
-        default = {"target": target, "answer_within": "150ms"}
+        default = {"target": target, "answer_within": "1100ms"}
         with running(tmp_path, backends={"default": default}) as client:
             assert client.create().status in {503, 504}
+    # Four back-offs, each at least 80 % of 0.1, 0.2, 0.4 and 0.8 s (gRFC A6), take longer.
     assert 1 <= len(backend.creates) < 5
 
 
@@ -188,24 +189,29 @@ def test_the_circuit_opens_after_timeouts_and_closes_again(
 
     Later one call tries the backend. When it succeeds, the proxy makes all calls again.
     """
-    monkeypatch.setattr(circuit, "OPEN_SECONDS", 1)
-    with hanging() as (backend, _, released), serving_grpc(backend) as target:
-        default = {"target": target, "answer_within": "200ms"}
+    now = [0.0]
+    monkeypatch.setattr("circuitbreaker.monotonic", lambda: now[0])
+    with hanging() as (backend, arrived, released), serving_grpc(backend) as target:
+        default = {"target": target, "answer_within": "500ms"}
         with (
             Proxy(settings(tmp_path, backends={"default": default})) as proxy,
             serving_http(proxy) as port,
         ):
             client = Client(port)
             assert [client.create(f"room{n}").status for n in range(3)] == [504] * 3
+            for _ in range(3):
+                assert arrived.acquire(timeout=TIMEOUT_SECONDS)
             assert [client.create(f"room{n}").status for n in range(3)] == [503] * 3
             assert len(backend.creates) == 3
             gauge = "jicofo_reservation_proxy_backend_circuit_open"
             labels = {"backend": "default"}
             assert proxy.metrics.registry.get_sample_value(gauge, labels) == 1
             released.set()
+            now[0] += circuit.OPEN_SECONDS
             until = time.monotonic() + TIMEOUT_SECONDS
             while client.create("again").status != 200:
                 assert time.monotonic() < until
+                now[0] += circuit.OPEN_SECONDS
             assert proxy.metrics.registry.get_sample_value(gauge, labels) == 0
     assert "3 calls in a row took too long" in caplog.text
     assert "the circuit is closed: calls are answered in time again" in caplog.text

@@ -21,7 +21,7 @@ from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_stub import Policy, ReservationService, Store
 
-from .support import Context, Script, granting, serving_grpc
+from .support import TIMEOUT_SECONDS, Context, Script, granting, serving_grpc
 from .tls import SERVER_NAME, Authority
 
 DENYING = Policy(deny=("conformance-denied",))
@@ -265,7 +265,7 @@ class Halting(ReservationService):
         self._number -= 1
         if self._number == 0:
             self.asked.set()
-            self.may_answer.wait(10)
+            self.may_answer.wait(TIMEOUT_SECONDS)
         return response
 
 
@@ -288,10 +288,10 @@ def test_ctrl_c_deletes_the_conferences(
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         ) as process:
-            assert backend.asked.wait(20)
+            assert backend.asked.wait(TIMEOUT_SECONDS)
             assert len(store) == 1
             process.send_signal(number)
-            out, errors = process.communicate(timeout=20)
+            out, errors = process.communicate(timeout=TIMEOUT_SECONDS)
             backend.may_answer.set()
     assert process.returncode == 130
     assert "pass  clients" in out
@@ -305,11 +305,11 @@ def test_a_backend_that_hangs_does_not_block_the_kit(conformance: Run) -> None:
     released = threading.Event()
 
     def create(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:
-        released.wait(10)
+        released.wait(TIMEOUT_SECONDS)
         return pb.CreateConferenceResponse()
 
     with serving_grpc(Script(create)) as target:
-        code, out, _ = conformance(target, "--only", "id", "--answer-within", "100ms")
+        code, out, _ = conformance(target, "--only", "id", "--answer-within", "1500ms")
         released.set()
     assert code == 9
     assert "wanted conference, got DEADLINE_EXCEEDED" in out

@@ -19,9 +19,11 @@ from .support import (
     Client,
     Context,
     Script,
+    backends,
     conference,
     granting,
     read_reply,
+    serving_grpc,
     settings,
 )
 
@@ -56,7 +58,10 @@ def _server(
     threads: int = 8,
 ) -> Iterator[Server]:
     """Yield a server that listens but does not run yet."""
-    with Proxy(settings(tmp_path, threads=threads), servicer or granting()) as proxy:
+    with (
+        serving_grpc(servicer or granting()) as target,
+        Proxy(settings(tmp_path, threads=threads, backends=backends(default=target))) as proxy,
+    ):
         server = Server(proxy.flask, proxy.settings)
         try:
             yield server

@@ -340,7 +340,7 @@ def test_no_answer_hangs_jicofo(simulate: Simulate) -> None:
 
 def test_prosody_refuses_a_room_after_its_time_out(simulate: Simulate) -> None:
     """Prosody refuses each room after its time-out, and does not repeat the request."""
-    habits = Habits(prosody=ProsodyHabits(time_out=0.2))
+    habits = Habits(prosody=ProsodyHabits(time_out=1.5))
     with answering(lambda _: SILENCE) as server:
         run = simulate("prosody", server.port, habits=habits)
         assert server.methods == 4 * ["POST"]
@@ -403,13 +403,13 @@ def test_after_a_204_jicofo_closes_no_room_at_the_end_of_its_reservation(
     simulate: Simulate,
 ) -> None:
     """The 204 for the first room stops Jicofo's timer: the second room stays open."""
-    ends = iter([0.5, 1.0])
+    ends = iter([1.5, 3.5])
 
     def post(request: Request) -> bytes:
         return http(200, reservation(request, **_ending_in(next(ends))))
 
     with answering(_scripted(post, http(204, b""))) as server:
-        run = simulate("jicofo", server.port, "--lifetime", "2s", "--rooms", "2")
+        run = simulate("jicofo", server.port, "--lifetime", "5s", "--rooms", "2")
     assert run.seen == {CUT_SHORT: 1}
     assert run.fields["opened"] == 2
     assert server.methods == 2 * ["POST"] + 2 * ["DELETE"]

@@ -17,7 +17,7 @@ from jicofo_reservation_proxy.ledger.sqlite_aliases import MAX_ALIASES, SqliteAl
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database, reading
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from tests.unit.ledgers import ref
+from tests.unit.ledgers import LONG_SECONDS, ref
 
 REF = ref("order/7")
 OTHER = ref("order/8")
@@ -220,7 +220,7 @@ def test_many_threads(aliases: SqliteAliases) -> None:
     barrier = threading.Barrier(16)
 
     def work(worker: int) -> list[int]:
-        barrier.wait()
+        barrier.wait(LONG_SECONDS)
         shared = refs(20)[worker % 4 :: 4]
         own = ref(f"own-{worker}")
         aliases.forget(ref("unknown"))

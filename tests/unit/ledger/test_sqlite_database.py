@@ -29,7 +29,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME
 
-from tests.unit.ledgers import conference, opened, ref
+from tests.unit.ledgers import LONG_SECONDS, conference, opened, ref
 
 INSERT = "INSERT INTO alias VALUES (?, ?, 0)"
 
@@ -269,12 +269,12 @@ def test_many_may_try_at_once(tmp_path: Path) -> None:
     all_tried = threading.Barrier(8)
 
     def try_to_open(state_dir: Path) -> bool:
-        barrier.wait()
+        barrier.wait(LONG_SECONDS)
         try:
             found: Database | None = Database(state_dir)
         except StateInUseError:
             found = None
-        all_tried.wait()
+        all_tried.wait(LONG_SECONDS)
         if found:
             found.close()
         return found is not None

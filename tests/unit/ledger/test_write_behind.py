@@ -334,7 +334,7 @@ def test_many_threads_end_at_once(tmp_path: Path) -> None:
         ledger._writes._commit = counted  # type: ignore[assignment, method-assign]
 
         def work(worker: int) -> list[str]:
-            barrier.wait()
+            barrier.wait(LONG_SECONDS)
             for number in range(10):
                 grant(ledger, f"{worker}-{number}", f"room{worker}-{number}")
                 ledger.end(ref(f"{worker}-{number}"), 5)
