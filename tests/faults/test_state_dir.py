@@ -73,7 +73,7 @@ def _write_of_another_program(file: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "sentence"),
     [
-        (_damage, "damaged"),
+        (_damage, "got damage ("),
         (_write_no_database, "file is not a database"),
         (_write_newer_version, f"wanted a ledger of version {SCHEMA_VERSION}, got"),
         (_write_of_another_program, "another program's SQLite file"),
@@ -109,8 +109,8 @@ def test_a_second_proxy_on_the_same_state_directory_is_refused(stage: Stage) -> 
     first, second = stage.proxy(NOWHERE), stage.proxy(NOWHERE)
     first.start()
     refusal = _refusal(second)
-    assert "state_dir: wanted a directory of this proxy's own" in refusal
-    assert f"the process {first.pid} is using" in refusal
+    assert "state_dir: wanted a directory that no other process uses" in refusal
+    assert f"used by process {first.pid};" in refusal
     assert first.client().delete("default.1").status == 200
     first.kill()
     second.start()

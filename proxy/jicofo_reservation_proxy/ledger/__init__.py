@@ -1,1 +1,1 @@
-"""What is remembered of conferences, and kept over a restart."""
+"""The conferences and aliases that the proxy remembers, also after a restart."""

@@ -1,21 +1,27 @@
 """The ledger, as the use cases see it: every conference that was granted and is not gone yet.
 
-    open        a client has it, as far as the proxy knows
-    pending     it is over: a client said DELETE, or its end passed. Its deletion is yet to be
-                delivered to the backend
-    abandoned   its deletion could not be delivered for days, and is tried no more
+A conference in the ledger has one of three states:
 
-Conferences that are gone at their backend are remembered for a while, so that an answer of the
-backend that still names one is recognized as old.
+    open        A client has the conference, as far as the proxy knows.
+    pending     The conference is over: a client sent a DELETE, or its end passed. The proxy has yet
+                to deliver the deletion to the backend.
+    abandoned   The proxy could not deliver the deletion for days, and does not try any longer.
 
-Nothing here says where the records are. sqlite_ledger.py and sqlite_aliases.py keep them for one
-proxy; a store that several proxies share can take their place. So every method may wait, may be
-called from any thread, and may raise `StateError` where the store cannot be used. Records are
-values; `records.is_unchanged` compares them. Who works on a room or a conference holds its lock
-(room_locks.py), which belongs to the same store.
+A conference is *gone* when the backend has acknowledged its deletion. The ledger remembers gone
+conferences for a while. So the proxy recognizes an outdated answer of the backend that still names
+such a conference.
 
-Whether a deletion is uncertain is not in the store so far (retry_schedule.py): after a restart
-every pending one is. Proxies that share a ledger at the same time will need it here.
+These Protocols do not say where the records are. sqlite_ledger.py and sqlite_aliases.py store them
+for one proxy. A store that several proxies share could replace them. Therefore:
+
+- Every method may block, and any thread may call it.
+- Every method may raise `StateError`, if the store cannot be used.
+- Records are values: compare them with `records.is_unchanged`.
+- A caller that works on a room or on a conference holds its lock (room_locks.py). The locks belong
+  to the same store.
+
+The store does not contain which deletions are uncertain (retry_schedule.py). After a restart, every
+pending deletion is uncertain. Proxies that share a ledger would need this information in the store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,86 +35,88 @@ from .room_locks import Locks
 
 
 class Ledger(Protocol):
-    """The conferences, and what is known of each."""
+    """The conferences, and what the proxy knows of each."""
 
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
-        """Note that a client has this conference; its end is the latest that was told to anyone.
+        """Record that a client has this conference.
 
-        Its record gets a revision that it never had. If it was over, it goes on and its deletion is
-        cancelled, durably. Other open conferences
-        of the room are forgotten: a backend grants one at a time. Raises `StateError` where the
-        cancellation cannot be kept; the conference is then as it was.
+        The end of the record is the latest end that a client was told. The record gets a new
+        revision. If the conference was over, it is open again and its deletion is cancelled,
+        durably. Other open or abandoned conferences of the room are removed, because a backend
+        grants a room to one conference at a time. Raises `StateError` if the cancellation cannot be
+        stored; the conference is then unchanged.
         """
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
-        """Note what a client was told of a conference that is open; others are left alone."""
+        """Record what a client was told of an open conference; ignore any other conference."""
 
     def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
-        """Note, durably, that a client said that a conference is over; unknown ones too.
+        """Record, durably, that a client ended a conference, also if the ledger does not know it.
 
-        Nothing changes where that is known, or where it is gone already. A fallback grant, which
-        no backend knows, is gone by this. Raises `StateError` where that cannot be kept; the
-        conference is then as it was.
+        Nothing changes if the conference is already pending or gone. A fallback grant is gone after
+        this call, because no backend knows it. Raises `StateError` if the end cannot be stored; the
+        conference is then unchanged.
         """
 
     def expire(self, before_ms: int) -> Sequence[Record]:
-        """Note that the open conferences whose end was before this are over; return them."""
+        """Record that the open conferences whose end was before this time are over; return them."""
 
     def settle(self, ref: ConferenceRef) -> None:
-        """Note that a conference is gone at its backend. Unknown is fine."""
+        """Record that a conference is gone at its backend, also if the ledger does not know it."""
 
     def abandon(self, record: Record) -> bool:
-        """Give up this deletion, and return whether that was done.
+        """Abandon this deletion; return whether that was done.
 
-        Nothing is done if the record has changed since, or is not pending.
+        Nothing is done if the stored record differs from this one, or is not pending.
         """
 
     def find(self, ref: ConferenceRef) -> Record | None:
-        """Return the record of a conference, `None` where there is none."""
+        """Return the record of a conference; `None` if there is none."""
 
     def is_over(self, ref: ConferenceRef) -> bool:
-        """Whether a conference is known to be over: pending, abandoned or gone."""
+        """Return whether a conference is known to be over: pending, abandoned or gone."""
 
     def in_room(self, backend: str, room: str, state: RecordState) -> Sequence[Record]:
-        """Return the conferences of a room in this state, in the order in which they began."""
+        """Return the conferences of a room in this state, in the order in which they entered it."""
 
     def pending(self, backend: str) -> Sequence[Record]:
-        """Return the conferences whose deletion is yet to be delivered, in the order of their ends.
+        """Return the conferences whose deletion is pending, in the order of their ends.
 
-        Those whose end is not durable yet are left out: they may go on.
+        A conference whose end is not durable yet is left out: it becomes open again if the end
+        cannot be stored.
         """
 
     def pending_since(self, before_ms: int) -> Sequence[Record]:
-        """Return the conferences of all backends that were over before this, and are pending."""
+        """Return the pending conferences of all backends that were over before this time."""
 
     @property
     def counts(self) -> Mapping[RecordState, int]:
-        """How many conferences there are in each state."""
+        """The number of conferences in each state."""
 
 
 class Aliases(Protocol):
-    """The numbers under which Jicofo knows conferences whose own id is no number for it."""
+    """The numbers by which Jicofo knows conferences whose backend id is not a usable number."""
 
     def alias(self, ref: ConferenceRef) -> int:
-        """Return the number that stands for a conference; it is durable by then."""
+        """Return the alias of a conference, after it has been stored durably."""
 
     def resolve(self, number: int) -> ConferenceRef | None:
-        """Return the conference that an alias stands for, or `None` where it stands for none."""
+        """Return the conference that an alias stands for; `None` if the alias is unknown."""
 
     def forget(self, ref: ConferenceRef) -> None:
-        """Drop the alias of a conference that is gone. Unknown is fine."""
+        """Remove the alias of a conference that is gone, if it has one."""
 
     @property
     def number_owner(self) -> str | None:
-        """The backend whose own numbers Jicofo was last given, when it was the only one."""
+        """The backend whose own numbers Jicofo got last, while it was the only backend."""
 
     def set_number_owner(self, backend: str) -> None:
-        """Note that from now on Jicofo is given this backend's own numbers."""
+        """Record that Jicofo gets this backend's own numbers from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """All that is kept for the use cases: the conferences, Jicofo's numbers, and the locks."""
+    """Everything that is stored for the use cases: the conferences, the aliases, and the locks."""
 
     ledger: Ledger
     aliases: Aliases

@@ -1,8 +1,7 @@
 """The index: the records in memory, found by conference, room, backend, state and end.
 
-It also remembers for a while which conferences are gone.
-
-It is not safe between threads: its user holds a lock.
+The index also remembers for a while which conferences are gone. It is not thread-safe: the caller
+holds a lock.
 """
 
 from collections.abc import Iterator
@@ -16,13 +15,13 @@ from .records import Record, RecordState, is_unchanged
 from .room_locks import RoomKey
 
 MAX_GONE = 10_000
-"""How many conferences that are gone are remembered."""
+"""The maximum number of gone conferences that the index remembers."""
 
 KeyT = TypeVar("KeyT")
 
 
 class Index:
-    """Records, each in the order in which it came into its state."""
+    """The records; the records of each state are in the order in which they entered it."""
 
     def __init__(self) -> None:
         self.records: dict[ConferenceRef, Record] = {}
@@ -36,7 +35,7 @@ class Index:
         self._gone: dict[ConferenceRef, None] = {}
 
     def put(self, record: Record) -> None:
-        """Take a record in, in the place of what was known of its conference."""
+        """Add a record; it replaces an earlier record of the same conference."""
         ref = record.ref
         known = self.records.get(ref)
         self.remove(ref)
@@ -50,11 +49,11 @@ class Index:
             self._note_end(record, record.ends_at_ms, known)
 
     def has(self, record: Record) -> bool:
-        """Whether this is what is known of its conference now."""
+        """Return whether this is the current record of its conference."""
         return is_unchanged(self.records.get(record.ref), record)
 
     def remove(self, ref: ConferenceRef) -> bool:
-        """Take a record out; return whether there was one."""
+        """Remove the record of a conference; return whether there was one."""
         record = self.records.pop(ref, None)
         if record is None:
             return False
@@ -70,22 +69,23 @@ class Index:
             del self._gone[next(iter(self._gone))]
 
     def revive(self, ref: ConferenceRef) -> None:
-        """Forget that a conference is gone: its backend granted it again."""
+        """Record that a conference is not gone, because its backend granted it again."""
         self._gone.pop(ref, None)
 
     def is_gone(self, ref: ConferenceRef) -> bool:
-        """Whether a conference is remembered as gone."""
+        """Return whether the index remembers a conference as gone."""
         return ref in self._gone
 
     def is_over(self, ref: ConferenceRef) -> bool:
-        """Whether a conference is known to be over."""
+        """Return whether a conference is known to be over."""
         record = self.records.get(ref)
         return ref in self._gone if record is None else record.state is not RecordState.OPEN
 
     def superseded_by(self, record: Record) -> list[ConferenceRef]:
-        """Return the conferences of a room that hold it no more, once this one does.
+        """Return the conferences that no longer hold their room after this conference got it.
 
-        Not those whose deletion is pending; and a fallback grant is not the backend's word.
+        Conferences whose deletion is pending are left out, because that deletion must be delivered.
+        A fallback grant replaces only other fallback grants, because the backend did not decide it.
         """
         return [
             other.ref
@@ -107,7 +107,7 @@ class Index:
         return [self.records[ref] for refs in self._pending.values() for ref in refs]
 
     def oldest(self, state: RecordState) -> ConferenceRef | None:
-        """Return the conference that has been in this state longest; `None` if none is."""
+        """Return the conference that has been in this state longest; `None` if there is none."""
         return next(iter(self._in_state[state]), None)
 
     def count(self, state: RecordState) -> int:
@@ -115,7 +115,7 @@ class Index:
         return len(self._in_state[state])
 
     def pop_expired(self, before_ms: int) -> Iterator[tuple[Record, int]]:
-        """Yield the open conferences whose end was before this, each once, and when that was."""
+        """Yield each open conference whose end was before this time once, with its end."""
         while self._ends and self._ends[0][0] < before_ms:
             entry = heappop(self._ends)
             if self._is_the_end(entry):
@@ -129,7 +129,7 @@ class Index:
         self._trim_ends()
 
     def _trim_ends(self) -> None:
-        """Keep the ends of conferences that are long gone from piling up."""
+        """Remove the ends that are no longer valid, when there are too many of them."""
         if len(self._ends) > 2 * len(self.records) + 1000:
             self._ends = list(
                 {entry[2]: entry for entry in self._ends if self._is_the_end(entry)}.values()
@@ -137,7 +137,7 @@ class Index:
             heapify(self._ends)
 
     def _is_the_end(self, entry: tuple[int, int, ConferenceRef]) -> bool:
-        """Whether this is when an open conference ends, as far as is known now."""
+        """Return whether an entry is the current end of an open conference."""
         ends_at_ms, _, ref = entry
         record = self.records.get(ref)
         if record is None or record.state is not RecordState.OPEN:
@@ -146,7 +146,7 @@ class Index:
 
 
 def _discard(index: dict[KeyT, dict[ConferenceRef, None]], key: KeyT, ref: ConferenceRef) -> None:
-    """Take a conference out of an index, and its key with the last one."""
+    """Remove a conference from an index; remove its key too if no conference is left."""
     refs = index.get(key, {})
     refs.pop(ref, None)
     if not refs:

@@ -1,4 +1,4 @@
-"""Records: what the ledger knows of a conference, and how that stands in a row of its table."""
+"""Records: what the ledger knows of a conference, and how a row of the database stores it."""
 
 import enum
 import json
@@ -11,7 +11,7 @@ from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReas
 
 
 class RecordState(enum.Enum):
-    """What is known of a conference (ledger.py)."""
+    """The state of a conference (ledger.py describes the states)."""
 
     OPEN = "open"
     PENDING = "pending"
@@ -25,7 +25,8 @@ _STORED_STATES: Mapping[RecordState, str] = {
     RecordState.PENDING: "ended",
     RecordState.ABANDONED: "dead",
 }
-"""The states as they stand in the database, which older versions of the proxy read as well."""
+"""The states as the database stores them. They stay the same because older versions of the proxy
+read the same file."""
 
 _STATES = {stored: state for state, stored in _STORED_STATES.items()}
 
@@ -34,13 +35,16 @@ _STATES = {stored: state for state, stored in _STORED_STATES.items()}
 class Record:
     """A conference in the ledger.
 
-    `room` is the room's raw name, "" where it is unknown, and `conference` what the backend said
-    of it, `None` where that is unknown: both are for an id that the ledger hears of in a DELETE.
-    `is_whole` tells whether the conference is all that the backend said: after a restart it is
-    not where that held a password or a PIN. `over_at_ms` and `reason` are there from the end on.
+    `room` is the raw name of the room, or "" if it is unknown. `conference` is what the backend
+    said of the conference, or `None` if that is unknown. Both are unknown if the ledger knows the
+    id only from a DELETE.
+
+    `is_whole` says whether `conference` holds everything that the backend said. After a restart it
+    is false for a conference with a password or a PIN, because those are never written.
+    `over_at_ms` and `reason` are set when the conference is over.
 
     Every grant sets a new `revision`. So a changed revision shows that a client was given the
-    conference meanwhile.
+    conference in the meantime.
     """
 
     ref: ConferenceRef
@@ -54,7 +58,7 @@ class Record:
 
     @property
     def ends_at_ms(self) -> int | None:
-        """When its time is over; `None` where that is unknown or never."""
+        """When the conference ends; `None` if that is unknown, or if it has no end."""
         held = self.conference
         if held is None or held.duration_seconds is None:
             return None
@@ -62,14 +66,17 @@ class Record:
 
 
 def is_unchanged(found: Record | None, known: Record | None) -> bool:
-    """Whether what is found of a conference is what was known: no client was given it since."""
+    """Return whether the record `found` is still the earlier record `known`.
+
+    If it is, no client was given the conference since `known` was read.
+    """
     if found is None or known is None:
         return found is known
     return found == known and found.revision == known.revision
 
 
 _OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")
-"""What is kept of the rest of a conference. A password or a PIN is never written."""
+"""The fields of a conference in the column `options`. A password or a PIN is never written."""
 
 SELECT = """
 SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, duration_seconds,
@@ -81,12 +88,12 @@ DELETE = "DELETE FROM conference WHERE backend = ? AND conference_id = ? AND is_
 
 
 def key(ref: ConferenceRef) -> tuple[str, str, bool]:
-    """Return the parameters of DELETE."""
+    """Return the parameters of the statement `DELETE`."""
     return ref.backend, ref.conference_id, ref.is_fallback
 
 
 def to_row(record: Record) -> tuple[object, ...]:
-    """Return the parameters of UPSERT."""
+    """Return the parameters of the statement `UPSERT`."""
     held = record.conference
     options = {name: getattr(held, name) for name in _OPTIONS} if held else {}
     return (
@@ -104,12 +111,13 @@ def to_row(record: Record) -> tuple[object, ...]:
 
 
 def from_rows(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
-    """Return the records in the database's rows. Raises `StateError` where one makes no sense."""
+    """Return the records in rows of the database. Raises `StateError` if a row is invalid."""
     try:
         return [_record(row) for row in rows]
     except (TypeError, ValueError, KeyError) as error:
         raise StateError(
-            f"{name}: wanted a sound ledger, got a row that makes no sense ({error})"
+            f"{name}: wanted an undamaged ledger, got an invalid row ({error}); move the ledger "
+            "away to start with an empty one, which loses all pending deletions"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""The locks of rooms and of conferences: whoever works on one works on it alone.
+"""The locks: only one thread at a time works on a room, or on a conference.
 
-The lock of a room has a `RoomKey`, that of a conference a `ConferenceRef`. Who holds one of each
-took the room's first.
+The key of a room's lock is a `RoomKey`. The key of a conference's lock is its `ConferenceRef`. A
+thread that needs both locks takes the room's lock first.
 """
 
 import threading
@@ -22,7 +22,7 @@ class Locks(Protocol):
     """A lock for each room and each conference of one ledger."""
 
     def hold(self, key: LockKey, within_seconds: float) -> AbstractContextManager[bool]:
-        """Hold the lock of a key; enter with whether it was free within that time."""
+        """Hold the lock of a key; the context's value says whether it was free within this time."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Entry:
 
 
 class LocalLocks:
-    """`Locks` in this process; keys that nobody holds or waits for cost nothing."""
+    """`Locks` in this process. A key uses memory only while a thread holds it or waits for it."""
 
     def __init__(self) -> None:
         self._entries: dict[Hashable, _Entry] = {}
@@ -40,7 +40,7 @@ class LocalLocks:
 
     @contextmanager
     def hold(self, key: Hashable, within_seconds: float) -> Iterator[bool]:
-        """Hold the lock of a key; yield whether it was free within that time."""
+        """Hold the lock of a key; yield whether it was free within this time."""
         with self._guard:
             entry = self._entries.setdefault(key, _Entry())
             entry.users += 1

@@ -1,8 +1,10 @@
-"""Aliases: the numbers under which Jicofo knows conferences whose own id is no number for it.
+"""An alias is the number by which Jicofo knows a conference whose backend id is no usable number.
 
-An alias is on the disk before it is given out, since after a restart it is the only way from a
-GET or a DELETE to the conference. And it is known whose the other numbers are, so that they still
-lead somewhere when a second backend is added.
+This module stores the aliases in SQLite. An alias is on the disk before Jicofo gets it: after a
+restart, only the alias leads from a GET or a DELETE of Jicofo to the conference.
+
+The module also stores which backend the other numbers belong to (`number_owner`). So these numbers
+still lead to their conferences after the operator has added a second backend.
 """
 
 import logging
@@ -20,15 +22,15 @@ from jicofo_reservation_proxy.model import ConferenceRef
 from .sqlite_database import Database
 
 MAX_ALIASES = 1_000_000
-"""Some 100 MB of disk. Beyond it the oldest alias gives way to a new one."""
+"""About 100 MB of disk. When there are this many aliases, a new alias evicts the oldest alias."""
 
 logger = logging.getLogger(__name__)
 
 
 class SqliteAliases:
-    """The `Aliases` in a database. All methods may be called from any thread.
+    """The `Aliases` in a database. Any thread may call the methods.
 
-    All raise `StateError` where the database cannot be read or written.
+    The constructor and all methods raise `StateError` if the database cannot be read or written.
     """
 
     def __init__(
@@ -45,19 +47,19 @@ class SqliteAliases:
         self._count: int = database.rows("SELECT count(*) FROM alias")[0][0]
 
     def alias(self, ref: ConferenceRef) -> int:
-        """Return the number that stands for a conference; it is on the disk by then."""
+        """Return the alias of a conference, after it has been written to the disk."""
         string_id = ids.encode(ref)
         known = self._database.rows("SELECT number FROM alias WHERE string_id = ?", string_id)
         return known[0][0] if known else self._make(ref, string_id)
 
     def resolve(self, number: int) -> ConferenceRef | None:
-        """Return the conference that an alias stands for, or `None` where it stands for none."""
+        """Return the conference that an alias stands for; `None` if the alias is unknown."""
         found = self._database.rows("SELECT string_id FROM alias WHERE number = ?", number)
         ref = ids.decode(found[0][0]) if found else None
         return ref if isinstance(ref, ConferenceRef) else None
 
     def forget(self, ref: ConferenceRef) -> None:
-        """Drop the alias of a conference that is gone. Unknown is fine."""
+        """Remove the alias of a conference that is gone, if it has one."""
         if not self._count:
             return
         with self._transaction() as connection:
@@ -66,12 +68,12 @@ class SqliteAliases:
 
     @property
     def number_owner(self) -> str | None:
-        """The backend whose own numbers Jicofo was last given, when it was the only one."""
+        """The backend whose own numbers Jicofo got last, while it was the only backend."""
         found = self._database.rows("SELECT backend FROM number_owner")
         return found[0][0] if found else None
 
     def set_number_owner(self, backend: str) -> None:
-        """Note that from now on Jicofo is given this backend's own numbers."""
+        """Record that Jicofo gets this backend's own numbers from now on."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO number_owner (only, backend) VALUES (1, ?)"
@@ -96,7 +98,7 @@ class SqliteAliases:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Change aliases, and their count with them, or nothing."""
+        """Change the aliases and their count together; if the change fails, change neither."""
         with self._lock:
             before = self._count
             try:
@@ -107,7 +109,7 @@ class SqliteAliases:
                 raise
 
     def _insert(self, connection: sqlite3.Connection, number: int, string_id: str) -> bool:
-        """Return whether the number was free, and is now taken."""
+        """Insert an alias if its number is free; return whether it was free."""
         cursor = connection.execute(
             "INSERT INTO alias (number, string_id, made_at_ms) VALUES (?, ?, ?)"
             " ON CONFLICT (number) DO NOTHING",
@@ -124,7 +126,7 @@ class SqliteAliases:
             " (SELECT number FROM alias ORDER BY made_at_ms LIMIT 1) RETURNING string_id"
         ).fetchone()
         logger.warning(
-            "the ledger is full at %d aliases; the oldest, of %s, was dropped",
+            "the ledger is full (%d aliases): evicted the oldest alias, of conference %s",
             self._max_aliases,
             string_id,
         )

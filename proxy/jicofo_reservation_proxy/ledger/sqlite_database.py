@@ -1,7 +1,7 @@
-"""The file of the ledger: one SQLite database in the state directory, held by one proxy.
+"""The file of the ledger: one SQLite database in the state directory, used by one proxy.
 
-Here are the file's own matters: its schema and its versions, and that a commit survives a power
-cut. What is in it is ledger.py's.
+This module handles the schema, its versions, and commits that survive a power cut. ledger.py
+describes the contents of the file.
 """
 
 import sqlite3
@@ -49,20 +49,20 @@ CREATE TABLE conference (
 ) STRICT, WITHOUT ROWID;
 """
 MIGRATIONS = (_ALIASES, _CONFERENCES)
-"""The statements that make version n of the schema of version n - 1; 0 is an empty file."""
+"""The schema's versions: entry n - 1 upgrades version n - 1 to version n; 0 is an empty file."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
 class Database:
-    """The open database of one state directory, or one in memory where that is `None`.
+    """The open database of a state directory, or one in memory if `state_dir` is `None`.
 
-    The directory is made where it is missing, and belongs to this process until `close`. All
-    methods may be called from any thread.
+    The constructor creates the directory if it does not exist. The directory belongs to this
+    process until `close`. Any thread may call the methods.
 
-    Raises `StateInUseError` where another process has it, and `StateError` where it cannot be
-    used, or where the file is damaged, not a ledger, or one of a newer version; the file is then
-    left as it is.
+    The constructor raises `StateInUseError` if another process uses the directory. It raises
+    `StateError` if the directory or the file cannot be used, or if the file is damaged, is not a
+    ledger, or has a newer version. It does not change the file then.
     """
 
     def __init__(self, state_dir: Path | None) -> None:
@@ -78,13 +78,13 @@ class Database:
             self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Close the file and let go of the directory. `StateError` is raised afterwards."""
+        """Close the file and release the directory. Other methods raise `StateError` afterwards."""
         with self._lock:
             self._stack.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Do all inside, durably, or nothing. Raises `StateError`."""
+        """Commit all statements inside durably, or none of them. Raises `StateError`."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -96,7 +96,7 @@ class Database:
                 self._roll_back()
 
     def rows(self, sql: str, *parameters: object) -> list[Any]:
-        """Return what a query finds. Raises `StateError`."""
+        """Return the rows of a query. Raises `StateError`."""
         with self._lock:
             try:
                 return self._connection.execute(sql, parameters).fetchall()
@@ -124,27 +124,34 @@ class Database:
 
 @contextmanager
 def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
-    """Look into the ledger of a state directory, which another process may be writing.
+    """Open the ledger of a state directory read-only; another process may be writing to it.
 
-    Raises `StateError` where there is none that can be read.
+    Raises `StateError` if there is no ledger, or if it cannot be read.
     """
     file = state_dir / FILE_NAME
     if not file.exists():
-        raise StateError(f"state_dir: wanted one that a proxy has used, got {state_dir}")
+        raise StateError(
+            f"state_dir: wanted a directory with a ledger, got {state_dir}, which has no "
+            f"{FILE_NAME}; set the state_dir that the proxy uses"
+        )
     try:
         _check(file)
         with closing(_read_only(file)) as connection:
             if _version(connection) < SCHEMA_VERSION:
-                raise StateError(f"{file}: of an older version; a start of the proxy renews it")
+                raise StateError(
+                    f"{file}: wanted a ledger of version {SCHEMA_VERSION}, got an older version; "
+                    "start the proxy once to upgrade the ledger"
+                )
             yield connection
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"{file}: cannot be read as the ledger: {error}") from error
 
 
 def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
-    """Open for writing, and bring the schema up to date.
+    """Open the database for writing, and upgrade its schema to the current version.
 
-    FULL makes a commit in WAL mode survive a power cut, not just the end of the process.
+    `synchronous = FULL` makes a commit in WAL mode survive a power cut, not only the end of the
+    process.
     """
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     stack.enter_context(closing(connection))
@@ -161,7 +168,7 @@ def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
 
 
 def _check(file: Path) -> None:
-    """Raise `StateError` where the file must not be written to. It is only read for that."""
+    """Raise `StateError` if the proxy must not write to the file. This check only reads it."""
     with closing(_read_only(file)) as connection:
         version = _version(connection)
         application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -169,17 +176,17 @@ def _check(file: Path) -> None:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if application != APPLICATION_ID and (tables or version):
         raise StateError(
-            f"{file}: wanted a ledger, got another program's SQLite file; use another state_dir"
+            f"{file}: wanted a ledger, got another program's SQLite file; set another state_dir"
         )
     if version > SCHEMA_VERSION:
         raise StateError(
-            f"{file}: wanted a ledger of version {SCHEMA_VERSION}, got {version}; it was written "
-            "by a newer jicofo-reservation-proxy: use that one, or another state_dir"
+            f"{file}: wanted a ledger of version {SCHEMA_VERSION}, got version {version}, written "
+            "by a newer jicofo-reservation-proxy; start that newer proxy, or set another state_dir"
         )
     if damage != "ok":
         raise StateError(
-            f"{file}: wanted a sound ledger, got a damaged one ({damage}); move it away to begin "
-            "anew, which loses the DELETEs that are still to be delivered"
+            f"{file}: wanted an undamaged ledger, got damage ({damage}); move the ledger away to "
+            "start with an empty one, which loses all pending deletions"
         )
 
 

@@ -1,8 +1,8 @@
-"""The ledger of one proxy: in memory, and in SQLite so that a restart loses nothing.
+"""The ledger of one proxy: in memory, and in SQLite so that it survives a restart.
 
-Reads are from memory. A grant is written a moment later (write_behind.py), so that no meeting
-waits for the disk. What a promise rests on is on the disk before the method returns: that a
-conference is over, and that one which was over goes on after all.
+All reads are from memory. A grant is written a short time later (write_behind.py), so that no
+meeting waits for the disk. Two changes are on the disk before the method returns, because the proxy
+promises them: a client ended a conference, and a deletion was cancelled.
 """
 
 import dataclasses
@@ -23,19 +23,20 @@ from .sqlite_database import Database, reading
 from .write_behind import WriteBehind
 
 MAX_CONFERENCES = 100_000
-"""Some 130 MB of memory and 20 MB of disk. Beyond it the oldest abandoned one, or else the oldest
-open one, gives way to a new one; pending ones never do."""
+"""About 130 MB of memory and 20 MB of disk. When there are this many conferences, a new conference
+evicts the oldest abandoned one, or otherwise the oldest open one. Pending conferences are never
+evicted."""
 
-_DROPPED = "the ledger is full at %d conferences; the oldest %s one, %s, was dropped"
+_DROPPED = "the ledger is full (%d conferences): evicted the oldest %s conference, %s"
 
 logger = logging.getLogger(__name__)
 
 
 class SqliteLedger:
-    """The `Ledger` in a database (ledger.py says what its methods do).
+    """The `Ledger` in a database (ledger.py describes the methods).
 
-    `write_behind` is whether a thread writes what waits; without it, `flush` does. Raises
-    `StateError` where the database cannot be read.
+    `write_behind` says whether a thread writes the waiting changes; without it, the caller must
+    call `flush`. The constructor raises `StateError` if the database cannot be read.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class SqliteLedger:
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
-        self._ending: set[ConferenceRef] = set()  # whose end is just being written
+        self._ending: set[ConferenceRef] = set()  # conferences whose end is being written
         self._end_was_written = threading.Condition(self._lock)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._index.put(record)
@@ -59,7 +60,7 @@ class SqliteLedger:
         )
 
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
-        """Note that a client has this conference; wait for the disk only if it was over."""
+        """Record that a client has this conference; wait for the disk only if it was over."""
         with self._lock:
             known = self._index.records.get(ref)
             told, revision = _later_end(known, conference), next(self._revisions)
@@ -74,7 +75,7 @@ class SqliteLedger:
             self._supersede(record)
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
-        """Note what a client was told of a conference that is open."""
+        """Record what a client was told of an open conference."""
         with self._lock:
             known = self._index.records.get(ref)
             if known is not None and known.state is RecordState.OPEN:
@@ -82,21 +83,24 @@ class SqliteLedger:
                 self._change(dataclasses.replace(known, conference=told, is_whole=True))
 
     def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
-        """Note that a conference is over; it is on the disk by then.
+        """Record on the disk that a client ended a conference.
 
-        Raises `StateError` also where the ledger is full of pending ones.
+        Raises `StateError` also if the ledger is full of pending deletions.
         """
         if ref.is_fallback:
             self.settle(ref)
             return
         with self._lock:
-            # Another DELETE of it that is being written may have to be undone.
+            # The write for another DELETE of this conference may fail, and is then undone.
             self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
             if self._index.is_gone(ref):
                 return
             if known is None and not self._make_room():
-                raise StateError(f"{self._database.name}: full, of DELETEs yet to be delivered")
+                raise StateError(
+                    f"{self._database.name}: wanted space for one more deletion, got a ledger full "
+                    "of pending deletions; the log says why the backends do not acknowledge them"
+                )
             record = known
             if record is None or record.state is not RecordState.PENDING:
                 record = _over(record or Record(ref), over_at_ms, DeleteReason.ENDED)
@@ -110,7 +114,7 @@ class SqliteLedger:
                 self._end_was_written.notify_all()
 
     def expire(self, before_ms: int) -> list[Record]:
-        """End the open conferences whose end was before this; return them."""
+        """Record that the open conferences whose end was before this time are over; return them."""
         expired = []
         with self._lock:
             for known, ends_at_ms in self._index.pop_expired(before_ms):
@@ -122,13 +126,13 @@ class SqliteLedger:
         return expired
 
     def settle(self, ref: ConferenceRef) -> None:
-        """Note that a conference is gone at its backend."""
+        """Record that a conference is gone at its backend."""
         with self._lock:
             self._forget(ref)
             self._index.note_gone(ref)
 
     def abandon(self, record: Record) -> bool:
-        """Give up a deletion that is still pending as it was."""
+        """Abandon a deletion if its record is unchanged and pending; return whether it was."""
         with self._lock:
             is_pending = record.state is RecordState.PENDING and self._index.has(record)
             if is_pending:
@@ -141,7 +145,7 @@ class SqliteLedger:
             return self._index.records.get(ref)
 
     def is_over(self, ref: ConferenceRef) -> bool:
-        """Whether a conference is known to be over."""
+        """Return whether a conference is known to be over."""
         with self._lock:
             return self._index.is_over(ref)
 
@@ -151,36 +155,36 @@ class SqliteLedger:
             return [found for found in self._index.in_room(backend, room) if found.state is state]
 
     def pending(self, backend: str) -> list[Record]:
-        """Return the conferences whose deletion a backend is to be told."""
+        """Return the conferences of a backend whose deletion is pending."""
         with self._lock:
             return [
                 found for found in self._index.pending(backend) if found.ref not in self._ending
             ]
 
     def pending_since(self, before_ms: int) -> list[Record]:
-        """Return the pending conferences that were over before this."""
+        """Return the pending conferences that were over before this time."""
         with self._lock:
             found = self._index.all_pending()
         return [record for record in found if (record.over_at_ms or 0) < before_ms]
 
     @property
     def counts(self) -> Mapping[RecordState, int]:
-        """How many conferences there are in each state."""
+        """The number of conferences in each state."""
         with self._lock:
             return {state: self._index.count(state) for state in RecordState}
 
     def flush(self) -> None:
-        """Write what waits to be written. Raises `StateError`; then it goes on waiting."""
+        """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
         self._writes.flush()
 
     def close(self) -> None:
-        """Write what waits; what cannot be written is said in the log."""
+        """Write the waiting changes; if that fails, log that they are lost."""
         self._writes.close()
 
     def _make_durable(
         self, record: Record, previous: Record | None, *, was_gone: bool = False
     ) -> None:
-        """Wait until a change is written; undo it where it cannot be. Raises `StateError`."""
+        """Wait until a change is written; undo it and raise `StateError` if the write fails."""
 
         def undo() -> None:
             with self._lock:
@@ -196,11 +200,13 @@ class SqliteLedger:
         self._writes.write(record.ref, undo)
 
     def _add(self, record: Record, *, supersedes: bool = True) -> None:
-        """Put a granted conference in; older ones of its room, or of the ledger, give way."""
+        """Add a granted conference, which may replace others of its room or evict an old one."""
         self._index.revive(record.ref)
         if record.ref not in self._index.records and not self._make_room():
             logger.warning(
-                "the ledger is full: %s is not in it, and will not expire", encode(record.ref)
+                "the ledger is full of pending deletions: conference %s is not stored, and the"
+                " proxy will not delete it at its end",
+                encode(record.ref),
             )
             return
         if supersedes:
@@ -212,7 +218,7 @@ class SqliteLedger:
             self._forget(other)
 
     def _make_room(self) -> bool:
-        """Return whether there is room for one more, now at the latest."""
+        """Return whether the ledger has space for one more conference; evict one if necessary."""
         if len(self._index.records) < self._max_conferences:
             return True
         for state in (RecordState.ABANDONED, RecordState.OPEN):
@@ -232,9 +238,9 @@ class SqliteLedger:
 
 
 def read(state_dir: Path) -> list[Record]:
-    """Return the conferences in a state directory's ledger, also beside a running proxy.
+    """Return the conferences in the ledger of a state directory, also while a proxy uses it.
 
-    Raises `StateError` where it cannot be read.
+    Raises `StateError` if the ledger cannot be read.
     """
     with reading(state_dir) as connection:
         rows = connection.execute(records.SELECT).fetchall()
@@ -248,7 +254,7 @@ def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
 
 
 def _later_end(known: Record | None, conference: Conference) -> Conference:
-    """Return the conference with the end that the client with the longest one was told."""
+    """Return the conference with the latest end that a client was told."""
     if known is None or known.conference is None or conference.duration_seconds is None:
         return conference
     if known.conference.duration_seconds is None:

@@ -1,4 +1,4 @@
-"""The state directory: it belongs to one process at a time, and its files to one user."""
+"""The state directory: one process uses it at a time, and only one user can read its files."""
 
 import fcntl
 import os
@@ -16,11 +16,11 @@ _LOCK_ATTEMPTS = 5
 _LOCK_PAUSE_SECONDS = 0.02
 
 HINT = 'make it writable, or set state = "memory"'
-"""What to do where it cannot be written."""
+"""What the operator can do if the directory is not writable."""
 
 
 def make(state_dir: Path) -> None:
-    """Make the directory where it is missing. Raises `StateError`."""
+    """Create the directory if it does not exist. Raises `StateError`."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -31,10 +31,10 @@ def make(state_dir: Path) -> None:
 
 @contextmanager
 def held(state_dir: Path, *files: str) -> Iterator[None]:
-    """Keep other processes out of the directory; make these files in it for this user only.
+    """Keep other processes out of the directory; create these files in it, for this user only.
 
-    The lock is the kernel's, so it ends with the process, however that ends. Raises
-    `StateInUseError`, and `OSError` where the directory cannot be written.
+    The kernel holds the lock, so the lock ends with the process, even if the process is killed.
+    Raises `StateInUseError`, and `OSError` if the directory is not writable.
     """
     for name in (LOCK_NAME, *files):
         (state_dir / name).touch(mode=0o600)
@@ -47,19 +47,19 @@ def held(state_dir: Path, *files: str) -> Iterator[None]:
 
 
 def is_in_use(state_dir: Path) -> bool:
-    """Tell whether a process has the directory; nothing in it is changed."""
+    """Return whether a process uses the directory. This changes nothing in the directory."""
     try:
         with (state_dir / LOCK_NAME).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # missing, or not for this user: whoever opens it will say so
+    except OSError:  # missing or not readable: the caller sees the error when it opens the ledger
         return False
     return False
 
 
 def _lock(file: IO[str], state_dir: Path) -> None:
-    """Lock the file; try again, since `is_in_use` in another process holds it for microseconds."""
+    """Lock the file; retry, because `is_in_use` of another process locks it for microseconds."""
     for _ in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ def _lock(file: IO[str], state_dir: Path) -> None:
         else:
             return
     raise StateInUseError(
-        f"state_dir: wanted a directory of this proxy's own, got {state_dir}, which the "
-        f"process {file.read(20).strip() or 'of unknown number'} is using; stop that one, or "
+        f"state_dir: wanted a directory that no other process uses, got {state_dir}, used by "
+        f"process {file.read(20).strip() or '(id unknown)'}; stop that process, or "
         "set another state_dir"
     )

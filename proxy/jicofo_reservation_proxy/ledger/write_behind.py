@@ -1,7 +1,7 @@
-"""What waits to be written: changes of the ledger go to the disk together, some moments later.
+"""Write-behind: changes of the ledger wait for a short time and are then written together.
 
-Whoever needs a change on the disk waits for it (`write`), and writes with it what all others have
-changed meanwhile: a group commit.
+A thread that needs its change on the disk calls `write`. That call also writes the waiting changes
+of all other threads (a group commit).
 """
 
 import logging
@@ -16,13 +16,13 @@ from .records import Record
 from .sqlite_database import Database
 
 WRITE_AFTER_SECONDS = 0.05
-"""How long a grant may wait for others to be written with."""
+"""How long a change waits for other changes that can be written together with it."""
 
 RETRY_SECONDS = 1.0
-"""How soon a write that failed is tried again."""
+"""How long the writer waits after a failed write before it tries again."""
 
 Change = tuple[ConferenceRef, Record | None]
-"""A conference, and its record; `None` where it is to be taken out."""
+"""A conference and its record; `None` means that the conference's row is deleted."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 class WriteBehind:
     """The changes that wait to be written to a database.
 
-    `find` returns a conference's record, `lock` guards what it reads. With `has_thread` a thread
-    writes what waits; without it, `flush` does.
+    `find` returns the record of a conference; `lock` guards the data that `find` reads. With
+    `has_thread`, a thread writes the waiting changes; without it, the caller must call `flush`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WriteBehind:
         self._writer = _Writer(self.flush) if has_thread else None
 
     def note(self, ref: ConferenceRef) -> None:
-        """Let a conference be written later. The caller holds the lock."""
+        """Add a conference to the waiting changes. The caller holds the lock."""
         self._waiting[ref] = None
         if self._writer:
             self._writer.wake()
@@ -58,8 +58,8 @@ class WriteBehind:
     def write(self, ref: ConferenceRef, on_failure: Callable[[], None]) -> None:
         """Wait until the changes of a conference are written.
 
-        Raises `StateError` where they cannot be, after `on_failure`, which is called before
-        anybody else can write. The changes go on waiting.
+        If the write fails, this method calls `on_failure` before another thread can write, and
+        raises `StateError`. The changes then keep waiting.
         """
         with self._writing:
             with self._lock:
@@ -73,18 +73,19 @@ class WriteBehind:
                 raise
 
     def flush(self) -> None:
-        """Write what waits. Raises `StateError`; then it goes on waiting."""
+        """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
         with self._writing:
             self._write_what_waits()
 
     def close(self) -> None:
-        """Write what waits; what cannot be written is said in the log."""
+        """Write the waiting changes; if that fails, log that they are lost."""
         if self._writer:
             self._writer.stop()
         try:
             self.flush()
         except StateError as error:
-            logger.error("the last changes are lost: %s", error)  # noqa: TRY400 - it says it all
+            # The text of the error says enough; a stack trace would not help.
+            logger.error("the last changes of the ledger are lost: %s", error)  # noqa: TRY400
 
     def _write_what_waits(self) -> None:
         with self._lock:
@@ -111,7 +112,7 @@ class WriteBehind:
 
 
 class _Writer:
-    """The thread that writes what waits, some moments after it came."""
+    """The thread that writes each waiting change a short time after it was made."""
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self._flush = flush
@@ -121,11 +122,11 @@ class _Writer:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that something waits."""
+        """Tell the thread that a change is waiting."""
         self._woken.set()
 
     def stop(self) -> None:
-        """End the thread, and wait for it."""
+        """End the thread, and wait until it has ended."""
         self._stopped.set()
         self._woken.set()
         self._thread.join()
@@ -134,7 +135,8 @@ class _Writer:
         complaint = ""
         while not self._stopped.is_set():
             self._woken.wait()
-            # Before the look at `_stopped`, which `stop` sets first: so its wake-up is not lost.
+            # Clear the event before `_stopped` is checked. `stop` sets `_stopped` before the event,
+            # so its wake-up is not lost.
             self._woken.clear()
             if self._stopped.wait(WRITE_AFTER_SECONDS):
                 return
@@ -144,6 +146,6 @@ class _Writer:
             except StateError as error:
                 if str(error) != complaint:
                     complaint = str(error)
-                    logger.error("grants cannot be written: %s", error)  # noqa: TRY400
+                    logger.error("cannot write changes to the ledger: %s", error)  # noqa: TRY400
                 self._stopped.wait(RETRY_SECONDS)
                 self._woken.set()

@@ -11,13 +11,13 @@ from tests.unit.ledgers import opened
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    """Return the ledger of a new state directory, which writes when it is told to."""
+    """Return the ledger of a new state directory; it writes when `flush` is called."""
     with opened(tmp_path) as ledger:
         yield ledger
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[SqliteLedger]:
-    """Return a ledger that has room for four."""
+    """Return a ledger with space for four conferences."""
     with opened(tmp_path, max_conferences=4) as ledger:
         yield ledger

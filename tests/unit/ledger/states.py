@@ -1,4 +1,4 @@
-"""What the tests of the ledger share."""
+"""Helpers that the tests of the ledger share."""
 
 import shutil
 from pathlib import Path
@@ -17,24 +17,24 @@ END_MS = START_MS + 3_600_000
 
 
 def grant(ledger: SqliteLedger, conference_id: str = "7", room: str = "board") -> ConferenceRef:
-    """Grant a conference of an hour; return its name."""
+    """Grant a conference of one hour; return its reference."""
     ledger.grant(ref(conference_id), room, conference(conference_id))
     return ref(conference_id)
 
 
 def state(ledger: SqliteLedger, conference_id: str = "7") -> RecordState | None:
-    """Return what is known of a conference."""
+    """Return the state of a conference in the ledger."""
     record = ledger.find(ref(conference_id))
     return record.state if record else None
 
 
 def on_disk(state_dir: Path) -> dict[str, RecordState]:
-    """Return the states of the conferences that would be known after a power cut."""
+    """Return the states of the conferences that the ledger would know after a power cut."""
     return {record.ref.conference_id: record.state for record in read(state_dir)}
 
 
 def after_a_kill(state_dir: Path) -> list[Record]:
-    """Return what the next process reads, were this one killed now."""
+    """Return the records that the next process would read if this process were killed now."""
     copy = state_dir / "after"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
@@ -45,7 +45,7 @@ def after_a_kill(state_dir: Path) -> list[Record]:
 
 
 def check_indexes(ledger: SqliteLedger) -> None:
-    """Check that what is found by room, by state and by name is the same."""
+    """Check that the indexes by room and by state agree with the records."""
     records = ledger._index.records
     rooms = {(name.backend, record.room) for name, record in records.items() if record.room}
     assert ledger._index._rooms.keys() == rooms

@@ -1,4 +1,4 @@
-"""The index: ends in their order, rooms, and what threads do to it at the same time."""
+"""The index: the order of ends, rooms, and changes by several threads at the same time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +24,8 @@ from tests.unit.ledgers import START_MS, abandon, conference, opened, ref, toget
 # -- ends ---------------------------------------------------------------------------------------
 
 
-def test_what_has_expired(ledger: SqliteLedger) -> None:
-    """An open conference whose end is past is over, since then, and for that reason."""
+def test_an_open_conference_expires(ledger: SqliteLedger) -> None:
+    """An open conference whose end has passed becomes pending, with that end and EXPIRED."""
     grant(ledger)
     assert ledger.expire(END_MS) == []
     record = Record(
@@ -37,7 +37,7 @@ def test_what_has_expired(ledger: SqliteLedger) -> None:
 
 
 def test_what_does_not_expire(ledger: SqliteLedger) -> None:
-    """Neither what has no end, nor what is over, nor what is unknown ever expires."""
+    """A conference does not expire if it has no end, is over already, or is unknown."""
     ledger.grant(ref("always"), "a", conference("always", lasts=None))
     grant(ledger, "ended", "b")
     ledger.end(ref("ended"), 5)
@@ -51,8 +51,8 @@ def test_what_does_not_expire(ledger: SqliteLedger) -> None:
     assert (state(ledger, "always"), state(ledger, "abandoned")) == (OPEN, ABANDONED)
 
 
-def test_an_expired_fallback_vanishes(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """Its time is over, and nobody is to be told."""
+def test_an_expired_fallback_grant_is_removed(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """An expired fallback grant is removed, and no deletion is pending for it."""
     ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
     ledger.flush()
     assert [record.ref for record in ledger.expire(END_MS + 1)] == [FALLBACK]
@@ -62,8 +62,8 @@ def test_an_expired_fallback_vanishes(ledger: SqliteLedger, tmp_path: Path) -> N
     assert on_disk(tmp_path) == {}
 
 
-def test_only_the_end_that_is_valid_now_counts(ledger: SqliteLedger) -> None:
-    """A conference whose end was put off does not expire at the old one, but once at the new."""
+def test_only_the_current_end_counts(ledger: SqliteLedger) -> None:
+    """A conference whose end was moved expires once, at the latest end."""
     for hours in (1, 3, 2):
         ledger.grant(ref(), "board", conference(lasts=hours * 3600))
     assert ledger.expire(START_MS + 3 * 3_600_000) == []
@@ -71,23 +71,23 @@ def test_only_the_end_that_is_valid_now_counts(ledger: SqliteLedger) -> None:
     assert [record.over_at_ms for record in expired] == [START_MS + 3 * 3_600_000]
 
 
-def test_what_is_granted_twice_expires_once(ledger: SqliteLedger) -> None:
-    """A repeated POST does not make two ends of one conference."""
+def test_a_conference_granted_twice_expires_once(ledger: SqliteLedger) -> None:
+    """A conference that was granted several times expires once."""
     for _ in range(3):
         grant(ledger)
     assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
 
 
 def test_a_conference_that_was_over_expires_at_its_end(ledger: SqliteLedger) -> None:
-    """Also when it ended in between, and goes on."""
+    """A conference that was over and is open again expires at its end."""
     grant(ledger)
     ledger.end(ref(), 5)
     grant(ledger)
     assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
 
 
-def test_they_expire_in_their_order(ledger: SqliteLedger) -> None:
-    """The one that ended first is the first to be delivered."""
+def test_conferences_expire_in_the_order_of_their_ends(ledger: SqliteLedger) -> None:
+    """Conferences expire, and become pending, in the order of their ends."""
     for conference_id, starts in (("b", 20), ("c", 30), ("a", 10)):
         ledger.grant(ref(conference_id), conference_id, conference(conference_id, starts=starts))
     expired = ledger.expire(END_MS + 20_001)
@@ -106,13 +106,13 @@ def test_they_expire_in_their_order(ledger: SqliteLedger) -> None:
         ((0, 60), (0, None), None),
     ],
 )
-def test_the_latest_end_that_was_told_is_valid(
+def test_the_latest_end_that_a_client_was_told_is_valid(
     ledger: SqliteLedger,
     told: tuple[int, int | None],
     now: tuple[int, int | None],
     end_seconds: int | None,
 ) -> None:
-    """A live room's end cannot be moved, so no conference ends before a client's told end."""
+    """A conference ends at the latest end that a client was told, as live rooms keep their end."""
     for starts, lasts in (told, now):
         ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts))
     record = ledger.find(ref())
@@ -122,8 +122,8 @@ def test_the_latest_end_that_was_told_is_valid(
     assert record.ends_at_ms == (None if end_seconds is None else START_MS + 1000 * end_seconds)
 
 
-def test_what_is_not_known_of_a_conference(ledger: SqliteLedger) -> None:
-    """A grant fills in what the ledger did not know of an id."""
+def test_a_grant_completes_an_incomplete_record(ledger: SqliteLedger) -> None:
+    """A grant adds the room and the conference to an id that the ledger knew from a DELETE only."""
     ledger.end(ref(), 5)
     grant(ledger)
     assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
@@ -131,7 +131,7 @@ def test_what_is_not_known_of_a_conference(ledger: SqliteLedger) -> None:
 
 @pytest.mark.parametrize("way", ["gone", "ended", "the same", "extended"])
 def test_ends_do_not_pile_up(way: str) -> None:
-    """However many conferences come and go, no more is kept of their ends than of themselves."""
+    """The index does not keep the ends of conferences that are no longer open."""
     with opened(None) as ledger:
         for number in range(5000):
             name = ref("7" if way in {"the same", "extended"} else str(number))
@@ -146,8 +146,8 @@ def test_ends_do_not_pile_up(way: str) -> None:
         assert len(ledger._index._rooms) <= 1
 
 
-def test_what_is_trimmed_still_expires(ledger: SqliteLedger) -> None:
-    """No end of an open conference gets lost when old ones are thrown away."""
+def test_conferences_still_expire_after_trimming(ledger: SqliteLedger) -> None:
+    """Open conferences still expire after old ends were removed from the index."""
     for number in range(20):
         grant(ledger, str(number), f"room{number}")
     for number in range(3000):
@@ -160,8 +160,8 @@ def test_what_is_trimmed_still_expires(ledger: SqliteLedger) -> None:
 # -- threads ------------------------------------------------------------------------------------
 
 
-def test_threads_of_all_kinds(tmp_path: Path) -> None:
-    """Whatever happens at the same time, the indexes agree with the records, and the disk too."""
+def test_changes_by_many_threads(tmp_path: Path) -> None:
+    """After changes by several threads, the indexes and the disk agree with the records."""
     with opened(tmp_path, max_conferences=30, write_behind=True) as ledger:
 
         def work(seed: int) -> Callable[[], None]:

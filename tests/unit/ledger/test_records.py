@@ -1,4 +1,4 @@
-"""How a record is stored: the words in the file are those of the first version."""
+"""How a record is stored: the file uses the words of its first version."""
 
 import pytest
 from jicofo_reservation_proxy.ledger.records import Record, RecordState, from_rows, to_row
@@ -15,7 +15,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
 )
 @pytest.mark.parametrize("is_fallback", [False, True])
 def test_what_is_stored(state: RecordState, stored: str, *, is_fallback: bool) -> None:
-    """A file goes back and forth between versions, whatever the states are called in the code."""
+    """The stored words stay the same, so that different versions of the proxy can read the file."""
     record = Record(ConferenceRef("default", "7", is_fallback), state, "board")
     row = to_row(record)
     assert row[:5] == ("default", "7", is_fallback, stored, "board")
@@ -23,6 +23,6 @@ def test_what_is_stored(state: RecordState, stored: str, *, is_fallback: bool) -
 
 
 def test_every_state_is_stored() -> None:
-    """Each as a word of its own."""
+    """Each state is stored as a different word."""
     words = {to_row(Record(ConferenceRef("default", "7"), state))[3] for state in RecordState}
     assert len(words) == len(RecordState)

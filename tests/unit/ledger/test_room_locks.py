@@ -11,7 +11,7 @@ from tests.unit.ledgers import LONG_SECONDS, together
 
 @pytest.fixture
 def locks() -> LocalLocks:
-    """Return locks that nobody holds."""
+    """Return locks that no thread holds."""
     return LocalLocks()
 
 
@@ -22,13 +22,13 @@ def is_free(locks: LocalLocks, key: str, within_seconds: float = 0) -> bool:
 
 
 def try_it(locks: LocalLocks, key: str, within_seconds: float) -> bool:
-    """Take a lock, and say whether that went well."""
+    """Try to take a lock; return whether it was taken."""
     with locks.hold(key, within_seconds) as is_held:
         return is_held
 
 
 def test_one_at_a_time(locks: LocalLocks) -> None:
-    """Who holds a key keeps the others out, and lets them in afterwards."""
+    """While one thread holds a lock, another thread cannot take it; afterwards it can."""
     with locks.hold("room", 0) as is_held:
         assert is_held
         assert not is_free(locks, "room")
@@ -36,22 +36,22 @@ def test_one_at_a_time(locks: LocalLocks) -> None:
     assert is_free(locks, "room")
 
 
-def test_the_same_thread_is_kept_out_too(locks: LocalLocks) -> None:
-    """A lock is not taken twice by one thread; failing to does not let go of it."""
+def test_a_thread_cannot_take_a_lock_twice(locks: LocalLocks) -> None:
+    """A thread cannot take a lock twice; the failed attempt does not release the lock."""
     with locks.hold("room", 0):
         with locks.hold("room", 0) as again:
             assert not again
         assert not is_free(locks, "room")
 
 
-def test_other_keys_are_others(locks: LocalLocks) -> None:
-    """What holds for one room does not for the next, nor for a key of another type."""
+def test_locks_of_different_keys_are_independent(locks: LocalLocks) -> None:
+    """The locks of different keys are independent, also if the keys have different types."""
     with locks.hold("room", 0), locks.hold("other", 0) as other, locks.hold(("room",), 0) as third:
         assert other
         assert third
 
 
-def test_whoever_waits_gets_it(locks: LocalLocks) -> None:
+def test_a_waiting_thread_gets_the_lock(locks: LocalLocks) -> None:
     """A waiting thread goes on as soon as the lock is free."""
     waits = threading.Event()
     got = threading.Event()
@@ -71,15 +71,15 @@ def test_whoever_waits_gets_it(locks: LocalLocks) -> None:
         waiter.result()
 
 
-def test_a_fault_lets_go(locks: LocalLocks) -> None:
-    """What goes wrong inside does not keep the lock."""
+def test_an_exception_releases_the_lock(locks: LocalLocks) -> None:
+    """An exception inside releases the lock."""
     with pytest.raises(KeyError), locks.hold("room", 0):
         raise KeyError
     assert is_free(locks, "room")
 
 
 def test_nothing_is_left_behind(locks: LocalLocks) -> None:
-    """A million rooms later no more is kept than at the start, whoever waited in vain."""
+    """After a key is released, nothing is kept of it, also if a thread waited without success."""
     for number in range(100):
         with locks.hold(number, 0), locks.hold(number, 0):
             assert set(locks._entries) == {number}
@@ -89,7 +89,7 @@ def test_nothing_is_left_behind(locks: LocalLocks) -> None:
 
 
 def test_never_two_at_once(locks: LocalLocks) -> None:
-    """Threads that all want the same few keys exclude each other, and all get through."""
+    """Threads that want the same keys exclude each other, and each gets its locks in the end."""
     inside = {"a": 0, "b": 0, "c": 0}
     passed = []
 

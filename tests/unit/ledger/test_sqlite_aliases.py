@@ -1,4 +1,4 @@
-"""The aliases, on real files."""
+"""The aliases, in real files."""
 
 import logging
 import sqlite3
@@ -24,7 +24,7 @@ OTHER = ref("order/8")
 
 
 def refs(number: int) -> list[ConferenceRef]:
-    """Return the names of some conferences."""
+    """Return the references of this many conferences."""
     return [ref(f"order/{index}") for index in range(number)]
 
 
@@ -46,17 +46,17 @@ def aliases(tmp_path: Path) -> Iterator[SqliteAliases]:
 
 @pytest.fixture
 def connection(aliases: SqliteAliases) -> sqlite3.Connection:
-    """Return the connection of the open database, to do harm with."""
+    """Return the connection of the open database, so that a test can change or break it."""
     return aliases._database._connection
 
 
 def insert(connection: sqlite3.Connection, number: int, string_id: str) -> None:
-    """Put an alias into the file by hand."""
+    """Insert an alias directly into the file."""
     connection.execute("INSERT INTO alias VALUES (?, ?, 0)", (number, string_id))
 
 
 def test_an_alias_leads_back(aliases: SqliteAliases) -> None:
-    """A conference has one number, from which it is found again."""
+    """A conference has one alias, and the alias leads back to the conference."""
     number = aliases.alias(REF)
     assert ALIAS_BASE <= number < ALIAS_BASE + ALIAS_COUNT
     assert aliases.alias(REF) == number
@@ -67,13 +67,13 @@ def test_an_alias_leads_back(aliases: SqliteAliases) -> None:
 @pytest.mark.parametrize("conference_id", ["", "7", "\0", "caf\u00e9/\U0001f389", "a" * 255, "'"])
 @pytest.mark.parametrize("is_fallback", [False, True])
 def test_any_id_has_an_alias(aliases: SqliteAliases, conference_id: str, is_fallback: bool) -> None:
-    """Whatever an id holds, it comes back, and a fallback grant's as one."""
+    """Any id, also of a fallback grant, has an alias that leads back to it."""
     any_ref = ConferenceRef("exec", conference_id, is_fallback)
     assert aliases.resolve(aliases.alias(any_ref)) == any_ref
 
 
-def test_a_fallback_has_a_number_of_its_own(aliases: SqliteAliases) -> None:
-    """It is never that of the backend's conference with the same id."""
+def test_a_fallback_grant_has_a_different_alias(aliases: SqliteAliases) -> None:
+    """A fallback grant never has the alias of a backend's conference with the same id."""
     fallback = ConferenceRef(REF.backend, REF.conference_id, is_fallback=True)
     assert aliases.alias(fallback) != aliases.alias(REF)
     aliases.forget(fallback)
@@ -81,12 +81,12 @@ def test_a_fallback_has_a_number_of_its_own(aliases: SqliteAliases) -> None:
 
 
 def test_unknown_numbers(aliases: SqliteAliases) -> None:
-    """A number that was never given out leads nowhere."""
+    """A number that was never given out leads to no conference."""
     assert aliases.resolve(ALIAS_BASE) is None
 
 
 def test_aliases_outlive_the_process(tmp_path: Path) -> None:
-    """What is opened again knows what it knew."""
+    """After a restart, the database has the same aliases."""
     with opened(tmp_path) as first:
         numbers = [first.alias(ref) for ref in refs(5)]
     with opened(tmp_path) as second:
@@ -97,7 +97,7 @@ def test_aliases_outlive_the_process(tmp_path: Path) -> None:
 def test_an_alias_is_on_the_disk_before_it_is_given_out(
     tmp_path: Path, aliases: SqliteAliases
 ) -> None:
-    """Another program sees it at once."""
+    """A second connection sees an alias as soon as it was given out."""
     number = aliases.alias(REF)
     with reading(tmp_path) as reader:
         query = "SELECT number FROM alias WHERE string_id = ?"
@@ -105,7 +105,7 @@ def test_an_alias_is_on_the_disk_before_it_is_given_out(
 
 
 def test_the_same_number_after_the_file_is_lost(tmp_path: Path) -> None:
-    """Aliases depend on nothing but the conference, so a client's number never changes sides."""
+    """An alias depends only on its conference, so it never comes to mean another conference."""
     with opened(tmp_path / "one") as one, opened(tmp_path / "two") as two:
         numbers = [one.alias(ref) for ref in refs(5)]
         assert [two.alias(ref) for ref in reversed(refs(5))] == numbers[::-1]
@@ -113,7 +113,7 @@ def test_the_same_number_after_the_file_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_taken(aliases: SqliteAliases, connection: sqlite3.Connection) -> None:
-    """Where the first numbers of a conference are another's, it gets the next one."""
+    """If other conferences have the first numbers of a conference, it gets the next number."""
     insert(connection, alias_candidate(REF, 0), "default.x")
     insert(connection, alias_candidate(REF, 1), "default.y")
     assert aliases.alias(REF) == alias_candidate(REF, 2)
@@ -122,16 +122,16 @@ def test_a_number_that_is_taken(aliases: SqliteAliases, connection: sqlite3.Conn
 
 
 @pytest.mark.parametrize("string_id", ["7", "no id at all", ""])
-def test_rows_that_are_no_conferences(
+def test_rows_with_invalid_ids(
     aliases: SqliteAliases, connection: sqlite3.Connection, string_id: str
 ) -> None:
-    """What someone wrote into the file by hand leads nowhere."""
+    """A row whose string id is invalid leads to no conference."""
     insert(connection, ALIAS_BASE, string_id)
     assert aliases.resolve(ALIAS_BASE) is None
 
 
 def test_forget(aliases: SqliteAliases) -> None:
-    """A conference that is gone has no alias; unknown ones and repetitions are fine."""
+    """`forget` removes the alias of a conference, also if it is called again."""
     number, other = aliases.alias(REF), aliases.alias(OTHER)
     for _ in range(2):
         aliases.forget(REF)
@@ -141,13 +141,13 @@ def test_forget(aliases: SqliteAliases) -> None:
 
 
 def test_nothing_to_forget(aliases: SqliteAliases, connection: sqlite3.Connection) -> None:
-    """Where there is no alias at all, as with Prosody alone, no DELETE waits for the disk."""
+    """Without any alias, as with Prosody only, `forget` does not write to the disk."""
     connection.execute("PRAGMA query_only = ON")
     aliases.forget(REF)
 
 
-def test_what_an_earlier_process_knew_is_forgotten(tmp_path: Path) -> None:
-    """A conference from before a restart loses its alias as well."""
+def test_an_alias_of_an_earlier_process_is_forgotten(tmp_path: Path) -> None:
+    """The alias of an earlier process can be removed too."""
     with opened(tmp_path) as first:
         number = first.alias(REF)
     with opened(tmp_path) as second:
@@ -155,16 +155,18 @@ def test_what_an_earlier_process_knew_is_forgotten(tmp_path: Path) -> None:
         assert second.resolve(number) is None
 
 
-# -- the bound ---------------------------------------------------------------------------------
+# -- the maximum number of aliases -------------------------------------------------------------
 
 
 def ticking() -> Callable[[], int]:
-    """Return a clock that moves on by itself."""
+    """Return a clock that moves at each call."""
     return count(1).__next__
 
 
-def test_the_oldest_gives_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A full ledger drops its oldest alias for a new one, and says so."""
+def test_a_full_ledger_evicts_the_oldest_alias(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a full ledger a new alias evicts the oldest alias, and the log says so."""
     with opened(tmp_path, 3, ticking()) as aliases:
         numbers = [aliases.alias(ref) for ref in refs(3)]
         assert aliases.alias(refs(1)[0]) == numbers[0]
@@ -174,13 +176,16 @@ def test_the_oldest_gives_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (
             logging.WARNING,
-            "the ledger is full at 3 aliases; the oldest, of default.order~2F0, was dropped",
+            (
+                "the ledger is full (3 aliases): evicted the oldest alias,"
+                " of conference default.order~2F0"
+            ),
         )
     ]
 
 
-def test_age_counts_not_the_number(tmp_path: Path) -> None:
-    """The oldest is the one that was made first, by the clock, also after a restart."""
+def test_the_oldest_alias_is_the_earliest_by_time(tmp_path: Path) -> None:
+    """The oldest alias is the alias with the earliest time, also after a restart."""
     times = iter([30, 10, 20, 40])
     with opened(tmp_path, 3, times.__next__) as aliases:
         numbers = [aliases.alias(ref) for ref in refs(3)]
@@ -189,8 +194,8 @@ def test_age_counts_not_the_number(tmp_path: Path) -> None:
         assert [aliases.resolve(number) for number in numbers] == [refs(1)[0], None, refs(3)[2]]
 
 
-def test_what_is_forgotten_makes_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Conferences that are gone do not count, unknown ones least of all."""
+def test_a_forgotten_alias_makes_space(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A removed alias does not count; removing an unknown alias changes nothing."""
     with opened(tmp_path, 2, ticking()) as aliases:
         aliases.forget(OTHER)
         numbers = [aliases.alias(ref) for ref in refs(2)]
@@ -204,19 +209,19 @@ def test_what_is_forgotten_makes_room(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_the_limit() -> None:
-    """There is room for a million."""
+    """The maximum is one million aliases."""
     assert MAX_ALIASES == 1_000_000
 
 
 def test_the_clock(aliases: SqliteAliases, connection: sqlite3.Connection) -> None:
-    """Ages are milliseconds since the epoch."""
+    """The time of an alias is in milliseconds since the epoch."""
     aliases.alias(REF)
     (made_at_ms,) = connection.execute("SELECT made_at_ms FROM alias").fetchone()
     assert 1_700_000_000_000 < made_at_ms < 10_000_000_000_000
 
 
 def test_many_threads(aliases: SqliteAliases) -> None:
-    """Threads that ask at the same time agree, and none of them fails."""
+    """Threads that ask at the same time get the same aliases, and no thread fails."""
     barrier = threading.Barrier(16)
 
     def work(worker: int) -> list[int]:
@@ -239,13 +244,13 @@ def test_many_threads(aliases: SqliteAliases) -> None:
 
 
 def fill(aliases: SqliteAliases) -> None:
-    """Make more aliases than fit into the pages that a new file has."""
+    """Make more aliases than fit into the pages of a new file."""
     for any_ref in refs(1000):
         aliases.alias(any_ref)
 
 
 def test_a_full_disk(aliases: SqliteAliases, connection: sqlite3.Connection) -> None:
-    """An alias that cannot be written is not given out, and all works on afterwards."""
+    """An alias that cannot be written is not given out; afterwards aliases work again."""
     first = aliases.alias(REF)
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -259,7 +264,7 @@ def test_a_full_disk(aliases: SqliteAliases, connection: sqlite3.Connection) -> 
 def test_a_file_that_is_locked(
     tmp_path: Path, aliases: SqliteAliases, connection: sqlite3.Connection
 ) -> None:
-    """While another program writes nothing new is given out; what is there is still read."""
+    """While another program writes to the file, no new alias is given out; reads still work."""
     number = aliases.alias(REF)
     connection.execute("PRAGMA busy_timeout = 0")
     with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
@@ -277,7 +282,7 @@ def test_a_file_that_is_locked(
 def test_a_write_that_fails_leaves_nothing_behind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The alias that gave way for one that could not be written stays, and so does the count."""
+    """If the new alias cannot be written, the evicted alias and the count are restored."""
     with opened(tmp_path, 2, ticking()) as aliases:
         numbers = [aliases.alias(ref) for ref in refs(2)]
         by_hand = aliases._database._connection
@@ -299,7 +304,7 @@ def test_a_write_that_fails_leaves_nothing_behind(
 def test_a_read_that_fails(
     tmp_path: Path, aliases: SqliteAliases, connection: sqlite3.Connection
 ) -> None:
-    """A table that someone dropped is a fault of the state, not of the program."""
+    """A missing table raises `StateError`."""
     connection.execute("DROP TABLE alias")
     with pytest.raises(StateError) as caught:
         aliases.resolve(ALIAS_BASE)
@@ -307,7 +312,7 @@ def test_a_read_that_fails(
 
 
 def test_after_the_database_is_closed(tmp_path: Path) -> None:
-    """Every method says that it cannot be used."""
+    """Every method raises `StateError` after the database was closed."""
     with opened(tmp_path) as aliases:
         number = aliases.alias(REF)
     attempts: list[Callable[[], object]] = [
@@ -322,11 +327,11 @@ def test_after_the_database_is_closed(tmp_path: Path) -> None:
             attempt()
 
 
-# -- whose the other numbers are ---------------------------------------------------------------
+# -- the backend of the numbers that are no aliases ----------------------------------------------
 
 
 def test_the_owner_of_numbers_is_kept(tmp_path: Path) -> None:
-    """The last one that was set, across restarts; none at first."""
+    """The number owner is the backend that was set last, also after a restart; `None` at first."""
     with opened(tmp_path) as aliases:
         assert aliases.number_owner is None
         aliases.set_number_owner("first")

@@ -1,4 +1,4 @@
-"""The file of the ledger: who may open it, and what is left as it is."""
+"""The file of the ledger: who may open it, and which files are refused and not changed."""
 
 import os
 import shutil
@@ -40,21 +40,21 @@ def mode(path: Path) -> int:
 
 
 def contents(state_dir: Path) -> dict[str, bytes]:
-    """Return what stands in the ledger's own files, its unfinished part included."""
+    """Return the contents of the ledger's own files, including a write-ahead log."""
     found = {path.name: path.read_bytes() for path in state_dir.glob(FILE_NAME + "*")}
     return {name: found[name] for name in found if not name.endswith("-shm") and found[name]}
 
 
 @contextmanager
 def sqlite_file(state_dir: Path) -> Iterator[sqlite3.Connection]:
-    """Open the ledger's file as another program would."""
+    """Open the file of the ledger as another program would do."""
     connection = sqlite3.connect(state_dir / FILE_NAME, isolation_level=None)
     with closing(connection):
         yield connection
 
 
 def refusal(state_dir: Path) -> str:
-    """Return why a directory is refused; what stands in it must be left as it is."""
+    """Return why a directory is refused; check that its files are unchanged."""
     before = contents(state_dir)
     with pytest.raises(StateError) as caught:
         Database(state_dir)
@@ -63,7 +63,7 @@ def refusal(state_dir: Path) -> str:
 
 
 def rows(state_dir: Path, sql: str) -> list[tuple[object, ...]]:
-    """Return what a query finds in the file."""
+    """Return the rows of a query in the file."""
     with reading(state_dir) as connection:
         return connection.execute(sql).fetchall()
 
@@ -72,7 +72,7 @@ def rows(state_dir: Path, sql: str) -> list[tuple[object, ...]]:
 
 
 def test_the_directory_is_made(tmp_path: Path) -> None:
-    """A missing state directory is made, with its parents; all in it is for its owner only."""
+    """A missing state directory is created with its parents; only its owner can read its files."""
     state_dir = tmp_path / "a" / "b"
     before = os.umask(0)
     try:
@@ -87,8 +87,8 @@ def test_the_directory_is_made(tmp_path: Path) -> None:
     assert set(names.values()) == {0o600}
 
 
-def test_a_directory_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
-    """Whoever may look into a directory of the operator's own is the operator's decision."""
+def test_an_existing_directory_is_not_changed(tmp_path: Path) -> None:
+    """The proxy does not change the permissions of an existing directory."""
     tmp_path.chmod(0o750)
     Database(tmp_path).close()
     assert mode(tmp_path) == 0o750
@@ -102,7 +102,7 @@ def test_a_commit_survives_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_the_file_is_marked(tmp_path: Path) -> None:
-    """It says whose it is, and which version."""
+    """The file has the ledger's application id and the version of the schema."""
     with closing(Database(tmp_path)) as opened_database:
         assert opened_database.rows("PRAGMA application_id") == [(APPLICATION_ID,)]
         assert opened_database.rows("PRAGMA user_version") == [(2,)]
@@ -110,14 +110,14 @@ def test_the_file_is_marked(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
-    """An empty file is one that was never written."""
+    """The proxy accepts an empty file and creates the ledger in it."""
     (tmp_path / FILE_NAME).touch()
     Database(tmp_path).close()
     assert rows(tmp_path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
 
 def test_opening_it_again_changes_nothing(tmp_path: Path) -> None:
-    """A ledger of this version is not written to by a start."""
+    """A start does not write to a ledger of the current version."""
     Database(tmp_path).close()
     before = contents(tmp_path)
     Database(tmp_path).close()
@@ -126,7 +126,7 @@ def test_opening_it_again_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "50%41", "what?#now", "caf\u00e9", "file:x"])
 def test_directories_with_odd_names(tmp_path: Path, name: str) -> None:
-    """What stands for something else in a URL stands for itself in a directory's name."""
+    """Characters with a special meaning in a URL work in the name of the directory."""
     with opened(tmp_path / name) as ledger:
         ledger.end(ref(), 1)
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -137,7 +137,7 @@ def test_directories_with_odd_names(tmp_path: Path, name: str) -> None:
     ("path", "reason"), [("file", "File exists"), ("file/state", "Not a directory")]
 )
 def test_directories_that_cannot_be_made(tmp_path: Path, path: str, reason: str) -> None:
-    """Where a file is in the way, the setting and the directory are named, and what would do."""
+    """If a file is in the way, the error names the setting and the directory, and what to do."""
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(StateError) as caught:
         Database(tmp_path / path)
@@ -153,12 +153,12 @@ HINT = 'make it writable, or set state = "memory"'
 def test_a_directory_that_cannot_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A directory without the right to write is named, with the system's reason."""
+    """The error names a directory that is not writable, and the reason of the system."""
 
     def touch(path: Path, mode: int = 0o666) -> None:
         raise PermissionError(13, "Permission denied", str(path), mode)
 
-    monkeypatch.setattr(Path, "touch", touch)  # root may write everywhere
+    monkeypatch.setattr(Path, "touch", touch)  # root may write to any directory
     with pytest.raises(StateError) as caught:
         Database(tmp_path)
     assert str(caught.value) == f"state_dir: cannot write to {tmp_path}: Permission denied; {HINT}"
@@ -166,13 +166,13 @@ def test_a_directory_that_cannot_be_written_to(
 
 
 def test_a_directory_that_really_cannot_be_written_to() -> None:
-    """The same with a real directory, in which not even root makes files."""
+    """The error is the same for a real directory in which not even root can create files."""
     with pytest.raises(StateError, match=r"^state_dir: cannot write to /proc/sys/kernel: "):
         Database(Path("/proc/sys/kernel"))
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A directory where the ledger should be is no ledger, and the lock is free afterwards."""
+    """A directory in place of the ledger's file is refused, and the lock is free afterwards."""
     file = tmp_path / FILE_NAME
     file.mkdir()
     for _ in range(2):
@@ -198,7 +198,7 @@ sys.stdin.read()
 
 @contextmanager
 def another_process(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process use a state directory; it is killed where it has not ended."""
+    """Let another process use a state directory; kill it at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, state_dir],
         stdin=subprocess.PIPE,
@@ -215,7 +215,7 @@ def another_process(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_directory_belongs_to_one_process(tmp_path: Path) -> None:
-    """A second proxy is told the number of the first one, and changes nothing."""
+    """A second proxy is refused, with the process id of the first, and changes nothing."""
     with another_process(tmp_path) as other:
         before = contents(tmp_path)
         with pytest.raises(StateInUseError) as caught:
@@ -223,13 +223,13 @@ def test_a_directory_belongs_to_one_process(tmp_path: Path) -> None:
         assert contents(tmp_path) == before
         assert (tmp_path / LOCK_NAME).read_text() == f"{other.pid}\n"
     assert str(caught.value) == (
-        f"state_dir: wanted a directory of this proxy's own, got {tmp_path}, which the process"
-        f" {other.pid} is using; stop that one, or set another state_dir"
+        f"state_dir: wanted a directory that no other process uses, got {tmp_path}, used by"
+        f" process {other.pid}; stop that process, or set another state_dir"
     )
 
 
 def test_a_directory_is_free_after_a_kill(tmp_path: Path) -> None:
-    """The lock ends with the process, however that ends, and what was committed is there."""
+    """The lock ends with a killed process, and its committed data is there."""
     with another_process(tmp_path) as other:
         other.send_signal(signal.SIGKILL)
         assert other.wait() == -signal.SIGKILL
@@ -239,32 +239,32 @@ def test_a_directory_is_free_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_free_after_close(tmp_path: Path) -> None:
-    """While it is open not even the same process has it twice; closing twice is fine."""
+    """Not even the same process can open a directory twice at a time; closing twice is allowed."""
     first = Database(tmp_path)
-    with pytest.raises(StateInUseError, match=f"the process {os.getpid()} is using"):
+    with pytest.raises(StateInUseError, match=f", used by process {os.getpid()}; "):
         Database(tmp_path)
     first.close()
     first.close()
     Database(tmp_path).close()
 
 
-def test_a_number_that_is_not_written_yet(tmp_path: Path) -> None:
-    """Between the lock and the number in it there is a moment in which nobody knows that."""
+def test_a_process_id_that_is_not_written_yet(tmp_path: Path) -> None:
+    """The error says so if the process id is not in the lock file yet."""
     with closing(Database(tmp_path)):
         (tmp_path / LOCK_NAME).write_text("")
-        with pytest.raises(StateInUseError, match="the process of unknown number is using"):
+        with pytest.raises(StateInUseError, match=r", used by process \(id unknown\); "):
             Database(tmp_path)
 
 
-def test_a_longer_number_of_an_earlier_process(tmp_path: Path) -> None:
-    """What an earlier process left in the lock's file is replaced, not written over."""
+def test_a_longer_process_id_of_an_earlier_process(tmp_path: Path) -> None:
+    """The old contents of the lock file are removed before the process id is written."""
     (tmp_path / LOCK_NAME).write_text("12345678901234567890\n")
     with closing(Database(tmp_path)):
         assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
 
 
 def test_many_may_try_at_once(tmp_path: Path) -> None:
-    """Of those who open a new directory at the same moment one gets it, the others are told."""
+    """If several threads open a new directory at once, one succeeds and the others are refused."""
     barrier = threading.Barrier(8)
     all_tried = threading.Barrier(8)
 
@@ -284,11 +284,11 @@ def test_many_may_try_at_once(tmp_path: Path) -> None:
             assert sum(executor.map(try_to_open, [tmp_path / str(number)] * 8)) == 1
 
 
-# -- files that are no ledgers -----------------------------------------------------------------
+# -- files that are not ledgers ----------------------------------------------------------------
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of anything else is refused."""
+    """A file that is not a database is refused."""
     (tmp_path / FILE_NAME).write_bytes(b"not a database, but long enough to be one " * 100)
     assert refusal(tmp_path) == "cannot be used as the ledger: file is not a database"
 
@@ -304,27 +304,27 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     ],
 )
 def test_another_program_s_database(tmp_path: Path, script: str) -> None:
-    """A database that is not marked as a ledger is not touched."""
+    """A database without the ledger's application id is refused and not changed."""
     with sqlite_file(tmp_path) as connection:
         connection.executescript(script)
     assert refusal(tmp_path) == (
-        "wanted a ledger, got another program's SQLite file; use another state_dir"
+        "wanted a ledger, got another program's SQLite file; set another state_dir"
     )
 
 
 def test_a_ledger_of_a_newer_version(tmp_path: Path) -> None:
-    """What a newer proxy wrote is left to that one."""
+    """A ledger of a newer version of the proxy is refused and not changed."""
     Database(tmp_path).close()
     with sqlite_file(tmp_path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     assert refusal(tmp_path) == (
-        f"wanted a ledger of version {SCHEMA_VERSION}, got {SCHEMA_VERSION + 1}; it was written by"
-        " a newer jicofo-reservation-proxy: use that one, or another state_dir"
+        f"wanted a ledger of version {SCHEMA_VERSION}, got version {SCHEMA_VERSION + 1}, written"
+        " by a newer jicofo-reservation-proxy; start that newer proxy, or set another state_dir"
     )
 
 
 def test_a_marked_file_without_its_tables(tmp_path: Path) -> None:
-    """A file that says it is a ledger, but is none, is no use to who reads it."""
+    """A file with the ledger's application id but without its tables raises `StateError`."""
     with sqlite_file(tmp_path) as connection:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -345,27 +345,27 @@ def fill(state_dir: Path, conferences: int = 500) -> None:
 
 @pytest.mark.parametrize("page", [1, 3, 8, 15])
 def test_a_ledger_that_is_damaged(tmp_path: Path, page: int) -> None:
-    """A ledger with a page that was overwritten is refused, and left as it is."""
+    """A ledger with an overwritten page is refused and not changed."""
     fill(tmp_path)
     file = tmp_path / FILE_NAME
     damaged = bytearray(file.read_bytes())
     assert len(damaged) > 16 * 4096
     damaged[4096 * page : 4096 * page + 64] = b"\xa5" * 64
     file.write_bytes(damaged)
-    assert "malformed" in refusal(tmp_path) or "wanted a sound ledger" in refusal(tmp_path)
+    assert "malformed" in refusal(tmp_path) or "wanted an undamaged ledger" in refusal(tmp_path)
 
 
-def test_what_becomes_of_a_damaged_ledger_is_said(tmp_path: Path) -> None:
-    """Where the damage can be told, the message says what to do and what that costs."""
+def test_the_error_for_a_damaged_ledger(tmp_path: Path) -> None:
+    """If SQLite can describe the damage, the error says what to do and what is lost by that."""
     fill(tmp_path)
     file = tmp_path / FILE_NAME
     damaged = bytearray(file.read_bytes())
     damaged[4096 * 8 : 4096 * 8 + 8] = b"\xa5" * 8
     file.write_bytes(damaged)
     message = refusal(tmp_path)
-    assert message.startswith("wanted a sound ledger, got a damaged one (")
+    assert message.startswith("wanted an undamaged ledger, got damage (")
     assert message.endswith(
-        "); move it away to begin anew, which loses the DELETEs that are still to be delivered"
+        "); move the ledger away to start with an empty one, which loses all pending deletions"
     )
 
 
@@ -378,12 +378,12 @@ def test_a_ledger_that_is_cut_off(tmp_path: Path, pages: int) -> None:
     assert refusal(tmp_path)
 
 
-def test_a_damaged_ledger_with_an_unfinished_part(tmp_path: Path) -> None:
-    """The part that a killed process had not yet moved into the file is left as it is, too."""
+def test_a_damaged_ledger_with_a_write_ahead_log(tmp_path: Path) -> None:
+    """The write-ahead log of a killed process is not changed either."""
     fill(tmp_path)
     with opened(tmp_path) as ledger:
         ledger.end(ref("x"), 1)
-        shutil.copytree(tmp_path, tmp_path / "copy")  # as if it was killed now
+        shutil.copytree(tmp_path, tmp_path / "copy")  # as if the process were killed now
     file = tmp_path / "copy" / FILE_NAME
     damaged = bytearray(file.read_bytes())
     damaged[4096 * 8 : 4096 * 12] = b"\xa5" * 4096 * 4
@@ -392,8 +392,8 @@ def test_a_damaged_ledger_with_an_unfinished_part(tmp_path: Path) -> None:
     assert refusal(tmp_path / "copy")
 
 
-def test_an_unfinished_part_that_is_cut_off(tmp_path: Path) -> None:
-    """After a power cut in the middle of a write all commits before it are there."""
+def test_a_write_ahead_log_that_is_cut_off(tmp_path: Path) -> None:
+    """After a power cut in the middle of a write, all earlier commits are there."""
     with opened(tmp_path) as ledger:
         ledger.end(ref("kept"), 1)
         whole = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
@@ -409,7 +409,7 @@ def test_an_unfinished_part_that_is_cut_off(tmp_path: Path) -> None:
 
 
 def make_first_version(state_dir: Path) -> None:
-    """Write the ledger of a proxy that only knew aliases."""
+    """Write a ledger of version 1, which has only aliases."""
     with sqlite_file(state_dir) as connection:
         connection.executescript(
             f"PRAGMA journal_mode = WAL; {MIGRATIONS[0]}"
@@ -420,7 +420,7 @@ def make_first_version(state_dir: Path) -> None:
 
 
 def test_a_ledger_of_the_first_version(tmp_path: Path) -> None:
-    """Its aliases survive, and conferences find their place in it."""
+    """An upgrade keeps the aliases of version 1, and adds the table of conferences."""
     make_first_version(tmp_path)
     with closing(Database(tmp_path)) as opened_database:
         aliases = SqliteAliases(opened_database)
@@ -432,8 +432,8 @@ def test_a_ledger_of_the_first_version(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT count(*) FROM conference") == [(1,)]
 
 
-def test_a_new_version_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration is done whole or not at all, and the older proxy can still use the file."""
+def test_a_migration_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that fails changes nothing, so the file can still be used."""
     make_first_version(tmp_path)
     broken = (MIGRATIONS[0], f"{MIGRATIONS[1]} CREATE TABLE alias (x);")
     monkeypatch.setattr(sqlite_database, "MIGRATIONS", broken)
@@ -448,11 +448,15 @@ def test_a_new_version_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.M
         assert opened_database.rows("SELECT count(*) FROM alias") == [(1,)]
 
 
-def test_a_look_at_an_older_version(tmp_path: Path) -> None:
-    """It is not renewed by a look, and the error says what renews it."""
+def test_reading_an_older_version(tmp_path: Path) -> None:
+    """Reading does not upgrade an older ledger; the error says how to upgrade it."""
     make_first_version(tmp_path)
-    with pytest.raises(StateError, match="of an older version; a start of the proxy renews it"):
+    with pytest.raises(StateError) as caught:
         rows(tmp_path, "SELECT 1")
+    assert str(caught.value) == (
+        f"{tmp_path / FILE_NAME}: wanted a ledger of version {SCHEMA_VERSION}, got an older"
+        " version; start the proxy once to upgrade the ledger"
+    )
 
 
 # -- transactions ------------------------------------------------------------------------------
@@ -465,8 +469,8 @@ def ledger_file(tmp_path: Path) -> Iterator[Database]:
         yield opened_database
 
 
-def test_a_transaction_is_done_whole(tmp_path: Path, ledger_file: Database) -> None:
-    """What was done inside is there for others when it is over, and not before."""
+def test_a_transaction_is_atomic(tmp_path: Path, ledger_file: Database) -> None:
+    """Other connections see the changes of a transaction after its end, and not before."""
     count = "SELECT count(*) FROM alias"
     with ledger_file.transaction() as connection:
         connection.execute(INSERT, (1, "a.x"))
@@ -476,7 +480,7 @@ def test_a_transaction_is_done_whole(tmp_path: Path, ledger_file: Database) -> N
 
 
 def test_a_transaction_that_fails_is_undone(ledger_file: Database) -> None:
-    """Whatever goes wrong inside, nothing of it stays, and the next one works."""
+    """If a transaction fails, all its changes are undone, and the next transaction works."""
 
     def insert(times: int, then: Exception | None = None) -> None:
         with ledger_file.transaction() as connection:
@@ -496,14 +500,14 @@ def test_a_transaction_that_fails_is_undone(ledger_file: Database) -> None:
 
 
 def test_a_query_that_fails(ledger_file: Database) -> None:
-    """A fault of the database names the file."""
+    """The error of a failed query names the file."""
     with pytest.raises(StateError) as caught:
         ledger_file.rows("SELECT * FROM nowhere")
     assert str(caught.value) == f"{ledger_file.name}: no such table: nowhere"
 
 
 def test_a_closed_database(tmp_path: Path) -> None:
-    """After it is closed every method says that it cannot be used."""
+    """After a database was closed, its methods raise `StateError`."""
     closed = Database(tmp_path)
     closed.close()
     with pytest.raises(StateError, match="closed database"):
@@ -513,7 +517,7 @@ def test_a_closed_database(tmp_path: Path) -> None:
 
 
 def test_a_database_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a directory nothing is written anywhere, and two proxies share nothing."""
+    """A database in memory writes no file, and two such databases share nothing."""
     monkeypatch.chdir(tmp_path)
     with closing(Database(None)) as one, closing(Database(None)) as other:
         with one.transaction() as connection:
@@ -525,11 +529,11 @@ def test_a_database_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
 
 
-# -- looking in from outside -------------------------------------------------------------------
+# -- reading from another process --------------------------------------------------------------
 
 
 def test_reading_beside_a_writer(tmp_path: Path, ledger_file: Database) -> None:
-    """A reader sees the last commit also in the middle of a write, and cannot write itself."""
+    """A reader sees the last commit, also during another write, and cannot write itself."""
     with ledger_file.transaction() as connection:
         connection.execute(INSERT, (1, "a.x"))
     with ledger_file.transaction() as connection, reading(tmp_path) as reader:
@@ -540,15 +544,18 @@ def test_reading_beside_a_writer(tmp_path: Path, ledger_file: Database) -> None:
 
 
 def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
-    """Without a ledger there is nothing to read, and none is made."""
+    """Reading a directory without a ledger raises `StateError`, and creates no ledger."""
     with pytest.raises(StateError) as caught, reading(tmp_path):
         pass
-    assert str(caught.value) == f"state_dir: wanted one that a proxy has used, got {tmp_path}"
+    assert str(caught.value) == (
+        f"state_dir: wanted a directory with a ledger, got {tmp_path}, which has no {FILE_NAME};"
+        " set the state_dir that the proxy uses"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_another_program_s_database(tmp_path: Path) -> None:
-    """What is no ledger is not read as one."""
+    """The database of another program is not read as a ledger."""
     with sqlite_file(tmp_path) as connection:
         connection.execute("CREATE TABLE mail (x)")
     with pytest.raises(StateError, match="got another program's SQLite file"), reading(tmp_path):
@@ -556,7 +563,7 @@ def test_reading_another_program_s_database(tmp_path: Path) -> None:
 
 
 def test_reading_after_a_kill(tmp_path: Path) -> None:
-    """What a killed process left is read as well, and stays as it is."""
+    """The ledger of a killed process can be read, and reading does not change it."""
     with another_process(tmp_path) as other:
         other.kill()
         other.wait()

@@ -1,4 +1,4 @@
-"""The ledger in SQLite: states, bounds, and what the next process reads."""
+"""The ledger in SQLite: states, limits, and what the next process reads."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ from tests.unit.ledgers import START_MS, abandon, conference, opened, ref
 
 
 def test_a_grant(ledger: SqliteLedger) -> None:
-    """A conference that a client has is open, and found by its name and by its room."""
+    """A conference that a client has is open, and is found by its reference and by its room."""
     grant(ledger)
     record = Record(ref(), room="board", conference=conference())
     assert ledger.find(ref()) == record
@@ -46,8 +46,8 @@ def test_a_grant(ledger: SqliteLedger) -> None:
     assert (record.is_whole, record.ends_at_ms) == (True, END_MS)
 
 
-def test_what_is_unknown(ledger: SqliteLedger) -> None:
-    """Of what the ledger never heard of it says nothing."""
+def test_an_unknown_conference(ledger: SqliteLedger) -> None:
+    """The ledger finds nothing for a conference that it does not know."""
     assert ledger.find(ref()) is None
     assert not ledger.is_over(ref())
     assert ledger.in_room("default", "", OPEN) == []
@@ -60,7 +60,7 @@ def test_what_is_unknown(ledger: SqliteLedger) -> None:
 
 
 def test_an_end(ledger: SqliteLedger) -> None:
-    """After a DELETE the conference is over, and its backend is to be told when and why."""
+    """After a DELETE the conference is pending, with its end and its reason."""
     grant(ledger)
     ledger.end(ref(), 5)
     record = Record(ref(), PENDING, "board", conference(), over_at_ms=5, reason=DeleteReason.ENDED)
@@ -71,8 +71,8 @@ def test_an_end(ledger: SqliteLedger) -> None:
     assert ledger.counts == {OPEN: 0, PENDING: 1, ABANDONED: 0}
 
 
-def test_an_end_that_is_known(ledger: SqliteLedger) -> None:
-    """A DELETE that is repeated changes nothing: the first one said when the meeting ended."""
+def test_a_repeated_end(ledger: SqliteLedger) -> None:
+    """A repeated DELETE changes nothing: the first DELETE set the time of the end."""
     grant(ledger)
     ledger.end(ref(), 5)
     ledger.end(ref(), 9)
@@ -80,7 +80,7 @@ def test_an_end_that_is_known(ledger: SqliteLedger) -> None:
 
 
 def test_the_end_of_an_unknown_conference(ledger: SqliteLedger) -> None:
-    """A DELETE for an id that the ledger never heard of is kept too, without a room."""
+    """The ledger also stores a DELETE for an unknown id, without a room."""
     ledger.end(ref(), 5)
     assert ledger.pending("default") == [
         Record(ref(), PENDING, over_at_ms=5, reason=DeleteReason.ENDED)
@@ -89,7 +89,7 @@ def test_the_end_of_an_unknown_conference(ledger: SqliteLedger) -> None:
 
 
 def test_a_conference_that_is_gone(ledger: SqliteLedger) -> None:
-    """When the backend was told it is gone, and remembered as such."""
+    """After its deletion was delivered, a conference is gone, and the ledger remembers that."""
     grant(ledger)
     ledger.end(ref(), 5)
     ledger.settle(ref())
@@ -104,8 +104,8 @@ def test_a_conference_that_is_gone(ledger: SqliteLedger) -> None:
 
 
 @pytest.mark.parametrize("before", ["pending", "abandoned", "gone"])
-def test_what_is_over_may_go_on(ledger: SqliteLedger, before: str) -> None:
-    """A backend that names a conference once more makes it open again, whatever it was."""
+def test_a_conference_that_is_over_can_be_granted_again(ledger: SqliteLedger, before: str) -> None:
+    """A new grant makes a pending, abandoned or gone conference open again."""
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
@@ -120,8 +120,8 @@ def test_what_is_over_may_go_on(ledger: SqliteLedger, before: str) -> None:
     assert [record.over_at_ms for record in ledger.pending("default")] == [9]
 
 
-def test_what_is_too_old_is_abandoned(ledger: SqliteLedger) -> None:
-    """What was tried to be delivered for too long is abandoned, and nothing else is."""
+def test_old_deletions_are_abandoned(ledger: SqliteLedger) -> None:
+    """Only pending conferences that have been over for too long are abandoned."""
     for number in range(4):
         grant(ledger, str(number), f"room{number}")
     for number in range(3):
@@ -142,8 +142,8 @@ def test_what_is_too_old_is_abandoned(ledger: SqliteLedger) -> None:
     assert ledger.counts == {OPEN: 1, PENDING: 1, ABANDONED: 2}
 
 
-def test_an_abandoned_one_that_a_client_ends(ledger: SqliteLedger) -> None:
-    """A DELETE that comes once more is delivered once more."""
+def test_a_new_end_of_an_abandoned_conference(ledger: SqliteLedger) -> None:
+    """A new DELETE makes an abandoned deletion pending again."""
     grant(ledger)
     ledger.end(ref(), 5)
     abandon(ledger, ref())
@@ -153,8 +153,8 @@ def test_an_abandoned_one_that_a_client_ends(ledger: SqliteLedger) -> None:
     ]
 
 
-def test_ends_come_in_their_order(ledger: SqliteLedger) -> None:
-    """A backend is told of the ends in the order in which they came, whatever began first."""
+def test_pending_deletions_are_in_order(ledger: SqliteLedger) -> None:
+    """The pending deletions of a backend are in the order of their DELETEs, not of their grants."""
     for conference_id in ("c", "a", "b"):
         grant(ledger, conference_id, conference_id)
     ledger.grant(ref("x", "other"), "x", conference("x"))
@@ -165,8 +165,8 @@ def test_ends_come_in_their_order(ledger: SqliteLedger) -> None:
     assert [record.ref.conference_id for record in ledger.pending("other")] == ["x"]
 
 
-def test_a_room_of_each_backend(ledger: SqliteLedger) -> None:
-    """The same room's name, or the same id, at another backend is another one."""
+def test_the_same_room_at_two_backends(ledger: SqliteLedger) -> None:
+    """Rooms or conferences of the same name at different backends are different."""
     for backend in ("a", "b"):
         ledger.grant(ref("7", backend), "board", conference())
     ledger.end(ref("7", "a"), 5)
@@ -175,7 +175,7 @@ def test_a_room_of_each_backend(ledger: SqliteLedger) -> None:
 
 
 def test_a_conference_that_moves(ledger: SqliteLedger) -> None:
-    """Where a backend gives one conference to another room, the first room has it no more."""
+    """If a backend grants a conference to another room, the first room no longer has it."""
     grant(ledger, room="board")
     grant(ledger, room="kitchen")
     assert ledger.in_room("default", "board", OPEN) == []
@@ -183,7 +183,7 @@ def test_a_conference_that_moves(ledger: SqliteLedger) -> None:
 
 
 def test_a_new_conference_in_a_room(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """It takes the place of the open one, which no client has any more, but of no ended one."""
+    """A new conference replaces the open conference of its room, but no pending conference."""
     for conference_id in ("ended", "open"):
         grant(ledger, conference_id)
         ledger.end(ref("ended"), 5)
@@ -200,7 +200,7 @@ def test_a_new_conference_in_a_room(ledger: SqliteLedger, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("before", ["ended", "gone"])
 def test_a_conference_that_goes_on_in_a_room(ledger: SqliteLedger, before: str) -> None:
-    """It takes the place of the open one as well: a backend has one conference for a room."""
+    """A conference that is open again replaces the open conference of its room."""
     grant(ledger, "old")
     ledger.end(ref("old"), 5)
     if before == "gone":
@@ -210,8 +210,8 @@ def test_a_conference_that_goes_on_in_a_room(ledger: SqliteLedger, before: str) 
     assert [record.ref for record in ledger.in_room("default", "board", OPEN)] == [ref("old")]
 
 
-def test_a_fallback_gives_way(ledger: SqliteLedger) -> None:
-    """When the backend grants the room, the proxy's own grant is forgotten."""
+def test_a_grant_replaces_a_fallback_grant(ledger: SqliteLedger) -> None:
+    """When the backend grants the room, the fallback grant is removed."""
     ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
     grant(ledger)
     assert ledger.find(FALLBACK) is None
@@ -219,7 +219,7 @@ def test_a_fallback_gives_way(ledger: SqliteLedger) -> None:
 
 
 def test_the_end_of_a_fallback(ledger: SqliteLedger) -> None:
-    """No backend knows it, so no backend is told of its end."""
+    """A fallback grant that ends is gone at once; no deletion is pending for it."""
     ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
     ledger.end(FALLBACK, 5)
     assert ledger.find(FALLBACK) is None
@@ -232,7 +232,7 @@ def test_the_end_of_a_fallback(ledger: SqliteLedger) -> None:
 
 
 def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
-    """What one process wrote another one reads, down to the last field."""
+    """The next process reads the same records, with all their fields, in the same order."""
     told = Conference(
         id="a",
         room="Board\u00e9\0",
@@ -263,7 +263,7 @@ def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
 
 
 def test_a_restart_changes_nothing(tmp_path: Path) -> None:
-    """What one process knew and the next one does not touch, the third one knows as well."""
+    """Records that a process does not change stay the same for the process after it."""
     with opened(tmp_path) as ledger:
         for number in range(5):
             grant(ledger, str(number), f"room{number}")
@@ -276,7 +276,7 @@ def test_a_restart_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_expires_after_a_restart(tmp_path: Path) -> None:
-    """Ends are known to the next process too."""
+    """A conference of an earlier process expires too."""
     with opened(tmp_path) as ledger:
         grant(ledger)
     with opened(tmp_path) as ledger:
@@ -288,7 +288,7 @@ def test_what_expires_after_a_restart(tmp_path: Path) -> None:
     "told", [conference(password="hunter2hunter2"), conference(pin="hunter2hunter2")]
 )
 def test_secrets_are_never_written(tmp_path: Path, told: Conference) -> None:
-    """A password or PIN stays in memory; the next process knows that something is missing."""
+    """A password or PIN is only in memory; the next process knows that the record is incomplete."""
     with opened(tmp_path) as ledger:
         ledger.grant(ref(), "board", told)
         ledger.end(ref(), 5)
@@ -304,8 +304,8 @@ def test_secrets_are_never_written(tmp_path: Path, told: Conference) -> None:
     assert read(tmp_path) == [Record(ref(), OPEN, "board", conference(), is_whole=False)]
 
 
-def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
-    """Until the backend tells it again, through every change and every restart."""
+def test_an_incomplete_record_stays_incomplete(tmp_path: Path) -> None:
+    """A record stays incomplete through changes and restarts, until the backend grants it again."""
     with opened(tmp_path) as ledger:
         ledger.grant(ref(), "board", conference(pin="1234"))
     for _ in range(2):
@@ -331,8 +331,8 @@ def test_what_is_missing_stays_missing(tmp_path: Path) -> None:
         """options = '{"room": "x", "colour": "red"}'""",
     ],
 )
-def test_rows_that_make_no_sense(tmp_path: Path, change: str) -> None:
-    """Damage that SQLite does not see is a fault of the state, not of the program."""
+def test_invalid_rows(tmp_path: Path, change: str) -> None:
+    """A row with invalid values raises `StateError`, although SQLite can read it."""
     with opened(tmp_path) as ledger:
         grant(ledger)
     with closing(Database(tmp_path)) as database:
@@ -344,26 +344,26 @@ def test_rows_that_make_no_sense(tmp_path: Path, change: str) -> None:
             read(tmp_path)
 
 
-def test_what_is_kept_of_a_conference(ledger: SqliteLedger) -> None:
-    """The file has no other fields than those that are meant to be there."""
+def test_the_stored_options(ledger: SqliteLedger) -> None:
+    """The column `options` has only the fields that are meant to be stored."""
     ledger.end(grant(ledger), 5)
     ((options,),) = ledger._database.rows("SELECT options FROM conference")
     assert set(json.loads(options)) == {"room", "max_occupants", "lobby", "url", "sip_id"}
 
 
-# -- bounds -------------------------------------------------------------------------------------
+# -- limits -------------------------------------------------------------------------------------
 
 
 def test_the_limits() -> None:
-    """There is room for a hundred thousand, and ten thousand are remembered when they are gone."""
+    """The ledger holds 100,000 conferences, and remembers 10,000 gone conferences."""
     assert MAX_CONFERENCES == 100_000
     assert memory_index.MAX_GONE == 10_000
 
 
-def test_what_is_gone_is_forgotten_in_time(
+def test_old_gone_conferences_are_forgotten(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the last ones that went are remembered."""
+    """The ledger remembers only the conferences that were gone most recently."""
     monkeypatch.setattr(memory_index, "MAX_GONE", 3)
     for number in range(5):
         ledger.settle(ref(str(number)))
@@ -374,15 +374,17 @@ def test_what_is_gone_is_forgotten_in_time(
 
 
 def dropped(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the log said since it was asked last."""
+    """Return the log messages since the last call."""
     found = [record.getMessage() for record in caplog.records]
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     caplog.clear()
     return found
 
 
-def test_who_gives_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) -> None:
-    """In a full ledger it is the oldest abandoned one, then the oldest open one, and it is said."""
+def test_a_full_ledger_evicts_the_oldest_conference(
+    small: SqliteLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full ledger evicts the oldest abandoned, then the oldest open conference, and logs it."""
     for conference_id in ("ended", "open", "abandoned"):
         grant(small, conference_id, conference_id)
     small.end(ref("abandoned"), 1)
@@ -392,24 +394,26 @@ def test_who_gives_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) ->
     assert dropped(caplog) == []
     grant(small, "n1", "n1")
     assert state(small, "abandoned") is None
-    assert "the oldest abandoned one" in dropped(caplog)[0]
+    assert "evicted the oldest abandoned conference, " in dropped(caplog)[0]
     small.end(ref("unknown"), 5)
     assert state(small, "open") is None
     assert dropped(caplog) == [
-        "the ledger is full at 4 conferences; the oldest open one, default.open, was dropped"
+        "the ledger is full (4 conferences): evicted the oldest open conference, default.open"
     ]
     assert [small.counts[kind] for kind in (OPEN, PENDING, ABANDONED)] == [2, 2, 0]
     assert len(after_a_kill_of(small)) == 4
 
 
 def after_a_kill_of(ledger: SqliteLedger) -> list[Record]:
-    """Return what the next process would read, all written."""
+    """Write all changes, and return the records that the next process would read."""
     ledger.flush()
     return after_a_kill(Path(ledger._database.name).parent)
 
 
-def test_what_is_known_needs_no_room(small: SqliteLedger, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody gives way for a conference that is in the ledger already."""
+def test_a_stored_conference_needs_no_space(
+    small: SqliteLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change of a conference that is already in a full ledger evicts nothing."""
     for number in range(4):
         grant(small, str(number), f"room{number}")
     for number in range(4):
@@ -421,26 +425,33 @@ def test_what_is_known_needs_no_room(small: SqliteLedger, caplog: pytest.LogCapt
 
 
 def fill_with_pending(ledger: SqliteLedger) -> None:
-    """Let four conferences end."""
+    """Add four pending conferences."""
     for number in range(4):
         grant(ledger, str(number), f"room{number}")
         ledger.end(ref(str(number)), 5)
 
 
-def test_pending_ones_never_give_way(small: SqliteLedger, caplog: pytest.LogCaptureFixture) -> None:
-    """A promise is not dropped for a new conference, which is then not in the ledger."""
+def test_pending_conferences_are_never_evicted(
+    small: SqliteLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new conference does not evict a pending one; the new conference is then not stored."""
     fill_with_pending(small)
     grant(small, "new")
     assert small.find(ref("new")) is None
     assert not small.is_over(ref("new"))
-    assert dropped(caplog) == ["the ledger is full: default.new is not in it, and will not expire"]
+    assert dropped(caplog) == [
+        (
+            "the ledger is full of pending deletions: conference default.new is not stored, and the"
+            " proxy will not delete it at its end"
+        )
+    ]
     assert [record.ref.conference_id for record in small.pending("default")] == ["0", "1", "2", "3"]
 
 
-def test_a_delete_that_finds_no_room(small: SqliteLedger) -> None:
-    """What cannot be kept is not promised; what is known is."""
+def test_a_delete_in_a_full_ledger(small: SqliteLedger) -> None:
+    """A full ledger refuses a DELETE of an unknown conference, but not of a stored one."""
     fill_with_pending(small)
-    with pytest.raises(StateError, match="full, of DELETEs yet to be delivered"):
+    with pytest.raises(StateError, match="more deletion, got a ledger full of pending deletions; "):
         small.end(ref("unknown"), 5)
     assert not small.is_over(ref("unknown"))
     small.end(ref("2"), 9)
@@ -454,8 +465,8 @@ def test_a_delete_that_finds_no_room(small: SqliteLedger) -> None:
     ]
 
 
-def test_a_gone_one_that_finds_no_room(small: SqliteLedger) -> None:
-    """A conference that a client has is not over, also where it is not in the ledger."""
+def test_a_gone_conference_in_a_full_ledger(small: SqliteLedger) -> None:
+    """A conference that a client has is not over, also if a full ledger does not store it."""
     grant(small, "back", "back")
     small.end(ref("back"), 5)
     small.settle(ref("back"))
@@ -468,7 +479,7 @@ def test_a_gone_one_that_finds_no_room(small: SqliteLedger) -> None:
 
 
 def test_a_ledger_in_memory() -> None:
-    """It works the same, and is empty the next time."""
+    """A ledger in memory works in the same way, and the next one is empty."""
     with opened(None, write_behind=True) as ledger:
         grant(ledger)
         ledger.end(ref(), 5)
@@ -478,13 +489,13 @@ def test_a_ledger_in_memory() -> None:
 
 
 def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
-    """A state directory without a ledger has none to be read."""
-    with pytest.raises(StateError, match="wanted one that a proxy has used"):
+    """Reading a state directory without a ledger raises `StateError`."""
+    with pytest.raises(StateError, match="wanted a directory with a ledger, got "):
         read(tmp_path)
 
 
 def test_reading_beside_a_running_proxy(tmp_path: Path) -> None:
-    """The records are seen while another one has the ledger."""
+    """The records can be read while a proxy uses the ledger."""
     with opened(tmp_path) as ledger:
         ledger.end(grant(ledger), 5)
         assert read(tmp_path) == ledger.pending("default")
@@ -512,7 +523,7 @@ steps = st.lists(
 
 
 class Promises:
-    """A ledger, and beside it what was promised: which conferences are over, and which are not."""
+    """A ledger, and what it promised: which conferences are over, and which are not."""
 
     def __init__(self, ledger: SqliteLedger) -> None:
         self.ledger = ledger
@@ -520,7 +531,7 @@ class Promises:
         self.alive: set[str] = set()
 
     def do(self, kind: str, *arguments: object) -> None:
-        """Do one step, and note what was promised by it."""
+        """Do one step, and record what the ledger promised in it."""
         try:
             getattr(self, f"_{kind}")(*arguments)
         except StateError:
@@ -572,10 +583,10 @@ class Promises:
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_promises_are_kept_over_a_kill(
+def test_promises_survive_a_kill(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]
 ) -> None:
-    """Whatever happened: what was promised to be over is, and what a client has is not."""
+    """After any steps and a kill, promised deletions are pending, and clients' conferences not."""
     state_dir = tmp_path_factory.mktemp("state")
     with opened(state_dir) as ledger:
         promises = Promises(ledger)

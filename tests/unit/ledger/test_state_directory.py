@@ -1,4 +1,4 @@
-"""The state directory: whether somebody has it can be asked without a trace."""
+"""The state directory: a check whether a process uses it, without any change in it."""
 
 import fcntl
 import threading
@@ -11,7 +11,7 @@ from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
 
 
 def test_whether_it_is_in_use(tmp_path: Path) -> None:
-    """It is while a database in it is open, and not before and after."""
+    """The directory is in use while a database in it is open, and not before or after."""
     state_dir = tmp_path / "state"
     assert not is_in_use(state_dir)
     assert not state_dir.exists()
@@ -23,23 +23,23 @@ def test_whether_it_is_in_use(tmp_path: Path) -> None:
     assert not is_in_use(state_dir)
 
 
-def test_to_ask_does_not_keep_anybody_out(tmp_path: Path) -> None:
-    """A proxy can start at once after the question."""
+def test_a_check_does_not_prevent_a_start(tmp_path: Path) -> None:
+    """A proxy can start at once after a check."""
     Database(tmp_path).close()
     assert not is_in_use(tmp_path)
     Database(tmp_path).close()
 
 
-def test_many_may_ask_at_once(tmp_path: Path) -> None:
-    """Whoever asks is not taken for a proxy by another who does."""
+def test_several_checks_at_once(tmp_path: Path) -> None:
+    """A check does not mistake another check for a proxy."""
     Database(tmp_path).close()
     with (tmp_path / LOCK_NAME).open() as asking:
         fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
         assert not is_in_use(tmp_path)
 
 
-def test_a_start_waits_for_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tries again after a pause, in which whoever asked has let go."""
+def test_a_start_waits_for_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that meets a check tries again after a pause, when the check has ended."""
     Database(tmp_path).close()
     with (tmp_path / LOCK_NAME).open() as asking:
         fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -47,8 +47,8 @@ def test_a_start_waits_for_a_question(tmp_path: Path, monkeypatch: pytest.Monkey
         Database(tmp_path).close()
 
 
-def test_a_start_in_the_moment_of_the_question(tmp_path: Path) -> None:
-    """Whoever asks keeps nobody out, however often."""
+def test_a_start_during_frequent_checks(tmp_path: Path) -> None:
+    """Frequent checks do not prevent a start."""
     stopped, asking = threading.Event(), threading.Event()
 
     def ask() -> None:
@@ -67,7 +67,7 @@ def test_a_start_in_the_moment_of_the_question(tmp_path: Path) -> None:
         thread.join()
 
 
-def test_what_cannot_be_looked_into_is_not_in_use(tmp_path: Path) -> None:
-    """Whoever opens it will be told what is wrong with it."""
+def test_an_unreadable_directory_is_not_in_use(tmp_path: Path) -> None:
+    """A path that is not a directory counts as not in use; opening it reports the error."""
     (tmp_path / "file").touch()
     assert not is_in_use(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""What is on the disk when: promises, failing disks, and the thread that writes."""
+"""Write-behind: which changes are on the disk at which time, failing disks, and the thread."""
 
 import logging
 import threading
@@ -39,11 +39,11 @@ from tests.unit.ledgers import (
     ref,
 )
 
-# -- what is on the disk when -------------------------------------------------------------------
+# -- when a change is on the disk ---------------------------------------------------------------
 
 
 def test_no_grant_waits_for_the_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """A grant is written when the ledger is told to write, and a repeated one as well."""
+    """A grant, also a repeated one, does not wait for the disk; it is written later."""
     grant(ledger)
     assert on_disk(tmp_path) == {}
     grant(ledger)
@@ -54,8 +54,10 @@ def test_no_grant_waits_for_the_disk(ledger: SqliteLedger, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_an_end_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, is_known: bool) -> None:
-    """A DELETE is there after a power cut, from the moment on in which it was promised."""
+def test_a_promised_deletion_is_on_the_disk(
+    ledger: SqliteLedger, tmp_path: Path, is_known: bool
+) -> None:
+    """A promised DELETE survives a power cut right after the promise."""
     if is_known:
         grant(ledger)
     ledger.end(ref(), 5)
@@ -64,10 +66,10 @@ def test_an_end_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, is_known: b
     assert record.reason is DeleteReason.ENDED
 
 
-def test_nobody_is_told_of_an_end_before_it_is_on_the_disk(
+def test_an_end_is_not_pending_before_it_is_on_the_disk(
     ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were the write to fail, the client would hear so, and the conference would be deleted."""
+    """A deletion is not pending before it is on the disk, because its write may still fail."""
     seen: list[int] = []
     write = ledger._writes._commit
 
@@ -85,7 +87,7 @@ def test_nobody_is_told_of_an_end_before_it_is_on_the_disk(
 def test_two_deletes_at_once_on_a_failing_disk(
     ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one that is answered is on the disk, also where the other had to be undone."""
+    """The DELETE that succeeds is on the disk, although the other DELETE failed and was undone."""
     grant(ledger)
     second_waits, answers = threading.Event(), list[str]()
     write = ledger._writes._commit
@@ -109,8 +111,8 @@ def test_two_deletes_at_once_on_a_failing_disk(
     assert [record.state for record in after_a_kill(tmp_path)] == [RecordState.PENDING]
 
 
-def test_what_a_client_was_told_by_a_get(ledger: SqliteLedger) -> None:
-    """A later end counts from then on; what is over, or unknown, stays as it is."""
+def test_a_get_moves_the_end(ledger: SqliteLedger) -> None:
+    """A GET can move the end of an open conference, but changes no pending or unknown one."""
     grant(ledger)
     ledger.update(ref(), conference(lasts=7200))
     assert ledger.expire(START_MS + 7_200_000) == []
@@ -121,8 +123,8 @@ def test_what_a_client_was_told_by_a_get(ledger: SqliteLedger) -> None:
     assert ledger.find(ref("8")) is None
 
 
-def test_an_abandoned_one_whose_room_was_granted_anew(ledger: SqliteLedger) -> None:
-    """The backend would not have done so, had it still held it."""
+def test_a_new_grant_removes_an_abandoned_conference(ledger: SqliteLedger) -> None:
+    """A new grant in its room removes an abandoned conference: the backend no longer holds it."""
     grant(ledger)
     ledger.end(ref(), 5)
     abandon(ledger, ref())
@@ -133,7 +135,7 @@ def test_an_abandoned_one_whose_room_was_granted_anew(ledger: SqliteLedger) -> N
 
 @pytest.mark.parametrize("before", ["pending", "abandoned", "gone"])
 def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, before: str) -> None:
-    """No process that comes later deletes a conference that goes on."""
+    """A cancellation is on the disk, so no later process deletes the conference."""
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
@@ -146,8 +148,8 @@ def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, bef
     assert ABANDONED not in on_disk(tmp_path).values()
 
 
-def test_what_expired_is_written_behind(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """Nobody was promised anything, and the next process would see the same end."""
+def test_an_expiry_is_written_later(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """An expiry is written later, because the next process would find the same end."""
     grant(ledger)
     ledger.flush()
     ledger.expire(END_MS + 1)
@@ -161,7 +163,7 @@ def test_what_expired_is_written_behind(ledger: SqliteLedger, tmp_path: Path) ->
 
 
 def test_a_known_end_is_written_before_it_is_promised(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """A DELETE of a conference that had just expired waits for the disk as every other one."""
+    """A DELETE of a conference that has just expired waits for the disk too."""
     grant(ledger)
     ledger.flush()
     ledger.expire(END_MS + 1)
@@ -170,7 +172,7 @@ def test_a_known_end_is_written_before_it_is_promised(ledger: SqliteLedger, tmp_
 
 
 def test_nothing_to_write(ledger: SqliteLedger) -> None:
-    """What is written already is not written again."""
+    """A change that is already written is not written again."""
     grant(ledger)
     ledger.end(ref(), 5)
     with failing_disk(ledger):
@@ -179,7 +181,7 @@ def test_nothing_to_write(ledger: SqliteLedger) -> None:
 
 
 def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """Then it is no end: the caller is told, and the conference stays open."""
+    """If an end cannot be written, the caller gets an error, and the conference stays open."""
     grant(ledger)
     ledger.flush()
     with failing_disk(ledger):
@@ -195,7 +197,7 @@ def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> 
 
 
 def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """Then the id is as unknown as before."""
+    """If the end of an unknown id cannot be written, the id stays unknown."""
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
         ledger.end(ref(), 5)
     assert ledger.find(ref()) is None
@@ -204,8 +206,8 @@ def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: P
     assert on_disk(tmp_path) == {}
 
 
-def test_an_abandoned_one_s_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
-    """It stays abandoned."""
+def test_an_end_of_an_abandoned_conference_that_cannot_be_written(ledger: SqliteLedger) -> None:
+    """If a new end of an abandoned conference cannot be written, it stays abandoned."""
     grant(ledger)
     ledger.end(ref(), 5)
     abandon(ledger, ref())
@@ -216,7 +218,7 @@ def test_an_abandoned_one_s_end_that_cannot_be_written(ledger: SqliteLedger) -> 
 
 
 def test_a_known_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
-    """What has expired stays so, but no client is promised what is not on the disk."""
+    """A DELETE of an expired conference fails if it cannot be written; it stays pending."""
     grant(ledger)
     ledger.flush()
     ledger.expire(END_MS + 1)
@@ -229,7 +231,7 @@ def test_a_known_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
 def test_a_cancellation_that_cannot_be_written(
     ledger: SqliteLedger, tmp_path: Path, before: str
 ) -> None:
-    """Then the conference is over as before, here and on the disk."""
+    """If a cancellation cannot be written, the conference stays over, also on the disk."""
     grant(ledger)
     ledger.end(ref(), 5)
     if before == "abandoned":
@@ -246,8 +248,10 @@ def test_a_cancellation_that_cannot_be_written(
     assert after_a_kill(tmp_path) == [known]
 
 
-def test_a_grant_of_a_gone_one_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """While the disk still says that it is over, no client gets it, however often it asks."""
+def test_a_grant_of_a_gone_conference_that_cannot_be_written(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    """A gone conference is not granted while the disk still has it as pending."""
     grant(ledger)
     ledger.end(ref(), 5)
     with failing_disk(ledger):
@@ -262,7 +266,7 @@ def test_a_grant_of_a_gone_one_that_cannot_be_written(ledger: SqliteLedger, tmp_
 
 
 def test_a_cancellation_that_cannot_be_written_leaves_the_room_alone(ledger: SqliteLedger) -> None:
-    """The conference that is open in the room still is."""
+    """If a cancellation cannot be written, the open conference of the room stays open."""
     grant(ledger, "old")
     ledger.end(ref("old"), 5)
     grant(ledger, "new")
@@ -272,7 +276,7 @@ def test_a_cancellation_that_cannot_be_written_leaves_the_room_alone(ledger: Sql
 
 
 def test_a_full_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """What could not be written is written when there is room again, and all of it."""
+    """After the disk has space again, all waiting changes are written."""
     connection = ledger._database._connection
     ledger.flush()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -290,8 +294,8 @@ def test_a_full_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
     assert on_disk(tmp_path) == expected
 
 
-def test_what_changed_meanwhile_is_written(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """Changes from before and after a write that failed are written in their last state."""
+def test_changes_after_a_failed_write_are_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """After a failed write, older and newer changes are written in their last state."""
     grant(ledger, "a", "a")
     grant(ledger, "b", "b")
     with failing_disk(ledger), pytest.raises(StateError):
@@ -303,7 +307,7 @@ def test_what_changed_meanwhile_is_written(ledger: SqliteLedger, tmp_path: Path)
 
 
 def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An end is refused; a grant is not, and at the end it is said what is lost."""
+    """With a closed database an end fails, a grant does not, and closing logs the loss."""
     database = Database(tmp_path)
     ledger = SqliteLedger(database, write_behind=False)
     database.close()
@@ -313,7 +317,7 @@ def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     ledger.close()
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith("the last changes are lost: ")
+    assert record.getMessage().startswith("the last changes of the ledger are lost: ")
     assert str(tmp_path / FILE_NAME) in record.getMessage()
 
 
@@ -321,7 +325,7 @@ def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_many_threads_end_at_once(tmp_path: Path) -> None:
-    """All ends that were promised are on the disk, in far fewer writes than ends."""
+    """All promised ends are on the disk, with fewer writes than ends."""
     with opened(tmp_path, write_behind=True) as ledger:
         barrier = threading.Barrier(8)
         writes = []
@@ -348,7 +352,7 @@ def test_many_threads_end_at_once(tmp_path: Path) -> None:
 
 
 def test_many_threads_on_a_failing_disk(ledger: SqliteLedger) -> None:
-    """None of those who end conferences at the same time is promised what is not written."""
+    """On a failing disk, no thread is promised an end that is not written."""
     barrier = threading.Barrier(8)
     promised = []
 
@@ -370,7 +374,7 @@ def test_many_threads_on_a_failing_disk(ledger: SqliteLedger) -> None:
 def test_an_end_that_is_not_written_is_in_no_later_write(
     ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread that wants to write waits until the end is undone, and writes without it."""
+    """Another thread writes only after the failed end was undone, and so without that end."""
     commit = ledger._writes._commit
     flushes = []
 
@@ -389,7 +393,7 @@ def test_an_end_that_is_not_written_is_in_no_later_write(
 
 
 def test_the_writer_writes_by_itself(tmp_path: Path) -> None:
-    """A grant is on the disk soon, without anyone's doing, and so is what comes later."""
+    """The thread writes a grant soon, and later grants too."""
     with opened(tmp_path, write_behind=True) as ledger:
         for conference_id in ("7", "8"):
             grant(ledger, conference_id)
@@ -399,7 +403,7 @@ def test_the_writer_writes_by_itself(tmp_path: Path) -> None:
 def test_the_writer_complains_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it cannot write it says so once, tries on, and says so again the next time."""
+    """The thread logs each outage of the disk once, and keeps trying."""
     monkeypatch.setattr(write_behind, "WRITE_AFTER_SECONDS", 0.001)
     monkeypatch.setattr(write_behind, "RETRY_SECONDS", 0.001)
     tries = []
@@ -416,14 +420,14 @@ def test_the_writer_complains_once(
             with failing_disk(ledger):
                 grant(ledger, str(number))
                 eventually(lambda: len(tries) > 5)
-            eventually(lambda: str(number) in on_disk(tmp_path))  # noqa: B023 - it is called now
+            eventually(lambda: str(number) in on_disk(tmp_path))  # noqa: B023 - called at once
             assert len(caplog.records) == number
-    message = f"grants cannot be written: {tmp_path / FILE_NAME}: {READ_ONLY}"
+    message = f"cannot write changes to the ledger: {tmp_path / FILE_NAME}: {READ_ONLY}"
     assert [record.getMessage() for record in caplog.records] == [message] * 2
 
 
 def test_the_writer_ends_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the very moment in which it goes to work, or to wait again."""
+    """The thread ends when it is stopped, also just as it begins to write or to wait."""
     monkeypatch.setattr("jicofo_reservation_proxy.ledger.write_behind.WRITE_AFTER_SECONDS", 0.0001)
     for _ in range(100):
         with closing(Database(None)) as memory:
@@ -435,8 +439,8 @@ def test_the_writer_ends_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch)
             assert not closer.is_alive()
 
 
-def test_closing_writes_the_rest(tmp_path: Path) -> None:
-    """What was granted just before the end is there after it; closing twice is fine."""
+def test_closing_writes_the_waiting_changes(tmp_path: Path) -> None:
+    """Closing writes the last grants; closing twice is allowed."""
     with closing(Database(tmp_path)) as database:
         ledger = SqliteLedger(database)
         grant(ledger)
@@ -445,13 +449,13 @@ def test_closing_writes_the_rest(tmp_path: Path) -> None:
         assert on_disk(tmp_path) == {"7": OPEN}
 
 
-def test_closing_says_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be written at the end either is said to be lost, and it ends all the same."""
+def test_closing_logs_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If the last changes cannot be written, closing logs that they are lost, and succeeds."""
     with closing(Database(tmp_path)) as database:
         ledger = SqliteLedger(database)
         with failing_disk(ledger):
             grant(ledger)
             ledger.close()
     assert caplog.records[-1].getMessage() == (
-        f"the last changes are lost: {tmp_path / FILE_NAME}: {READ_ONLY}"
+        f"the last changes of the ledger are lost: {tmp_path / FILE_NAME}: {READ_ONLY}"
     )
