@@ -1,1 +1,1 @@
-"""The use cases, and the delivery of deletions. It knows neither HTTP nor gRPC nor SQLite."""
+"""The use cases, and the delivery of deletions, without any code for HTTP, gRPC or SQLite."""

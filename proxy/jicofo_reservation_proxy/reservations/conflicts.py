@@ -1,4 +1,7 @@
-"""Conflicts: a room that is held already. Who may have its conference, and what others are told."""
+"""Conflicts: another conference already holds the room that a client asks for.
+
+This module decides whether the client may have that conference, and what it is told otherwise.
+"""
 
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.model import (
@@ -18,10 +21,11 @@ from .grants import Grants
 
 
 def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) -> bool:
-    """Tell whether the client may have the conference that holds the room already.
+    """Return whether the client may have the conference that already holds the room.
 
-    It may where ownership says nothing, where no owner was sent, and where the owner is the one
-    on record (clients.md "409 and GET"). JIDs do not tell upper from lower case.
+    The client may have it in three cases (clients.md "409 and GET"): owners of this dialect do not
+    identify people, the request has no owner, or the request has the owner of the conference. The
+    comparison ignores case, because JIDs do.
     """
     if not dialect.owner_is_a_person or request.owner is None:
         return True
@@ -29,10 +33,10 @@ def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) ->
 
 
 class Conflicts:
-    """Answers for rooms that are held already.
+    """Answers requests for rooms that a conference already holds.
 
-    With `reports` the client is told which conference holds the room, and asks for that by GET, as
-    in Jitsi's handbook (the setting `conflicts`).
+    With `reports`, the client is told the id of that conference and reads the conference with a
+    GET, as Jitsi's handbook describes (the setting `conflicts`).
     """
 
     def __init__(self, ledger: Ledger, grants: Grants, *, reports: bool) -> None:
@@ -41,7 +45,7 @@ class Conflicts:
         self._reports = reports
 
     def answer(self, asked: RoomRequest, ref: ConferenceRef, existing: Conference) -> CreateReply:
-        """Answer a request for the room that this conference holds."""
+        """Answer a request for the room that the conference `existing` holds."""
         if may_share(asked.dialect, asked.request, existing):
             reply = self._grants.give(asked, ref, existing)
         elif self._reports and not self._ledger.is_over(ref):

@@ -1,4 +1,4 @@
-"""What the use cases hand to one another: a request on its way, and what came of one."""
+"""The values that the use cases hand to each other: a request in progress, and its result."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,9 +11,11 @@ from jicofo_reservation_proxy.model import CreateRequest, Dialect, Fault, FaultK
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
 IN_FLIGHT_LIMIT_REACHED = Fault(
-    FaultKind.OVERLOADED, "", "not asked: as many calls as may be are under way"
+    FaultKind.OVERLOADED, "", "not asked: the in-flight limit is reached"
 )
-ROOM_IS_BUSY = Fault(FaultKind.SLOW, "", "not asked: another request for the room took too long")
+ROOM_IS_BUSY = Fault(
+    FaultKind.SLOW, "", "another request or a deletion locked the room or the conference too long"
+)
 
 FROM_LEDGER = "ledger"
 FROM_FALLBACK = "fallback_grant"
@@ -21,7 +23,7 @@ FROM_FALLBACK = "fallback_grant"
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """A POST on its way: who asks for which room of which backend, and in what time."""
+    """A POST in progress: its client, its room, the backend of the room, and its time budget."""
 
     request: CreateRequest
     dialect: Dialect
@@ -37,10 +39,11 @@ class RoomRequest:
 
 @dataclass(frozen=True, slots=True)
 class Handled(Generic[ReplyT_co]):
-    """A reply, with what the log wants to know of it.
+    """A reply, with the values that the log line of the request needs.
 
-    `backend` is "" where none is responsible, `code` where no call was made. `source` is who
-    answered in the backend's place: `FROM_LEDGER` or `FROM_FALLBACK`, else "".
+    `backend` is "" if no backend is responsible. `code` is the gRPC code, or "" if no call was
+    made. `source` is `FROM_LEDGER` or `FROM_FALLBACK` if the proxy answered in place of the
+    backend, otherwise "".
     """
 
     reply: ReplyT_co
@@ -50,5 +53,5 @@ class Handled(Generic[ReplyT_co]):
 
 
 def state_fault(error: StateError) -> Fault:
-    """Return the fault of a ledger that cannot be used."""
+    """Return the fault that says that the proxy cannot use its ledger."""
     return Fault(FaultKind.STATE, "", str(error))

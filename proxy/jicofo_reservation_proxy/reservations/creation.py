@@ -1,9 +1,14 @@
-"""Creating a room's conference: POST.
+"""Creating the conference of a room: POST.
 
-A room whose last meeting is over, but not yet at the backend, is asked for in this order: tell the
-backend that the old meeting is over; ask for the room; where the old conference is named still,
-tell once more and ask once more. A conference that is named even then goes on. The invariant that
-this keeps is in deletion_delivery.py.
+The last conference of the room may be over while its deletion is still pending. Then the proxy
+works in this order:
+
+1. Deliver the pending deletion.
+2. Ask the backend for the room.
+3. If the backend still names the old conference, deliver its deletion and ask once more.
+4. If the backend names the old conference again, cancel its deletion: the old conference goes on.
+
+This order keeps the invariant that is described in deletion_delivery.py.
 """
 
 from collections.abc import Mapping
@@ -31,12 +36,12 @@ from .fallback import Fallback
 from .grants import Grants
 
 DELIVERY_SHARE = 0.4
-"""How much of what is left of its time a request spends on the end of the meeting before it: the
-greater part remains for the room itself."""
+"""The share of its remaining time that a request spends on the deletion of an earlier conference.
+The larger part remains for the room itself."""
 
 
 class Creation:
-    """Asks a room's backend for the room, and turns its answer into a reply."""
+    """Asks a backend for a room, and turns the outcome into a reply."""
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Creation:
         self._fallback = fallback
 
     def create(self, asked: RoomRequest, *, is_admitted: bool) -> Handled[CreateReply]:
-        """Ask for a room, or let the fallback answer for a request that was not admitted."""
+        """Ask the backend for a room; let the fallback answer a request that was not admitted."""
         patience_seconds = asked.budget.left_seconds if is_admitted else 0
         with self._locks.hold(asked.room_key, patience_seconds) as is_free:
             if not is_free:
@@ -68,7 +73,7 @@ class Creation:
             return self._ask_and_answer(asked)
 
     def _ask_and_answer(self, asked: RoomRequest, *, again: bool = False) -> Handled[CreateReply]:
-        """Ask the backend, and once more where it names a conference that is over."""
+        """Ask the backend; ask once more if it names a conference that is over."""
         result = self._ask(asked)
         if (conference := _named(result.outcome)) is None:
             return self._answer(asked, result)
@@ -87,17 +92,17 @@ class Creation:
         )
 
     def _was_told_of_the_end(self, ref: ConferenceRef, asked: RoomRequest) -> bool:
-        """Tell the backend of the end of the conference that it named, if that is over.
+        """Deliver the deletion of the conference that the backend named, if it is over.
 
-        Return whether to ask the backend again: the deletion was delivered, or may have been, so
-        that its answer may be out of date.
+        Return whether to ask the backend again: its answer may be out of date if the deletion was
+        delivered or is uncertain.
         """
         if not self._ledger.is_over(ref):
             return False
         return self._deliver(ref, asked) or self._deletions.is_uncertain(ref)
 
     def _deliver_pending(self, asked: RoomRequest) -> None:
-        """Tell the backend, in order, of the meetings in this room that are over."""
+        """Deliver the pending deletions of this room in order; stop at the first failure."""
         room = asked.request.room.raw
         for record in self._ledger.in_room(asked.backend, room, RecordState.PENDING):
             with self._locks.hold(record.ref, 0) as is_free:
@@ -109,7 +114,7 @@ class Creation:
         return self._deletions.attempt(ref, asked.incident_id, within_seconds)
 
     def _answer(self, asked: RoomRequest, result: Result[CreateOutcome]) -> Handled[CreateReply]:
-        """Turn what the backend said into what the client is told."""
+        """Turn the outcome of the call into the reply to the client."""
         if isinstance(result.outcome, Fault):
             return self._fallback.answer(asked, result.outcome)
         self._deletions.backend_answers(asked.backend)
@@ -127,5 +132,5 @@ class Creation:
 
 
 def _named(outcome: CreateOutcome) -> Conference | None:
-    """Return the conference that a backend names as the one that holds the room."""
+    """Return the conference that holds the room according to the backend; `None` if none does."""
     return outcome.conference if isinstance(outcome, Granted | Conflict) else None

@@ -1,15 +1,18 @@
-"""Delivery: the backends are told of every conference that is over, however long that takes.
+"""Delivery: the proxy delivers the deletion of every conference that is over to its backend.
 
-The invariant: no conference that a client has is deleted at its backend.
+The invariant: the proxy never deletes a conference at its backend while a client has it.
 
-- A DELETE is sent only while its conference is over in the ledger, by whoever holds the locks of
-  its room and of the conference itself. So no two are ever sent at once for one conference.
-- Whoever gives a conference to a client holds the same locks from the moment in which the backend
-  was asked for the room, and notes in the ledger, before the client hears of it, that the
-  conference is not over. So no DELETE is sent from then on, nor is one under way.
+- The proxy sends a deletion only while the conference is over in the ledger. The sending thread
+  holds the lock of the conference, and the lock of its room if the room is known. So the proxy
+  never sends two deletions of one conference at the same time.
+- A thread that gives a conference to a client takes the lock of the room before it asks the
+  backend. It takes the lock of the conference that the backend names. Under these locks, and
+  before the client gets the conference, it records in the ledger that the conference is open. So
+  no deletion of this conference is in progress then, and none is sent afterwards.
 
-Each backend has a thread of its own, so that one which hangs holds up no other's. What is not
-taken is tried again (retry_schedule.py), in this process or the next one.
+Each backend has its own thread, so a backend that hangs does not delay the deletions of another
+backend. The proxy retries a deletion that the backend does not acknowledge (retry_schedule.py),
+in this process or in the next one.
 """
 
 import logging
@@ -29,19 +32,20 @@ from .expiry import Expiry
 from .retry_schedule import MAX_RETRY_SECONDS, RetrySchedule
 
 LOOK_SECONDS = 1.0
-"""How often a thread looks for conferences whose end has passed."""
+"""The longest time between two checks of a thread for conferences whose end has passed."""
 
 BUSY_SECONDS = 0.1
-"""How soon it comes back to a room that is being asked for."""
+"""The wait before a thread tries a deletion again whose room or conference is locked."""
 
 logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Delivers the deletions that are pending in the ledger, and ends what has expired.
+    """Delivers the pending deletions of the ledger, and ends the conferences that have expired.
 
-    `deletions` sends them, also for the use cases. `clock` counts seconds from anywhere, for
-    back-offs; `now_ms` is the time of day. Raises `StateError` where the store cannot be read.
+    `deletions` sends the deletions, also for the use cases. `clock` counts seconds from an
+    arbitrary start, for back-offs; `now_ms` is the time of day. The constructor raises `StateError`
+    if the store cannot be read.
     """
 
     def __init__(
@@ -73,11 +77,11 @@ class Delivery:
         self._workers: list[_Worker] = []
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start a thread for each backend."""
         self._workers = [_Worker(self.step, self._schedule, name) for name in self._backends]
 
     def stop(self, within_seconds: float) -> None:
-        """Deliver what can be delivered in this time, and end the threads."""
+        """Deliver as many pending deletions as this time allows, and end the threads."""
         until = self._clock() + within_seconds
         for worker in self._workers:
             worker.stop(until)
@@ -86,10 +90,10 @@ class Delivery:
         self._workers = []
 
     def step(self, name: str, until: Callable[[], float | None] = lambda: None) -> float:
-        """Deliver what is due to a backend; return in how many seconds to come again.
+        """Deliver the deletions that are due to a backend; return the seconds until the next call.
 
-        Once `until` has a time, by `clock`, everything is due, and nothing is begun after it.
-        Raises `StateError`.
+        When the proxy stops, `until` returns a time of `clock`. Then every pending deletion is due,
+        and no attempt begins after that time. Raises `StateError`.
         """
         self._expiry.run()
         pause_seconds = self._schedule.pause_seconds(name)
@@ -149,15 +153,17 @@ class _Worker:
             seconds = self._deliver(self._backend, lambda: self._until)
         except StateError as error:
             self._complain(str(error))
-        except Exception:  # what goes wrong here must not end the deliveries
-            logger.exception("a fault of the proxy in the delivery to %s", self._backend)
+        except Exception:  # a bug in one step must not end the thread
+            logger.exception(
+                "a fault of the proxy in the delivery of deletions to backends.%s", self._backend
+            )
         else:
             self._complaint = ""
             return seconds
         return MAX_RETRY_SECONDS
 
     def _complain(self, complaint: str) -> None:
-        """Say once, and not at each attempt, that the store cannot be used."""
+        """Log once, and not at each attempt, that the store cannot be used."""
         if complaint != self._complaint:
             self._complaint = complaint
-            logger.error("no deletions to backends.%s: %s", self._backend, complaint)
+            logger.error("cannot deliver deletions to backends.%s: %s", self._backend, complaint)

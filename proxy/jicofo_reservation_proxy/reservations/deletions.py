@@ -1,4 +1,4 @@
-"""Deletions: sending one to its backend, and what comes of it."""
+"""Deletions: send a deletion to its backend, and record the outcome."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Sends deletions to these backends, and notes in ledger and schedule what came of each."""
+    """Sends deletions to these backends, and records each outcome in ledger and schedule."""
 
     def __init__(
         self,
@@ -50,19 +50,19 @@ class Deletions:
         self._has_no_delete: set[str] = set()
 
     def attempt(self, ref: ConferenceRef, incident_id: str, within_seconds: float) -> bool:
-        """Tell the backend that a conference is over; return whether it is gone there.
+        """Send the deletion of a conference; return whether the backend acknowledged it.
 
-        The caller holds the locks of the conference and of its room. A conference that is not
-        over, or that belongs to a backend that is no more, is left alone.
+        The caller holds the locks of the conference and of its room. Nothing is sent if the
+        conference is not over, or if its backend is no longer in the settings.
         """
         if ref.backend not in self._backends or not self._ledger.is_over(ref):
             return False
         return isinstance(self._send(ref, incident_id, within_seconds).outcome, Deleted)
 
     def attempt_if_free(self, record: Record, within_seconds: float) -> bool:
-        """Tell the backend that a conference is over, if nobody is asking for its room.
+        """Send a pending deletion if the locks of its room and of its conference are free.
 
-        Return whether there is nothing left to do for it.
+        Return whether nothing is left to do: the deletion was delivered, or is no longer pending.
         """
         with self._held(record.ref, record.room) as is_free:
             if not is_free:
@@ -75,10 +75,11 @@ class Deletions:
     def attempt_unnoted(
         self, ref: ConferenceRef, known: Record | None, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome] | None:
-        """Tell the backend of a DELETE that the ledger could not note; `None` if nothing was sent.
+        """Send a deletion that the ledger could not store; return `None` if nothing was sent.
 
-        `known` is the conference's record from before. Nothing is sent where that has changed
-        since, or where the room or the conference is being asked for: a client may have got it.
+        `known` is the record of the conference from before the DELETE. Nothing is sent if the
+        record has changed since then, or if the lock of the room or of the conference is not free:
+        a client may have got the conference in the meantime.
         """
         with self._held(ref, known.room if known else "") as is_free:
             if is_free and is_unchanged(self._ledger.find(ref), known):
@@ -86,31 +87,31 @@ class Deletions:
         return None
 
     def cancel(self, ref: ConferenceRef) -> None:
-        """Take note that a conference goes on after all."""
+        """Forget the attempts at a deletion that is cancelled."""
         self._schedule.forget(ref)
 
     def is_uncertain(self, ref: ConferenceRef) -> bool:
-        """Whether the backend may have been told that this conference is over."""
+        """Return whether the deletion of this conference is uncertain."""
         return self._schedule.is_uncertain(ref)
 
     def backend_answers(self, backend: str) -> None:
-        """Take note that a backend does its work, so that it is not paused any longer."""
+        """Record that a backend answered, which ends its pause after an outage."""
         self._schedule.backend_answers(backend)
 
     def wake(self, backend: str) -> None:
-        """Say that a deletion is to be delivered to a backend."""
+        """Wake the thread that delivers deletions to a backend."""
         self._schedule.wake(backend)
 
     def forget_alias(self, ref: ConferenceRef) -> None:
-        """Forget the number of a conference that is gone."""
+        """Remove the alias of a conference that is gone."""
         try:
             self._aliases.forget(ref)
         except StateError as error:
-            logger.warning("the alias of a deleted conference stays: %s", error)
+            logger.warning("cannot remove the alias of a deleted conference: %s", error)
 
     @contextmanager
     def _held(self, ref: ConferenceRef, room: str) -> Iterator[bool]:
-        """Hold the locks of a conference, and of its room where that is known, if they are free."""
+        """Hold the locks of a conference and of its room, if known; yield whether all were free."""
         with ExitStack() as stack:
             keys: list[LockKey] = [(ref.backend, room), ref] if room else [ref]
             yield all(stack.enter_context(self._locks.hold(key, 0)) for key in keys)
@@ -133,13 +134,14 @@ class Deletions:
         return result
 
     def _settle(self, ref: ConferenceRef, deleted: Deleted) -> None:
-        self._schedule.note_sent(ref)  # which holds where the ledger cannot be told
+        self._schedule.note_sent(ref)  # the deletion stays uncertain if the next line raises
         self._ledger.settle(ref)
         self._schedule.delivered(ref)
         if deleted.is_unsupported and ref.backend not in self._has_no_delete:
             self._has_no_delete.add(ref.backend)
             logger.warning(
-                "backends.%s deletes no conferences; its rooms are free when their time is over",
+                "backends.%s does not support DeleteConference; its rooms become free only when"
+                " their reservations end",
                 ref.backend,
             )
         self.forget_alias(ref)

@@ -1,8 +1,12 @@
 """Ending a conference: DELETE.
 
-The backend is told soon (deletion_delivery.py). Where the end cannot be noted durably it is told
-at once. The client is told of a fault only where that fails too, or where the record cannot be
-read: it is then unknown whether a client was given the conference.
+The proxy stores the deletion in the ledger, answers the client, and delivers the deletion soon
+afterwards (deletion_delivery.py). If the ledger cannot store the deletion, the proxy sends it to
+the backend before it answers the client.
+
+The client gets a fault only in two cases: the backend does not acknowledge that deletion either, or
+the proxy may not send it. The proxy does not send it when it cannot read the record, or when the
+record has changed or is locked: a client may have got the conference in the meantime.
 """
 
 import logging
@@ -21,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Ending:
-    """Notes that conferences are over."""
+    """Records that conferences are over."""
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class Ending:
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
-        """Note that the conference that a client knows by this id is over. Raises `StateError`."""
+        """Record that the conference with this id of a client is over. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None:
             return Handled(Deleted())
@@ -55,7 +59,7 @@ class Ending:
     def _delete_now(
         self, ref: ConferenceRef, known: Record | None, incident_id: str, error: StateError
     ) -> Handled[DeleteReply]:
-        """Tell the backend before the client is answered, as its end cannot be kept."""
+        """Send the deletion before the client is answered, because the ledger cannot store it."""
         if self._ledger.find(ref) is None and self._ledger.is_over(ref):
             return Handled(Deleted(), ref.backend)
         result = self._deletions.attempt_unnoted(
@@ -65,5 +69,9 @@ class Ending:
             return Handled(state_fault(error), ref.backend)
         if isinstance(result.outcome, Fault):
             return Handled(state_fault(error), ref.backend, result.code)
-        logger.warning("a DELETE was delivered before its answer, since %s", error)
+        logger.warning(
+            "delivered a deletion before the DELETE was answered, because the ledger could not"
+            " store it: %s",
+            error,
+        )
         return Handled(result.outcome, ref.backend, result.code)

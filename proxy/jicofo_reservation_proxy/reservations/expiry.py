@@ -1,4 +1,4 @@
-"""Expiry: which conferences are over because their time is, and which deletions are abandoned."""
+"""Expiry: end the conferences whose time is over, and abandon deletions that are too old."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -20,10 +20,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Expiry:
-    """Ends what has expired, and abandons what was tried for too long.
+    """Ends conferences that have expired, and abandons deletions that were tried for too long.
 
-    `expire_after` is the grace after a conference's end, `give_up_after` how long a deletion is
-    tried (the settings of these names).
+    `expire_after` is the time from the end of a conference to its expiry. `give_up_after` is the
+    time for which a deletion is tried. Both are settings.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Expiry:
         self._now_ms = now_ms
 
     def run(self) -> None:
-        """Do what is due now. Raises `StateError`."""
+        """End the conferences and abandon the deletions whose time is over. Raises `StateError`."""
         now = self._now_ms()
         self._expire(now)
         self._abandon(now)
@@ -66,9 +66,11 @@ class Expiry:
                 _log(logging.ERROR, "deletion abandoned", record)
 
     def _was_tried_for_too_long(self, record: Record, now: int) -> bool:
-        """Tell whether to abandon a deletion: never without one attempt in this process.
+        """Return whether to abandon a deletion.
 
-        Its time counts from when it was due, which for an expired one is not its end.
+        If the backend is still in the settings, one attempt in this process comes first. The time
+        counts from the moment at which the deletion was first due. For an expired conference, that
+        is `expire_after` later than its end.
         """
         if record.ref.backend not in self._backends:
             return True

@@ -1,7 +1,11 @@
-"""The fallback: what is answered to a POST when the backend gave no answer.
+"""The fallback: the answer to a POST when the backend gave no answer.
 
-The room's last conference goes on where that is safe; else the room is granted without the
-backend where the operator allows it (a *fallback grant*); else the fault is told.
+The fallback gives the first possible answer of this list:
+
+1. The last conference of the room goes on, if that is safe.
+2. If the operator allows it, the open conference that holds the room, or a *fallback grant*: the
+   proxy grants the room without the backend.
+3. The fault.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +27,13 @@ from .deletions import Deletions
 from .grants import Grants
 
 _OUTAGE = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
-"""Faults that mean that the backend could not be asked."""
+"""Faults that mean that the backend is unreachable or too slow to answer."""
 
 
 class Fallback:
-    """Answers for backends that gave no answer.
+    """Answers requests for which the backend gave no answer.
 
-    `seconds` maps each backend that allows fallback grants to the seconds that they last (the
+    `seconds` maps each backend that allows fallback grants to their duration in seconds (the
     settings `when_unreachable` and `allow_for`).
     """
 
@@ -50,7 +54,7 @@ class Fallback:
         self._now_ms = now_ms
 
     def answer(self, asked: RoomRequest, fault: Fault) -> Handled[CreateReply]:
-        """Answer a POST whose backend met a fault."""
+        """Answer a POST for which the backend gave no answer; `fault` is the reason."""
         if old := self._gone_on(asked):
             return Handled(old, asked.backend, fault.code, FROM_LEDGER)
         seconds = self._seconds.get(asked.backend)
@@ -61,7 +65,7 @@ class Fallback:
         return Handled(self._granted(asked, seconds), asked.backend, fault.code, FROM_FALLBACK)
 
     def _gone_on(self, asked: RoomRequest) -> CreateReply | None:
-        """Let the room's last conference that is over go on, if the client may have it."""
+        """Give the client the room's last pending conference, if that is safe and allowed."""
         for record in reversed(self._in_room(asked, RecordState.PENDING)):
             conference = self._certain(record)
             if conference and may_share(asked.dialect, asked.request, conference):
@@ -79,9 +83,10 @@ class Fallback:
         return self._ledger.in_room(asked.backend, asked.request.room.raw, state)
 
     def _certain(self, record: Record) -> Conference | None:
-        """Return a conference that is all there, and held at the backend for certain.
+        """Return the conference if it is complete and its backend certainly holds it, else `None`.
 
-        Not if a DELETE of it was sent: it may be carried out still, and would end the meeting.
+        It is not certain if its end has passed, or if a deletion of it was sent: the backend may
+        still carry out that deletion, which would end the meeting.
         """
         is_past = record.ends_at_ms is not None and record.ends_at_ms <= self._now_ms()
         if not record.is_whole or is_past or self._deletions.is_uncertain(record.ref):
@@ -89,9 +94,10 @@ class Fallback:
         return record.conference
 
     def _granted(self, asked: RoomRequest, seconds: int) -> Reservation | Fault:
-        """Grant a room without its backend, for the time that the operator chose.
+        """Grant a room without its backend, at most for the time that the operator chose.
 
-        It begins now: Jicofo's own time may be half an hour off (clients.md "start_time").
+        The grant begins now, not at the start time of the request: Jicofo's start time may be wrong
+        by half an hour (clients.md "start_time").
         """
         request = asked.request
         wanted = request.duration_seconds

@@ -1,4 +1,4 @@
-"""Grants: a client is given a conference, which the ledger knows before the client does."""
+"""Grants: the proxy gives a conference to a client, and records it in the ledger before that."""
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
@@ -10,7 +10,7 @@ from .numeric_ids import NumericIds
 
 
 class Grants:
-    """Gives conferences to clients, under the ids that they can take."""
+    """Gives conferences to clients, under ids that the clients accept."""
 
     def __init__(self, ledger: Ledger, numeric_ids: NumericIds, deletions: Deletions) -> None:
         self._ledger = ledger
@@ -20,7 +20,7 @@ class Grants:
     def give(
         self, asked: RoomRequest, ref: ConferenceRef, conference: Conference
     ) -> Reservation | Fault:
-        """Note that the client has a conference from now on, and tell it so.
+        """Record that the client has a conference from now on, and return the reply.
 
         If the reply is a fault, a conference that was over stays over.
         """
@@ -37,7 +37,7 @@ class Grants:
     def reservation(
         self, dialect: Dialect, ref: ConferenceRef, conference: Conference
     ) -> Reservation | Fault:
-        """Return what a client is told of a conference."""
+        """Return the reservation that the client is told for a conference."""
         try:
             return Reservation(self._numeric_ids.of(dialect, ref), conference)
         except StateError as error:

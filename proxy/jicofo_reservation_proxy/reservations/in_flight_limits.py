@@ -1,9 +1,14 @@
-"""The in-flight limits: how many requests may be with each backend at once, and with all of them.
+"""The in-flight limits: how many requests may be at each backend, and at all backends together.
 
-A request that is with a backend holds one of the server's threads, be it in a call or waiting for
-its turn. So a backend that is slow, or hangs, must not get all of them: each backend has some that
-are its own, and all together leave some for DELETEs and refusals, which wait for no backend. A
-request that finds no free place is refused at once; one with a place may wait briefly for its call.
+A request at a backend occupies one of the server's threads, both while it waits for its turn and
+during its call. A backend that is slow or hangs must not occupy all threads:
+
+- Each backend has a number of reserved places, which no other backend can use.
+- The limit for all backends together leaves threads free for DELETEs and refusals, which do not
+  wait for a backend.
+
+A request that finds no free place is refused at once. A request with a place may wait briefly until
+it may make its call.
 """
 
 import threading
@@ -13,13 +18,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STALLED_SECONDS = 0.5
-"""When no call began or ended for so long, those under way hang, and nobody waits for them: a
-backend that is well answers in milliseconds."""
+"""If no call to a backend began or ended for this long, its calls hang, and no request waits for
+them any longer. A healthy backend answers in milliseconds."""
 
 
 @dataclass(slots=True)
 class _Backend:
-    """What one backend may have and has: requests that are with it, and calls of those."""
+    """The limits of one backend, and how many requests and calls it has now.
+
+    `own` is the number of its reserved places. A call belongs to a request, so `calls` is never
+    greater than `requests`.
+    """
 
     most_calls: int
     own: int
@@ -30,19 +39,19 @@ class _Backend:
 
     @property
     def most_requests(self) -> int:
-        """As many again as may be in calls may wait for their turn."""
+        """The maximum number of requests: `most_calls` in calls, and the same number waiting."""
         return 2 * self.most_calls
 
     @property
     def kept(self) -> int:
-        """How many more requests must be let in, whatever the others do."""
+        """The number of reserved places that are still free."""
         return max(0, self.own - self.requests)
 
 
 class InFlightLimits:
-    """The limits for the calls to each backend, by its name, within a limit for all of them.
+    """The limit for the calls to each backend (by its name), within a limit for all backends.
 
-    Half of that number is divided among the backends as their own.
+    Half of the limit for all backends is divided among them as reserved places.
     """
 
     def __init__(
@@ -62,7 +71,7 @@ class InFlightLimits:
 
     @contextmanager
     def admit(self, backend: str, within_seconds: float) -> Iterator[bool]:
-        """Let a request ask a backend; yield whether it may, now or soon."""
+        """Let a request call a backend; yield whether it may, after a wait if necessary."""
         entry, until = self._backends[backend], self._clock() + within_seconds
         is_admitted = self._admit(entry, until)
         try:
@@ -85,7 +94,7 @@ class InFlightLimits:
             return is_admitted
 
     def _wait(self, entry: _Backend, until: float) -> bool:
-        """Wait for a call's turn; return whether it came."""
+        """Wait until the request may make its call; return whether it may."""
         while entry.calls >= entry.most_calls:
             left_seconds = min(until, entry.changed_at + STALLED_SECONDS) - self._clock()
             if left_seconds <= 0:
@@ -94,7 +103,7 @@ class InFlightLimits:
         return True
 
     def _has_room(self, entry: _Backend) -> bool:
-        """Whether one more request may be with a backend."""
+        """Return whether a backend has a free place for one more request."""
         others = (other for other in self._backends.values() if other is not entry)
         taken = sum(other.requests + other.kept for other in others)
         return entry.requests < entry.most_requests and entry.requests + taken < max(

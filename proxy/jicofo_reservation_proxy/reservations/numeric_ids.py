@@ -1,6 +1,7 @@
-"""Numeric ids: Jicofo knows conferences by number, its backend's own or an alias in the ledger.
+"""Numeric ids: Jicofo knows a conference by a number.
 
-Prosody takes strings, which say all by themselves (ids.py has all forms).
+The number is the backend's own id if that is usable, otherwise an alias from the ledger. Prosody
+accepts strings, which contain the backend and the conference id (ids.py lists all forms).
 """
 
 from collections.abc import Collection
@@ -11,9 +12,10 @@ from jicofo_reservation_proxy.model import ConferenceRef, Dialect, PublicId
 
 
 class NumericIds:
-    """The ids that clients are given, and give back: numbers for those who take nothing else.
+    """Converts conferences to the ids that clients get, and ids from clients back to conferences.
 
-    `backends` are the names of the backends there are. All methods raise `StateError`.
+    A client that accepts only numbers gets a number. `backends` are the names of all backends. The
+    constructor and all methods raise `StateError`.
     """
 
     def __init__(self, aliases: Aliases, backends: Collection[str]) -> None:
@@ -22,7 +24,7 @@ class NumericIds:
         self._number_owner = _number_owner(aliases, backends)
 
     def of(self, dialect: Dialect, ref: ConferenceRef) -> PublicId:
-        """Return what a client will know a conference by."""
+        """Return the id by which a client will know a conference."""
         if not dialect.numeric_ids:
             return ids.encode(ref)
         is_plain = len(self._backends) == 1 and not ref.is_fallback
@@ -30,7 +32,7 @@ class NumericIds:
         return number if number is not None else self._aliases.alias(ref)
 
     def ref(self, public_id: str) -> ConferenceRef | None:
-        """Return the conference that a client's id leads to, or `None` where it leads nowhere."""
+        """Return the conference that a client's id stands for; `None` if the id is unknown."""
         found = ids.decode(public_id)
         if isinstance(found, ids.Number):
             found = self._ref_of_number(found)
@@ -44,9 +46,10 @@ class NumericIds:
 
 
 def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
-    """Return the backend that numbers of its own lead to: the only one, else the last only one.
+    """Return the backend whose conferences are meant by numbers that are not aliases.
 
-    Raises `StateError` where a change of it cannot be kept.
+    If the settings have a single backend, it is that backend. Otherwise it is the backend that was
+    the single one most recently, or `None`. Raises `StateError` if a change cannot be stored.
     """
     known = aliases.number_owner
     if len(backends) != 1:

@@ -24,7 +24,7 @@ from .numeric_ids import NumericIds
 
 
 class Reading:
-    """Reads conferences from their backend, and from the ledger where that gives no answer."""
+    """Reads conferences from their backend, or from the ledger if the backend gives no answer."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Reading:
         self._respond_within_seconds = respond_within_seconds
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
-        """Read the conference that a client knows by this id. Raises `StateError`."""
+        """Read the conference with this id of a client. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())
@@ -72,6 +72,6 @@ class Reading:
             return backend.get(ref.conference_id, incident_id, budget.left_seconds)
 
     def _remembered(self, ref: ConferenceRef) -> Conference | None:
-        """Return a conference as the ledger holds it, `None` where that is not all of it."""
+        """Return a conference from the ledger; `None` if the ledger does not hold all of it."""
         record = self._ledger.find(ref)
         return record.conference if record and record.is_whole else None

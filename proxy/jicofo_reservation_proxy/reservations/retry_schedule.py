@@ -1,7 +1,7 @@
-"""The retry schedule: when each deletion is tried, and when its backend.
+"""The retry schedule: when the proxy tries each deletion, and when it pauses a backend.
 
-What a backend does not take is tried again with exponential back-off and jitter. A backend that
-cannot be reached, or refuses everything, is paused as a whole.
+The proxy retries a deletion that the backend does not acknowledge, with exponential back-off and
+jitter. It pauses all deletions to a backend that is unreachable or refuses every deletion.
 """
 
 import random
@@ -14,13 +14,14 @@ from jicofo_reservation_proxy.model import ConferenceRef, Fault, FaultKind
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 60.0
-"""The back-off doubles from the one to the other; each wait is cut by up to a half, at random."""
+"""The back-off doubles from the first value to the second. Jitter cuts each wait by up to half."""
 
 MANY_REFUSALS = 5
-"""A backend that refused so many deletions, and took none in between, is paused as a whole."""
+"""The proxy pauses a backend that refused the deletions of this many conferences and acknowledged
+no deletion in between."""
 
 MANY_ATTEMPTS = 1000
-"""How many entries may be added before those of unknown conferences are dropped."""
+"""How many entries may be added before the entries of unknown conferences are removed."""
 
 _OF_THE_BACKEND = {
     FaultKind.UNREACHABLE,
@@ -29,15 +30,15 @@ _OF_THE_BACKEND = {
     FaultKind.SATURATED,
     FaultKind.UNAUTHORIZED,
 }
-"""Faults that the next call would meet as well."""
+"""Faults of the backend as a whole: the next call would end in the same fault."""
 
 
 @dataclass(slots=True)
 class _Attempts:
-    """What was tried for one conference.
+    """The attempts to deliver the deletion of one conference.
 
-    `is_uncertain` is whether a DELETE may have been carried out, or may still be: it was sent, by
-    this process or perhaps by an earlier one, and the backend has not said that it took it.
+    `is_uncertain` says whether the backend may have carried out the deletion, or may still do so:
+    this process or perhaps an earlier one sent it, and the backend has not acknowledged it.
     """
 
     count: int = 0
@@ -47,10 +48,10 @@ class _Attempts:
 
 @dataclass(slots=True)
 class _Pause:
-    """For how long a backend as a whole is left alone.
+    """The pause of a backend, during which it gets no deletions.
 
-    `faults` counts what a pause is for, `count` the pauses in a row. `refused` are the conferences
-    whose deletion the backend refused since it last took one.
+    `faults` counts all faults that call for a pause, `count` the pauses in a row. `refused` are the
+    conferences whose deletion the backend refused since it last acknowledged a deletion.
     """
 
     faults: int = 0
@@ -61,15 +62,16 @@ class _Pause:
 
     @property
     def is_for_refusals(self) -> bool:
-        """Whether it refuses them all, rather than some."""
+        """Whether the backend refuses all deletions, not only some."""
         return len(self.refused) >= MANY_REFUSALS
 
 
 class RetrySchedule:
     """The schedule of the deletions for these backends.
 
-    `left_over` are the conferences whose deletion an earlier process left pending: whether it was
-    sent is uncertain. `clock` counts seconds from anywhere.
+    `left_over` are the conferences whose deletion an earlier process left pending. These deletions
+    are uncertain, because that process may have sent them. `clock` counts seconds from an arbitrary
+    start.
     """
 
     def __init__(
@@ -84,63 +86,63 @@ class RetrySchedule:
         self._most_attempts = 2 * len(self._attempts) + MANY_ATTEMPTS
 
     def wake(self, backend: str) -> None:
-        """Say that there is something to deliver to a backend, or that it answers again."""
+        """Wake the thread that delivers deletions to a backend."""
         if pause := self._pauses.get(backend):
             pause.woken.set()
 
     def sleep(self, backend: str, seconds: float) -> None:
-        """Wait until somebody says so, or until the time is over."""
+        """Wait until `wake` is called for this backend, or until the time is over."""
         pause = self._pauses[backend]
         pause.woken.wait(seconds)
         pause.woken.clear()
 
     def wait_seconds(self, ref: ConferenceRef) -> float:
-        """Return in how many seconds a deletion is due; 0 if it is."""
+        """Return in how many seconds a deletion is due; 0 if it is due now."""
         attempts = self._attempts.get(ref)
         own = attempts.next_at - self._clock() if attempts else 0.0
         return max(0.0, own, self.pause_seconds(ref.backend))
 
     def pause_seconds(self, backend: str) -> float:
-        """Return for how many seconds a backend is left alone."""
+        """Return for how many more seconds a backend is paused."""
         return max(0.0, self._pauses[backend].until - self._clock())
 
     def faults(self, backend: str) -> int:
-        """Return how many faults so far were the backend's as a whole."""
+        """Return how many faults so far called for a pause of the backend."""
         return self._pauses[backend].faults
 
     def count(self, ref: ConferenceRef) -> int:
-        """Return how often a deletion was tried in vain, in this process."""
+        """Return how many attempts at a deletion have failed in this process."""
         attempts = self._attempts.get(ref)
         return attempts.count if attempts else 0
 
     def is_uncertain(self, ref: ConferenceRef) -> bool:
-        """Whether the backend may have been told that this conference is over."""
+        """Return whether the deletion of this conference is uncertain."""
         attempts = self._attempts.get(ref)
         return attempts is not None and attempts.is_uncertain
 
     def note_sent(self, ref: ConferenceRef) -> None:
-        """Take note that a deletion was sent, and may have been carried out."""
+        """Record that a deletion was sent, so that it is uncertain."""
         self._attempts.setdefault(ref, _Attempts()).is_uncertain = True
 
     def delivered(self, ref: ConferenceRef) -> None:
-        """Take note that a backend took a deletion."""
+        """Record that a backend acknowledged a deletion."""
         self.forget(ref)
         self._pauses[ref.backend].refused.clear()
         self.backend_answers(ref.backend)
 
     def backend_answers(self, backend: str) -> None:
-        """Take note that a backend does its work: what could not be sent because of it is due."""
+        """Record that a backend answered: end its pause, unless it refuses all deletions."""
         pause = self._pauses[backend]
         if pause.count and not pause.is_for_refusals:
             pause.count, pause.until = 0, 0.0
             self.wake(backend)
 
     def put_off(self, ref: ConferenceRef, fault: Fault, *, was_sent: bool) -> None:
-        """Take note that a deletion was tried in vain."""
+        """Record a failed attempt at a deletion, and schedule the next attempt."""
         is_of_the_backend = fault.kind in _OF_THE_BACKEND
         attempts = self._attempts.setdefault(ref, _Attempts())
         attempts.count += 1
-        # One that hangs whenever it is told must not be the first to be tried again.
+        # A deletion that makes the backend hang must not be the first one that is tried again.
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = self._clock() + (_back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
@@ -151,11 +153,11 @@ class RetrySchedule:
             self._pause(pause)
 
     def forget(self, ref: ConferenceRef) -> None:
-        """Forget what was tried for a conference."""
+        """Forget the attempts at the deletion of a conference."""
         self._attempts.pop(ref, None)
 
     def trim(self, is_known: Callable[[ConferenceRef], bool]) -> None:
-        """Forget the attempts for conferences that are not known any more, if there are many."""
+        """If there are many entries, remove those of conferences that are no longer known."""
         if len(self._attempts) > self._most_attempts:
             for ref in list(self._attempts):
                 if not is_known(ref):
@@ -171,6 +173,6 @@ class RetrySchedule:
 
 
 def _back_off(count: int) -> float:
-    """Return how long to wait after so many failures in a row, in seconds."""
+    """Return how many seconds to wait after this many failures in a row."""
     longest = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(count - 1, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load, it hides nothing
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load; it protects no secret

@@ -24,9 +24,9 @@ class _Rule:
 class Router:
     """The routes of the settings, compiled.
 
-    Upper and lower case are the same, as in the rooms' own names (RFC 7622, section 3.3). A room
-    that matches no route goes to the only backend where there are no routes at all, else to the
-    one named "default", else nowhere.
+    Matching ignores case, as room names do (RFC 7622, section 3.3). If there are no routes and only
+    one backend, every room belongs to that backend. Otherwise, a room that matches no route belongs
+    to the backend named "default". If there is no such backend, the room has no backend.
     """
 
     def __init__(self, routes: Sequence[Route], backends: Collection[str]) -> None:
@@ -34,7 +34,7 @@ class Router:
         self._otherwise = _otherwise(routes, backends)
 
     def backend_of(self, room: Room) -> str | None:
-        """Return the name of the room's backend: the first match wins; `None`: it has none."""
+        """Return the backend's name from the first route that matches; `None` if there is none."""
         for rule in self._rules:
             if rule.matches(room):
                 return rule.backend

@@ -1,8 +1,8 @@
 """The three use cases: create, get and delete a conference.
 
-What came of a backend's answer (an outcome) becomes what the client is told (a reply): under which
-id, and whether a room that is held already may be had. Where the backend gives no answer, the
-ledger may.
+A use case turns the outcome of a call to a backend into the reply to the client. It decides which
+id the client gets, and whether the client may have a room that a conference already holds. If the
+backend gives no answer, the ledger may answer in its place.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,9 +38,9 @@ from .routing import Router
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator decided.
+    """The operator's settings for the use cases.
 
-    `fallback_seconds` maps each backend that allows fallback grants to the seconds that they last.
+    `fallback_seconds` maps each backend that allows fallback grants to their duration in seconds.
     """
 
     conflicts: Literal["answer", "report"]
@@ -49,9 +49,9 @@ class Policy:
 
 
 class UseCases:
-    """The use cases over a set of backends.
+    """The use cases for a set of backends.
 
-    The constructor raises `StateError` where the store cannot be used; the methods return a `Fault`
+    The constructor raises `StateError` if the store cannot be used. The methods return a `Fault`
     instead.
     """
 
@@ -82,7 +82,7 @@ class UseCases:
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str
     ) -> Handled[CreateReply]:
-        """Ask the room's backend for the room."""
+        """Ask the backend of a room for the room."""
         backend = self._router.backend_of(request.room)
         if backend is None:
             return Handled(Denied("", NO_ROUTE))
@@ -95,14 +95,14 @@ class UseCases:
                 return Handled(state_fault(error), backend)
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
-        """Read the conference that a client knows by this id."""
+        """Read the conference with this id of a client."""
         try:
             return self._reading.get(public_id, dialect, incident_id)
         except StateError as error:
             return Handled(state_fault(error))
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
-        """Note that the conference that a client knows by this id is over."""
+        """Record that the conference with this id of a client is over."""
         try:
             return self._ending.delete(public_id, incident_id)
         except StateError as error:

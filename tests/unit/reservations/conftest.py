@@ -32,5 +32,5 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every wait be as long as it may be."""
+    """Make every back-off as long as possible."""
     monkeypatch.setattr("random.uniform", lambda _, most: most)

@@ -1,4 +1,4 @@
-"""What the tests of the deliveries share: backends that do as they are told, and a clock."""
+"""Helpers that the tests of the deliveries share: backends with fixed answers, and a clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ END_MS = START_MS + 3_600_000
 """When `conference()` ends."""
 
 LATER_MS = END_MS + 3_600_000
-"""When it has expired."""
+"""A time at which `conference()` has expired."""
 
 DONE: Result[DeleteOutcome] = Result(Deleted(), "OK")
 
@@ -49,7 +49,7 @@ OF_THE_BACKEND = [
 
 
 def failed(kind: FaultKind, code: str = "X", detail: str = "why") -> Result[DeleteOutcome]:
-    """Return what comes of a call that ends in a fault."""
+    """Return the result of a call that ends in a fault."""
     return Result(Fault(kind, code, detail), code)
 
 
@@ -62,7 +62,7 @@ NOT_SENT = failed(FaultKind.UNREACHABLE, code="")
 
 @dataclass
 class Clock:
-    """Both clocks of a delivery: seconds from anywhere, and the time of day."""
+    """Both clocks of a delivery: seconds from an arbitrary start, and the time of day."""
 
     now: float = 1000.0
     now_ms: int = START_MS
@@ -75,7 +75,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Call:
-    """A DELETE that a backend was sent, and when."""
+    """A deletion that a backend received, and when."""
 
     conference_id: str
     delete_time_ms: int
@@ -87,7 +87,7 @@ class Call:
 
 @dataclass
 class Backend:
-    """A backend that does as it is told for an id, and else deletes it; it keeps its calls."""
+    """A backend that records its calls. `answers` has its answers by id; `usual` is the default."""
 
     clock: Clock
     answers: dict[str, Result[DeleteOutcome]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Backend:
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Say that a conference is over."""
+        """Record the deletion of a conference, and return the prepared answer."""
         at = self.clock.now
         self.calls.append(
             Call(
@@ -115,7 +115,7 @@ class Backend:
 
     @property
     def told(self) -> list[str]:
-        """The ids of the conferences that it was told of since it was asked last."""
+        """The ids of the deletions that the backend got since this property was read last."""
         found = [call.conference_id for call in self.calls]
         self.calls.clear()
         return found
@@ -123,7 +123,7 @@ class Backend:
 
 @dataclass
 class World:
-    """A delivery to two backends, and all that it works with."""
+    """A delivery to two backends, and all objects that it uses."""
 
     clock: Clock
     ledger: SqliteLedger
@@ -145,16 +145,16 @@ class World:
         self.ledger.end(name, self.clock.now_ms)
 
     def state(self, conference_id: str = "7") -> RecordState | None:
-        """Return what is known of a conference."""
+        """Return the state of a conference in the ledger."""
         record = self.ledger.find(ref(conference_id))
         return record.state if record else None
 
     def step(self) -> float:
-        """Let the first backend be told what is due."""
+        """Deliver the due deletions to the backend "default"."""
         return self.delivery.step("default")
 
     def work(self, seconds: float) -> None:
-        """Do for a while what its thread does."""
+        """Do what the thread of the backend "default" does during this time."""
         until = self.clock.now + seconds
         while self.clock.now < until:
             self.clock.pass_by(self.step())
@@ -170,11 +170,11 @@ class World:
         )
 
     def attempt(self, name: ConferenceRef, within_seconds: float = 1.0) -> bool:
-        """Do as a request does that holds the locks."""
+        """Attempt a deletion as a request does that holds the locks."""
         return self.delivery.deletions.attempt(name, "0123456789ab", within_seconds)
 
     def deliveries(self, reason: str, result: str) -> float:
-        """Return how many attempts were counted."""
+        """Return how many attempts the metric has counted."""
         counted = self.metrics.deletion_attempts.labels("default", reason, result)
         return float(counted._value.get())
 
@@ -200,7 +200,7 @@ def new_delivery(
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str, dict[str, object]]]:
-    """Return what was logged: how serious, what, and with which fields."""
+    """Return the level, the message and the fields of each log line."""
     return [
         (record.levelno, record.getMessage(), getattr(record, "fields", {}))
         for record in caplog.records

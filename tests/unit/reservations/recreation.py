@@ -1,11 +1,11 @@
 """A small world for test_recreation.py: a client, a backend, and a proxy that can be killed.
 
-The proxy is the real one over a real ledger on a disk, which it takes for one in another process;
-only the clock and the backend are made up. Nothing runs in a thread: what other threads do
-meanwhile happens in the middle of the calls to the backend (`Call.before`, `Call.after`).
+The proxy is real, with a real ledger on a disk; only the clock and the backend are simulated. The
+proxy gets copies of all records, as from a ledger in another process. There are no threads: the
+events of other threads happen in the middle of calls to the backend (`Call.before`, `Call.after`).
 
-Every claim is checked where it could break: when the backend begins to delete, when the client
-has its answer, and at the end (`World.finish`).
+The world checks each promise at the moment at which it could be broken: when the backend begins to
+delete, when the client gets an answer, and at the end (`World.finish`).
 """
 
 import enum
@@ -69,10 +69,10 @@ GRACE = timedelta(minutes=5)
 GIVE_UP = timedelta(days=7)
 FALLBACK_SECONDS = 600
 RESPOND_WITHIN_SECONDS = 0.02
-"""What a POST waits for a room whose lock is held, in real time; it waits for nothing else here."""
+"""How long a POST waits for a locked room, in real time. A POST waits for nothing else here."""
 
 LATE_MS = 86_400_000
-"""For so long a backend may still carry out a deletion whose deadline has passed."""
+"""How long after its deadline a backend may still carry out a deletion."""
 
 
 class Killed(BaseException):
@@ -80,16 +80,16 @@ class Killed(BaseException):
 
 
 class Kind(enum.Enum):
-    """What comes of one call to the backend."""
+    """What happens to one call to the backend."""
 
     GOOD = "good"
     DENIED = "denied"
-    """Every create is refused; a delete is done."""
+    """Every create is denied; a delete is done."""
     DOWN = "down"
     LOST = "lost"
-    """Done, and then the connection is lost."""
+    """The call is done, and then the connection is lost."""
     SLOW = "slow"
-    """Not done, and never will be."""
+    """The call is not done, and never will be."""
     SLOW_DONE = "slow, done"
     SLOW_LATE = "slow, done later"
     """A delete may be done at any later time; a create is not done."""
@@ -129,19 +129,22 @@ _LATE = {Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE}
 
 
 class Meanwhile(enum.Enum):
-    """What happens in the middle of a call to the backend, in the room that it is about."""
+    """An event in the middle of a call to the backend, in the room of that call."""
 
-    DELETE = "a client says DELETE for the room's last conference"
+    DELETE = "a client sends DELETE for the room's last conference"
     POST = "a client asks for the room as well"
     STEP = "the worker delivers"
-    LATE = "the backend carries out what it had left undone"
+    LATE = "the backend carries out a late deletion"
     DISK_FAILS = "the disk fails"
     DISK_WORKS = "the disk works again"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """How the backend takes one call. `after` is between what it does and its answer."""
+    """How the backend handles one call.
+
+    `before` happens before the backend acts, `after` between its action and its answer.
+    """
 
     kind: Kind = Kind.GOOD
     before: Meanwhile | None = None
@@ -150,7 +153,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the backend grants a room with."""
+    """The duration and the password of the conferences that the backend grants."""
 
     seconds: int | None = 3600
     password: str | None = None
@@ -166,14 +169,14 @@ class Held:
 
     @property
     def ends_at_ms(self) -> int | None:
-        """When its time is over; `None`: never."""
+        """When the conference ends; `None` if it has no end."""
         seconds = self.conference.duration_seconds
         return None if seconds is None else self.conference.start_time_ms + 1000 * seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A deletion that the backend has received, and not carried out by its deadline."""
+    """A deletion that the backend received and did not carry out before its deadline."""
 
     conference_id: str
     reason: DeleteReason
@@ -182,10 +185,11 @@ class Late:
 
 @dataclass(slots=True)
 class Told:
-    """What a client was told of a conference, and what it has said since.
+    """What a client was told of a conference, and what the client has sent since.
 
-    `is_live`: a client is in it. `was_deleted`: DELETE was sent since it was handed out last, and
-    `is_promised`: one was answered 200. `is_kept`: the ledger must know it.
+    `is_live`: a client is in the conference. `was_deleted`: a client sent a DELETE since it got the
+    conference last. `is_promised`: such a DELETE was answered 200. `is_kept`: the ledger must know
+    the conference.
     """
 
     conference_id: str
@@ -201,17 +205,18 @@ class Told:
 
 @dataclass(slots=True)
 class Post:
-    """A POST, and what the next one needs to be the same."""
+    """A POST, kept so that it can be repeated."""
 
     request: CreateRequest
     dialect: Dialect
 
 
 class FakeBackend:
-    """A `ReservationService` that keeps the contract, but for `lag`, over a line that may not.
+    """A backend that keeps the contract, except for `lag`; its connection may be unreliable.
 
-    `script` says how the next calls are taken, `otherwise` how all others are. `calls` has what
-    it was told to delete and what its answers named since the last POST.
+    `script` says how the backend handles the next calls, `otherwise` how it handles the calls after
+    them. `calls` has the deletions that it got, and the conferences that its answers named, since
+    the last POST.
     """
 
     def __init__(self, world: "World", *, expires_itself: bool, has_numbers: bool) -> None:
@@ -233,19 +238,19 @@ class FakeBackend:
         self._numbers = itertools.count(1001)
 
     def lag(self, room: str) -> None:
-        """Name the room's last conference, which is deleted, once more in the next answer."""
+        """Let the next answer name the room's last conference if that is already deleted."""
         old = [key for key, held in self.known.items() if held.conference.room == room]
         if old and old[-1] not in self.conferences:
             self.lagging[room] = old[-1]
 
     def expire(self) -> None:
-        """Forget the conferences whose time is over, if this backend does that."""
+        """Remove the conferences whose time is over, if this backend does that itself."""
         for key, held in list(self.conferences.items()) if self._expires_itself else ():
             if held.ends_at_ms is not None and held.ends_at_ms < self._world.now_ms:
                 del self.conferences[key]
 
     def delete_late(self) -> None:
-        """Carry out the oldest deletion that was left undone."""
+        """Carry out the oldest late deletion, unless it is too old."""
         if self.late:
             late = self.late.pop(0)
             if self._world.now_ms - late.received_at_ms <= LATE_MS:
@@ -272,7 +277,7 @@ class FakeBackend:
             return Result(outcome, "OK")
 
     def _late_of(self, outcome: CreateOutcome) -> list[Late]:
-        """Return what was left undone that an answer cancels, since it names the conference."""
+        """Return the late deletions that an answer cancels, because it names their conference."""
         if not isinstance(outcome, Granted | Conflict):
             return []
         return [late for late in self.late if late.conference_id == outcome.conference.id]
@@ -292,7 +297,7 @@ class FakeBackend:
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Delete a conference, now or later or not at all."""
+        """Delete a conference now, later or never."""
         del incident_id, within_seconds
         conference_id = deletion.conference_id
         self._world.check_order(conference_id)
@@ -371,9 +376,9 @@ class FakeBackend:
 
 
 class World:
-    """One Jitsi, one proxy and one backend. `directory` is for the proxy's state.
+    """One Jitsi, one proxy and one backend. `directory` is for the state directories of the proxy.
 
-    `allows` is `when_unreachable = "allow"`.
+    `allows` means `when_unreachable = "allow"`.
     """
 
     def __init__(
@@ -403,7 +408,7 @@ class World:
         return next((told for told in self.of_room(room) if told.is_live), None)
 
     def of_room(self, room: str) -> list[Told]:
-        """Return what was told of a room's conferences, the last one first."""
+        """Return what clients were told of a room's conferences, the last conference first."""
         return [told for told in reversed(self.told.values()) if told.room == room]
 
     def post(
@@ -432,14 +437,14 @@ class World:
         return self._post(post, is_lost=is_lost) if post else None
 
     def delete(self, told: Told) -> DeleteReply:
-        """Say that a conference is over."""
+        """Send a DELETE for a conference."""
         told.is_live, told.was_deleted = False, True
         reply = self._use_cases.delete(str(told.public_id), self._incident()).reply
         told.is_promised |= isinstance(reply, Deleted)
         return reply
 
     def get(self, told: Told) -> None:
-        """Read a conference; one that a client is in is known, if the backend has it."""
+        """Read a conference; check that a live conference is found if the backend has it."""
         handled = self._use_cases.get(str(told.public_id), JICOFO, self._incident())
         if isinstance(handled.reply, Reservation):
             assert handled.reply.conference.id == told.conference_id
@@ -449,7 +454,7 @@ class World:
             assert is_right, f"{told.conference_id} is not found"
 
     def vanish(self, room: str) -> None:
-        """Be killed: the meeting is over, and nobody says so."""
+        """Kill the client: the meeting is over, and no DELETE is sent."""
         if told := self.meeting(room):
             told.is_live = False
 
@@ -463,10 +468,10 @@ class World:
         self._is_stepping = before
         for conference_id in self._abandoned() - abandoned:
             held = self.backend.known.get(conference_id)
-            assert held is None or held.tries, f"{conference_id} is given up without a try"
+            assert held is None or held.tries, f"{conference_id} is abandoned without an attempt"
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, with the proxy running."""
+        """Let time pass while the proxy runs."""
         until_ms = self.now_ms + int(1000 * seconds)
         while self.now_ms < until_ms:
             self.now_ms = min(until_ms, self.now_ms + 43_200_000)
@@ -474,7 +479,7 @@ class World:
                 self.step()
 
     def flush(self) -> None:
-        """Let the ledger's thread write what waits."""
+        """Write the waiting changes of the ledger, as its thread does."""
         if self._disk_works:
             self.ledger.flush()
 
@@ -484,7 +489,7 @@ class World:
         self._database._connection.execute(f"PRAGMA query_only = {int(not works)}")
 
     def kill(self) -> None:
-        """End the proxy at once. What is on the disk now is all that remains."""
+        """End the proxy at once. Only the data that is on the disk now remains."""
         self._directory, old = next(self._directories), self._directory
         shutil.copytree(old, self._directory)
         raise Killed
@@ -496,7 +501,7 @@ class World:
         self._start(down_seconds, has_lost=True)
 
     def restart(self, *, kills: bool = False, down_seconds: float = 0) -> None:
-        """Stop the proxy, properly or not, and start it again after some time."""
+        """Stop or kill the proxy, and start it again after some time."""
         with self.surviving(down_seconds):
             if kills:
                 self.kill()
@@ -507,21 +512,21 @@ class World:
 
     @contextmanager
     def surviving(self, down_seconds: float = 0) -> Iterator[None]:
-        """Do something in which the proxy may be killed; then it is started again."""
+        """Run a block in which the proxy may be killed; start the proxy again if it was."""
         try:
             yield
         except Killed:
             self.start_after_kill(down_seconds)
 
     def taking(self, *calls: Call | Kind) -> "World":
-        """Say how the backend takes the next calls."""
+        """Set how the backend handles the next calls."""
         self.backend.script = deque(
             Call(call) if isinstance(call, Kind) else call for call in calls
         )
         return self
 
     def meanwhile(self, what: Meanwhile | None, room: str) -> None:
-        """Do what happens in the middle of a call that is about this room."""
+        """Let an event happen in the middle of a call for this room."""
         match what:
             case Meanwhile.DELETE:
                 for told in [told for told in self.of_room(room) if not told.is_live][:1]:
@@ -538,7 +543,7 @@ class World:
                 pass
 
     def finish(self, *, kills: bool) -> None:
-        """Make all well, let the proxy do what it has to, and check that nothing was lost."""
+        """Repair everything, let the proxy deliver and expire, and check that nothing was lost."""
         self.backend.script.clear()
         self.backend.otherwise = Call()
         self.restart(kills=kills or not self._disk_works)
@@ -546,7 +551,7 @@ class World:
             self.backend.delete_late()
         self._deliver_all()
         for told in self._left():
-            assert not told.is_promised, f"the DELETE of {told.conference_id} is lost"
+            assert not told.is_promised, f"the deletion of {told.conference_id} is lost"
         for seconds in (301, 3600, 301):
             self.advance(seconds)
             self._deliver_all()
@@ -561,23 +566,23 @@ class World:
     # What is checked.
 
     def check_delete(self, conference_id: str, reason: DeleteReason) -> None:
-        """Hold it true that a delete which the backend begins with is right at this moment."""
+        """Check that the backend may delete this conference at this moment."""
         told, held = self.told.get(conference_id), self.backend.known.get(conference_id)
         assert not (told and told.is_live and not self._is_past(told.ends_at_ms)), (
             f"{conference_id} is deleted, and a client is in it"
         )
         is_gone = conference_id not in self.backend.conferences
         if is_gone or conference_id in self.backend.undeletable:
-            return  # told again; the proxy does not remember why the first time was
+            return  # a repeated deletion: the proxy does not remember the reason of the first one
         if reason is DeleteReason.ENDED:
             assert told, f"{conference_id} is deleted, and no client ever had it"
-            assert told.was_deleted, f"{conference_id} is deleted, and nobody said DELETE"
+            assert told.was_deleted, f"{conference_id} is deleted, and no client sent a DELETE"
         else:
             assert held
             assert self._is_past(held.ends_at_ms), f"{conference_id} is deleted before its time"
 
     def check_order(self, conference_id: str) -> None:
-        """Hold it true that the worker delivers what ended first in a room first."""
+        """Check that the worker delivers the deletions of a room in the order of their ends."""
         record = self.ledger.find(ConferenceRef(NAME, conference_id))
         if not self._is_stepping or record is None or not record.room:
             return
@@ -585,7 +590,7 @@ class World:
         assert not of_room or of_room[0] == record, f"{conference_id} is not its room's first"
 
     def _check_answer(self, reservation: Reservation, source: str) -> None:
-        """Hold it true that a client is told of what there is."""
+        """Check that the conference that a client is told of exists."""
         conference_id = reservation.conference.id
         if source == "":
             has = self.backend.conferences.keys() | self.backend.named_old
@@ -599,7 +604,7 @@ class World:
             assert self._fallback_seconds
 
     def _check_repeat(self, before: Told | None, after: Told) -> None:
-        """Hold it true that who asks again for what there is gets the same."""
+        """Check that a client that asks again gets the same conference if it still exists."""
         if before is None or before is after or after.is_fallback or before.is_fallback:
             return
         is_there = before.conference_id in self.backend.conferences
@@ -608,15 +613,15 @@ class World:
         )
 
     def _check_cancelled(self, conference_id: str) -> None:
-        """Hold it true that a DELETE is cancelled only where the backend was told in vain."""
+        """Check that a deletion is cancelled only after the backend did not acknowledge it."""
         named, told = ("create", conference_id), ("delete", conference_id)
         calls = self.backend.calls
         is_tried = named in calls and told in calls[calls.index(named) :]
         is_lagging = conference_id in self.backend.named_old | self.backend.undeletable
-        assert is_tried or is_lagging, f"the end of {conference_id} is cancelled without a try"
+        assert is_tried or is_lagging, f"{conference_id} is kept without an attempt to delete it"
 
     def _left(self) -> Iterable[Told]:
-        """Return the conferences that the backend holds still, and could be without."""
+        """Return the conferences at the backend that are neither undeletable nor abandoned."""
         self.backend.expire()
         return [
             told
@@ -626,7 +631,7 @@ class World:
         ]
 
     def _abandoned(self) -> set[str]:
-        """Return the conferences that the proxy has given up, rightly."""
+        """Return the conferences whose deletion the proxy has abandoned, after the right time."""
         return {
             told.conference_id
             for told in self.told.values()
@@ -680,7 +685,7 @@ class World:
 
     def _open(self) -> None:
         self._database = Database(self._directory)
-        # A kill does not lose what was written without a sync; only a power cut does.
+        # A kill does not lose data that was written without a sync; only a power cut does.
         self._database._connection.execute("PRAGMA synchronous = OFF")
         self.ledger = SqliteLedger(self._database, write_behind=False)
         aliases = SqliteAliases(self._database, now_ms=lambda: self.now_ms)
@@ -706,7 +711,7 @@ class World:
         )
 
     def _start(self, down_seconds: float, *, has_lost: bool) -> None:
-        """Start the proxy. What had not been written may be unknown, if anything was lost."""
+        """Start the proxy. With `has_lost`, the ledger may lack changes that were not written."""
         before = self._known()
         self._is_stepping, self._disk_works = False, True
         self.now_ms += int(1000 * down_seconds)
@@ -716,7 +721,7 @@ class World:
             self.told[conference_id].is_kept = False
 
     def _known(self) -> set[str]:
-        """Return those of the conferences that clients were told of which the ledger holds."""
+        """Return the conferences that clients were told of and that are in the ledger."""
         return {name for name in self.told if self.ledger.find(ConferenceRef(NAME, name))}
 
     def _deliver_all(self) -> None:
@@ -725,7 +730,7 @@ class World:
                 return
             self.now_ms += 61_000
             self.step()
-        raise AssertionError("what is over is not delivered")
+        raise AssertionError("some deletions are not delivered")
 
     def _seconds(self) -> float:
         return self.now_ms / 1000

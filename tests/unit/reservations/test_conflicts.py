@@ -1,4 +1,4 @@
-"""A room that is held already."""
+"""Conflicts: a room that a conference already holds."""
 
 import pytest
 from jicofo_reservation_proxy.http.dialects import HANDBOOK, JICOFO, PROSODY
@@ -31,10 +31,10 @@ START_MS = 2_471_018_112_345
         (PROSODY, "", "", True),
     ],
 )
-def test_who_may_have_a_room_that_is_held(
+def test_who_may_have_the_conference_that_holds_a_room(
     dialect: Dialect, sent: str | None, on_record: str, may: bool
 ) -> None:
-    """With owners that are people it is the one on record; else anyone."""
+    """If owners are people, only the owner of the conference may have it; otherwise anyone may."""
     existing = Conference("7", "board", on_record, START_MS, duration_seconds=3600)
     request = CreateRequest(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",

@@ -1,4 +1,4 @@
-"""Delivery: which deletion comes when, threads, and the end; by a clock that is told to move."""
+"""Delivery: when each deletion is sent, the shutdown, and the threads. The tests move the clock."""
 
 import threading
 import time
@@ -19,11 +19,11 @@ from jicofo_reservation_proxy.reservations.retry_schedule import MANY_REFUSALS, 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, abandon, conference, eventually, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, LATER_MS, NOT_SENT, UNREACHABLE, World
 
-# -- a delivery ---------------------------------------------------------------------------------
+# -- one step -----------------------------------------------------------------------------------
 
 
 def test_nothing_to_deliver(world: World) -> None:
-    """What is open, abandoned or unknown is not told, and a thread looks again after a second."""
+    """No deletion is sent for an open or abandoned conference; the thread looks again in 1 s."""
     world.ledger.grant(ref("open"), "board", conference("open"))
     world.end("abandoned")
     abandon(world.ledger, ref("abandoned"))
@@ -31,8 +31,8 @@ def test_nothing_to_deliver(world: World) -> None:
     assert world.backend.calls == []
 
 
-def test_all_that_is_due_is_told(world: World) -> None:
-    """In the order of the ends, each once, and each backend its own."""
+def test_all_due_deletions_are_sent(world: World) -> None:
+    """Each backend gets the deletions of its own conferences once, in the order of their ends."""
     for conference_id in ("c", "a", "b"):
         world.end(conference_id, f"room-{conference_id}")
     world.end("x", "board", "other")
@@ -45,11 +45,11 @@ def test_all_that_is_due_is_told(world: World) -> None:
     assert world.backends["other"].told == ["x"]
 
 
-# -- what is not taken --------------------------------------------------------------------------
+# -- deletions that the backend does not acknowledge --------------------------------------------
 
 
-def test_some_that_are_refused_hold_up_no_others(world: World) -> None:
-    """As long as a backend takes some, it is told of all."""
+def test_refused_deletions_do_not_delay_others(world: World) -> None:
+    """A backend that refuses only some deletions still gets all other deletions."""
     world.backend.usual = BROKEN
     for number in range(MANY_REFUSALS - 1):
         world.end(str(number), f"room{number}")
@@ -60,8 +60,8 @@ def test_some_that_are_refused_hold_up_no_others(world: World) -> None:
     assert world.state("9") is None
 
 
-def test_a_room_s_conferences_are_told_in_order(world: World) -> None:
-    """While the end of a room's meeting is not taken, the end of its next one is not told."""
+def test_deletions_of_a_room_are_sent_in_order(world: World) -> None:
+    """The next deletion of a room is not sent until the backend has acknowledged the one before."""
     world.backend.answers["0"] = BROKEN
     for number in range(3):
         world.end(str(number))
@@ -76,7 +76,7 @@ def test_a_room_s_conferences_are_told_in_order(world: World) -> None:
 
 
 def test_unknown_rooms_do_not_wait_for_each_other(world: World) -> None:
-    """Of ids without a room nobody knows that they belong together."""
+    """Deletions of ids whose room is unknown are sent independently of each other."""
     world.backend.answers["0"] = BROKEN
     for number in range(3):
         world.ledger.end(ref(str(number)), START_MS)
@@ -84,11 +84,11 @@ def test_unknown_rooms_do_not_wait_for_each_other(world: World) -> None:
     assert world.backend.told == ["0", "1", "2"]
 
 
-# -- what is over, and what is not --------------------------------------------------------------
+# -- which conferences are deleted --------------------------------------------------------------
 
 
-def test_what_goes_on_at_the_last_moment(world: World) -> None:
-    """Who was given a conference meanwhile keeps it; an abandoned one stays abandoned."""
+def test_a_cancellation_during_a_step(world: World) -> None:
+    """No deletion is sent if it was cancelled or abandoned during the same step."""
 
     def meanwhile(conference_id: str) -> None:
         if conference_id == "0":
@@ -103,8 +103,8 @@ def test_what_goes_on_at_the_last_moment(world: World) -> None:
     assert world.state("1") is RecordState.OPEN
 
 
-def test_what_is_being_asked_for(world: World) -> None:
-    """A conference, or a room, that a request works on is not touched; soon it is looked at."""
+def test_a_locked_room_or_conference_is_skipped(world: World) -> None:
+    """A locked conference, or one in a locked room, is skipped, and tried again soon."""
     for key in (("default", "board"), ref("7")):
         world.end("7")
         world.end("8", "kitchen")
@@ -116,7 +116,7 @@ def test_what_is_being_asked_for(world: World) -> None:
 
 
 def test_never_two_at_once(world: World) -> None:
-    """While a backend is told of a conference neither its room nor itself is free."""
+    """While a deletion is being sent, the locks of its room and of its conference are held."""
     told, may_answer = threading.Event(), threading.Event()
 
     def hang(_: str) -> None:
@@ -139,11 +139,11 @@ def test_never_two_at_once(world: World) -> None:
         assert is_free
 
 
-# -- the last deliveries ------------------------------------------------------------------------
+# -- when the proxy stops -----------------------------------------------------------------------
 
 
-def test_at_the_end_everything_is_due(world: World) -> None:
-    """When the proxy stops, back-offs do not count; each call has the time that is left."""
+def test_everything_is_due_when_stopping(world: World) -> None:
+    """When the proxy stops, it ignores back-offs; each call gets the time that is left."""
     world.backend.usual = BROKEN
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -155,8 +155,8 @@ def test_at_the_end_everything_is_due(world: World) -> None:
     assert world.ledger.pending("default") == []
 
 
-def test_at_the_end_a_pause_does_not_count(world: World) -> None:
-    """A backend that was left alone is tried once more."""
+def test_a_pause_is_ignored_when_stopping(world: World) -> None:
+    """When the proxy stops, it tries a paused backend once more."""
     world.backend.usual = UNREACHABLE
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -167,8 +167,8 @@ def test_at_the_end_a_pause_does_not_count(world: World) -> None:
     assert world.backend.told == ["0", "1", "2"]
 
 
-def test_at_the_end_an_outage_is_met_once(world: World) -> None:
-    """A backend that cannot be asked then does not cost a call for each conference."""
+def test_an_outage_costs_one_attempt_when_stopping(world: World) -> None:
+    """When the proxy stops, it makes a single attempt at an unreachable backend."""
     world.backend.usual = UNREACHABLE
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -176,8 +176,8 @@ def test_at_the_end_an_outage_is_met_once(world: World) -> None:
     assert world.backend.told == ["0"]
 
 
-def test_at_the_end_a_lasting_outage_is_met_once(world: World) -> None:
-    """Also where the backend is in a pause already: stopping takes no longer than one attempt."""
+def test_a_lasting_outage_costs_one_attempt_when_stopping(world: World) -> None:
+    """When the proxy stops, it makes a single attempt at a backend that is already paused."""
     world.backend.usual = NOT_SENT
     for number in range(5):
         world.end(str(number), f"room{number}")
@@ -187,8 +187,8 @@ def test_at_the_end_a_lasting_outage_is_met_once(world: World) -> None:
     assert len(world.backend.calls) == before + 1
 
 
-def test_at_the_end_one_conference_holds_up_no_other(world: World) -> None:
-    """What a backend refuses stays for the next process; the others are told."""
+def test_a_refusal_delays_no_other_deletion_when_stopping(world: World) -> None:
+    """When the proxy stops, a refused deletion stays pending; the other deletions are sent."""
     world.backend.answers["0"] = BROKEN
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -196,8 +196,8 @@ def test_at_the_end_one_conference_holds_up_no_other(world: World) -> None:
     assert world.backend.told == ["0", "1", "2"]
 
 
-def test_at_the_end_an_old_pause_does_not_count_either(world: World) -> None:
-    """What is refused at the end, after an outage, holds up no other."""
+def test_a_refusal_after_an_outage_delays_no_other_when_stopping(world: World) -> None:
+    """When the proxy stops after an outage, a refused deletion does not delay the others."""
     world.backend.usual = UNREACHABLE
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -209,8 +209,8 @@ def test_at_the_end_an_old_pause_does_not_count_either(world: World) -> None:
     assert world.backend.told == ["0", "1", "2"]
 
 
-def test_after_the_end_nothing_is_begun(world: World) -> None:
-    """When the time is up no call is made any more."""
+def test_no_attempt_begins_after_the_time_for_stopping(world: World) -> None:
+    """When the time for stopping is up, the proxy begins no further attempt."""
     end = world.clock.now + 5
     world.backend.meanwhile = lambda _: world.clock.pass_by(2)
     for number in range(5):
@@ -225,7 +225,7 @@ def test_after_the_end_nothing_is_begun(world: World) -> None:
 
 @contextmanager
 def running(world: World, stop_within: float = LONG_SECONDS) -> Iterator[Delivery]:
-    """Deliver with threads, by the real clock, until the end."""
+    """Run a delivery with threads and the real clock, and stop it at the end."""
     made = world.restarted(time.monotonic)
     made.start()
     try:
@@ -234,8 +234,8 @@ def running(world: World, stop_within: float = LONG_SECONDS) -> Iterator[Deliver
         made.stop(stop_within)
 
 
-def test_it_is_delivered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that is woken delivers; nobody waits until it looks by itself."""
+def test_a_woken_thread_delivers_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is woken delivers at once."""
     monkeypatch.setattr(deletion_delivery, "LOOK_SECONDS", 3600)
     with running(world) as made:
         for number in range(3):
@@ -245,16 +245,16 @@ def test_it_is_delivered_at_once(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert world.backend.told == ["0", "1", "2"]
 
 
-def test_what_a_restart_left_is_delivered(world: World) -> None:
-    """A thread delivers when it starts, without being woken."""
+def test_deletions_of_an_earlier_process_are_delivered(world: World) -> None:
+    """When a thread starts, it delivers the deletions of an earlier process without being woken."""
     world.end()
     with running(world):
         eventually(lambda: bool(world.backend.calls))
     assert world.backend.told == ["7"]
 
 
-def test_it_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What expires wakes nobody; a thread finds it, and wakes that of its backend."""
+def test_threads_find_expired_conferences(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread finds expired conferences by itself, and wakes the threads of their backends."""
     monkeypatch.setattr(deletion_delivery, "LOOK_SECONDS", 0.01)
     world.ledger.grant(ref(), "board", conference())
     world.ledger.grant(ref("x", "other"), "board", conference("x"))
@@ -263,8 +263,8 @@ def test_it_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> No
         eventually(lambda: all(backend.calls for backend in world.backends.values()))
 
 
-def test_a_backend_that_hangs_holds_up_no_other(world: World) -> None:
-    """Each backend has a thread of its own."""
+def test_a_backend_that_hangs_delays_no_other(world: World) -> None:
+    """Each backend has its own thread."""
     told, may_answer = threading.Event(), threading.Event()
 
     def hang(_: str) -> None:
@@ -286,8 +286,8 @@ def test_a_backend_that_hangs_holds_up_no_other(world: World) -> None:
     assert world.state() is None
 
 
-def test_stopping_delivers_the_rest(world: World) -> None:
-    """What waits for its next try is tried at the end, and no thread is left."""
+def test_stopping_delivers_the_remaining_deletions(world: World) -> None:
+    """When the proxy stops, it tries the deletions that wait for a retry; no thread is left."""
     with running(world) as made:
         world.backend.usual = BROKEN
         for number in range(3):
@@ -302,7 +302,7 @@ def test_stopping_delivers_the_rest(world: World) -> None:
 
 
 def test_stopping_in_time(world: World) -> None:
-    """A backend that hangs does not keep the proxy from ending, nor the others from their rest."""
+    """A backend that hangs delays neither the shutdown nor the deletions of other backends."""
     told, may_answer = threading.Event(), threading.Event()
 
     def hang(_: str) -> None:
@@ -326,28 +326,27 @@ def test_stopping_in_time(world: World) -> None:
         may_answer.set()
 
 
-def test_a_mistake_does_not_end_the_deliveries(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A fault of the proxy itself is logged, and the thread goes on when it is woken."""
+def test_a_bug_does_not_end_the_thread(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in the proxy is logged, and the thread delivers again when it is woken."""
 
     def fail(_: str) -> None:
         world.backend.meanwhile = lambda _: None
         raise RuntimeError
 
+    sentence = "a fault of the proxy in the delivery of deletions to backends.default"
     world.backend.meanwhile = fail
     with running(world) as made:
         world.end()
         made.deletions.wake("default")
-        eventually(lambda: "a fault of the proxy in the delivery to default" in caplog.text)
+        eventually(lambda: sentence in caplog.text)
         made.deletions.wake("default")
         eventually(lambda: world.state() is None)
     with world.locks.hold(ref(), 0) as is_free:
         assert is_free
 
 
-def test_before_the_start_nobody_is_woken(world: World) -> None:
-    """A delivery without threads takes note, and does nothing."""
+def test_waking_before_the_start_sends_nothing(world: World) -> None:
+    """A delivery that was not started sends nothing when it is woken."""
     world.end()
     world.delivery.deletions.wake("default")
     world.delivery.stop(1)

@@ -1,4 +1,4 @@
-"""Deletions: what a backend is told, and what comes of it."""
+"""Deletions: what the proxy sends to a backend, and what it does with the outcome."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ from tests.unit.reservations.deliveries import (
 
 
 def test_a_delivery(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """The backend is told which conference is over, since when and why; then it is gone."""
+    """A deletion has the id, the end and the reason; once delivered, the conference is gone."""
     caplog.set_level(logging.INFO)
     world.end()
     world.clock.pass_by(3)
@@ -41,7 +41,7 @@ def test_a_delivery(world: World, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_unknown_id(world: World) -> None:
-    """A DELETE of an id that the ledger never heard of is told, too."""
+    """The proxy also delivers the deletion of an id that the ledger does not know."""
     world.ledger.end(ref("unknown"), START_MS - 5)
     world.step()
     assert [(call.conference_id, call.delete_time_ms) for call in world.backend.calls] == [
@@ -51,7 +51,7 @@ def test_an_unknown_id(world: World) -> None:
 
 
 def test_the_alias_is_forgotten(world: World) -> None:
-    """A conference that is gone has no number for Jicofo any more."""
+    """A conference that is gone no longer has an alias."""
     number = world.aliases.alias(ref())
     world.end()
     world.step()
@@ -59,7 +59,7 @@ def test_the_alias_is_forgotten(world: World) -> None:
 
 
 def test_an_alias_that_cannot_be_forgotten(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """A disk that fails does not make a delivery fail that was done."""
+    """A deletion counts as delivered even if the disk fails and the alias stays."""
     number = world.aliases.alias(ref())
     world.end()
     world.end("8", "kitchen")
@@ -68,11 +68,11 @@ def test_an_alias_that_cannot_be_forgotten(world: World, caplog: pytest.LogCaptu
     assert world.backend.told == ["7", "8"]
     assert world.ledger.pending("default") == []
     assert world.aliases.resolve(number) == ref()
-    assert "the alias of a deleted conference stays: " in caplog.text
+    assert "cannot remove the alias of a deleted conference: " in caplog.text
 
 
 def test_a_backend_without_the_method(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """It counts as told, and the operator is warned, once for each backend."""
+    """A deletion counts as delivered if the backend does not support it; one warning is logged."""
     for backend in world.backends:
         world.backends[backend].usual = NO_SUCH_METHOD
         for conference_id in ("7", "8"):
@@ -81,16 +81,17 @@ def test_a_backend_without_the_method(world: World, caplog: pytest.LogCaptureFix
         assert world.ledger.pending(backend) == []
     warned = [text for level, text, _ in lines(caplog) if level == logging.WARNING]
     assert warned == [
-        f"backends.{backend} deletes no conferences; its rooms are free when their time is over"
+        f"backends.{backend} does not support DeleteConference; its rooms become free only when"
+        " their reservations end"
         for backend in ("default", "other")
     ]
 
 
-# -- what is not taken --------------------------------------------------------------------------
+# -- deletions that the backend does not acknowledge --------------------------------------------
 
 
-def test_what_the_log_says_of_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Each attempt is a line, with its number and with what went wrong, on one line."""
+def test_the_log_of_failed_attempts(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one line for each attempt, with the attempt's number and its fault."""
     world.backend.usual = failed(FaultKind.BROKEN, "INTERNAL", "a\nb")
     world.end()
     world.work(1.2)
@@ -108,11 +109,11 @@ def test_what_the_log_says_of_it(world: World, caplog: pytest.LogCaptureFixture)
     }
 
 
-# -- what is over, and what is not --------------------------------------------------------------
+# -- which conferences are deleted --------------------------------------------------------------
 
 
-def test_what_goes_on_is_not_told(world: World) -> None:
-    """A conference that a client has again is left alone, for good."""
+def test_a_cancelled_deletion_is_not_sent(world: World) -> None:
+    """The proxy sends no deletion for a conference that a client has again."""
     world.backend.usual = BROKEN
     world.end()
     world.step()
@@ -124,8 +125,8 @@ def test_what_goes_on_is_not_told(world: World) -> None:
     assert world.backend.told == []
 
 
-def test_after_a_cancellation_all_begins_anew(world: World) -> None:
-    """The next end of a conference is due at once, whatever was tried before."""
+def test_after_a_cancellation_the_next_deletion_is_due_at_once(world: World) -> None:
+    """After a cancellation, the next deletion of the conference is due at once."""
     world.backend.usual = BROKEN
     world.end()
     world.work(60)
@@ -139,7 +140,7 @@ def test_after_a_cancellation_all_begins_anew(world: World) -> None:
 
 
 def test_an_attempt_of_a_request(world: World) -> None:
-    """It is told in the time and under the id of the request, and whether it is gone is known."""
+    """An attempt uses the time and the incident id of the request, and returns its success."""
     world.end()
     world.backend.usual = BROKEN
     assert not world.attempt(ref(), 2.5)
@@ -153,8 +154,8 @@ def test_an_attempt_of_a_request(world: World) -> None:
 
 
 @pytest.mark.parametrize("before", ["abandoned", "gone"])
-def test_an_attempt_of_what_was_over_long_ago(world: World, before: str) -> None:
-    """A backend that still names a conference is told once more."""
+def test_an_attempt_for_an_abandoned_or_gone_conference(world: World, before: str) -> None:
+    """A request can send the deletion of an abandoned or gone conference once more."""
     world.end()
     if before == "abandoned":
         abandon(world.ledger, ref())
@@ -168,8 +169,8 @@ def test_an_attempt_of_what_was_over_long_ago(world: World, before: str) -> None
     assert call.delete_time_ms == START_MS + (0 if before == "abandoned" else 5000)
 
 
-def test_attempts_of_what_is_not_over(world: World) -> None:
-    """What is open or unknown, or of a backend that is no more, is left alone."""
+def test_attempts_for_conferences_that_are_not_over(world: World) -> None:
+    """Nothing is sent for an open or unknown conference, or for a removed backend."""
     world.ledger.grant(ref("open"), "board", conference("open"))
     world.ledger.end(ref("7", "removed"), 5)
     assert not world.attempt(ref("open"))
@@ -178,8 +179,8 @@ def test_attempts_of_what_is_not_over(world: World) -> None:
     assert world.backend.calls == []
 
 
-def test_a_backend_that_is_no_more(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """What was ended for a backend that the settings do not have waits, and is given up at last."""
+def test_a_backend_that_was_removed(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A deletion for a backend that is not in the settings stays pending, and is then abandoned."""
     world.ledger.end(ref("7", "removed"), START_MS)
     made = world.restarted()
     made.deletions.wake("removed")

@@ -1,4 +1,4 @@
-"""Expiry: what is over without a DELETE, and what is abandoned."""
+"""Expiry: conferences that are over without a DELETE, and deletions that are abandoned."""
 
 import logging
 from datetime import timedelta
@@ -22,8 +22,10 @@ from tests.unit.reservations.deliveries import (
 )
 
 
-def test_an_end_that_nobody_said(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Some time after its end a conference is over, since its end, and the backend is told why."""
+def test_a_conference_that_ends_without_a_delete_expires(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A conference expires `expire_after` after its end; its deletion has that end as its time."""
     caplog.set_level(logging.INFO)
     world.ledger.grant(ref(), "board", conference())
     world.clock.now_ms = END_MS + EXPIRE_AFTER // timedelta(milliseconds=1)
@@ -37,8 +39,10 @@ def test_an_end_that_nobody_said(world: World, caplog: pytest.LogCaptureFixture)
     assert lines(caplog)[0] == (logging.INFO, "expired", {"id": "default.7", "room": "board"})
 
 
-def test_expired_ones_of_another_backend(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever thread sees that a conference has expired, its own backend is told."""
+def test_expired_conferences_of_another_backend(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that finds an expired conference of another backend wakes that backend's thread."""
     world.ledger.grant(ref("x", "other"), "board", conference("x"))
     world.clock.now_ms = LATER_MS
     woken: list[str] = []
@@ -51,8 +55,8 @@ def test_expired_ones_of_another_backend(world: World, monkeypatch: pytest.Monke
     assert world.backends["other"].told == ["x"]
 
 
-def test_giving_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """What was not taken for days is tried no more; that is an error, with all that is known."""
+def test_an_old_deletion_is_abandoned(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A deletion that was not acknowledged for days is abandoned; the log has an error."""
     world.backend.usual = failed(FaultKind.SLOW)
     world.end()
     world.step()
@@ -75,8 +79,8 @@ def test_giving_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("days", [1, 100])
-def test_nothing_is_given_up_untried(world: World, days: int) -> None:
-    """However late it is noticed that a conference is over, its backend is told at least once."""
+def test_no_deletion_is_abandoned_without_an_attempt(world: World, days: int) -> None:
+    """The proxy makes at least one attempt at a deletion, however old the deletion is."""
     patient = new_delivery(
         Store(world.ledger, world.aliases, world.locks),
         world.metrics,
@@ -91,8 +95,8 @@ def test_nothing_is_given_up_untried(world: World, days: int) -> None:
     assert world.backend.told == ["7"]
 
 
-def test_an_expired_one_has_as_long_as_every_other(world: World) -> None:
-    """The time in which it is tried begins when it is first due, not at its end."""
+def test_expired_conferences_are_not_abandoned_earlier(world: World) -> None:
+    """The time until a deletion is abandoned begins when it is first due, not at the end."""
     world.backend.usual = BROKEN
     world.ledger.grant(ref(), "board", conference())
     world.clock.now_ms = END_MS + EXPIRE_AFTER // timedelta(milliseconds=1) + 1
@@ -106,10 +110,10 @@ def test_an_expired_one_has_as_long_as_every_other(world: World) -> None:
     assert world.state() is RecordState.ABANDONED
 
 
-def test_what_was_promised_anew_is_not_given_up(
+def test_a_deletion_that_was_promised_again_is_not_abandoned(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A deletion that was looked at, and promised anew before it was given up, stays uncertain."""
+    """A deletion is not abandoned if its conference was granted and ended again meanwhile."""
     world.backend.usual = BROKEN
     world.end()
     world.step()

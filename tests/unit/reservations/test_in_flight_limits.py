@@ -1,4 +1,4 @@
-"""How many may wait for the backends at once."""
+"""The in-flight limits: how many requests may be at the backends at the same time."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.unit.ledgers import LONG_SECONDS, eventually
 
 
 class Clock:
-    """A clock in seconds, from anywhere."""
+    """A clock in seconds from an arbitrary start."""
 
     now = 1000.0
 
@@ -23,42 +23,42 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock that moves when it is told to."""
+    """Return a clock that the test moves."""
     return Clock()
 
 
 @contextmanager
 def taken(limits: InFlightLimits, *backends: str) -> Iterator[list[bool]]:
-    """Let one request after the other in, one for each of these; yield which were admitted."""
+    """Ask for one place at each of these backends in turn; yield which requests were admitted."""
     with ExitStack() as stack:
         yield [stack.enter_context(limits.admit(backend, 0)) for backend in backends]
 
 
-def test_slots_of_a_backend() -> None:
-    """A backend admits so many and no more, and has them again afterwards."""
+def test_the_limit_of_a_backend() -> None:
+    """A backend admits requests up to its limit, and has all places free again afterwards."""
     limits = InFlightLimits({"a": 2}, 10)
     for _ in range(3):
         with taken(limits, "a", "a", "a") as got:
             assert got == [True, True, False]
 
 
-def test_one_that_hangs_leaves_the_others_theirs() -> None:
-    """A backend that is full takes nothing of another's, nor more of those of all."""
+def test_a_full_backend_uses_no_place_of_another() -> None:
+    """Requests at a full backend use no reserved place of another backend."""
     limits = InFlightLimits({"hung": 2, "well": 2}, 4)
     with taken(limits, "hung", "hung", "hung", "hung", "well", "well", "well") as got:
         assert got == [True, True, False, False, True, True, False]
 
 
-def test_slots_of_all() -> None:
-    """All backends together have so many."""
+def test_the_limit_of_all_backends() -> None:
+    """All backends together admit requests up to the total limit."""
     limits = InFlightLimits({"a": 5, "b": 5}, 3)
     for _ in range(3):
         with taken(limits, "a", "b", "a", "b", "a") as got:
             assert got == [True, True, True, False, False]
 
 
-def test_a_fault_gives_the_slot_back() -> None:
-    """What goes wrong inside keeps nobody else out."""
+def test_an_exception_gives_the_place_back() -> None:
+    """An exception inside gives the place back."""
     limits = InFlightLimits({"a": 1}, 1)
     for _ in range(3):
         with pytest.raises(KeyError), limits.admit("a", 0):
@@ -67,8 +67,8 @@ def test_a_fault_gives_the_slot_back() -> None:
         assert got
 
 
-def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
-    """Who finds a backend full for a while, and nothing that ends, is refused at once."""
+def test_no_request_waits_for_a_stalled_backend(clock: Clock) -> None:
+    """A request is refused at once if the backend is full and no call ended for a while."""
     limits = InFlightLimits({"a": 2}, 10, clock)
     with taken(limits, "a", "a"):
         clock.now += STALLED_SECONDS
@@ -81,10 +81,10 @@ def test_where_nothing_moves_nobody_waits(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("stalled_seconds", [0, STALLED_SECONDS])
-def test_a_slot_that_comes_free_is_taken(
+def test_a_free_place_is_taken_at_once(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, stalled_seconds: float
 ) -> None:
-    """Who waits for a backend that is well is let in next, at once, however long it idled."""
+    """A request that waits for a healthy backend is admitted as soon as a call ends."""
     monkeypatch.setattr(
         "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
@@ -105,7 +105,7 @@ def test_a_slot_that_comes_free_is_taken(
 
 
 def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
-    """Who comes when the last one was just let in, after a long silence, waits for it."""
+    """A request waits for a call that began just now, even if the backend was idle before."""
     limits = InFlightLimits({"a": 1}, 2, clock)
     clock.now += 2 * STALLED_SECONDS
     asked = threading.Event()
@@ -124,15 +124,15 @@ def test_an_idle_backend_has_not_stalled(clock: Clock) -> None:
         assert waiter.result(LONG_SECONDS)
 
 
-def test_nobody_waits_longer_than_told() -> None:
-    """Where calls come and go, but none for this one, its time is a limit too."""
+def test_no_request_waits_longer_than_its_own_time() -> None:
+    """A request waits no longer than its own time allows."""
     limits = InFlightLimits({"a": 1}, 1)
     with limits.admit("a", 0), limits.admit("a", 0.01) as got:
         assert not got
 
 
-def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backend that moves, but slowly, must not collect all the threads: the rest is refused."""
+def test_the_number_of_waiting_requests_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a slow backend only as many requests may wait as may be in calls; others are refused."""
     monkeypatch.setattr(
         "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
@@ -157,23 +157,23 @@ def test_so_many_may_wait_as_may_be_in_calls(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("sick", [1, 2, 3])
-def test_every_backend_has_some_of_its_own(sick: int) -> None:
-    """However many of the others hang, with all that they may take."""
+def test_every_backend_has_reserved_places(sick: int) -> None:
+    """A backend has its reserved places even if other backends hang and use all other places."""
     limits = InFlightLimits(dict.fromkeys("abcd", 32), 48)
     with taken(limits, *"abc"[:sick] * 100) as got, taken(limits, *"d" * 6) as own:
         assert sum(got) <= 48 - 6
         assert own == [True] * 6
 
 
-def test_fewer_slots_than_backends() -> None:
-    """Each may have one request all the same."""
+def test_fewer_places_than_backends() -> None:
+    """Each backend may have one request even if the total limit is smaller than that."""
     limits = InFlightLimits(dict.fromkeys("abc", 32), 1)
     with taken(limits, "a", "b", "c", "a") as got:
         assert got == [True, True, True, False]
 
 
 def test_many_threads(clock: Clock) -> None:
-    """However many come at once, never too many are inside, and all get through."""
+    """Many threads at once never exceed the limits, and every thread is admitted in the end."""
     limits = InFlightLimits({"a": 3, "b": 3}, 12, clock)
     inside: list[str] = []
     most = []

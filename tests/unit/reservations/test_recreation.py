@@ -1,7 +1,7 @@
-"""A late DELETE never ends a live meeting, and no DELETE that was answered is lost.
+"""A late deletion never ends a live meeting, and no deletion that the proxy promised is lost.
 
-Named cases first, then a machine that goes through any others (recreation.py has the world that
-they play in, and what is checked at every moment).
+The first tests are cases with names. The last test is a state machine that plays random sequences
+of events. recreation.py has the simulated world of all tests, and the checks at each moment.
 """
 
 import logging
@@ -28,12 +28,12 @@ from jicofo_reservation_proxy.model import Deleted, Denied, Dialect, Fault, Rese
 from .recreation import Call, Kind, Meanwhile, Terms, Told, World
 
 IS_LONG = os.environ.get("FAULTS") == "long"
-"""Whether the machine runs for minutes (`make faults`)."""
+"""Whether the state machine runs for minutes (`make faults`)."""
 
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep the log short: the faults are many, and meant."""
+    """Keep the log short, because these tests cause many faults on purpose."""
     caplog.set_level(logging.CRITICAL, "jicofo_reservation_proxy")
 
 
@@ -56,28 +56,28 @@ def allowing(tmp_path: Path) -> Iterator[World]:
 
 
 def granted(world: World, dialect: Dialect = JICOFO) -> Told:
-    """Let a client have the room, and return what it was told."""
+    """Grant the room to a client, and return the conference that the client was told."""
     reply = world.post(dialect=dialect)
     assert isinstance(reply, Reservation)
     return meeting(world)
 
 
 def meeting(world: World) -> Told:
-    """Return the conference that the room's client is in."""
+    """Return the conference that the client is in."""
     told = world.meeting("room")
     assert told
     return told
 
 
 def ended(world: World) -> Told:
-    """Let a client have the room and say DELETE, which the backend has not heard of yet."""
+    """Grant the room to a client and end it; the deletion has not been sent yet."""
     told = granted(world)
     assert isinstance(world.delete(told), Deleted)
     return told
 
 
 def test_a_room_that_is_asked_for_again(world: World) -> None:
-    """Before a room is asked for, its backend is told that its last meeting is over."""
+    """The proxy delivers the pending deletion of a room before it asks for the room again."""
     old = ended(world)
     new = granted(world)
     assert new.conference_id != old.conference_id
@@ -85,14 +85,14 @@ def test_a_room_that_is_asked_for_again(world: World) -> None:
 
 
 def test_a_conflict_names_the_old_conference(world: World) -> None:
-    """Where the end was not taken before, it is told again when the old conference is named."""
+    """If the deletion failed before, it is sent again when the backend names the old conference."""
     old = ended(world)
     new = granted(world.taking(Kind.DOWN))
     assert new.conference_id != old.conference_id
 
 
 def test_an_old_answer_names_a_conference_that_is_gone(world: World) -> None:
-    """A backend that lags is told once more, and asked once more."""
+    """If the backend names a gone conference, the proxy deletes it again and asks again."""
     old = ended(world)
     world.step()
     world.backend.lag("room")
@@ -100,8 +100,8 @@ def test_an_old_answer_names_a_conference_that_is_gone(world: World) -> None:
 
 
 @pytest.mark.parametrize("kills", [False, True])
-def test_an_end_that_cannot_be_delivered_is_cancelled(world: World, *, kills: bool) -> None:
-    """The meeting goes on under the old conference, after a restart of the proxy too."""
+def test_a_deletion_that_cannot_be_delivered_is_cancelled(world: World, *, kills: bool) -> None:
+    """The meeting goes on under the old conference, also after a restart of the proxy."""
     old = ended(world)
     new = granted(world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN))
     assert new.conference_id == old.conference_id
@@ -110,10 +110,10 @@ def test_an_end_that_cannot_be_delivered_is_cancelled(world: World, *, kills: bo
     assert new.conference_id in world.backend.conferences
 
 
-def test_a_number_that_cannot_be_kept_calls_nothing_off(
+def test_a_number_that_cannot_be_stored_cancels_no_deletion(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that cannot be told of its conference does not have it, and the DELETE stands."""
+    """If the client gets a fault because its id cannot be stored, the deletion stays pending."""
 
     def fail(*_: object) -> int:
         raise StateError("the disk is full")
@@ -127,7 +127,7 @@ def test_a_number_that_cannot_be_kept_calls_nothing_off(
 
 
 def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
-    """Where the backend cannot be asked, a DELETE that was never sent is cancelled."""
+    """If the backend is unreachable, a deletion that was never sent is cancelled."""
     old = ended(world)
     new = granted(world.taking(Kind.NOT_ASKED, Kind.DOWN))
     assert new.conference_id == old.conference_id
@@ -137,7 +137,7 @@ def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
 
 @pytest.mark.parametrize("kind", [Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE])
 def test_an_uncertain_delete(world: World, kind: Kind) -> None:
-    """A conference whose DELETE may still be carried out is not handed out in an outage."""
+    """In an outage, the proxy does not give out a conference whose deletion is uncertain."""
     ended(world)
     assert isinstance(world.taking(kind, Kind.DOWN).post(), Fault)
     world.restart(kills=True)
@@ -146,7 +146,7 @@ def test_an_uncertain_delete(world: World, kind: Kind) -> None:
 
 
 def test_an_uncertain_delete_is_cancelled_by_the_backend(world: World) -> None:
-    """A backend that names a conference afterwards has cancelled its deletion."""
+    """A backend that names a conference after a late deletion has cancelled that deletion."""
     old = ended(world)
     new = granted(world.taking(Kind.SLOW_LATE, Kind.GOOD, Kind.BROKEN))
     assert new.conference_id == old.conference_id
@@ -155,7 +155,7 @@ def test_an_uncertain_delete_is_cancelled_by_the_backend(world: World) -> None:
 
 
 def test_a_delete_that_is_slow_after_the_answer(world: World) -> None:
-    """An answer from before a DELETE says nothing of that DELETE."""
+    """An answer of the backend does not cancel a deletion that was sent after that answer."""
     ended(world)
     world.taking(Kind.DOWN, Kind.GOOD, Kind.SLOW_LATE).post()
     world.backend.delete_late()
@@ -163,7 +163,7 @@ def test_a_delete_that_is_slow_after_the_answer(world: World) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_delete_while_the_room_is_asked_for(world: World, when: str) -> None:
-    """A DELETE that comes while a POST waits for the backend ends the old conference only."""
+    """A DELETE that arrives while a POST waits for the backend ends only the old conference."""
     old = granted(world)
     world.vanish("room")
     is_before = when == "before"
@@ -176,7 +176,7 @@ def test_a_delete_while_the_room_is_asked_for(world: World, when: str) -> None:
 
 
 def test_a_room_that_is_asked_for_while_its_end_is_delivered(world: World) -> None:
-    """Nobody is handed the conference that a DELETE is under way for, in an outage either."""
+    """While a deletion is in progress, no client gets its conference, not even in an outage."""
     old = ended(world)
     world.taking(Call(before=Meanwhile.POST), Kind.DOWN).step()
     assert world.meeting("room") is None
@@ -184,7 +184,7 @@ def test_a_room_that_is_asked_for_while_its_end_is_delivered(world: World) -> No
 
 
 def test_a_conference_of_an_unknown_room(world: World) -> None:
-    """Where a kill lost which room a conference is of, it still gets one DELETE at a time."""
+    """A conference whose room was lost in a kill still gets one deletion at a time."""
     told = granted(world)
     world.restart(kills=True)
     world.delete(told)
@@ -195,7 +195,7 @@ def test_a_conference_of_an_unknown_room(world: World) -> None:
 
 @pytest.mark.parametrize("kind", [Kind.KILLED, Kind.KILLED_DONE])
 def test_a_kill_between_promise_and_delivery(world: World, kind: Kind) -> None:
-    """A DELETE that was answered is delivered by the next process."""
+    """After a kill, the next process delivers the deletion that was promised."""
     old = ended(world)
     with world.taking(kind).surviving():
         world.step()
@@ -204,7 +204,7 @@ def test_a_kill_between_promise_and_delivery(world: World, kind: Kind) -> None:
 
 
 def test_the_same_request_in_the_same_second(world: World) -> None:
-    """A POST equal to that of a meeting which is over is a new meeting."""
+    """A POST that is equal to the POST of an ended meeting opens a new conference."""
     old = ended(world)
     for calls in ((), (Kind.DOWN,)):
         reply = world.taking(*calls).repeat()
@@ -214,7 +214,7 @@ def test_the_same_request_in_the_same_second(world: World) -> None:
 
 
 def test_a_repeated_post(world: World) -> None:
-    """A client that got no answer asks again, and gets what it would have got."""
+    """A client that got no answer and repeats its POST gets the same conference."""
     with world.taking(Kind.KILLED_DONE).surviving():
         world.post()
     world.repeat()
@@ -225,7 +225,7 @@ def test_a_repeated_post(world: World) -> None:
 
 
 def test_someone_else_asks(world: World) -> None:
-    """A conference that is over is not handed to another owner, and stays over."""
+    """A conference that is over is not given to another owner, and stays over."""
     ended(world)
     assert isinstance(
         world.taking(Kind.BROKEN, Kind.GOOD, Kind.BROKEN).post(owner="b@example.com"), Denied
@@ -234,7 +234,7 @@ def test_someone_else_asks(world: World) -> None:
 
 
 def test_a_disk_that_fails(world: World) -> None:
-    """A DELETE that cannot be kept is answered when the backend took it, and only then."""
+    """A DELETE that cannot be stored is answered 200 only if the backend acknowledged it."""
     told = granted(world)
     world.disk(works=False)
     assert isinstance(world.taking(Kind.DOWN).delete(told), Fault)
@@ -243,7 +243,7 @@ def test_a_disk_that_fails(world: World) -> None:
 
 
 def test_a_disk_that_fails_with_an_uncertain_delete(allowing: World) -> None:
-    """A DELETE that was sent without being kept leaves its conference uncertain as well."""
+    """A deletion that was sent without being stored is uncertain too."""
     told = granted(allowing)
     allowing.disk(works=False)
     assert isinstance(allowing.taking(Kind.SLOW_LATE).delete(told), Fault)
@@ -253,7 +253,7 @@ def test_a_disk_that_fails_with_an_uncertain_delete(allowing: World) -> None:
 
 
 def test_a_gone_conference_that_goes_on(world: World) -> None:
-    """A conference that is named although it is gone is not deleted by the next process."""
+    """A gone conference that the backend named again is not deleted by the next process."""
     world.backend.has_delete = False
     old = ended(world)
     world.step()
@@ -264,8 +264,8 @@ def test_a_gone_conference_that_goes_on(world: World) -> None:
     assert old.conference_id in world.backend.conferences
 
 
-def test_a_client_that_never_says_delete(world: World) -> None:
-    """A conference whose time is over is deleted as expired, and not before its grace is."""
+def test_a_client_that_never_sends_delete(world: World) -> None:
+    """Without a DELETE, a conference is deleted `expire_after` its end, and not earlier."""
     told = granted(world)
     world.vanish("room")
     world.advance(3600)
@@ -276,7 +276,7 @@ def test_a_client_that_never_says_delete(world: World) -> None:
 
 
 def test_an_outage_with_fallback_grants(allowing: World) -> None:
-    """A fallback grant ends with its DELETE; the room's earlier conference does not get lost."""
+    """A fallback grant ends with its DELETE; the earlier conference of the room is still known."""
     old = granted(allowing)
     allowing.flush()
     allowing.vanish("room")
@@ -289,7 +289,7 @@ def test_an_outage_with_fallback_grants(allowing: World) -> None:
 
 
 def test_a_long_time_out_of_service(world: World) -> None:
-    """No DELETE is given up before it was tried, however long the proxy was down."""
+    """No deletion is abandoned before an attempt, however long the proxy was down."""
     ended(world)
     world.restart(kills=True, down_seconds=timedelta(days=8).total_seconds())
     world.step()
@@ -303,7 +303,7 @@ MEANWHILE = st.sampled_from([*[None] * 6, *Meanwhile])
 CALLS = st.lists(
     st.builds(Call, st.sampled_from([*[Kind.GOOD] * 6, *Kind]), MEANWHILE, MEANWHILE), max_size=5
 )
-"""How the backend takes the next calls; those after them are taken as they are in general."""
+"""How the backend handles the next calls; `otherwise` says how it handles the calls after them."""
 TERMS = st.builds(Terms, st.sampled_from([3600, 60, None]), st.sampled_from([None, None, "secret"]))
 OUTAGES = st.sampled_from(
     [kind for kind in Kind if kind not in {Kind.KILLED, Kind.KILLED_DONE, Kind.DENIED}]
@@ -312,7 +312,7 @@ DOWN_SECONDS = st.sampled_from([0, 0, 3600, 700_000])
 
 
 class Recreation(RuleBasedStateMachine):
-    """Whatever a client, a backend, a disk and a kill can do to the proxy, in any order."""
+    """All events of clients, the backend, the disk and kills, in random order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -328,7 +328,7 @@ class Recreation(RuleBasedStateMachine):
         ends=st.booleans(),
     )
     def begin(self, *, allows: bool, expires: bool, numbers: bool, kills: bool, ends: bool) -> None:
-        """Choose the settings and the backend, and let there be a meeting, or the end of one."""
+        """Choose the settings and the backend, and begin with a meeting or with an ended one."""
         self.world.close()
         self.world = World(
             Path(self.directory.name, "state"),
@@ -359,7 +359,7 @@ class Recreation(RuleBasedStateMachine):
         *,
         is_lost: bool,
     ) -> None:
-        """Ask for a room, or say DELETE where there is a meeting."""
+        """Send a DELETE if there is a meeting in the room; otherwise ask for the room."""
         told = self.world.meeting(room)
         self.world.backend.terms = terms
         with self.world.taking(*calls).surviving():
@@ -401,7 +401,7 @@ class Recreation(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        """Let the ledger be written."""
+        """Let the ledger write its changes."""
         self.world.flush()
 
     @rule(kills=st.booleans(), down_seconds=DOWN_SECONDS)
@@ -416,12 +416,12 @@ class Recreation(RuleBasedStateMachine):
 
     @rule(kind=OUTAGES)
     def outage(self, kind: Kind) -> None:
-        """Let the backend take all calls in one way."""
+        """Let the backend handle all calls in this way."""
         self.world.backend.otherwise = Call(kind)
 
     @rule()
     def recover(self) -> None:
-        """Let the backend be well."""
+        """Let the backend be healthy again."""
         self.world.backend.otherwise = Call()
 
     @rule(works=st.booleans())
@@ -432,7 +432,7 @@ class Recreation(RuleBasedStateMachine):
     @precondition(lambda self: self.world.backend.late)
     @rule()
     def delete_late(self) -> None:
-        """Let the backend carry out what it left undone."""
+        """Let the backend carry out a late deletion."""
         self.world.backend.delete_late()
 
     @rule(room=ROOMS)
@@ -442,11 +442,11 @@ class Recreation(RuleBasedStateMachine):
 
     @rule(has_delete=st.booleans())
     def upgrade(self, *, has_delete: bool) -> None:
-        """Let the backend have DeleteConference, or not."""
+        """Let the backend support DeleteConference, or not."""
         self.world.backend.has_delete = has_delete
 
     def teardown(self) -> None:
-        """Make all well, and check that nothing was lost."""
+        """Repair everything, and check that nothing was lost."""
         try:
             self.world.finish(kills=self.ends_by_kill)
         finally:
@@ -455,8 +455,8 @@ class Recreation(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(1200 if IS_LONG else 300)
-def test_whatever_happens() -> None:
-    """No sequence of events breaks what this file promises."""
+def test_any_sequence_of_events() -> None:
+    """No sequence of events breaks the promises at the top of this file."""
     run_state_machine_as_test(
         Recreation,
         settings=settings(

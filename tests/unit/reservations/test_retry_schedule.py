@@ -1,4 +1,4 @@
-"""The retry schedule: back-off, pauses, and what is uncertain."""
+"""The retry schedule: back-off, pauses, and uncertain deletions."""
 
 from itertools import pairwise
 
@@ -24,13 +24,13 @@ from tests.unit.reservations.deliveries import (
     failed,
 )
 
-# -- what is not taken --------------------------------------------------------------------------
+# -- deletions that the backend does not acknowledge --------------------------------------------
 
 
 @pytest.mark.usefixtures("no_jitter")
 @pytest.mark.parametrize("result", [BROKEN, UNREACHABLE])
 def test_the_back_off_doubles(world: World, result: Result[DeleteOutcome]) -> None:
-    """What is not taken is tried again after 1 s, 2 s, 4 s and so on, up to each minute."""
+    """The proxy retries a failed deletion after 1 s, 2 s, 4 s and so on, up to once a minute."""
     world.backend.usual = result
     world.end()
     world.work(250)
@@ -42,7 +42,7 @@ def test_the_back_off_doubles(world: World, result: Result[DeleteOutcome]) -> No
 
 
 def test_a_backend_that_refuses_everything(world: World) -> None:
-    """It is tried with one conference at a time, and not with thousands one after the other."""
+    """A backend that refuses every deletion gets one attempt at a time, with pauses in between."""
     world.backend.usual = BROKEN
     for number in range(100):
         world.end(str(number), f"room{number}")
@@ -55,7 +55,7 @@ def test_a_backend_that_refuses_everything(world: World) -> None:
 
 
 def test_requests_do_not_lengthen_the_pause(world: World) -> None:
-    """However many people ask for a room in an outage, the backend is soon tried again."""
+    """Attempts of requests during an outage do not make the pause of the backend longer."""
     world.backend.usual = NOT_SENT
     world.end()
     for _ in range(20):
@@ -66,7 +66,7 @@ def test_requests_do_not_lengthen_the_pause(world: World) -> None:
 
 
 def test_the_back_off_is_cut_at_random(world: World) -> None:
-    """Each wait is cut by up to a half, so that what failed together comes back spread out."""
+    """Jitter cuts each wait by up to half, so that failed deletions are not all retried at once."""
     world.backend.usual = BROKEN
     for number in range(MANY_REFUSALS - 1):
         world.end(str(number), f"room{number}")
@@ -82,7 +82,7 @@ def test_the_back_off_is_cut_at_random(world: World) -> None:
 
 @pytest.mark.parametrize("kind", OF_THE_BACKEND)
 def test_a_fault_of_the_backend(world: World, kind: FaultKind) -> None:
-    """What the next call would meet as well is met once: the backend is left alone for a while."""
+    """After a fault of the backend as a whole, the proxy pauses that backend."""
     world.backend.usual = failed(kind)
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -100,7 +100,7 @@ def test_a_fault_of_the_backend(world: World, kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("kind", sorted(set(FaultKind) - set(OF_THE_BACKEND), key=str))
 def test_a_fault_of_one_conference(world: World, kind: FaultKind) -> None:
-    """A conference that a backend does not get rid of holds up no other room's."""
+    """A fault of one conference does not delay the deletions of other rooms."""
     world.backend.answers["0"] = failed(kind)
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -111,7 +111,7 @@ def test_a_fault_of_one_conference(world: World, kind: FaultKind) -> None:
 
 @pytest.mark.usefixtures("no_jitter")
 def test_a_backend_that_answers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as it takes one thing, all that was not sent because of it is due."""
+    """As soon as a backend answers, all deletions that waited for its pause are due."""
     world.backend.usual = failed(FaultKind.SATURATED, "")
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -129,7 +129,7 @@ def test_a_backend_that_answers_again(world: World, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("no_jitter")
 def test_a_recovery_starts_the_back_off_anew(world: World) -> None:
-    """After a recovery the next outage is short at first."""
+    """After a recovery, the back-off of the next outage starts from the beginning."""
     world.backend.usual = UNREACHABLE
     world.end("0", "a")
     world.work(100)
@@ -144,8 +144,8 @@ def test_a_recovery_starts_the_back_off_anew(world: World) -> None:
     assert world.backend.told == ["1"]
 
 
-def test_a_backend_that_is_well_answers(world: World) -> None:
-    """Most answers change nothing, and what one conference was put off for stays."""
+def test_an_answer_does_not_shorten_a_back_off(world: World) -> None:
+    """An answer of a backend that is not paused does not shorten the back-off of a deletion."""
     world.backend.usual = BROKEN
     world.end()
     world.step()
@@ -167,10 +167,10 @@ def test_a_backend_that_is_well_answers(world: World) -> None:
         (failed(FaultKind.SATURATED, ""), False),
     ],
 )
-def test_what_may_be_on_its_way(
+def test_which_failed_deletions_are_uncertain(
     world: World, result: Result[DeleteOutcome], is_uncertain: bool
 ) -> None:
-    """A DELETE that was sent may have been carried out, whatever came back; no other one is."""
+    """A deletion that was sent and failed is uncertain; one that was not sent is not."""
     world.end()
     assert not world.delivery.deletions.is_uncertain(ref())
     world.backend.usual = result
@@ -178,8 +178,8 @@ def test_what_may_be_on_its_way(
     assert world.delivery.deletions.is_uncertain(ref()) is is_uncertain
 
 
-def test_uncertainty_stays(world: World) -> None:
-    """That a later DELETE was not sent says nothing of the earlier one."""
+def test_a_deletion_stays_uncertain_until_it_is_delivered(world: World) -> None:
+    """A deletion stays uncertain until it is delivered, even if later attempts are not sent."""
     world.end()
     world.backend.usual = failed(FaultKind.SLOW)
     world.step()
@@ -193,7 +193,7 @@ def test_uncertainty_stays(world: World) -> None:
 
 
 def test_uncertain_after_a_restart(world: World) -> None:
-    """Nobody knows what the process before was about to send; it is delivered at once."""
+    """Deletions of an earlier process are uncertain, and are delivered at once."""
     world.end()
     made = world.restarted()
     world.end("8", "kitchen")
@@ -205,15 +205,17 @@ def test_uncertain_after_a_restart(world: World) -> None:
 
 
 def test_uncertain_after_a_cancellation(world: World) -> None:
-    """A conference that goes on begins anew."""
+    """After a cancellation, the deletion is no longer uncertain."""
     world.end()
     made = world.restarted()
     made.deletions.cancel(ref())
     assert not made.deletions.is_uncertain(ref())
 
 
-def test_uncertain_of_what_was_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conference that is told once more is uncertain too, for as long as it is remembered."""
+def test_uncertain_deletion_of_a_gone_conference(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that was sent for a gone conference is uncertain until the ledger forgets it."""
     world.end()
     world.step()
     world.backend.usual = failed(FaultKind.SLOW)

@@ -41,7 +41,7 @@ def backend_of(room: str, *routes: Route, backends: tuple[str, ...] = ("a", "b")
     ],
 )
 def test_patterns(route: Route, matching: list[str], others: list[str]) -> None:
-    """Globs and regular expressions are for the whole, decoded text, in upper and lower case."""
+    """Globs and regular expressions match the whole decoded text, and ignore case."""
     assert {room: backend_of(room, route) for room in matching} == dict.fromkeys(matching, "a")
     assert {room: backend_of(room, route) for room in others} == dict.fromkeys(others)
 
@@ -69,5 +69,5 @@ def test_the_first_match_wins() -> None:
 def test_rooms_without_a_route(
     routes: list[Route], backends: tuple[str, ...], backend: str | None
 ) -> None:
-    """They go to the only backend where there are no routes, else to "default", else nowhere."""
+    """Without routes, a single backend has all rooms; otherwise "default" has those that remain."""
     assert backend_of("board", *routes, backends=backends) == backend

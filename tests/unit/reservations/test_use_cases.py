@@ -1,4 +1,4 @@
-"""The use cases over a store that cannot be used: every request gets an answer all the same."""
+"""The use cases with a store that cannot be used: every request still gets an answer."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -49,7 +49,7 @@ INCIDENT = "0123456789ab"
 
 
 class Backend:
-    """A backend that grants rooms as the conferences 7, 8, ... and deletes what it is told to."""
+    """A backend that grants the conferences 7, 8, ... in turn, and deletes any conference."""
 
     def __init__(self) -> None:
         self._ids = count(7)
@@ -72,7 +72,7 @@ class Backend:
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Take note."""
+        """Record the id, and delete the conference."""
         del incident_id, within_seconds
         self.deleted.append(deletion.conference_id)
         return Result(Deleted(), "OK")
@@ -80,7 +80,7 @@ class Backend:
 
 @dataclass
 class World:
-    """The use cases, and what they work with."""
+    """The use cases, and the objects that they use."""
 
     ledger: SqliteLedger
     elsewhere: Elsewhere
@@ -92,7 +92,7 @@ class World:
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """Return use cases over a store in another process."""
+    """Return use cases with a store as if in another process."""
     with (
         closing(Database(None)) as database,
         closing(SqliteLedger(database, write_behind=False)) as ledger,
@@ -127,12 +127,12 @@ def request() -> CreateRequest:
 
 
 def is_state_fault(reply: object) -> bool:
-    """Whether a reply says that the store cannot be used."""
+    """Return whether a reply says that the store cannot be used."""
     return isinstance(reply, Fault) and reply.kind is FaultKind.STATE
 
 
 def test_a_store_in_another_process(world: World) -> None:
-    """Records that are copies serve as well: a room is opened, read, ended, and opened again."""
+    """With copied records, a room can be opened, read, ended, and opened again."""
     created = world.use_cases.create(request(), PROSODY, INCIDENT)
     assert created.reply == Reservation("default.7", conference())
     assert world.use_cases.get("default.7", PROSODY, INCIDENT).reply == created.reply
@@ -144,8 +144,8 @@ def test_a_store_in_another_process(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "code"), [("is_over", ""), ("in_room", ""), ("grant", "OK")])
-def test_a_post_over_a_store_that_is_away(world: World, method: str, code: str) -> None:
-    """Whatever cannot be asked or noted, the client is told of a fault, and has no room."""
+def test_a_post_with_an_unreachable_store(world: World, method: str, code: str) -> None:
+    """If the store is unreachable, a POST gets a fault, and the client gets no conference."""
     world.elsewhere.away = {method}
     handled = world.use_cases.create(request(), JICOFO, INCIDENT)
     assert is_state_fault(handled.reply)
@@ -154,24 +154,24 @@ def test_a_post_over_a_store_that_is_away(world: World, method: str, code: str) 
 
 
 @pytest.mark.parametrize("method", ["is_over", "update"])
-def test_a_get_over_a_store_that_is_away(world: World, method: str) -> None:
-    """A conference that may be over is not shown."""
+def test_a_get_with_an_unreachable_store(world: World, method: str) -> None:
+    """If the store is unreachable, a GET gets a fault, because the conference may be over."""
     world.elsewhere.away = {method}
     assert is_state_fault(world.use_cases.get("default.7", PROSODY, INCIDENT).reply)
 
 
-def test_a_delete_that_cannot_be_noted(world: World) -> None:
-    """It is delivered at once: the record is the same, though it is another copy."""
+def test_a_delete_that_cannot_be_stored(world: World) -> None:
+    """A DELETE that cannot be stored is delivered at once, also if the records are copies."""
     world.ledger.grant(ref(), "board", conference())
     world.elsewhere.away = {"end"}
     assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
     assert world.backend.deleted == ["7"]
 
 
-def test_a_delete_that_cannot_be_noted_while_the_room_is_asked_for(
+def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that was given the same conference meanwhile keeps it, equal as its record is."""
+    """A client that got the same conference meanwhile keeps it, even if the records are equal."""
     world.ledger.grant(ref(), "board", conference())
 
     def granted_meanwhile(*_: object) -> None:
@@ -184,8 +184,8 @@ def test_a_delete_that_cannot_be_noted_while_the_room_is_asked_for(
 
 
 @pytest.mark.parametrize("key", [(NAME, "board"), ref()])
-def test_a_delete_that_cannot_be_noted_while_a_lock_is_held(world: World, key: LockKey) -> None:
-    """Whoever holds the lock of the room, or of the conference, may be about to give it away."""
+def test_a_delete_that_cannot_be_stored_while_a_lock_is_held(world: World, key: LockKey) -> None:
+    """A DELETE that cannot be stored is not sent while the room or the conference is locked."""
     world.ledger.grant(ref(), "board", conference())
     world.elsewhere.away = {"end"}
     with world.locks.hold(key, 0) as is_free:
@@ -194,8 +194,8 @@ def test_a_delete_that_cannot_be_noted_while_a_lock_is_held(world: World, key: L
     assert world.backend.deleted == []
 
 
-def test_a_deletion_that_was_delivered_and_could_not_be_noted(world: World) -> None:
-    """It is uncertain until the ledger knows, so that nobody is given the conference."""
+def test_a_delivered_deletion_that_cannot_be_recorded(world: World) -> None:
+    """A delivered deletion is uncertain until the ledger has recorded the delivery."""
     world.ledger.end(ref(), 5)
     world.elsewhere.away = {"settle"}
     with pytest.raises(StateError):
@@ -207,15 +207,15 @@ def test_a_deletion_that_was_delivered_and_could_not_be_noted(world: World) -> N
     assert world.ledger.find(ref()) is None
 
 
-def test_a_delete_over_a_store_that_is_away(world: World) -> None:
-    """Without the record nobody knows whether it is safe: the client is told of a fault."""
+def test_a_delete_with_an_unreachable_store(world: World) -> None:
+    """If the record cannot be read, a DELETE gets a fault, and nothing is sent."""
     world.elsewhere.away = {"find"}
     assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
     assert world.backend.deleted == []
 
 
 def test_a_fallback_grant_is_read_from_the_ledger_alone(world: World) -> None:
-    """No backend knows it; a store that is away is a fault."""
+    """GET reads a fallback grant from the ledger only; an unreachable store is a fault."""
     fallback = ConferenceRef(NAME, "6f1d2c3b", is_fallback=True)
     granted = Conference("6f1d2c3b", "board", "", START_MS, duration_seconds=60)
     world.ledger.grant(fallback, "board", granted)
@@ -226,15 +226,17 @@ def test_a_fallback_grant_is_read_from_the_ledger_alone(world: World) -> None:
 
 
 @pytest.mark.parametrize("method", ["expire", "pending", "settle"])
-def test_a_delivery_over_a_store_that_is_away(
+def test_a_delivery_with_an_unreachable_store(
     world: World, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says so without a trace, and the thread delivers when the store is back."""
+    """The log reports an unreachable store without a stack trace; delivery continues afterwards."""
     world.ledger.end(ref(), 5)
     world.elsewhere.away = {method}
     world.delivery.start()
     try:
-        complaint = f"no deletions to backends.default: {method}: the store is unreachable"
+        complaint = (
+            f"cannot deliver deletions to backends.default: {method}: the store is unreachable"
+        )
         eventually(lambda: complaint in caplog.text)
         world.elsewhere.away = set()
         world.delivery.deletions.wake(NAME)
@@ -245,8 +247,8 @@ def test_a_delivery_over_a_store_that_is_away(
     assert "Traceback" not in caplog.text
 
 
-def test_a_store_that_is_away_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The log has one line for each time that it went away, and not one for each attempt."""
+def test_an_unreachable_store_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has one line for each outage of the store, not one for each attempt."""
     steps: list[str] = []
 
     def step(*_: object) -> float:
@@ -265,5 +267,5 @@ def test_a_store_that_is_away_is_told_once(caplog: pytest.LogCaptureFixture) -> 
         worker.stop(0)
         worker.join(LONG_SECONDS)
     assert [record.getMessage() for record in caplog.records] == [
-        "no deletions to backends.default: the store is away"
+        "cannot deliver deletions to backends.default: the store is away"
     ] * 2
