@@ -115,7 +115,7 @@ class Index:
         return len(self._in_state[state])
 
     def pop_expired(self, before_ms: int) -> Iterator[tuple[Record, int]]:
-        """Yield each open conference whose end was before this time once, with its end."""
+        """Yield the open conferences whose end was before this time, each once and with its end."""
         while self._ends and self._ends[0][0] < before_ms:
             entry = heappop(self._ends)
             if self._is_the_end(entry):

@@ -66,9 +66,9 @@ class Record:
 
 
 def is_unchanged(found: Record | None, known: Record | None) -> bool:
-    """Return whether the record `found` is still the earlier record `known`.
+    """Return whether the record `found` equals the earlier record `known`, including the revision.
 
-    If it is, no client was given the conference since `known` was read.
+    If it does, no client was given the conference since `known` was read.
     """
     if found is None or known is None:
         return found is known

@@ -22,7 +22,7 @@ class Locks(Protocol):
     """A lock for each room and each conference of one ledger."""
 
     def hold(self, key: LockKey, within_seconds: float) -> AbstractContextManager[bool]:
-        """Hold the lock of a key; the context's value says whether it was free within this time."""
+        """Hold the lock of a key; yield whether it was free within `within_seconds`."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class LocalLocks:
 
     @contextmanager
     def hold(self, key: Hashable, within_seconds: float) -> Iterator[bool]:
-        """Hold the lock of a key; yield whether it was free within this time."""
+        """Hold the lock of a key; yield whether it was free within `within_seconds`."""
         with self._guard:
             entry = self._entries.setdefault(key, _Entry())
             entry.users += 1

@@ -3,8 +3,8 @@
 This module stores the aliases in SQLite. An alias is on the disk before Jicofo gets it: after a
 restart, only the alias leads from a GET or a DELETE of Jicofo to the conference.
 
-The module also stores which backend the other numbers belong to (`number_owner`). So these numbers
-still lead to their conferences after the operator has added a second backend.
+The module also stores the backend to which all other numbers belong (`number_owner`). So these
+numbers still lead to their conferences after the operator has added a second backend.
 """
 
 import logging

@@ -49,7 +49,7 @@ CREATE TABLE conference (
 ) STRICT, WITHOUT ROWID;
 """
 MIGRATIONS = (_ALIASES, _CONFERENCES)
-"""The schema's versions: entry n - 1 upgrades version n - 1 to version n; 0 is an empty file."""
+"""Entry n - 1 upgrades the schema from version n - 1 to version n. Version 0 is an empty file."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
@@ -116,7 +116,7 @@ class Database:
             raise StateError(f"{self.name}: cannot be used as the ledger: {error}") from error
 
     def _roll_back(self) -> None:
-        """Undo what has not been committed."""
+        """Roll back a transaction that was not committed."""
         with suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -91,7 +91,7 @@ class SqliteLedger:
             self.settle(ref)
             return
         with self._lock:
-            # The write for another DELETE of this conference may fail, and is then undone.
+            # Wait for another DELETE of this conference: it is undone if its write fails.
             self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
             if self._index.is_gone(ref):
@@ -200,7 +200,7 @@ class SqliteLedger:
         self._writes.write(record.ref, undo)
 
     def _add(self, record: Record, *, supersedes: bool = True) -> None:
-        """Add a granted conference, which may replace others of its room or evict an old one."""
+        """Add a granted conference; remove others of its room, and evict one if necessary."""
         self._index.revive(record.ref)
         if record.ref not in self._index.records and not self._make_room():
             logger.warning(

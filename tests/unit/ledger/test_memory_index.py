@@ -36,7 +36,7 @@ def test_an_open_conference_expires(ledger: SqliteLedger) -> None:
     assert ledger.expire(END_MS + 1) == []
 
 
-def test_what_does_not_expire(ledger: SqliteLedger) -> None:
+def test_conferences_that_do_not_expire(ledger: SqliteLedger) -> None:
     """A conference does not expire if it has no end, is over already, or is unknown."""
     ledger.grant(ref("always"), "a", conference("always", lasts=None))
     grant(ledger, "ended", "b")

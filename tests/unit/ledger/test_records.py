@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
     ],
 )
 @pytest.mark.parametrize("is_fallback", [False, True])
-def test_what_is_stored(state: RecordState, stored: str, *, is_fallback: bool) -> None:
+def test_the_stored_words(state: RecordState, stored: str, *, is_fallback: bool) -> None:
     """The stored words stay the same, so that different versions of the proxy can read the file."""
     record = Record(ConferenceRef("default", "7", is_fallback), state, "board")
     row = to_row(record)

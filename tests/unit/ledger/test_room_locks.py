@@ -78,7 +78,7 @@ def test_an_exception_releases_the_lock(locks: LocalLocks) -> None:
     assert is_free(locks, "room")
 
 
-def test_nothing_is_left_behind(locks: LocalLocks) -> None:
+def test_a_released_key_uses_no_memory(locks: LocalLocks) -> None:
     """After a key is released, nothing is kept of it, also if a thread waited without success."""
     for number in range(100):
         with locks.hold(number, 0), locks.hold(number, 0):

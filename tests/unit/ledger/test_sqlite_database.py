@@ -263,7 +263,7 @@ def test_a_longer_process_id_of_an_earlier_process(tmp_path: Path) -> None:
         assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
 
 
-def test_many_may_try_at_once(tmp_path: Path) -> None:
+def test_one_of_many_threads_opens_a_directory(tmp_path: Path) -> None:
     """If several threads open a new directory at once, one succeeds and the others are refused."""
     barrier = threading.Barrier(8)
     all_tried = threading.Barrier(8)

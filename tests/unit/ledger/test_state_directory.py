@@ -10,7 +10,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
 
 
-def test_whether_it_is_in_use(tmp_path: Path) -> None:
+def test_a_directory_is_in_use_while_a_database_is_open(tmp_path: Path) -> None:
     """The directory is in use while a database in it is open, and not before or after."""
     state_dir = tmp_path / "state"
     assert not is_in_use(state_dir)

@@ -426,7 +426,7 @@ def test_the_writer_complains_once(
     assert [record.getMessage() for record in caplog.records] == [message] * 2
 
 
-def test_the_writer_ends_whenever_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_writer_ends_when_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread ends when it is stopped, also just as it begins to write or to wait."""
     monkeypatch.setattr("jicofo_reservation_proxy.ledger.write_behind.WRITE_AFTER_SECONDS", 0.0001)
     for _ in range(100):
