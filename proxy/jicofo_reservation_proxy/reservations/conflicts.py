@@ -1,6 +1,7 @@
 """Conflicts: another conference already holds the room that a client asks for.
 
-This module decides whether the client may have that conference, and what it is told otherwise.
+This module decides whether the client may have that conference. If not, it decides what the proxy
+tells the client.
 """
 
 from jicofo_reservation_proxy.ledger.ledger import Ledger

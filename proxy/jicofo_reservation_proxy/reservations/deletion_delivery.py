@@ -1,4 +1,4 @@
-"""Delivery: the proxy delivers the deletion of every conference that is over to its backend.
+"""Delivery: when a conference is over, the proxy delivers its deletion to the backend.
 
 The invariant: the proxy never deletes a conference at its backend while a client has it.
 
@@ -8,7 +8,8 @@ The invariant: the proxy never deletes a conference at its backend while a clien
 - A thread that gives a conference to a client takes the lock of the room before it asks the
   backend. It takes the lock of the conference that the backend names. Under these locks, and
   before the client gets the conference, it records in the ledger that the conference is open. So
-  no deletion of this conference is in progress then, and none is sent afterwards.
+  no deletion of this conference is in progress then, and none is sent afterwards. For a conference
+  from the ledger the lock of the room is enough, because the ledger knows the room.
 
 Each backend has its own thread, so a backend that hangs does not delay the deletions of another
 backend. The proxy retries a deletion that the backend does not acknowledge (retry_schedule.py),
@@ -35,7 +36,7 @@ LOOK_SECONDS = 1.0
 """The longest time between two checks of a thread for conferences whose end has passed."""
 
 BUSY_SECONDS = 0.1
-"""The wait before a thread tries a deletion again whose room or conference is locked."""
+"""How long a thread waits before it retries a deletion whose room or conference is locked."""
 
 logger = logging.getLogger(__name__)
 

@@ -42,7 +42,7 @@ class Ending:
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
-        """Record that the conference with this id of a client is over. Raises `StateError`."""
+        """Record that the conference a client knows by this id is over. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None:
             return Handled(Deleted())

@@ -68,9 +68,9 @@ class Expiry:
     def _was_tried_for_too_long(self, record: Record, now: int) -> bool:
         """Return whether to abandon a deletion.
 
-        If the backend is still in the settings, one attempt in this process comes first. The time
-        counts from the moment at which the deletion was first due. For an expired conference, that
-        is `expire_after` later than its end.
+        A deletion for a backend in the settings is abandoned only after an attempt in this process.
+        The time counts from the moment at which the deletion was first due. For an expired
+        conference, that moment is `expire_after` later than its end.
         """
         if record.ref.backend not in self._backends:
             return True

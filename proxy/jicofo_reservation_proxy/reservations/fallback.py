@@ -5,7 +5,7 @@ The fallback gives the first possible answer of this list:
 1. The last conference of the room goes on, if that is safe.
 2. If the operator allows it, the open conference that holds the room, or a *fallback grant*: the
    proxy grants the room without the backend.
-3. The fault.
+3. The fault, as an error.
 """
 
 from collections.abc import Callable, Mapping, Sequence

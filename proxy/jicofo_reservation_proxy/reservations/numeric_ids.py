@@ -46,7 +46,7 @@ class NumericIds:
 
 
 def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
-    """Return the backend whose conferences are meant by numbers that are not aliases.
+    """Return the backend to which the numbers that are not aliases belong.
 
     If the settings have a single backend, it is that backend. Otherwise it is the backend that was
     the single one most recently, or `None`. Raises `StateError` if a change cannot be stored.

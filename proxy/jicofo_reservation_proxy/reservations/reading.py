@@ -43,7 +43,7 @@ class Reading:
         self._respond_within_seconds = respond_within_seconds
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
-        """Read the conference with this id of a client. Raises `StateError`."""
+        """Read the conference that a client knows by this id. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())

@@ -95,14 +95,14 @@ class UseCases:
                 return Handled(state_fault(error), backend)
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
-        """Read the conference with this id of a client."""
+        """Read the conference that a client knows by this id."""
         try:
             return self._reading.get(public_id, dialect, incident_id)
         except StateError as error:
             return Handled(state_fault(error))
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
-        """Record that the conference with this id of a client is over."""
+        """Record that the conference that a client knows by this id is over."""
         try:
             return self._ending.delete(public_id, incident_id)
         except StateError as error:

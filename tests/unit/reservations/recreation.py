@@ -76,7 +76,7 @@ LATE_MS = 86_400_000
 
 
 class Killed(BaseException):
-    """The proxy was killed in the middle of a call; nothing in it may catch this."""
+    """The proxy was killed in the middle of a call. No code of the proxy may catch this."""
 
 
 class Kind(enum.Enum):
@@ -401,7 +401,7 @@ class World:
         self._disk_works = True
         self._open()
 
-    # What the client does.
+    # Actions of the client.
 
     def meeting(self, room: str) -> Told | None:
         """Return the conference that a client is in, in a room."""
@@ -458,7 +458,7 @@ class World:
         if told := self.meeting(room):
             told.is_live = False
 
-    # What the proxy and its machine do.
+    # Actions of the proxy and of its machine.
 
     def step(self, until: float | None = None) -> None:
         """Let the worker deliver once."""
@@ -563,7 +563,7 @@ class World:
         """Close the files."""
         self._database.close()
 
-    # What is checked.
+    # Checks.
 
     def check_delete(self, conference_id: str, reason: DeleteReason) -> None:
         """Check that the backend may delete this conference at this moment."""
@@ -645,7 +645,7 @@ class World:
         grace_ms = GRACE // timedelta(milliseconds=1)
         return ends_at_ms is not None and self.now_ms > ends_at_ms + grace_ms
 
-    # How it is done.
+    # Helper methods.
 
     def _post(self, post: Post, *, is_lost: bool) -> CreateReply:
         before, self._is_stepping = self._is_stepping, False

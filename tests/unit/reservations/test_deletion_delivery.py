@@ -61,7 +61,7 @@ def test_refused_deletions_do_not_delay_others(world: World) -> None:
 
 
 def test_deletions_of_a_room_are_sent_in_order(world: World) -> None:
-    """The next deletion of a room is not sent until the backend has acknowledged the one before."""
+    """A room's next deletion is not sent before the backend acknowledges the earlier deletion."""
     world.backend.answers["0"] = BROKEN
     for number in range(3):
         world.end(str(number))

@@ -126,7 +126,7 @@ def test_a_number_that_cannot_be_stored_cancels_no_deletion(
     assert not world.backend.conferences
 
 
-def test_an_outage_goes_on_under_the_old_conference(world: World) -> None:
+def test_the_old_conference_goes_on_in_an_outage(world: World) -> None:
     """If the backend is unreachable, a deletion that was never sent is cancelled."""
     old = ended(world)
     new = granted(world.taking(Kind.NOT_ASKED, Kind.DOWN))

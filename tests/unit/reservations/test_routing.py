@@ -69,5 +69,8 @@ def test_the_first_match_wins() -> None:
 def test_rooms_without_a_route(
     routes: list[Route], backends: tuple[str, ...], backend: str | None
 ) -> None:
-    """Without routes, a single backend has all rooms; otherwise "default" has those that remain."""
+    """A room that matches no route gets the backend "default", if there is one.
+
+    If there are no routes and only one backend, the room gets that backend.
+    """
     assert backend_of("board", *routes, backends=backends) == backend
