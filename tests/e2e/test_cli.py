@@ -340,7 +340,7 @@ def test_call_with_target_and_a_state_directory_in_use_exits_with_5(
         flags = (*state_dir, "--listen", f"127.0.0.1:{proxy.port}", "--target", target)
         code, _, errors = out.of("call", "delete", "90000000000001", *flags)
     assert (code, backend.deletes) == (5, [])
-    assert f"which the process {proxy.process.pid} is using" in errors
+    assert f", used by process {proxy.process.pid};" in errors
 
 
 def test_call_with_port_0_starts_a_temporary_proxy(out: Output) -> None:
@@ -402,7 +402,7 @@ def test_a_second_proxy_on_a_state_directory_exits_with_5(out: Output, tmp_path:
     with _serving(*state_dir) as proxy:
         code, _, errors = out.of("serve", *state_dir, "--listen", "127.0.0.1:0")
     assert code == 5
-    assert f"which the process {proxy.process.pid} is using; stop that one" in errors
+    assert f", used by process {proxy.process.pid}; stop that process" in errors
 
 
 def test_ledger_lists_conferences_and_pending_deletions(out: Output) -> None:
