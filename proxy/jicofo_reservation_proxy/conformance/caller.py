@@ -85,6 +85,7 @@ class Caller:
         self._unanswered: dict[str, pb.CreateConferenceRequest] = {}
         self._made: dict[str, None] = {}
         self._pending: set[grpc.Future[Any]] = set()
+        self._cancellations = 0
         self.answered = 0
         """The number of calls that the backend answered, with a response or an error status."""
         self.lost = 0
@@ -110,9 +111,11 @@ class Caller:
 
     def make(self, calls: Sequence[Call]) -> list[Answer]:
         """Make all calls at the same time. Return the answers in the order of the calls."""
-        began = time.monotonic()
+        began, cancellations = time.monotonic(), self._cancellations
         pending = [self._start(call) for call in calls]
         self._pending.update(pending)
+        if self._cancellations != cancellations:  # `cancel` did not see these calls
+            _cancel(pending)
         try:
             _cancel_in_time(calls, pending, began)
             return [self._answer(*pair) for pair in zip(calls, pending, strict=True)]
@@ -121,8 +124,8 @@ class Caller:
 
     def cancel(self) -> None:
         """Cancel all calls in all threads that have no answer yet."""
-        for future in tuple(self._pending):
-            future.cancel()
+        self._cancellations += 1
+        _cancel(tuple(self._pending))
 
     @property
     def made(self) -> tuple[str, ...]:
@@ -192,6 +195,11 @@ class Caller:
             self._made[answer.conference.id] = None
             if not answer.conference.HasField("start_time"):
                 answer.conference.start_time.CopyFrom(request.start_time)
+
+
+def _cancel(futures: Iterable[grpc.Future[Any]]) -> None:
+    for future in futures:
+        future.cancel()
 
 
 def _cancel_in_time(
