@@ -261,7 +261,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_rules_hold_after_any_steps(steps: list[tuple[object, ...]]) -> None:
     """After any steps: one conference per room and request, unique ids, none that is over."""
     clock = FakeClock()

@@ -47,7 +47,7 @@ def test_string_ids(conference_id: str, public_id: str) -> None:
 @given(backend=backend_names, conference_id=any_text)
 @example(backend="default", conference_id="\0/%~.\U0010ffff")
 @example(backend="a0_0", conference_id="7.0")
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_every_string_id_can_be_decoded(backend: str, conference_id: str) -> None:
     """Decoding the string id gives the same conference; the id is safe in any path."""
     ref = ConferenceRef(backend, conference_id)
@@ -76,7 +76,7 @@ def test_fallback_grants(backend: str, conference_id: str, public_id: str) -> No
 @example(backends=("default", "default"), ids=("6f1d", "6f1d"))
 @example(backends=("a", "a"), ids=("-", "."))
 @example(backends=("a_b", "a"), ids=("c", "b-c"))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_fallback_grant_shares_no_id_with_a_conference(
     backends: tuple[str, str], ids: tuple[str, str]
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_fallback_grant_shares_no_id_with_a_conference(
 
 
 @given(first=any_text, second=any_text)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_different_ids_stay_different(first: str, second: str) -> None:
     """Two conferences never share a string id."""
     encoded = encode(ConferenceRef("a", first)), encode(ConferenceRef("a", second))
@@ -102,7 +102,7 @@ def test_different_ids_stay_different(first: str, second: str) -> None:
     | st.from_regex(r"[0-9]{0,16}(\.0*)?", fullmatch=True)
     | st.from_regex(r"[a-z_]{0,4}[.-][A-F0-9~-]{0,12}", fullmatch=True)
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_decode_accepts_any_text(text: str) -> None:
     """Decoding any text gives a conference, a number or `None`, and never raises an error."""
     found = decode(text)
@@ -236,7 +236,7 @@ def test_own_numbers(conference_id: str, number: int | None) -> None:
 
 
 @given(st.integers(-10, 10**15).map(str) | any_text)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_own_numbers_come_back_as_the_same_text(conference_id: str) -> None:
     """If a backend's id is used as a number, a path with the number gives the same id again."""
     number = own_number(conference_id)
@@ -247,7 +247,7 @@ def test_own_numbers_come_back_as_the_same_text(conference_id: str) -> None:
 
 
 @given(backend=backend_names, conference_id=any_text, attempt=st.integers(0, 50))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_alias_candidates(backend: str, conference_id: str, attempt: int) -> None:
     """A candidate is an alias; it is always the same one, and the next attempt gives another."""
     ref = ConferenceRef(backend, conference_id)

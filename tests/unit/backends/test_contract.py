@@ -117,7 +117,7 @@ def test_the_create_message_names_the_client(kind: ClientKind, client: pb.Client
 @given(ms=st.integers(FIRST_SECOND * 1000, LAST_SECOND * 1000 + 999))
 @example(FIRST_SECOND * 1000)
 @example(LAST_SECOND * 1000 + 999)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_time_fits_the_messages(ms: int) -> None:
     """A message carries every millisecond of the years 1 to 9999 exactly."""
     message = delete_message(Deletion("7", ms, DeleteReason.ENDED))
@@ -503,7 +503,7 @@ def check_conference(conference: Conference) -> None:
 
 
 @given(conference=wild_conferences)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_conference_is_a_breach_or_serves_both_clients(conference: pb.Conference) -> None:
     """Any conference in a response is a breach, or both clients accept the answer with it."""
     for response in (
@@ -519,7 +519,7 @@ def test_any_conference_is_a_breach_or_serves_both_clients(conference: pb.Confer
 
 
 @given(conference=tame_conferences)
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_every_conference_within_the_contract_serves_both_clients(
     conference: pb.Conference,
 ) -> None:
@@ -531,7 +531,7 @@ def test_every_conference_within_the_contract_serves_both_clients(
 
 
 @given(message=text, reason=st.integers(0, 2**31 - 1))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_denial_serves_both_clients(message: str, reason: int) -> None:
     """Any sentence of a denial becomes a refusal that both clients understand."""
     denial = pb.Denial(message=message, reason=reason)  # type: ignore[arg-type]

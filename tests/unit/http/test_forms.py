@@ -445,7 +445,7 @@ printable = st.text(
     extra=st.dictionaries(printable, st.text(st.characters(exclude_categories=["Cs"])), max_size=5),
 )
 @example(name="%", owner="=&", extra={})
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_request_has_what_was_sent(name: str, owner: str | None, extra: dict[str, str]) -> None:
     """The request contains exactly the texts that the client form-encoded."""
     known = FORM | {"name": name}
@@ -473,7 +473,7 @@ def test_the_request_has_what_was_sent(name: str, owner: str | None, extra: dict
         max_size=6,
     ).map(lambda pairs: urlencode(pairs).encode()),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_parser_never_raises(content_type: str, body: bytes) -> None:
     """Any body of any content type gives a request, or a printable ASCII message."""
     result = parse_create(content_type, body, guest_test(()))
@@ -492,7 +492,7 @@ def test_the_parser_never_raises(content_type: str, body: bytes) -> None:
     zone=st.none() | st.tuples(st.sampled_from("+-"), st.integers(0, 18), st.integers(0, 59)),
     form=st.sampled_from(["{:02}{:02}", "{:02}:{:02}", "{:02}"]),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_times_agree_with_datetime(
     moment: datetime, digits: int, nanos: int, zone: tuple[str, int, int] | None, form: str
 ) -> None:
@@ -519,7 +519,7 @@ part = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_s
 
 
 @given(tenant=part, name=part)
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_encoded_tenants_and_names_are_decoded(tenant: str, name: str) -> None:
     """A room gives the tenant and the name that Jitsi percent-encoded for XMPP."""
     raw = f"[{quote(tenant, safe='')}]{quote(name, safe='')}"
@@ -531,7 +531,7 @@ def test_encoded_tenants_and_names_are_decoded(tenant: str, name: str) -> None:
     more=st.tuples(part, part),
     random=st.randoms(use_true_random=False),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_request_ids_ignore_only_the_order(
     fields: dict[str, str], more: tuple[str, str], random: Random
 ) -> None:

@@ -375,7 +375,7 @@ def is_about(understood: Understood, held: Conference) -> bool:
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY])
 @given(data=st.data(), held=conferences, asked=requests)
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 def test_clients_understand_any_conference(
     dialect: Dialect, data: st.DataObject, held: Conference, asked: CreateRequest
 ) -> None:
@@ -393,7 +393,7 @@ def test_clients_understand_any_conference(
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY])
 @given(data=st.data(), asked=requests, message=unicode_text, reason=unicode_text)
 @example(data=None, asked=request(), message="x\n" * 1_000_000, reason="")
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_clients_understand_any_denial(
     dialect: Dialect,
     data: st.DataObject | None,
@@ -415,7 +415,7 @@ def test_clients_understand_any_denial(
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY])
 @given(fault=faults, asked=requests)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_clients_understand_any_fault(dialect: Dialect, fault: Fault, asked: CreateRequest) -> None:
     """For any fault, the answers to POST and GET have the same message and a 5xx status."""
     post = read_post(dialect, created(dialect, fault, asked), asked)
@@ -430,7 +430,7 @@ def test_clients_understand_any_fault(dialect: Dialect, fault: Fault, asked: Cre
     status=st.sampled_from([400, 404, 405, 413, 415]),
     message=unicode_text.map(lambda text: f"name: {text}"),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_both_clients_understand_any_bad_input(status: int, message: str) -> None:
     """Both clients understand the refusal of a wrong request, for any mistake in it."""
     answer = render_bad_input(BadInput(status, message))

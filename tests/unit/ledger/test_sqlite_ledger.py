@@ -579,9 +579,8 @@ class Promises:
 @given(steps=steps)
 @example(steps=[("grant", "a", "x", 1), ("end", "a", 5), ("gone", "a"), ("grant", "a", "x", 1)])
 @settings(
-    deadline=None,
     max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_promises_survive_a_kill(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]

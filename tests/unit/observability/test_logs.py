@@ -104,7 +104,7 @@ def test_exceptions_stay_on_the_line() -> None:
 
 
 @given(message=any_text, values=fields)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_always_one_line(message: str, values: Fields) -> None:
     """Each format writes any event as one line, and the JSON line gives back the same values."""
     made = record(message, values, raised())
@@ -119,7 +119,7 @@ def test_always_one_line(message: str, values: Fields) -> None:
 
 
 @given(values=st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), any_text, min_size=1))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_pairs_can_be_separated(values: dict[str, str]) -> None:
     """A text line can be split into its pairs: an unquoted value has no space and no quote."""
     line = TextFormatter().format(record("x", values))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -462,7 +462,5 @@ def test_any_sequence_of_events() -> None:
         settings=settings(
             max_examples=2500 if IS_LONG else 80,
             stateful_step_count=40 if IS_LONG else 25,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
         ),
     )

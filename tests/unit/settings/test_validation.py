@@ -663,7 +663,7 @@ trees = st.dictionaries(
 
 
 @given(tree=trees)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_tree_is_settings_or_faults(tree: Tree) -> None:
     """Validation of any tree returns settings or raises `SettingsError` with at least one fault."""
     try:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.simulation import jicofo_answers, prosody_answers
 from jicofo_reservation_proxy.simulation.outcomes import (
@@ -56,14 +56,12 @@ VERDICTS = (Opened, Refused, Failed, Stuck, Held)
 STATUSES = st.sampled_from([100, 200, 201, 202, 204, 302, 400, 403, 404, 409, 500, 503])
 
 
-@settings(deadline=None)
 @given(STATUSES, st.one_of(NESTED, st.dictionaries(st.sampled_from(KEYS), NESTED)))
 def test_every_json_has_a_verdict(status: int, document: object) -> None:
     """Both clients read every JSON document without an exception."""
     _read_all(status, json.dumps(document).encode())
 
 
-@settings(deadline=None)
 @given(STATUSES, st.binary())
 def test_every_body_has_a_verdict(status: int, body: bytes) -> None:
     """Both clients read every sequence of bytes without an exception."""
@@ -107,7 +105,6 @@ OPTIONS = {
 }
 
 
-@settings(deadline=None)
 @given(st.fixed_dictionaries(GOOD, optional=OPTIONS))
 def test_an_answer_that_the_strict_readers_approve_opens_without_a_remark(
     fields: dict[str, object],
