@@ -44,7 +44,7 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 	@$(call need,go,Go 1.26 or newer)
 	@$(call need,mvn,Maven 3.8 or newer)
 	@$(call need,javac,a JDK of Java 17 or newer)
-	@$(BIN)/pytest -n 2 --dist loadgroup -m toolchain $(ARGS)
+	@$(BIN)/pytest -m toolchain $(ARGS)
 
 .PHONY: test-all
 test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)

@@ -5,14 +5,12 @@ import pytest
 from .stubs import STUBS, Stub
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need Go or Java, so that `make test` can leave them out."""
     for item in items:
         chosen = item.callspec.params.get("stub") if hasattr(item, "callspec") else None
         if isinstance(chosen, Stub) and chosen.tools:
             item.add_marker(pytest.mark.toolchain)
-            item.add_marker(pytest.mark.xdist_group(chosen.name))
 
 
 @pytest.fixture(scope="session", params=STUBS, ids=str)
