@@ -1,4 +1,4 @@
-"""What the tests of the stub backends share: each stub is built once."""
+"""The fixture of the tests of the stub backends; it builds each stub once."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from .stubs import STUBS, Stub
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need Go or Java, so that `make test` can leave them out."""
+    """Mark the tests that need Go or Java, so that `make test` can exclude them."""
     for item in items:
         chosen = item.callspec.params.get("stub") if hasattr(item, "callspec") else None
         if isinstance(chosen, Stub) and chosen.tools:

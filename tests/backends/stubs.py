@@ -24,7 +24,7 @@ STOP_SECONDS = 15.0
 _LISTENING = re.compile(r"listening on (\S+) \((plaintext|TLS|mTLS)\)\n")
 
 _RACE = ("-race",) if os.environ.get("CI") == "true" or shutil.which("gcc") else ()
-"""Go's race detector needs a C compiler. CI must have one; not everybody who has Go does."""
+"""Go's race detector needs a C compiler. CI must have a C compiler; another machine may lack it."""
 
 
 class StubError(Exception):
@@ -58,7 +58,7 @@ class Stub:
         return " and ".join(tool for tool in self.tools if shutil.which(tool) is None)
 
     def build(self) -> None:
-        """Build the stub. Raises `StubError` with the output of the build if that fails."""
+        """Build the stub. Raises `StubError` with the output of the build if the build fails."""
         if self.build_command:
             run(self.build_command)
 
@@ -89,7 +89,7 @@ STUBS = (
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a command to its end. Raises `StubError` with its output if it fails."""
+    """Run a command to its end. Raises `StubError` with the output if the command fails."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -54,10 +54,10 @@ def serving_mtls(stub: Stub, directory: Path) -> Iterator[Served]:
         yield Served(address, tls | authority.client_files(), key_file)
 
 
-def test_the_kit_passes_and_its_table_is_in_the_readme(
+def test_the_stub_passes_the_kit_and_its_readme_has_the_table(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The kit passes, and the stub's README shows the table that `make conformance-...` prints."""
+    """The stub passes the kit, and its README shows the table of `make conformance-...`."""
     with serving(stub, "--deny", DENIED_ROOM) as address:
         code = cli.main(["conformance", address])
     table = capsys.readouterr().out
@@ -69,10 +69,10 @@ def test_the_kit_passes_and_its_table_is_in_the_readme(
     assert shown[1] == table
 
 
-def test_the_kit_passes_over_mtls_with_a_key(
+def test_the_stub_passes_the_kit_over_mtls_with_a_key(
     stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The kit passes every case against a stub that requires mTLS and an API key."""
+    """The stub passes every case of the kit when it requires mTLS and an API key."""
     with serving_mtls(stub, tmp_path) as served:
         code = cli.main(["conformance", served.address, *served.flags])
     assert code == 0, capsys.readouterr().out

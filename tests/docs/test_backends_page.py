@@ -113,7 +113,7 @@ def test_a_missing_toolchain_is_named(target: str, tool: str, tmp_path: Path) ->
 
 
 def test_make_test_needs_no_toolchain(tmp_path: Path) -> None:
-    """`make test` leaves out the Go and Java stubs; `make test-stubs` runs exactly those."""
+    """`make test` excludes the Go and Java stubs; `make test-stubs` runs only these stubs."""
     chosen, others = _collected("not toolchain", tmp_path), _collected("toolchain", tmp_path)
     assert chosen
     assert others
@@ -137,7 +137,7 @@ def _collected(marked: str, path: Path) -> list[str]:
 
 
 def _pytest(*flags: str, path: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the tests of the stubs where no tool but those in `path` is found."""
+    """Run the tests of the stubs with `path` as the only directory of tools."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *flags, _BACKENDS],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Tests of all documentation pages: what they show is true."""
+"""Tests of all documentation pages: they agree with the code."""
 
 import ast
 import importlib
@@ -28,8 +28,8 @@ PAGES = sorted(
 OPERATIONS = (ROOT / "docs/operations.md").read_text("utf-8")
 
 
-def test_the_settings_page_is_that_of_the_code() -> None:
-    """docs/settings.md is the page that the code generates; if not, run `make docs`."""
+def test_the_settings_page_is_up_to_date() -> None:
+    """docs/settings.md is the page that `make docs` generates."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec
     assert spec.loader
@@ -60,8 +60,8 @@ def test_settings_that_are_shown_are_valid(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_is_imported_exists(page: Path) -> None:
-    """Every import that a page shows and every module that it names exists."""
+def test_imports_and_modules_on_a_page_exist(page: Path) -> None:
+    """Every import and every module that a page shows exists."""
     text = page.read_text("utf-8")
     shown = r"from (jicofo_reservation_\w+[\w.]*) import (?:\(([^)]*)\)|([\w, ]+))"
     for module, several, one_line in re.findall(shown, text):
@@ -94,12 +94,12 @@ def test_every_promise_names_its_tests() -> None:
         assert f"def {name}(" in code, name
 
 
-def test_what_the_architecture_page_names_exists() -> None:
+def test_files_and_symbols_of_the_architecture_page_exist() -> None:
     """Each behaviour in the architecture table has a file, and the file defines the symbol."""
     page = (ROOT / "docs/architecture.md").read_text("utf-8")
     table = page.partition("## Where do I find")[2]
     rows = re.findall(r"^\| .+ \| `([\w/]+\.py)` \| `([\w.]+)` \|$", table, re.MULTILINE)
-    assert len(rows) == table.count("\n|") - 2 >= 30  # the heading and the line below are no rows
+    assert len(rows) == table.count("\n|") - 2 >= 30  # minus the two heading lines
     rows += re.findall(r"`([\w/]+\.py)` `(\w+)`", page)
     for file, symbol in rows:
         assert symbol in _symbols(PACKAGE / file), f"{file}: {symbol}"
@@ -115,7 +115,7 @@ def test_the_architecture_page_shows_every_package() -> None:
 
 
 def test_the_unit_tests_have_the_folders_of_the_package() -> None:
-    """tests/unit has one folder for each package, with the same name."""
+    """tests/unit has one folder for each package; both have the same name."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"gen"}
     folders = {path.parent.name for path in (ROOT / "tests/unit").glob("*/__init__.py")}
     assert folders == packages
@@ -145,7 +145,7 @@ def _names(node: ast.stmt) -> set[str]:
 
 
 def test_the_limits_of_the_reliability_page() -> None:
-    """The limits that the reliability page names are those of the code."""
+    """The limits on the reliability page are equal to the limits in the code."""
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
     assert f"{sqlite_ledger.MAX_CONFERENCES:,} conferences" in page
     assert f"{write_behind.WRITE_AFTER_SECONDS * 1000:.0f} ms later" in page
@@ -178,7 +178,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     assert all(f"\n{command}:" in makefile for command in commands)
 
 
-def test_the_makefile_names_what_exists() -> None:
+def test_the_paths_in_the_makefile_exist() -> None:
     """Every path below tests, docs, benchmarks and protos that the Makefile names exists."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     named = re.findall(r"\b(?:tests|docs|benchmarks|protos)/[\w./]+", makefile)
@@ -187,7 +187,7 @@ def test_the_makefile_names_what_exists() -> None:
         assert (ROOT / path).exists(), path
 
 
-def test_the_readme_shows_what_the_proxy_answers() -> None:
+def test_the_readme_shows_the_number_for_no_limit() -> None:
     """The answers in the README show the real number for "no limit"."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert readme.count(f'"duration": {NO_LIMIT_SECONDS}') == 2

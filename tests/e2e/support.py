@@ -24,10 +24,10 @@ PROSODY = "Prosody (0.12.3; posix)"
 CURL = "curl/8.5.0"
 START = "2048-04-20T17:55:12.000Z"
 TIMEOUT_SECONDS = 60.0
-"""How long anything may take on a busy machine."""
+"""The time limit of each wait, long enough for a busy machine."""
 
 PATIENT = {"answer_within": "15s"}
-"""The longest deadline. A call that is not about deadlines must not reach it."""
+"""A long deadline, for tests in which no call must reach its deadline."""
 
 Context = grpc.ServicerContext
 

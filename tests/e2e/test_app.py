@@ -81,7 +81,7 @@ def test_the_stub_serves_when_no_backend_is_set(tmp_path: Path) -> None:
 
 
 def test_a_body_that_ends_early_is_refused(tmp_path: Path) -> None:
-    """The proxy does not read a form that is cut off, since it could name another room.
+    """The proxy refuses a form that is cut off, because its room name may be incomplete.
 
     The proxy's own server never passes on such a form, but another WSGI server may.
     """
@@ -145,11 +145,11 @@ def test_metrics_of_an_unreadable_ledger_are_nan(
 ) -> None:
     """The metrics of the ledger are NaN when the proxy cannot read the ledger."""
 
-    def away(_: object) -> None:
+    def fail(_: object) -> None:
         raise StateError("the store is unreachable")
 
     with Proxy(settings(tmp_path), granting()) as proxy:
-        monkeypatch.setattr(SqliteLedger, "counts", property(away))
+        monkeypatch.setattr(SqliteLedger, "counts", property(fail))
         name = "jicofo_reservation_proxy_conferences"
         value = proxy.metrics.registry.get_sample_value(name, {"state": "open"})
         assert value is not None

@@ -1,4 +1,4 @@
-"""A backend that fails: every request is answered in time, without the backend's error text."""
+"""When a backend fails, the proxy answers in time and hides the backend's error text."""
 
 import json
 import socket
@@ -81,7 +81,7 @@ def test_a_delete_is_200_for_every_grpc_status(tmp_path: Path, code: grpc.Status
 
 
 def test_a_get_of_an_unknown_conference_is_404(tmp_path: Path) -> None:
-    """The gRPC status NOT_FOUND of GetConference is an answer, not a fault."""
+    """The proxy answers a GET with 404 if GetConference answers NOT_FOUND."""
 
     def missing(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.NOT_FOUND, SECRET_TEXT)
@@ -112,7 +112,7 @@ def test_a_status_with_a_localized_message_is_a_denial(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("details", [b"\xff\xff", b"", status_pb2.Status().SerializeToString()])
 def test_invalid_status_details_are_a_fault(tmp_path: Path, details: bytes) -> None:
-    """Invalid or empty status details cause neither a denial nor an exception."""
+    """The proxy answers 502 if the status details are invalid or empty."""
 
     def fail(_: object, context: Context) -> pb.CreateConferenceResponse:
         context.set_trailing_metadata((("grpc-status-details-bin", details),))
@@ -145,7 +145,10 @@ def test_a_breach_of_the_contract_is_a_fault(
 
 
 def test_a_get_that_breaches_the_contract_is_a_fault(tmp_path: Path) -> None:
-    """The proxy cannot return a conference without a start time, as its end is unknown."""
+    """The proxy answers 502 if the backend returns a conference without a start time.
+
+    The end of such a conference is unknown.
+    """
     backend = granting()
     backend.get = lambda _, __: pb.GetConferenceResponse(conference=pb.Conference(id="1"))
     with running(tmp_path, backend) as client:
@@ -169,7 +172,7 @@ def test_an_answer_over_the_limit_of_grpc_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_a_servicer_that_raises_is_a_fault(tmp_path: Path) -> None:
-    """An exception in the servicer is the gRPC status UNKNOWN; the user does not see its text."""
+    """The proxy answers 502 if the servicer raises; the user does not see the exception."""
 
     def fail(_: object, __: Context) -> pb.CreateConferenceResponse:
         raise RuntimeError(SECRET_TEXT)
@@ -192,7 +195,7 @@ def test_an_unreachable_backend_is_503_at_once(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_accepts_and_never_replies_is_504_in_time(tmp_path: Path) -> None:
-    """Every call has a deadline, and the proxy answers soon after it."""
+    """Every call has a deadline, and the proxy answers soon after the deadline."""
     with _silent_server() as target:
         settings = {"default": {"target": target, "answer_within": "300ms"}}
         with running(tmp_path, backends=settings) as client:
@@ -222,16 +225,16 @@ def test_a_hanging_backend_does_not_delay_another_backend(tmp_path: Path) -> Non
     """A healthy backend grants a room while requests wait for a backend that hangs."""
     with ExitStack() as hanging, serving_grpc(granting()) as healthy:
         silent = hanging.enter_context(_silent_server())
-        settings = backends(sick=silent, well=healthy)
-        routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
+        settings = backends(failing=silent, healthy=healthy)
+        routes = [{"room": "failing*", "backend": "failing"}, {"backend": "healthy"}]
         with running(tmp_path, backends=settings, routes=routes, threads=16) as client:
             waiting = [
-                threading.Thread(target=client.create, args=(f"sick{number}",))
+                threading.Thread(target=client.create, args=(f"failing{number}",))
                 for number in range(8)
             ]
             for thread in waiting:
                 thread.start()
-            assert client.create("well").status == 200
+            assert client.create("room").status == 200
             assert any(thread.is_alive() for thread in waiting)
             hanging.close()
             for thread in waiting:
@@ -291,7 +294,7 @@ def test_a_delete_reaches_conferences_with_unusual_ids(
 
 
 def _until_answered_with(status: int, client: Client) -> None:
-    """Send POSTs until one gets this status; the channel's back-off is at most 1 s."""
+    """Send POSTs until a POST gets this status; the channel's back-off is at most 1 s."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while client.create().status != status:
         assert time.monotonic() < deadline

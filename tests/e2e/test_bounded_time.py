@@ -65,7 +65,7 @@ def hanging() -> Iterator[tuple[Script, threading.Semaphore, threading.Event]]:
 
 
 def in_parallel(count: int, work: Callable[[int], object]) -> list[threading.Thread]:
-    """Start this many threads."""
+    """Call `work` with 0, 1, … in this many threads; return the started threads."""
     threads = [threading.Thread(target=work, args=(index,)) for index in range(count)]
     for thread in threads:
         thread.start()
@@ -100,7 +100,7 @@ def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
         default = {"target": target, "answer_within": "1100ms"}
         with running(tmp_path, backends={"default": default}) as client:
             assert client.create().status in {503, 504}
-    # Four back-offs, each at least 80 % of 0.1, 0.2, 0.4 and 0.8 s (gRFC A6), take longer.
+    # Four back-offs, each at least 80 % of 0.1, 0.2, 0.4 and 0.8 s (gRFC A6), exceed 1.1 s.
     assert 1 <= len(backend.creates) < 5
 
 
@@ -117,7 +117,7 @@ def test_a_repeated_post_gets_the_same_reservation(tmp_path: Path, user_agent: s
 
 
 def test_one_time_budget_covers_waiting_and_calls(tmp_path: Path) -> None:
-    """Two requests for one room of a hanging backend are both answered in `respond_within`."""
+    """The proxy answers two requests for one room of a hanging backend in `respond_within`."""
     with hanging() as (backend, _, released), serving_grpc(backend) as target:
         default = {"target": target, "answer_within": "10s"}
         with running(tmp_path, backends={"default": default}, respond_within="400ms") as client:
@@ -133,20 +133,20 @@ def test_one_time_budget_covers_waiting_and_calls(tmp_path: Path) -> None:
 
 
 def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
-    """A request beyond `in_flight` is 503, and rooms of another backend are granted."""
+    """The proxy answers 503 beyond `in_flight` of a backend, and grants rooms of other backends."""
     with (
-        hanging() as (sick, arrived, released),
-        serving_grpc(sick) as target,
-        serving_grpc(granting()) as well,
+        hanging() as (failing, arrived, released),
+        serving_grpc(failing) as target,
+        serving_grpc(granting()) as healthy,
     ):
-        tree = {"sick": {"target": target, "in_flight": 2}, "well": {"target": well}}
-        routes = [{"room": "sick*", "backend": "sick"}, {"backend": "well"}]
+        tree = {"failing": {"target": target, "in_flight": 2}, "healthy": {"target": healthy}}
+        routes = [{"room": "failing*", "backend": "failing"}, {"backend": "healthy"}]
         with running(tmp_path, backends=tree, routes=routes) as client:
-            threads = in_parallel(2, lambda index: client.create(f"sick{index}"))
+            threads = in_parallel(2, lambda index: client.create(f"failing{index}"))
             for _ in threads:
                 assert arrived.acquire(timeout=TIMEOUT_SECONDS)
-            assert client.create("sick9").status == 503
-            assert client.get("sick.x").status == 503
+            assert client.create("failing9").status == 503
+            assert client.get("failing.x").status == 503
             assert client.create("fine").status == 200
             released.set()
             for thread in threads:
@@ -187,7 +187,7 @@ def test_the_circuit_opens_after_timeouts_and_closes_again(
 ) -> None:
     """After three timeouts in a row the proxy answers 503 and does not call the backend.
 
-    Later one call tries the backend. When it succeeds, the proxy makes all calls again.
+    Later one call tries the backend. After that call succeeds, the proxy makes all calls again.
     """
     now = [0.0]
     monkeypatch.setattr("circuitbreaker.monotonic", lambda: now[0])

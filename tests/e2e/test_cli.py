@@ -51,7 +51,7 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the machine's settings; use a state directory and an address of the test only."""
+    """Remove the machine's settings; set a state directory and an address for the test."""
     for name in os.environ:
         if name.startswith("JICOFO_RESERVATION_PROXY_"):
             monkeypatch.delenv(name)
@@ -107,14 +107,14 @@ def test_version(out: Output) -> None:
 
 
 def test_a_wrong_command_line_exits_with_2(out: Output) -> None:
-    """A wrong command line exits with 2 and argparse's message."""
+    """A wrong command line prints argparse's message and exits with 2."""
     code, _, errors = out.of("call", "burn", "x")
     assert code == 2
     assert "invalid choice: 'burn'" in errors
 
 
 def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path) -> None:
-    """The error lists each wrong setting with its key, what was wanted and what was got."""
+    """The error lists each wrong setting with its key, the wanted value and the given value."""
     file = tmp_path / "settings.toml"
     file.write_text('threads = 0\n[backends.default]\ntarget = "a b"\n')
     code, text, errors = out.of("serve", "--config", str(file), "--listen", "nowhere")
@@ -132,7 +132,7 @@ def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path)
 def test_unusable_credentials_exit_with_4(
     out: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing file of an API key ends the start with 4 and an error that names the file."""
+    """`serve` exits with 4 if the file of an API key is missing; the error names the file."""
     missing = tmp_path / "missing"
     monkeypatch.setenv(
         "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__AUTH__API_KEY_FILE", str(missing)
@@ -143,7 +143,7 @@ def test_unusable_credentials_exit_with_4(
 
 
 def test_an_unusable_state_directory_exits_with_5(out: Output, tmp_path: Path) -> None:
-    """A file in place of the state directory ends the start with 5."""
+    """`serve` exits with 5 if `state_dir` is a file."""
     (tmp_path / "file").write_text("")
     code, _, errors = out.of("serve", "--state-dir", str(tmp_path / "file"))
     assert code == 5
@@ -151,7 +151,7 @@ def test_an_unusable_state_directory_exits_with_5(out: Output, tmp_path: Path) -
 
 
 def test_an_address_in_use_exits_with_6(out: Output) -> None:
-    """An address that is in use ends the start with 6 and an error that names the address."""
+    """`serve` exits with 6 if its address is in use; the error names the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, _, errors = out.of("serve", "--listen", address)
@@ -160,14 +160,14 @@ def test_an_address_in_use_exits_with_6(out: Output) -> None:
 
 
 def test_an_unknown_host_exits_with_6(out: Output) -> None:
-    """The proxy resolves the host of `listen` at the start; an unknown host exits with 6."""
+    """`serve` resolves the host of `listen` at the start, and exits with 6 if it is unknown."""
     code, _, errors = out.of("serve", "--listen", "no.such.host.invalid:0")
     assert code == 6
     assert "listen: cannot use no.such.host.invalid:0: " in errors
 
 
 def test_check_of_a_good_backend_exits_with_0(out: Output) -> None:
-    """The answer NOT_FOUND to the probe proves that the backend works."""
+    """`check` exits with 0 if the backend answers NOT_FOUND to the probe."""
 
     def missing(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
@@ -183,7 +183,7 @@ def test_check_of_a_good_backend_exits_with_0(out: Output) -> None:
 
 
 def test_check_of_a_backend_without_get_exits_with_0(out: Output) -> None:
-    """A backend may leave GetConference out."""
+    """`check` exits with 0 if the backend does not implement GetConference."""
     with serving_grpc(granting()) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
@@ -198,7 +198,7 @@ def test_check_without_a_backend_names_the_built_in_stub(out: Output) -> None:
 
 
 def test_check_of_refused_credentials_exits_with_4(out: Output) -> None:
-    """The gRPC status UNAUTHENTICATED means wrong credentials."""
+    """`check` exits with 4 if the backend answers UNAUTHENTICATED."""
 
     def refuse(_: object, context: Context) -> pb.GetConferenceResponse:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "no key")
@@ -249,7 +249,7 @@ def test_call_creates_gets_and_deletes(out: Output) -> None:
 
 
 def test_call_of_a_denied_room_exits_with_8(out: Output) -> None:
-    """A denial exits with 8, and `call` prints the 403 with the backend's sentence."""
+    """`call` prints the 403 with the backend's sentence, and exits with 8."""
     denial = pb.CreateConferenceResponse(denial=pb.Denial(message="No."))
     with serving_grpc(Script(lambda _, __: denial)) as target:
         code, text, _ = out.of("call", "create", "room", "--target", target)
@@ -258,7 +258,7 @@ def test_call_of_a_denied_room_exits_with_8(out: Output) -> None:
 
 
 def test_call_to_an_unreachable_backend_exits_with_7(out: Output) -> None:
-    """The log on standard error contains the gRPC status."""
+    """`call` exits with 7, and its log on standard error contains the gRPC status."""
     code, text, errors = out.of("call", "create", "room", "--target", "127.0.0.1:1")
     assert code == 7
     assert text.startswith("503 Service Unavailable\n")
@@ -266,7 +266,7 @@ def test_call_to_an_unreachable_backend_exits_with_7(out: Output) -> None:
 
 
 def test_call_of_a_delete_that_is_not_delivered_exits_with_7(out: Output) -> None:
-    """The answer is 200, as a client gets it, but the exit code shows the pending deletion."""
+    """`call` prints 200 as a client gets it, and exits with 7 because the deletion is pending."""
     code, text, errors = out.of("call", "delete", "1", "--target", "127.0.0.1:1")
     assert code == 7
     assert text == "200 OK\n{}\n"
@@ -291,7 +291,7 @@ def test_call_sends_the_request_to_the_running_proxy(out: Output, tmp_path: Path
 def test_call_with_a_wrong_address_of_the_running_proxy_exits_with_6(
     out: Output, tmp_path: Path
 ) -> None:
-    """The error names the address that accepts no connection."""
+    """`call` exits with 6 if no proxy listens at `listen`; the error names the address."""
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir):
         code, _, errors = out.of("call", "get", "x", *state_dir, "--listen", "127.0.0.1:1")
@@ -333,7 +333,7 @@ def test_call_with_target_starts_a_temporary_proxy(out: Output, tmp_path: Path) 
 def test_call_with_target_and_a_state_directory_in_use_exits_with_5(
     out: Output, tmp_path: Path
 ) -> None:
-    """A temporary proxy could not read the aliases of the running proxy, so it does not start."""
+    """`call` exits with 5, because a temporary proxy cannot read the aliases of a running proxy."""
     backend = granting()
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir) as proxy, serving_grpc(backend) as target:
@@ -352,7 +352,7 @@ def test_call_with_port_0_starts_a_temporary_proxy(out: Output) -> None:
 
 @pytest.mark.parametrize("body", [b"[1, null]", b'"no proxy"', b"<html></html>", b""])
 def test_call_of_another_kind_of_server_exits_with_6(out: Output, body: bytes) -> None:
-    """An answer whose body is not a JSON object does not come from a reservation proxy."""
+    """`call` exits with 6 if the body of the answer is not a JSON object: no proxy sends that."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with _answering(answer) as listen:
         code, text, errors = out.of("call", "get", "x", "--listen", listen)
@@ -363,7 +363,10 @@ def test_call_of_another_kind_of_server_exits_with_6(out: Output, body: bytes) -
 def test_call_without_a_running_proxy_and_a_backend_uses_the_stub(
     out: Output, tmp_path: Path
 ) -> None:
-    """The stub's conferences end with the command, so the command creates no state directory."""
+    """`call` uses the built-in stub and creates no state directory.
+
+    The stub's conferences end with the command.
+    """
     code, text, errors = out.of("call", "create", "room")
     assert (code, text.partition("\n")[0]) == (0, "200 OK")
     assert "backends: the built-in stub, which grants every room\n" in errors
@@ -371,7 +374,7 @@ def test_call_without_a_running_proxy_and_a_backend_uses_the_stub(
 
 
 def test_call_of_a_server_that_closes_the_connection_exits_with_6(out: Output) -> None:
-    """The error names the address, and the flags that choose another proxy or backend."""
+    """The error names the address, and the flags for another proxy or backend."""
     with _answering(b"") as listen:
         code, _, errors = out.of("call", "get", "x", "--listen", listen)
     assert code == 6
@@ -397,7 +400,7 @@ def _answering(answer: bytes) -> Iterator[str]:
 
 
 def test_a_second_proxy_on_a_state_directory_exits_with_5(out: Output, tmp_path: Path) -> None:
-    """The error names the process that uses the state directory."""
+    """`serve` exits with 5 if another process uses the state directory; the error names it."""
     state_dir = ("--state-dir", str(tmp_path / "state"))
     with _serving(*state_dir) as proxy:
         code, _, errors = out.of("serve", *state_dir, "--listen", "127.0.0.1:0")
@@ -423,7 +426,7 @@ def test_ledger_lists_conferences_and_pending_deletions(out: Output) -> None:
     assert len(out.of("ledger", "abandoned")[1].splitlines()) == 1
 
 
-def test_a_ledger_in_memory_is_warned_about(
+def test_a_ledger_in_memory_gives_a_warning(
     out: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With `state = "memory"`, the proxy logs a warning and creates no state directory."""
@@ -438,7 +441,7 @@ def test_a_ledger_in_memory_is_warned_about(
 def test_ctrl_c_during_a_command_exits_with_130(
     out: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C during a call to a backend prints no traceback."""
+    """Ctrl-C during a call to a backend exits with 130 and prints no traceback."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -451,7 +454,7 @@ def test_ctrl_c_during_a_command_exits_with_130(
 def test_ctrl_c_while_a_command_loads_exits_with_130(
     out: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C before the command starts prints no traceback."""
+    """Ctrl-C before the command starts exits with 130 and prints no traceback."""
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
@@ -461,7 +464,7 @@ def test_ctrl_c_while_a_command_loads_exits_with_130(
 
 
 def test_a_closed_output_pipe_exits_with_141() -> None:
-    """A command whose output pipe is closed, as in `check | head -1`, prints no traceback."""
+    """A command with a closed output pipe, as in `check | head -1`, prints no traceback."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     with subprocess.Popen(
@@ -473,7 +476,7 @@ def test_a_closed_output_pipe_exits_with_141() -> None:
 
 
 def test_serve_answers_and_drains_on_sigterm() -> None:
-    """SIGTERM: requests in flight are finished, new connections are refused, exit code 0."""
+    """After SIGTERM `serve` finishes requests in flight, refuses connections, and exits with 0."""
     arrived, release = threading.Event(), threading.Event()
 
     def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -507,7 +510,7 @@ def test_serve_answers_and_drains_on_sigterm() -> None:
 def test_a_signal_during_the_start_ends_the_proxy_cleanly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """SIGTERM before the proxy listens ends it with exit code 0."""
+    """`serve` exits with 0 if SIGTERM arrives before the proxy listens."""
 
     def interrupted(*arguments: object) -> Server:
         signal.raise_signal(signal.SIGTERM)
@@ -555,7 +558,7 @@ def test_ctrl_c_stops_the_proxy_with_exit_code_0() -> None:
 
 
 def test_serve_is_the_default_command_and_creates_the_state_directory(tmp_path: Path) -> None:
-    """The flag `--state-dir` alone starts `serve`. Only its user can read the new directory."""
+    """Without a command, `serve` runs. Only its user can read the new state directory."""
     with _serving("--state-dir", str(tmp_path / "new" / "state"), command=()) as proxy:
         assert exchange(proxy.port, b"DELETE /conference/1 HTTP/1.1\r\n\r\n").status == 200
     state = tmp_path / "new" / "state"
@@ -576,8 +579,8 @@ def test_an_alias_survives_kill_9() -> None:
     assert [request.conference_id for request in backend.deletes] == ["not-a-number"]
 
 
-def test_a_listen_address_that_is_not_loopback_is_warned_about() -> None:
-    """The log warns if other machines can reach the proxy."""
+def test_a_listen_address_that_is_not_loopback_gives_a_warning() -> None:
+    """`serve` logs a warning if other machines can reach the proxy."""
     with _serving("--listen", "0.0.0.0:0") as proxy:
         proxy.process.send_signal(signal.SIGTERM)
         proxy.rest_of_log()
@@ -594,7 +597,7 @@ class Serving:
     log: list[str] = field(default_factory=list)
 
     def wait_for_line(self, text: str) -> str:
-        """Read the log up to the line that contains this text."""
+        """Read the log up to the line that contains this text; return that line."""
         assert self.process.stderr
         for line in self.process.stderr:
             self.log.append(line)

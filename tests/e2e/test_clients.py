@@ -120,7 +120,7 @@ def test_a_delete_of_an_unknown_id_is_200(tmp_path: Path) -> None:
 
 
 def test_a_number_with_a_fraction_of_zero_is_that_number(tmp_path: Path) -> None:
-    """The id 364758328.0 means 364758328: Prosody with Debian 12's lua-cjson sends it so."""
+    """The id 364758328.0 means 364758328; Prosody sends it with the lua-cjson of Debian 12."""
     backend = granting()
     with running(tmp_path, backend) as client:
         assert client.delete("364758328.0").status == 200
@@ -130,7 +130,7 @@ def test_a_number_with_a_fraction_of_zero_is_that_number(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("user_agent", "has_name"), [(JICOFO, False), (PROSODY, True), (CURL, True)]
 )
-def test_get_has_a_name_for_all_but_jicofo(
+def test_get_has_a_name_for_all_clients_except_jicofo(
     tmp_path: Path,
     user_agent: str,
     has_name: bool,
@@ -239,7 +239,10 @@ def test_a_repeated_post_has_the_same_request_id(tmp_path: Path) -> None:
 
 
 def test_a_denial_is_403_with_the_backends_sentence(tmp_path: Path) -> None:
-    """The client gets the backend's sentence on one line in ASCII, or else a fixed sentence."""
+    """The client gets the backend's sentence as one line of ASCII.
+
+    If the backend's sentence is empty, the client gets a fixed sentence.
+    """
     sentences = iter(["Der Raum ist\n\tnicht gebucht \N{CROSS MARK}\x00", " \x07 "])
 
     def deny(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:

@@ -71,7 +71,7 @@ def test_a_correct_backend_passes_and_no_conference_is_left(
     assert len(store) == 0
 
 
-def test_the_output_shows_what_the_backend_leaves_out(
+def test_the_output_shows_skipped_cases_and_remaining_conferences(
     conformance: Run, target: str, store: Store
 ) -> None:
     """The output shows the skipped cases, and the conferences that stay with `--without delete`."""
@@ -86,7 +86,7 @@ def test_the_output_shows_what_the_backend_leaves_out(
 
 
 def test_a_failure_shows_the_wanted_and_the_actual_answer(conformance: Run) -> None:
-    """A failure also shows the sentence of the contract, and the exit code is 9."""
+    """The kit also prints the sentence of the contract for a failed case, and exits with 9."""
     with serving_grpc(granting("4711")) as target:
         code, out, _ = conformance(target, "--only", "one-winner", "--only", "get-unknown")
     assert code == 9
@@ -154,7 +154,7 @@ def test_a_known_failure_does_not_count_but_must_fail(conformance: Run, tmp_path
 
 
 def test_an_invalid_list_of_known_failures_exits_with_3(conformance: Run, tmp_path: Path) -> None:
-    """The error lists every fault before the kit plays a case."""
+    """The kit exits with 3 before it plays a case; the error lists every fault in the file."""
     known = tmp_path / "known.toml"
     known.write_text('nothing = "x"\nget = ""\n')
     code, _, errors = conformance("127.0.0.1:1", "--known-failures", known)
@@ -190,7 +190,7 @@ def test_an_invalid_list_of_known_failures_exits_with_3(conformance: Run, tmp_pa
 def test_a_wrong_flag_or_an_unusable_backend_has_its_exit_code(
     conformance: Run, argv: list[str], code: int, complaint: str
 ) -> None:
-    """Each error has its own exit code and a message that says what was wanted."""
+    """The command exits with the code for the kind of error, and prints a message."""
     got, out, errors = conformance(*argv)
     assert (got, out) == (code, "")
     assert complaint in errors
@@ -205,7 +205,7 @@ def test_the_list_of_cases(conformance: Run) -> None:
 
 
 def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
-    """The flags have the names of the settings, and each call sends the token."""
+    """The kit takes mTLS from flags with the names of the settings, and each call has the token."""
     authority = Authority(tmp_path)
     token = tmp_path / "token"
     token.write_text("t0ken\n")
@@ -301,7 +301,7 @@ def test_ctrl_c_deletes_the_conferences(
 
 
 def test_a_backend_that_hangs_does_not_block_the_kit(conformance: Run) -> None:
-    """Every call has a deadline, also the calls of the clean-up."""
+    """Every call of the kit has a deadline, also the calls of the clean-up."""
     released = threading.Event()
 
     def create(_: pb.CreateConferenceRequest, __: Context) -> pb.CreateConferenceResponse:
@@ -318,7 +318,7 @@ def test_a_backend_that_hangs_does_not_block_the_kit(conformance: Run) -> None:
 def test_the_kit_stops_after_three_cases_without_an_answer(
     conformance: Run, tmp_path: Path
 ) -> None:
-    """The exit code is then 7, and the kit prints the results of the cases that it played."""
+    """The kit exits with 7, and prints the results of the cases that it played."""
     asked: list[str] = []
 
     def create(
@@ -341,7 +341,10 @@ def test_the_kit_stops_after_three_cases_without_an_answer(
 
 
 def test_the_output_counts_requests_that_got_no_answer(conformance: Run) -> None:
-    """A request may have created a conference if it and its repetition got no answer."""
+    """The kit counts the requests that got no answer, even after a repetition.
+
+    Each of these requests may have created a conference.
+    """
 
     def create(_: pb.CreateConferenceRequest, context: Context) -> pb.CreateConferenceResponse:
         context.abort(grpc.StatusCode.INTERNAL, "a bug")
@@ -363,7 +366,7 @@ def test_a_time_out_of_range_is_a_failure(conformance: Run) -> None:
 
 
 def test_a_full_disk_loses_no_result(conformance: Run, target: str) -> None:
-    """The command prints the table before it writes the files."""
+    """The command prints the table before it writes files, so a full disk loses no result."""
     code, out, errors = conformance(target, *QUICK, "--json", "/dev/full")
     assert code == 3
     assert out.endswith("3 cases: 3 passed\n")
@@ -371,13 +374,13 @@ def test_a_full_disk_loses_no_result(conformance: Run, target: str) -> None:
 
 
 def test_a_kit_without_a_target_is_refused() -> None:
-    """The kit checks its target like the settings."""
+    """`Kit` checks its target with the rules for the setting `target`."""
     with pytest.raises(SettingsError, match=r"backends\.target\.target: wanted a gRPC target"):
         Kit("")
 
 
 def test_the_kit_in_a_test_suite(target: str) -> None:
-    """In a test suite, a result raises an error if its case failed, but not if it was skipped."""
+    """`raise_for_failure` raises an error for a failed case; `run` skips excluded cases."""
     chosen = {case.name: case for case in cases()}
     with Kit(target, without={"denial"}) as kit:
         kit.run(chosen["get"]).raise_for_failure()

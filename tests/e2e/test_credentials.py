@@ -38,7 +38,7 @@ PLUGIN_CALLS: list[str] = []
 
 
 class Plugin(grpc.AuthMetadataPlugin):
-    """A plugin as an operator would write one."""
+    """A plugin like the plugin of an operator."""
 
     def __call__(
         self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
@@ -209,7 +209,7 @@ def test_a_new_api_key_is_used_without_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_proxy_notices_changed_files_by_itself(tmp_path: Path) -> None:
-    """A running proxy uses a new API key by itself."""
+    """A running proxy reads a changed file, and uses the new API key."""
     key_file = tmp_path / "key"
     key_file.write_text("old")
     auth = {"api_key_file": str(key_file)}
@@ -304,7 +304,7 @@ def test_a_key_that_the_backend_refuses_is_not_used(tmp_path: Path, code: grpc.S
     key_file = tmp_path / "key"
     key_file.write_text("good")
     with (
-        serving_grpc(_taking_key("good", code)) as target,
+        serving_grpc(_accepting_key("good", code)) as target,
         _channel(target, auth={"api_key_file": str(key_file)}) as channel,
     ):
         key_file.write_text("bad")
@@ -317,7 +317,7 @@ def test_a_key_is_used_when_the_backend_also_refuses_the_old_key(tmp_path: Path)
     key_file = tmp_path / "key"
     key_file.write_text("old")
     with (
-        serving_grpc(_taking_key("none", grpc.StatusCode.PERMISSION_DENIED)) as target,
+        serving_grpc(_accepting_key("none", grpc.StatusCode.PERMISSION_DENIED)) as target,
         _channel(target, auth={"api_key_file": str(key_file)}) as channel,
     ):
         key_file.write_text("new")
@@ -349,7 +349,7 @@ def test_a_secret_for_this_machine_goes_through_no_http_proxy(
 
 
 def test_a_call_in_flight_survives_a_rotation(tmp_path: Path) -> None:
-    """A call on the old channel still succeeds after a rotation."""
+    """A call that started before a rotation still succeeds on the old channel."""
     arrived, release = threading.Event(), threading.Event()
 
     def slow(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
@@ -411,8 +411,8 @@ def test_secrets_are_not_in_a_representation(tmp_path: Path) -> None:
     assert "s3cret" not in repr(credentials.load("backends.default", backend))
 
 
-def _taking_key(key: str, otherwise: grpc.StatusCode) -> Script:
-    """Return a backend whose GetConference accepts this key and refuses others with this code."""
+def _accepting_key(key: str, otherwise: grpc.StatusCode) -> Script:
+    """Return a backend whose GetConference accepts only this key, and otherwise fails."""
 
     def get(_: object, context: Context) -> pb.GetConferenceResponse:
         is_right = dict(context.invocation_metadata())["x-api-key"] == key

@@ -63,7 +63,7 @@ def test_bad_input_is_refused_in_json(
     status: int,
     message: str | None,
 ) -> None:
-    """Each bad request gets its own 4xx and one sentence that says what was wanted."""
+    """The proxy answers each bad request with a 4xx status and one sentence about the mistake."""
     with running(tmp_path, granting()) as client:
         reply = client.send(method, target, body, headers)
     assert reply.status == status
@@ -112,7 +112,7 @@ def test_invalid_http_requests_are_refused_in_json(
 
 
 def test_a_chunked_body_over_the_limit_is_refused_in_json(tmp_path: Path) -> None:
-    """The limit also applies to a body without a Content-Length."""
+    """The size limit also applies to a body without a Content-Length."""
     chunk = b"%x\r\n%s\r\n" % (MAX_BODY_BYTES + 1, b"x" * (MAX_BODY_BYTES + 1))
     head = b"POST /conference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with running(tmp_path, granting()) as client:
@@ -146,7 +146,7 @@ def test_a_connection_is_kept_open(tmp_path: Path) -> None:
             assert "close" not in reply.headers.get("connection", "")
 
 
-def test_a_half_sent_request_blocks_nobody(tmp_path: Path) -> None:
+def test_an_incomplete_request_blocks_no_other_request(tmp_path: Path) -> None:
     """A request that arrives slowly waits in the server's main loop and uses no thread."""
     with running(tmp_path, granting(), threads=1) as client:
         slow = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(8)]
@@ -162,7 +162,7 @@ def test_a_half_sent_request_blocks_nobody(tmp_path: Path) -> None:
 def test_an_exception_in_the_proxy_is_a_500_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The traceback is in the log, with the incident id that the user sees."""
+    """The user sees an incident id; the log has the traceback with the same incident id."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a mistake")
@@ -182,7 +182,7 @@ def test_an_exception_in_the_proxy_is_a_500_without_a_traceback(
 
 
 def test_a_head_request_has_no_body(tmp_path: Path) -> None:
-    """HEAD is answered like GET, but without the body (RFC 9110, section 9.3.2)."""
+    """The proxy answers HEAD like GET, but without the body (RFC 9110, section 9.3.2)."""
     with (
         running(tmp_path, granting()) as client,
         socket.create_connection(("127.0.0.1", client.port), TIMEOUT_SECONDS) as connection,

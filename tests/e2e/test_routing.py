@@ -103,7 +103,7 @@ def test_a_room_without_a_backend_is_refused(tmp_path: Path, fleet: Fleet) -> No
 
 
 def test_an_id_of_a_removed_backend_finds_no_conference(tmp_path: Path, fleet: Fleet) -> None:
-    """An id of a removed backend: GET is 404, DELETE is 200, and no other backend is called."""
+    """For an id of a removed backend, GET is 404, DELETE is 200; no backend gets the deletion."""
     with running(tmp_path, backends=fleet.settings, routes=ROUTES) as client:
         ids = [Client(client.port, agent).create("lobby").json["id"] for agent in (JICOFO, PROSODY)]
     del fleet.settings["campus"]
@@ -128,7 +128,7 @@ def test_an_unknown_number_finds_no_conference_with_several_backends(
 def test_numbers_of_the_only_backend_lead_to_it_when_others_are_added(
     tmp_path: Path, fleet: Fleet
 ) -> None:
-    """A number from the time with one backend still reaches that backend, through the ledger."""
+    """The proxy finds the backend of an older number in the ledger after backends were added."""
     only = {"campus": fleet.settings["campus"]}
     with running(tmp_path, backends=only) as client:
         assert client.create("lobby").json["id"] == 42

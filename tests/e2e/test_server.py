@@ -91,7 +91,7 @@ def _connect(server: Server) -> socket.socket:
 def test_one_request_at_a_time_needs_few_threads(tmp_path: Path) -> None:
     """The server starts a thread only if no thread is idle.
 
-    A thread that still writes its log line is not idle, so there may be more than one.
+    A thread that still writes its log line is not idle, so the server may start another thread.
     """
     with _server(tmp_path, threads=64) as server, _running(server):
         assert len(server.task_dispatcher.threads) == 0
@@ -130,7 +130,10 @@ def test_extra_threads_answer_while_a_backend_hangs(tmp_path: Path) -> None:
 
 
 def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
-    """A second packet would wait for the acknowledgement of the first (Nagle's algorithm)."""
+    """The server sends the head and the body of an answer together.
+
+    A second packet would wait for the acknowledgement of the first (Nagle's algorithm).
+    """
     with _server(tmp_path) as server, _running(server), _connect(server) as connection:
         connection.sendall(POST)
         piece = connection.recv(65536)
@@ -139,7 +142,7 @@ def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
 
 
 def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
-    """HTTP/1.1 lets a client send the next request before the answer (RFC 9112, section 9.3.2)."""
+    """The server answers all requests of a client that does not wait (RFC 9112, section 9.3.2)."""
     last = DELETE.replace(b"Host: x", b"Host: x\r\nConnection: close")
     received = b""
     with _server(tmp_path) as server, _running(server), _connect(server) as connection:
@@ -191,7 +194,7 @@ def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path) -> None:
 
 
 def test_a_server_can_be_stopped_again_after_its_end(tmp_path: Path) -> None:
-    """A second stop signal may arrive when the server has closed its sockets."""
+    """A second `stop` raises no error after the server has closed its sockets."""
     with _server(tmp_path) as server:
         with _running(server):
             pass
@@ -233,7 +236,7 @@ def test_urgent_data_closes_only_its_own_connection(tmp_path: Path) -> None:
 def test_a_thread_that_cannot_start_is_logged_and_started_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request waits, and the server tries to start a thread again at the next request."""
+    """If a thread cannot start, the request waits until the next request starts a thread."""
     statuses: list[int] = []
     failures = iter([RuntimeError("can't start new thread")])
     with _server(tmp_path) as server:
@@ -261,7 +264,7 @@ def test_connections_use_at_most_half_of_the_file_limit(
 ) -> None:
     """Connections use at most half of the files that the process may open.
 
-    A connection that cannot be accepted because no file is left would keep the main loop busy.
+    If no file were left, a connection that cannot be accepted would keep the main loop busy.
     """
     for limit, connections in ((256, 128), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))

@@ -1,4 +1,4 @@
-"""`simulate` on real sockets: against the real proxy, and against servers that misbehave."""
+"""`simulate` on real sockets: against the real proxy, and against faulty servers."""
 
 import argparse
 import json
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def seen(self) -> dict[str, int]:
-        """What users saw instead of an open room, with counts."""
+        """The texts that users saw instead of an open room, with counts."""
         return {count["text"]: count["count"] for count in self.fields["seen"]}
 
     @property
@@ -166,7 +166,7 @@ def test_anonymous_users_have_no_owner_or_a_new_guest(simulate: Simulate, tmp_pa
 
 @pytest.mark.parametrize(("client", "asked"), [("jicofo", 8), ("prosody", 4)])
 def test_a_denial_is_shown(simulate: Simulate, tmp_path: Path, client: str, asked: int) -> None:
-    """The report shows a denial as users see it. Prosody repeats it from memory."""
+    """The report shows the denial that users see. Prosody shows it again without a new request."""
     denial = pb.CreateConferenceResponse(denial=pb.Denial(message="Not today."))
     backend = Backend(lambda *_: denial)
     habits = Habits()
@@ -243,7 +243,7 @@ def test_the_flag_at_once_limits_the_simultaneous_requests_of_prosody(
 
 @contextmanager
 def _counting(at_once: int) -> Iterator[tuple[Script, list[int]]]:
-    """Yield a script, and a list of how many POSTs ran at once at the start of each POST.
+    """Yield a script, and a list with the number of running POSTs at the start of each POST.
 
     The script answers POSTs only when `at_once` of them have arrived.
     """
@@ -283,7 +283,7 @@ def _good(request: Request) -> bytes:
     return http(200, reservation(request))
 
 
-def test_a_connection_that_is_closed_silently_fails_jicofos_next_post(
+def test_jicofos_next_post_fails_after_a_silent_close(
     simulate: Simulate,
 ) -> None:
     """Every second POST of Jicofo fails. Prosody keeps no idle connection, so it has no failure."""
@@ -299,8 +299,8 @@ def test_a_connection_that_is_closed_silently_fails_jicofos_next_post(
         assert simulate("prosody", server.port).code == exits.OK
 
 
-def test_prosody_takes_an_interim_answer_for_the_final_one(simulate: Simulate) -> None:
-    """Jicofo ignores an interim answer. Prosody takes it for the final answer."""
+def test_prosody_uses_an_interim_answer_as_the_final_answer(simulate: Simulate) -> None:
+    """Jicofo ignores an interim answer. Prosody uses it as the final answer."""
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     with answering(_scripted(lambda request: hints + _good(request))) as server:
         assert simulate("jicofo", server.port).code == exits.OK
@@ -310,7 +310,7 @@ def test_prosody_takes_an_interim_answer_for_the_final_one(simulate: Simulate) -
 
 
 def test_an_array_in_a_refusal_opens_the_room_in_jicofo(simulate: Simulate) -> None:
-    """Without an owner, Jicofo opens the room. Prosody shows the message."""
+    """If a 403 has an array, Jicofo without an owner opens the room. Prosody shows the message."""
     refusal = http(403, {"message": "No.", "reasons": ["x"]})
     with answering(_scripted(lambda _: refusal)) as server:
         run = simulate("jicofo", server.port, "--anonymous")
@@ -320,7 +320,7 @@ def test_an_array_in_a_refusal_opens_the_room_in_jicofo(simulate: Simulate) -> N
 
 
 def test_null_leaves_prosodys_rooms_stuck(simulate: Simulate) -> None:
-    """No user of the room gets an answer, and Prosody sends no second request."""
+    """After the answer `null`, users wait forever, and Prosody sends no second request."""
     with answering(_scripted(lambda _: http(200, b"null"))) as server:
         run = simulate("prosody", server.port, "--times", "2")
         assert run.seen == {WAITS_FOR_EVER: 8}
@@ -329,7 +329,7 @@ def test_null_leaves_prosodys_rooms_stuck(simulate: Simulate) -> None:
 
 
 def test_no_answer_hangs_jicofo(simulate: Simulate) -> None:
-    """Jicofo sends the first request only, and all its rooms wait."""
+    """If the server never answers, Jicofo sends only one request, and all its rooms wait."""
     with answering(lambda _: SILENCE) as server:
         run = simulate("jicofo", server.port, "--give-up-after", "100ms")
         assert server.methods == ["POST"]
@@ -361,7 +361,7 @@ def test_a_delete_without_an_answer_hangs_jicofo(simulate: Simulate) -> None:
 def test_a_delete_that_is_not_200_is_a_problem_that_users_do_not_see(
     simulate: Simulate, client: str, status: int
 ) -> None:
-    """The report lists it among the problems that users did not see."""
+    """The report lists such a DELETE as a problem that users did not see."""
     with answering(_scripted(_good, http(status, b""))) as server:
         run = simulate(client, server.port)
     assert (run.fields["opened"], run.fields["closed"], run.seen) == (4, 0, {})
@@ -387,7 +387,7 @@ def _ending_in(seconds: float) -> dict[str, object]:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_room_whose_reservation_ends_early_is_closed(simulate: Simulate, client: str) -> None:
-    """The client closes the room with a DELETE, and the report shows that users saw this."""
+    """The client closes the room with a DELETE, and the report shows the early end."""
 
     def post(request: Request) -> bytes:
         return http(200, reservation(request, **_ending_in(2.0)))
@@ -442,7 +442,7 @@ def test_an_unexpected_error_closes_the_open_rooms_and_is_raised(
     tmp_path: Path,
     client: str,
 ) -> None:
-    """The command closes the open rooms at once, reports, and then raises the error."""
+    """The command closes the open rooms at once, prints the report, and then raises the error."""
     kind: Any = {"jicofo": jicofo.Jicofo, "prosody": Prosody}[client]
     original = kind.open
 
@@ -467,7 +467,7 @@ def test_an_unexpected_error_closes_the_open_rooms_and_is_raised(
 def test_ctrl_c_while_the_threads_start_exits_with_130(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
 ) -> None:
-    """The command closes the rooms that it has opened up to the Ctrl-C."""
+    """After Ctrl-C, the command closes all rooms that it has opened."""
     interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
     with answering(_scripted(_good)) as server:
         run = simulate("prosody", server.port, "--lifetime", "1h")
@@ -477,7 +477,7 @@ def test_ctrl_c_while_the_threads_start_exits_with_130(
 
 
 def test_too_many_openings_exit_with_2(simulate: Simulate) -> None:
-    """The number of rooms x times is limited, because the report keeps each opening."""
+    """The command limits rooms x times to 100000, because the report keeps each opening."""
     run = simulate("prosody", 1, "--rooms", "50001", "--times", "2")
     assert run.code == exits.USAGE
     assert run.errors == (
@@ -487,7 +487,7 @@ def test_too_many_openings_exit_with_2(simulate: Simulate) -> None:
 
 
 def test_an_address_without_a_server_exits_with_6(simulate: Simulate) -> None:
-    """The error names the address and what to do; there is no report."""
+    """The error names the address and a remedy; the command prints no report."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     run = simulate("jicofo", port)
@@ -509,7 +509,7 @@ def test_json_to_stdout_replaces_the_text_report(simulate: Simulate, tmp_path: P
 def test_the_old_report_stays_until_the_new_one_is_complete(
     simulate: Simulate, tmp_path: Path
 ) -> None:
-    """The old file stays during the run, and no temporary file is left."""
+    """The command replaces the old report at the end of the run, and leaves no temporary file."""
     file = tmp_path / "report.json"
     file.write_text("old")
     found: list[str] = []
@@ -535,7 +535,7 @@ def test_json_may_go_to_a_file_that_is_not_regular(simulate: Simulate) -> None:
 def test_a_file_that_cannot_be_written_exits_with_2_before_any_request(
     simulate: Simulate, tmp_path: Path
 ) -> None:
-    """The command finds the error before a long run, not after it."""
+    """The command checks the file before the run, so that no long run is lost."""
     with answering(_scripted(_good)) as server:
         run = simulate("jicofo", server.port, "--json", str(tmp_path / "no" / "x.json"))
         assert server.requests == []
@@ -564,7 +564,7 @@ def test_a_file_that_cannot_be_written_exits_with_2_before_any_request(
 def test_a_wrong_command_line_exits_with_2(
     capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], words: str
 ) -> None:
-    """The error says what was wanted and what was got."""
+    """The command exits with 2, and the error explains the mistake."""
     with pytest.raises(SystemExit) as exit_:
         parsed(*argv)
     assert exit_.value.code == exits.USAGE
@@ -611,7 +611,7 @@ def test_ctrl_c_closes_the_open_rooms_and_reports(tmp_path: Path, client: str) -
 
 
 def test_after_ctrl_c_no_more_rooms_are_opened() -> None:
-    """The report has only the rooms that were opened, and all of them are closed."""
+    """The command closes and reports only the rooms that it opened before Ctrl-C."""
     is_asked = threading.Event()
 
     def post(request: Request) -> bytes:
@@ -633,7 +633,7 @@ def test_after_ctrl_c_no_more_rooms_are_opened() -> None:
 
 
 def test_a_second_ctrl_c_ends_the_command_at_once(tmp_path: Path) -> None:
-    """It does so even if a DELETE gets no answer; it prints a message and keeps the old report."""
+    """A second Ctrl-C ends the command, even if a DELETE gets no answer; the old report stays."""
     file = tmp_path / "report.json"
     file.write_text("old")
     is_open, is_closing = threading.Event(), threading.Event()

@@ -58,7 +58,7 @@ def test_tls_with_an_expired_certificate_is_refused(tmp_path: Path, authority: A
     assert _create_status(tmp_path, certificate, **_trusting(authority)) == 503
 
 
-def test_tls_by_public_authorities_refuses_a_private_one(
+def test_without_a_ca_file_a_private_authority_is_refused(
     tmp_path: Path, authority: Authority
 ) -> None:
     """With an empty `tls` table the proxy trusts only the public authorities."""
@@ -75,7 +75,7 @@ def test_plaintext_to_a_tls_server_is_refused(tmp_path: Path, authority: Authori
 
 
 def test_tls_to_a_plaintext_server_is_refused(tmp_path: Path, authority: Authority) -> None:
-    """With `tls` the proxy never calls in plaintext."""
+    """With `tls` the proxy sends no plaintext call, and answers 503."""
     assert _create_status(tmp_path, None, **_trusting(authority)) == 503
 
 

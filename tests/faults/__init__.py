@@ -1,1 +1,1 @@
-"""Fault tests with real processes: proxies and backends are killed, stopped and disconnected."""
+"""Fault tests with real processes: proxies and backends are killed, paused and disconnected."""

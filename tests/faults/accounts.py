@@ -1,4 +1,4 @@
-"""Compare what the clients in the crash loop were told with what the backend carried out."""
+"""Compare the answers to the clients in the crash loop with the calls that the backend executed."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from .jitsi import Attempt, Holding, Room
-from .store import Deed, Store
+from .store import Change, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A period in which a process was killed or stopped, in `time.monotonic()` seconds."""
+    """A period in which a process was dead or paused, in `time.monotonic()` seconds."""
 
     began: float
     ended: float
@@ -26,7 +26,7 @@ class Accounts:
 
     holdings: Sequence[Holding]
     attempts: Sequence[Attempt]
-    deletes: Sequence[Deed]
+    deletes: Sequence[Change]
     left_ids: Collection[str]
     outages: Sequence[Outage]
 
@@ -36,7 +36,7 @@ class Accounts:
         return cls(
             [*chain.from_iterable(room.holdings for room in rooms)],
             [*chain.from_iterable(room.attempts for room in rooms)],
-            store.deeds("delete"),
+            store.changes("delete"),
             store.ids,
             outages,
         )
@@ -45,7 +45,7 @@ class Accounts:
     def lost(self) -> list[Holding]:
         """Holdings whose DELETE was answered 200, but whose conference still exists at the backend.
 
-        A conference that a client was given again later is not in the list.
+        The list does not contain a conference that a client was given again later.
         """
         return [
             holding
@@ -56,14 +56,16 @@ class Accounts:
         ]
 
     @property
-    def deleted_alive(self) -> list[tuple[Holding, Deed]]:
+    def deleted_alive(self) -> list[tuple[Holding, Change]]:
         """Conferences that the backend deleted while a client held them."""
-        return [(held, deed) for held, deed in self._effects if held.since <= deed.at < held.until]
+        return [
+            (held, change) for held, change in self._effects if held.since <= change.at < held.until
+        ]
 
     @property
-    def given_dead(self) -> list[tuple[Holding, Deed]]:
+    def given_dead(self) -> list[tuple[Holding, Change]]:
         """Conferences that a client was given after the backend had deleted them."""
-        return [(held, deed) for held, deed in self._effects if deed.at < held.since]
+        return [(held, change) for held, change in self._effects if change.at < held.since]
 
     @property
     def unanswered(self) -> list[Attempt]:
@@ -87,15 +89,15 @@ class Accounts:
     def lines(self, kills: int, backend_outages: int) -> Iterator[str]:
         """Yield the lines for pytest's summary."""
         promised = {held.conference_id for held in self.holdings if held.is_deleted}
-        delivered = Counter(deed.conference_id for deed in self.deletes)
-        done = {deed.conference_id for deed in self.deletes if deed.has_changed}
+        delivered = Counter(change.conference_id for change in self.deletes)
+        done = {change.conference_id for change in self.deletes if change.has_changed}
         again = {held.conference_id for held in self.holdings if self._is_held_after(held)}
         statuses = Counter(
             f"{attempt.method} {attempt.status or 'dropped'}" for attempt in self.attempts
         )
         yield (
             f"meetings {len(self.holdings)}, kills of the proxy {kills}, "
-            f"kills and stops of the backend {backend_outages}"
+            f"kills and pauses of the backend {backend_outages}"
         )
         yield "answers: " + ", ".join(f"{key}: {n}" for key, n in sorted(statuses.items()))
         yield f"slowest answer {self.slowest_seconds:.2f} s"
@@ -107,9 +109,9 @@ class Accounts:
         )
 
     @property
-    def _effects(self) -> Iterator[tuple[Holding, Deed]]:
+    def _effects(self) -> Iterator[tuple[Holding, Change]]:
         """Yield each holding with the call that deleted its conference at the backend."""
-        ended = {deed.conference_id: deed for deed in self.deletes if deed.has_changed}
+        ended = {change.conference_id: change for change in self.deletes if change.has_changed}
         for holding in self.holdings:
             if holding.conference_id in ended:
                 yield holding, ended[holding.conference_id]

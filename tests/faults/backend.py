@@ -1,7 +1,7 @@
 """The fault tests' backend: `python -m tests.faults.backend --store FILE --address HOST:PORT`.
 
-The backend keeps the contract. It does not carry out a call that the caller has given up. It
-misbehaves when its store says so.
+The backend keeps the contract. It does not carry out a call that the caller has given up. If the
+store contains a failure for a replica, the replica simulates it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 
-from .store import Method, Misdeed, NotWantedError, Store, Stored, Wish
+from .store import CreateRequest, Failure, GivenUpError, Method, Store, Stored
 
 THREADS = 64
 READY = "serving"
@@ -36,14 +36,14 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
         """Grant the room, unless the conference of another request holds it."""
-        wish = Wish(
+        wanted = CreateRequest(
             request.request_id,
             request.room.raw,
             request.owner.raw,
             request.start_time.ToMilliseconds(),
         )
-        with self._behaving("create", request.room.raw, context) as is_wanted:
-            stored, is_own = self._store.create(self._replica, wish, is_wanted)
+        with self._failing("create", request.room.raw, context) as is_waited_for:
+            stored, is_own = self._store.create(self._replica, wanted, is_waited_for)
         if is_own:
             return pb.CreateConferenceResponse(conference=_message(stored))
         return pb.CreateConferenceResponse(conflict=pb.Conflict(conference=_message(stored)))
@@ -52,7 +52,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         self, request: pb.GetConferenceRequest, context: grpc.ServicerContext
     ) -> pb.GetConferenceResponse:
         """Return the conference."""
-        with self._behaving("get", request.conference_id, context):
+        with self._failing("get", request.conference_id, context):
             stored = self._store.get(request.conference_id)
         if stored is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such conference")
@@ -62,40 +62,40 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         self, request: pb.DeleteConferenceRequest, context: grpc.ServicerContext
     ) -> pb.DeleteConferenceResponse:
         """Delete the conference."""
-        with self._behaving("delete", request.conference_id, context) as is_wanted:
-            self._store.delete(self._replica, request.conference_id, is_wanted)
+        with self._failing("delete", request.conference_id, context) as is_waited_for:
+            self._store.delete(self._replica, request.conference_id, is_waited_for)
         return pb.DeleteConferenceResponse()
 
     @contextmanager
-    def _behaving(
+    def _failing(
         self, method: Method, subject: str, context: grpc.ServicerContext
     ) -> Iterator[Callable[[], bool]]:
-        """Misbehave around a call as the store says; yield a check that the caller still waits."""
+        """Simulate the stored failure of a call; yield a check that the caller still waits."""
         self._store.note_call(self._replica, method, subject)
-        misdeed, seconds = self._store.misdeed(self._replica, method) or ("", 0.0)
-        if misdeed == "refuse":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "told to refuse")
-        if misdeed == "break":
-            context.abort(grpc.StatusCode.INTERNAL, "told to break")
-        if misdeed == "wait":
-            self._wait(method, misdeed, seconds)
+        failure, seconds = self._store.failure(self._replica, method) or ("", 0.0)
+        if failure == "refuse":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "simulated refusal")
+        if failure == "break":
+            context.abort(grpc.StatusCode.INTERNAL, "simulated error")
+        if failure == "wait":
+            self._wait(method, failure, seconds)
         try:
-            yield lambda: _is_wanted(context)
-        except NotWantedError:
+            yield lambda: _is_waited_for(context)
+        except GivenUpError:
             context.abort(grpc.StatusCode.CANCELLED, "the caller gave up this call")
-        if misdeed == "late":
-            self._wait(method, misdeed, seconds)
+        if failure == "late":
+            self._wait(method, failure, seconds)
 
-    def _wait(self, method: Method, misdeed: Misdeed, seconds: float | None) -> None:
-        """Wait for this time; `None` is until the store no longer has this misdeed."""
+    def _wait(self, method: Method, failure: Failure, seconds: float | None) -> None:
+        """Wait for `seconds`; if it is `None`, wait until the store no longer has this failure."""
         if seconds is not None:
             threading.Event().wait(seconds)
             return
-        while self._store.misdeed(self._replica, method) == (misdeed, None):
+        while self._store.failure(self._replica, method) == (failure, None):
             threading.Event().wait(LOOK_SECONDS)
 
 
-def _is_wanted(context: grpc.ServicerContext) -> bool:
+def _is_waited_for(context: grpc.ServicerContext) -> bool:
     return context.is_active() and context.time_remaining() > 0
 
 
@@ -109,7 +109,7 @@ def _message(stored: Stored) -> pb.Conference:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve until the process is ended with SIGKILL."""
+    """Serve until SIGKILL ends the process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--address", required=True)
@@ -127,16 +127,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.add_insecure_port(arguments.address)
         server.start()
         print(READY, flush=True)
-        _tell_health(servicer, store, arguments.replica)
+        _report_health(servicer, store, arguments.replica)
 
 
-def _tell_health(servicer: health.HealthServicer, store: Store, replica: str) -> None:
-    """Report the health status that the store says; check it every `LOOK_SECONDS`, for ever."""
+def _report_health(servicer: health.HealthServicer, store: Store, replica: str) -> None:
+    """Set the health status that the store says; read the store every `LOOK_SECONDS`, forever."""
     told = None
     while True:
-        is_sick = (store.misdeed(replica, "create") or ("", 0.0))[0] == "not_serving"
+        is_failing = (store.failure(replica, "create") or ("", 0.0))[0] == "not_serving"
         status = health_pb2.HealthCheckResponse
-        wanted = status.NOT_SERVING if is_sick else status.SERVING
+        wanted = status.NOT_SERVING if is_failing else status.SERVING
         if wanted != told:
             servicer.set("", wanted)
             told = wanted

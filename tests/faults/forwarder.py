@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import Literal, Self
 
 Mode = Literal["pass", "reset", "garbage", "silent"]
-"""What the forwarder does with a connection.
+"""The modes of the forwarder.
 
-- `pass`: forward its bytes in both directions.
-- `reset`: accept it, and reset it at once.
-- `garbage`: accept it, and send bytes that are not HTTP/2.
-- `silent`: accept it, and send nothing.
+- `pass`: forward the bytes of a connection in both directions.
+- `reset`: accept a connection, and reset it at once.
+- `garbage`: accept a connection, and send bytes that are not HTTP/2.
+- `silent`: accept a connection, and send nothing.
 """
 
 GARBAGE = b"SSH-2.0-OpenSSH_9.2\r\n" + bytes(range(256))
@@ -54,11 +54,11 @@ class Forwarder:
         self._listener.close()
         self._selector.close()
 
-    def become(self, mode: Mode, *, keeps_upstream: bool = False) -> None:
+    def set_mode(self, mode: Mode, *, keeps_upstream: bool = False) -> None:
         """Set the mode for new connections, and reset the existing connections.
 
         With `keeps_upstream` the connections to the backend stay open, and the backend does not
-        notice.
+        notice the reset.
         """
         with self._lock:
             self._mode = mode

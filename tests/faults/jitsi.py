@@ -24,7 +24,7 @@ GETS = 0.2
 """The probability that a client sends a GET during a meeting."""
 
 MOVES = 0.5
-"""The probability that a client moves to a new room after a meeting and never opens the old one."""
+"""The probability that a client moves to a new room after a meeting and leaves the old one."""
 
 
 def answer_or_none(send: Callable[[], Reply]) -> Reply | None:

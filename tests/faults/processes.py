@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A command that can be started again after its end; a file gets its output."""
+    """A command that a test can start several times; its output goes to a file."""
 
     def __init__(
         self, command: Sequence[str], file: Path, ready: str, environ: Mapping[str, str]
@@ -115,13 +115,13 @@ class Process:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def stop(self) -> None:
-        """Stop the process with SIGSTOP, and wait until it is stopped."""
+    def pause(self) -> None:
+        """Pause the process with SIGSTOP, and wait until it is paused."""
         self.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
-    def go_on(self) -> None:
-        """Let the stopped process continue (SIGCONT)."""
+    def resume(self) -> None:
+        """Resume the paused process with SIGCONT."""
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:

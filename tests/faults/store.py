@@ -1,8 +1,8 @@
 """The store of the fault tests' backend: one SQLite file, shared by its replicas and the test.
 
 It holds the conferences that exist, every call that arrived, every call that was carried out, and
-how each replica must misbehave. Times are `time.monotonic()`; on Linux all processes share that
-clock.
+the failures that each replica must simulate. Times are `time.monotonic()`; on Linux all processes
+share that clock.
 """
 
 import sqlite3
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 Method = Literal["create", "get", "delete"]
-Misdeed = Literal["refuse", "break", "wait", "late", "not_serving"]
-"""How a replica misbehaves.
+Failure = Literal["refuse", "break", "wait", "late", "not_serving"]
+"""A failure that a replica simulates.
 
 - `refuse`: it answers UNAVAILABLE.
 - `break`: it answers INTERNAL.
@@ -37,23 +37,23 @@ CREATE TABLE IF NOT EXISTS conference (
     start_time_ms INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS call (at REAL, replica TEXT, method TEXT, subject TEXT);
-CREATE TABLE IF NOT EXISTS deed (
+CREATE TABLE IF NOT EXISTS change (
     at REAL, replica TEXT, method TEXT, conference_id TEXT, has_changed INTEGER
 );
-CREATE TABLE IF NOT EXISTS misdeed (
-    replica TEXT, method TEXT, misdeed TEXT, seconds REAL, PRIMARY KEY (replica, method)
+CREATE TABLE IF NOT EXISTS failure (
+    replica TEXT, method TEXT, failure TEXT, seconds REAL, PRIMARY KEY (replica, method)
 );
 """
 _COLUMNS = "id, request_id, room, owner, start_time_ms"
 
 
-class NotWantedError(Exception):
+class GivenUpError(Exception):
     """The caller gave up the call, so the backend did not carry it out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a CreateConference request asks for."""
+class CreateRequest:
+    """The fields of a CreateConference request that the backend uses."""
 
     request_id: str
     room: str
@@ -83,8 +83,11 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """A call that was carried out; `has_changed` is false for a DELETE of an unknown conference."""
+class Change:
+    """A call that the backend carried out.
+
+    `has_changed` is false for a DELETE of an unknown conference.
+    """
 
     at: float
     replica: str
@@ -113,23 +116,23 @@ class Store:
         self._connection.close()
 
     def create(
-        self, replica: str, wish: Wish, is_wanted: Callable[[], bool]
+        self, replica: str, request: CreateRequest, is_waited_for: Callable[[], bool]
     ) -> tuple[Stored, bool]:
         """Return the conference that holds the room, and whether this request created it.
 
-        Raises `NotWantedError` if the caller has given up the call, as `delete` does. The check is
+        Raises `GivenUpError` if the caller has given up the call, as `delete` does. The check is
         inside the transaction, so that no wait for a lock comes between the check and the write.
         """
-        with self._transaction(is_wanted) as connection:
+        with self._transaction(is_waited_for) as connection:
             found = connection.execute(
                 f"SELECT {_COLUMNS} FROM conference WHERE request_id = ? OR room = ?"  # noqa: S608
                 " ORDER BY request_id = ? DESC",
-                (wish.request_id, wish.room, wish.request_id),
+                (request.request_id, request.room, request.request_id),
             ).fetchone()
             if found:
                 stored = Stored(*found)
-                return stored, stored.request_id == wish.request_id
-            stored = self._insert(connection, wish)
+                return stored, stored.request_id == request.request_id
+            stored = self._insert(connection, request)
             self._note(connection, replica, "create", stored.id, has_changed=True)
             return stored, True
 
@@ -137,9 +140,9 @@ class Store:
         """Return the conference with this id, or `None`."""
         return next((found for found in self.conferences if found.id == conference_id), None)
 
-    def delete(self, replica: str, conference_id: str, is_wanted: Callable[[], bool]) -> None:
+    def delete(self, replica: str, conference_id: str, is_waited_for: Callable[[], bool]) -> None:
         """Delete a conference; the deletion of an unknown conference changes nothing."""
-        with self._transaction(is_wanted) as connection:
+        with self._transaction(is_waited_for) as connection:
             sql = "DELETE FROM conference WHERE id = ?"
             count = connection.execute(sql, (conference_id,)).rowcount
             self._note(connection, replica, "delete", conference_id, has_changed=count > 0)
@@ -149,29 +152,29 @@ class Store:
         row = (time.monotonic(), replica, method, subject)
         self._execute("INSERT INTO call VALUES (?, ?, ?, ?)", row)
 
-    def misbehave(
+    def fail(
         self,
-        misdeed: Misdeed,
+        failure: Failure,
         *,
         seconds: float | None = None,
         methods: tuple[Method, ...] = ("create", "get", "delete"),
         replica: str = "a",
     ) -> None:
-        """Tell a replica how to misbehave from its next call on.
+        """Make a replica simulate a failure from its next call on.
 
-        `seconds` is how long to wait; `None` is until `behave`.
+        `seconds` is the duration of each `wait` or `late`; `None` means until `recover`.
         """
         for method in methods:
-            row = (replica, method, misdeed, seconds)
-            self._execute("INSERT OR REPLACE INTO misdeed VALUES (?, ?, ?, ?)", row)
+            row = (replica, method, failure, seconds)
+            self._execute("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", row)
 
-    def behave(self) -> None:
-        """Tell all replicas to work normally."""
-        self._execute("DELETE FROM misdeed", ())
+    def recover(self) -> None:
+        """Make all replicas work normally."""
+        self._execute("DELETE FROM failure", ())
 
-    def misdeed(self, replica: str, method: Method) -> tuple[Misdeed, float | None] | None:
-        """Return how a replica must misbehave in a method, and how long; `None` if not at all."""
-        sql = "SELECT misdeed, seconds FROM misdeed WHERE replica = ? AND method = ?"
+    def failure(self, replica: str, method: Method) -> tuple[Failure, float | None] | None:
+        """Return the failure of a replica in a method and its seconds; `None` without a failure."""
+        sql = "SELECT failure, seconds FROM failure WHERE replica = ? AND method = ?"
         found = self._execute(sql, (replica, method))
         return found[0] if found else None
 
@@ -191,13 +194,13 @@ class Store:
         calls = [Call(*row) for row in self._execute("SELECT * FROM call ORDER BY at", ())]
         return [call for call in calls if method in {None, call.method}]
 
-    def deeds(self, method: Method) -> list[Deed]:
-        """Return the calls of this method that were carried out."""
-        rows = self._execute("SELECT * FROM deed WHERE method = ? ORDER BY at", (method,))
-        return [Deed(*row) for row in rows]
+    def changes(self, method: Method) -> list[Change]:
+        """Return the calls of this method that the backend carried out."""
+        rows = self._execute("SELECT * FROM change WHERE method = ? ORDER BY at", (method,))
+        return [Change(*row) for row in rows]
 
-    def _insert(self, connection: sqlite3.Connection, wish: Wish) -> Stored:
-        values = (wish.request_id, wish.room, wish.owner, wish.start_time_ms)
+    def _insert(self, connection: sqlite3.Connection, request: CreateRequest) -> Stored:
+        values = (request.request_id, request.room, request.owner, request.start_time_ms)
         number = connection.execute(
             "INSERT INTO conference (request_id, room, owner, start_time_ms) VALUES (?, ?, ?, ?)",
             values,
@@ -218,13 +221,13 @@ class Store:
         has_changed: bool,
     ) -> None:
         row = (time.monotonic(), replica, method, conference_id, has_changed)
-        connection.execute("INSERT INTO deed VALUES (?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?)", row)
 
     @contextmanager
-    def _transaction(self, is_wanted: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, is_waited_for: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            _check(is_wanted)
+            _check(is_waited_for)
             yield self._connection
 
     def _execute(self, sql: str, parameters: tuple[object, ...]) -> list[Any]:
@@ -232,6 +235,6 @@ class Store:
             return cursor.fetchall()
 
 
-def _check(is_wanted: Callable[[], bool]) -> None:
-    if not is_wanted():
-        raise NotWantedError
+def _check(is_waited_for: Callable[[], bool]) -> None:
+    if not is_waited_for():
+        raise GivenUpError

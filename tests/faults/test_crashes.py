@@ -14,20 +14,20 @@ from tests.e2e.support import JICOFO, PROSODY
 from .accounts import Accounts, Outage
 from .jitsi import Room
 from .processes import Backend, Proxy, Stage, until
-from .store import Method, Misdeed, Store
+from .store import Failure, Method, Store
 from .timing import MARGIN_SECONDS
 
 RESPOND_SECONDS = 3.0
 ROOMS = 8
 KILLS = 5
 RNG = random.SystemRandom()
-MISDEEDS: tuple[Misdeed, ...] = ("refuse", "break", "wait", "late")
+FAILURES: tuple[Failure, ...] = ("refuse", "break", "wait", "late")
 METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", "get", "delete"))
 
 
 @dataclass
 class Crashes:
-    """Kills one process again and again, and with `stops` sometimes pauses it instead.
+    """Kills one process again and again, and with `pauses` sometimes pauses it instead.
 
     Half of the kills come at random moments. The other half come right after a client's DELETE,
     when `answered` is set.
@@ -36,45 +36,45 @@ class Crashes:
     process: Proxy | Backend
     answered: threading.Event
     life_seconds: float
-    stops: bool = False
+    pauses: bool = False
     outages: list[Outage] = field(default_factory=list)
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Let the process run for a random time, then kill or pause it, until `is_over`."""
+        """Kill or pause the process after random times, until `is_over` returns true."""
         while not is_over():
             threading.Event().wait(RNG.uniform(0.05, self.life_seconds))
             if RNG.random() < 0.5:
                 self.answered.clear()
                 self.answered.wait(1.0)
             began = time.monotonic()
-            if self.stops and RNG.random() < 0.5:
-                self._stop_for_a_while()
+            if self.pauses and RNG.random() < 0.5:
+                self._pause_for_a_while()
             else:
                 self.process.restart()
             self.outages.append(Outage(began, time.monotonic()))
 
-    def _stop_for_a_while(self) -> None:
-        self.process.stop()
+    def _pause_for_a_while(self) -> None:
+        self.process.pause()
         threading.Event().wait(RNG.uniform(0.1, 1.5))
-        self.process.go_on()
+        self.process.resume()
 
 
 @dataclass
-class Moods:
-    """Makes the backend misbehave for a short time, then work normally, again and again."""
+class Failures:
+    """Makes the backend fail for a short time, then work normally, again and again."""
 
     store: Store
 
     def run(self, is_over: Callable[[], bool]) -> None:
-        """Change the behaviour of the backend until `is_over`; then let it work normally."""
+        """Start and end failures until `is_over` returns true; then let the backend recover."""
         while not is_over():
-            misdeed = RNG.choice(MISDEEDS)
+            failure = RNG.choice(FAILURES)
             methods = RNG.choice(METHODS)
-            self.store.misbehave(misdeed, seconds=RNG.uniform(0.05, 0.8), methods=methods)
+            self.store.fail(failure, seconds=RNG.uniform(0.05, 0.8), methods=methods)
             threading.Event().wait(RNG.uniform(0.1, 0.5))
-            self.store.behave()
+            self.store.recover()
             threading.Event().wait(RNG.uniform(0.1, 0.5))
-        self.store.behave()
+        self.store.recover()
 
 
 @pytest.mark.timeout(1800)
@@ -88,27 +88,27 @@ def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: b
     answered = threading.Event()
     backend = stage.backend()
     backend.wait_until_ready()
-    # The deadline of a call is short: the backend often exceeds it.
+    # The deadline of a call is short, so that the backend often exceeds it.
     proxy = stage.proxy(
         backend, default={"answer_within": "500ms"}, respond_within=f"{RESPOND_SECONDS}s"
     )
     proxy.start()
     rooms = [_room(proxy, number, answered.set) for number in range(ROOMS)]
     crashes = Crashes(proxy, answered, life_seconds=1.5 if is_long else 0.6)
-    moods = Moods(stage.store)
-    others = Crashes(backend, answered, life_seconds=1.5, stops=True)
-    works = [crashes.run, moods.run, *(room.run for room in rooms)]
-    works += [others.run] if is_long else []
-    with at_work(*works):
+    failures = Failures(stage.store)
+    backend_crashes = Crashes(backend, answered, life_seconds=1.5, pauses=True)
+    loops = [crashes.run, failures.run, *(room.run for room in rooms)]
+    loops += [backend_crashes.run] if is_long else []
+    with running_in_threads(*loops):
         until(
             lambda: _meetings(rooms) >= meetings and len(crashes.outages) >= KILLS,
-            "the wanted numbers of meetings and kills",
+            "the crash loop has enough meetings and kills",
             1500 if is_long else 240,
         )
     proxy.wait_until_delivered()
     accounts = Accounts.of(rooms, stage.store, crashes.outages)
     figures += ["crash loop:"]
-    figures += accounts.lines(len(crashes.outages), len(others.outages))
+    figures += accounts.lines(len(crashes.outages), len(backend_crashes.outages))
     assert not accounts.lost
     assert not accounts.deleted_alive
     assert not accounts.given_dead
@@ -126,10 +126,10 @@ def _meetings(rooms: list[Room]) -> int:
 
 
 @contextmanager
-def at_work(*works: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
-    """Run each function in its own thread; set its `is_over` at the end of the context."""
+def running_in_threads(*loops: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
+    """Run each function in its own thread; its `is_over` returns true when the context ends."""
     over = threading.Event()
-    threads = [threading.Thread(target=work, args=(over.is_set,)) for work in works]
+    threads = [threading.Thread(target=loop, args=(over.is_set,)) for loop in loops]
     for thread in threads:
         thread.start()
     try:

@@ -1,4 +1,4 @@
-"""A full disk: the proxy delivers deletions at once, and works normally when space is free."""
+"""A full disk: the proxy delivers deletions at once, and stores them again when there is space."""
 
 import resource
 
@@ -9,7 +9,7 @@ from .processes import Proxy, Stage, until
 
 
 def _fill_disk(proxy: Proxy) -> None:
-    """Limit the size of the proxy's files to that of SQLite's log, so that the log cannot grow."""
+    """Limit the proxy's files to the size of SQLite's log, so that the log cannot grow."""
     log = proxy.state_dir / f"{FILE_NAME}-wal"
     _limit(proxy, log.stat().st_size)
     assert proxy.file.stat().st_size < log.stat().st_size, "no space for the proxy's own log"
@@ -40,9 +40,9 @@ def test_with_a_full_disk_rooms_are_granted_and_deletions_delivered_at_once(stag
 
 
 def test_with_a_full_disk_and_a_dead_backend_a_delete_is_503(stage: Stage) -> None:
-    """A DELETE is 503 if the proxy can neither store nor deliver it.
+    """The proxy answers a DELETE with 503 if it can neither store nor deliver the deletion.
 
-    It is 200 as soon as the disk has free space.
+    It answers 200 as soon as the disk has free space again.
     """
     backend, proxy = stage.pair()
     client = proxy.client()

@@ -1,4 +1,4 @@
-"""SIGTERM: the proxy answers requests in flight, delivers what it can, and keeps the rest."""
+"""After SIGTERM the proxy answers requests in flight, and delivers or keeps each deletion."""
 
 import signal
 import threading
@@ -19,7 +19,7 @@ DRAIN_SECONDS = 8.0
 
 @contextmanager
 def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
-    """Send several POSTs at once; the yielded list has their answers at the end."""
+    """Send several POSTs at once; yield a list, which has their answers when the context ends."""
     replies: list[Reply | None] = []
 
     def ask(room: str) -> None:
@@ -36,21 +36,21 @@ def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
 
 
 def test_a_drain_with_a_healthy_backend_grants_rooms_and_delivers_deletions(stage: Stage) -> None:
-    """All requests in flight are granted, and all deletions are delivered before they are due."""
+    """The proxy grants all requests in flight, and delivers deletions without their back-off."""
     _, proxy = stage.pair(drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = [client.create(f"ended{n}").json["id"] for n in range(3)]
-    stage.store.misbehave("break", methods=("delete",))
+    stage.store.fail("break", methods=("delete",))
     assert [client.delete(public_id).status for public_id in ended] == [200] * 3
     until(lambda: len(stage.store.calls("delete")) >= 3, "each deletion was tried once")
-    stage.store.behave()
-    stage.store.misbehave("wait", methods=("create",))
+    stage.store.recover()
+    stage.store.fail("wait", methods=("create",))
     asked = len(stage.store.calls("create"))
     with _in_flight(client) as replies:
         until(lambda: len(stage.store.calls("create")) == asked + CLIENTS, "POSTs are in flight")
         proxy.signal(signal.SIGTERM)
         until(lambda: "stopping: " in proxy.text, "the drain begins")
-        stage.store.behave()
+        stage.store.recover()
         code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
     assert [reply and reply.status for reply in replies] == [200] * CLIENTS
@@ -61,29 +61,29 @@ def test_a_drain_with_a_healthy_backend_grants_rooms_and_delivers_deletions(stag
 
 
 def test_a_drain_with_a_hanging_backend_answers_504_and_keeps_deletions(stage: Stage) -> None:
-    """Requests in flight get 504 in time; the next process delivers the deletions."""
+    """The proxy answers requests in flight with 504; its next process delivers the deletions."""
     backend, proxy = stage.pair(default=SHORT, drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = client.create("ended").json["id"]
-    stage.store.misbehave("wait")
+    stage.store.fail("wait")
     with _in_flight(client) as replies:
         assert client.delete(ended).status == 200
         until(lambda: len(stage.store.calls("create")) == 1 + CLIENTS, "POSTs are in flight")
-        backend.stop()
+        backend.pause()
         proxy.signal(signal.SIGTERM)
         code, seconds = timed(proxy.wait)
     assert (code, seconds < DRAIN_SECONDS + MARGIN_SECONDS) == (0, True)
     assert [reply and reply.status for reply in replies] == [504] * CLIENTS
     assert [record.room for record in proxy.records(RecordState.PENDING)] == ["ended"]
-    backend.go_on()
-    stage.store.behave()
+    backend.resume()
+    stage.store.recover()
     proxy.start()
     proxy.wait_until_delivered()
     assert "ended" not in {stored.room for stored in stage.store.conferences}
 
 
 def test_a_drain_with_a_dead_backend_keeps_deletions(stage: Stage) -> None:
-    """The proxy ends in time; the next process delivers the deletions."""
+    """The proxy exits in time, and its next process delivers the deletions."""
     backend, proxy = stage.pair(default=SHORT, drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = client.create("ended").json["id"]

@@ -1,4 +1,4 @@
-"""`when_unreachable = "allow"`: the proxy grants rooms while the backend is dead."""
+"""`when_unreachable = "allow"`: the proxy grants rooms while the backend is unreachable."""
 
 import pytest
 from jicofo_reservation_proxy.ids import ALIAS_BASE
@@ -17,7 +17,7 @@ ALLOW = {"when_unreachable": "allow", "allow_for": "1h"}
 def test_a_fallback_grant_survives_a_restart(stage: Stage, user_agent: str) -> None:
     """GET and DELETE of a fallback grant work, also after a restart of the proxy.
 
-    Its id is the proxy's own, and the backend gets no call for it.
+    The proxy makes the id of the conference, and the backend gets no call for it.
     """
     backend = stage.backend()
     backend.wait_until_ready()
@@ -51,7 +51,7 @@ def _levels(proxy: Proxy) -> list[str]:
 def test_a_backend_that_is_reachable_again_is_asked_for_rooms(stage: Stage) -> None:
     """The proxy asks a backend again as soon as it is reachable.
 
-    It also asks for a room that had a fallback grant.
+    It also asks the backend for a room that had a fallback grant.
     """
     backend = stage.backend()
     backend.wait_until_ready()

@@ -1,4 +1,4 @@
-"""A backend that is killed or stopped: the proxy answers in time, and loses no deletion."""
+"""The proxy answers in time and loses no deletion while a backend is dead or paused."""
 
 import statistics
 import threading
@@ -16,7 +16,7 @@ HUNG = 16
 
 @pytest.mark.parametrize(("user_agent", "is_restarted"), [(JICOFO, False), (PROSODY, True)])
 def test_get_and_delete_need_no_backend(stage: Stage, user_agent: str, is_restarted: bool) -> None:
-    """A POST is 503, a GET is answered from the ledger, and a DELETE is 200.
+    """While its backend is dead, the proxy answers POST 503, GET from the ledger, and DELETE 200.
 
     The proxy delivers the deletion when the backend is reachable again.
     """
@@ -47,28 +47,28 @@ def test_a_live_meeting_survives_a_restart_of_its_backend(stage: Stage) -> None:
     backend.restart()
     until(lambda: client.create("other").status == 200, "the proxy asks the backend again")
     assert client.create("live").json == first
-    assert stage.store.deeds("delete") == []
+    assert stage.store.changes("delete") == []
 
 
 def test_while_a_backend_is_stopped_a_post_is_504_until_the_circuit_opens(stage: Stage) -> None:
-    """A POST is 504 in time, and a DELETE is 200 at once.
+    """While a backend is paused, a POST is 504 in time, and a DELETE is 200 at once.
 
-    After several timeouts the circuit opens, and a POST is 503 at once.
+    After several timeouts the circuit opens, and the proxy answers a POST with 503 at once.
     """
     backend, proxy = stage.pair(default=SHORT)
     client = proxy.client()
     live, *ended = (client.create(name).json["id"] for name in ("live", "ended1", "ended2"))
-    backend.stop()
+    backend.pause()
     late, seconds = timed(lambda: client.create("another"))
     assert (late.status, seconds < IN_TIME) == (504, True)
     deleted, seconds = quickest(partial(client.delete, public_id) for public_id in ended)
     assert ([reply.status for reply in deleted], seconds < AT_ONCE) == ([200] * 2, True)
     until(lambda: client.create("another").status == 503, "the circuit is open")
-    # An open circuit answers sooner than one call times out.
+    # With an open circuit, the proxy answers before a call could time out.
     refusals = [timed(lambda: client.create("another"))[1] for _ in range(5)]
     assert statistics.median(refusals) < SHORT_SECONDS / 2
     assert client.get(live).status == 200
-    backend.go_on()
+    backend.resume()
     until(lambda: client.create("another").status == 200, "the circuit is closed")
     proxy.wait_until_delivered()
     assert [stored.room for stored in stage.store.conferences] == ["live", "another"]
@@ -76,24 +76,24 @@ def test_while_a_backend_is_stopped_a_post_is_504_until_the_circuit_opens(stage:
 
 def test_a_stopped_backend_does_not_delay_another_backend(stage: Stage, figures: list[str]) -> None:
     """While 16 calls hang, rooms of another backend open about as quickly as before."""
-    stopped, well = stage.backend(), stage.backend("b")
+    paused, healthy = stage.backend(), stage.backend("b")
     proxy = stage.proxy(
-        stopped,
-        others={"well": well.address},
-        routes=[{"room": "well*", "backend": "well"}],
+        paused,
+        others={"healthy": healthy.address},
+        routes=[{"room": "healthy*", "backend": "healthy"}],
     )
     proxy.start()
-    stopped.wait_until_ready()
-    well.wait_until_ready()
+    paused.wait_until_ready()
+    healthy.wait_until_ready()
     client = proxy.client()
-    before = _median_seconds(client, "well-before")
-    stopped.stop()
+    before = _median_seconds(client, "healthy-before")
+    paused.pause()
     hanging = [threading.Thread(target=client.create, args=(f"hung{n}",)) for n in range(HUNG)]
     for thread in hanging:
         thread.start()
-    during = _median_seconds(client, "well-during")
+    during = _median_seconds(client, "healthy-during")
     were_hanging = sum(thread.is_alive() for thread in hanging)
-    stopped.go_on()
+    paused.resume()
     for thread in hanging:
         thread.join()
     figures.append(f"POST, median: {before:.4f} s; while {HUNG} calls hang: {during:.4f} s")

@@ -1,4 +1,4 @@
-"""Prosody repeats a POST whose answer was lost: it gets the same conference."""
+"""A POST that Prosody repeats after a lost answer gets the same conference."""
 
 import threading
 
@@ -16,30 +16,30 @@ def test_a_repeated_post_after_a_late_answer_gets_the_same_conference(stage: Sta
     """A repeated POST gets the conference that the backend granted too late the first time."""
     _, proxy = stage.pair(default=SHORT, conflicts="report")
     client = proxy.client()
-    stage.store.misbehave("late")
+    stage.store.fail("late")
     assert client.create("room").status == 504
-    stage.store.behave()
+    stage.store.recover()
     repeated = client.create("room")
     assert repeated.status == 200
-    (deed,) = stage.store.deeds("create")
-    assert repeated.json["url"] == f"conference:{deed.conference_id}"
+    (change,) = stage.store.changes("create")
+    assert repeated.json["url"] == f"conference:{change.conference_id}"
 
 
 def test_a_repeated_post_after_a_crash_gets_the_same_conference(stage: Stage) -> None:
     """A repeated POST gets the conference that was granted just before the proxy was killed."""
     _, proxy = stage.pair(conflicts="report")
     client = proxy.client()
-    stage.store.misbehave("late")
+    stage.store.fail("late")
     replies: list[Reply | None] = []
     asking = threading.Thread(
         target=lambda: replies.append(answer_or_none(lambda: client.create("room")))
     )
     asking.start()
-    until(lambda: stage.store.deeds("create"), "the backend has granted the room")
+    until(lambda: stage.store.changes("create"), "the backend has granted the room")
     proxy.kill()
     asking.join()
-    stage.store.behave()
+    stage.store.recover()
     assert replies == [None]
     proxy.start()
     assert client.create("room").status == 200
-    assert len(stage.store.deeds("create")) == 1
+    assert len(stage.store.changes("create")) == 1

@@ -1,4 +1,4 @@
-"""Replicas behind one target: all get calls, and a dead or unhealthy replica fails no request."""
+"""All healthy replicas of one target get calls, and no request fails when a replica dies."""
 
 import threading
 from collections import Counter
@@ -49,9 +49,9 @@ def _wait_for_calls(stage: Stage, client: Client, replica: str, before: int) -> 
 
 
 def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
-    """All replicas get calls; when one is killed under load, the others get its calls."""
+    """When a replica is killed under load, the other replicas get its calls."""
     for name in REPLICAS:
-        stage.store.misbehave("wait", seconds=WORK_SECONDS, methods=("create",), replica=name)
+        stage.store.fail("wait", seconds=WORK_SECONDS, methods=("create",), replica=name)
     replicas, proxy = _replicas(stage)
     proxy.start()
     statuses: list[int] = []
@@ -65,10 +65,10 @@ def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
     before = _turns(stage, "create")["a"]
     until(lambda: _turns(stage, "create")["a"] > before, "the replica a is granting a room")
     replicas[0].kill()
-    were_at_work = sum(thread.is_alive() for thread in clients)
+    were_running = sum(thread.is_alive() for thread in clients)
     for thread in clients:
         thread.join()
-    assert were_at_work
+    assert were_running
     assert Counter(statuses) == {200: 3 * THREADS * ROUNDS}
     proxy.wait_until_delivered()
     assert stage.store.ids == []
@@ -79,19 +79,19 @@ def test_no_request_fails_when_a_replica_is_killed(stage: Stage) -> None:
 
 def test_a_replica_that_does_not_serve_gets_no_calls(stage: Stage) -> None:
     """A replica gets no calls as long as its health service says NOT_SERVING."""
-    stage.store.misbehave("not_serving", replica="b")
+    stage.store.fail("not_serving", replica="b")
     _, proxy = _replicas(stage)
     proxy.start()
     statuses: list[int] = []
     _meet(proxy.client(), "room", statuses)
     assert set(statuses) == {200}
     assert set(_turns(stage)) == {"a", "c"}
-    stage.store.behave()
+    stage.store.recover()
     _wait_for_calls(stage, proxy.client(), "b", 0)
 
 
 def test_replicas_without_the_health_service_get_calls(stage: Stage) -> None:
-    """The health service is optional: replicas without it all get calls."""
+    """All replicas get calls if they do not implement the health service, which is optional."""
     _, proxy = _replicas(stage, has_health=False)
     proxy.start()
     client = proxy.client()

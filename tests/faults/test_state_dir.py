@@ -1,4 +1,4 @@
-"""A proxy does not start on a state directory that it cannot use, and leaves it unchanged."""
+"""A proxy does not start on a state directory that it cannot use, and does not change it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -31,13 +31,13 @@ def _refusal(proxy: Proxy) -> str:
 
 
 def test_an_unwritable_state_directory_is_refused(stage: Stage) -> None:
-    """The error message names the directory."""
+    """A proxy does not start if it cannot write to the state directory; the error names it."""
     proxy = stage.proxy(NOWHERE, state_dir=UNWRITABLE)
     assert f"state_dir: cannot write to {UNWRITABLE}: " in _refusal(proxy)
 
 
 def test_a_file_as_state_directory_is_refused(stage: Stage) -> None:
-    """The error message says what to do, and the file keeps its content."""
+    """A proxy does not start if `state_dir` is a file; it does not change the file."""
     file = stage.directory / "file"
     file.write_text("mine")
     refusal = _refusal(stage.proxy(NOWHERE, state_dir=file))
@@ -105,7 +105,7 @@ def test_state_in_memory_needs_no_directory(stage: Stage) -> None:
 
 
 def test_a_second_proxy_on_the_same_state_directory_is_refused(stage: Stage) -> None:
-    """The second proxy does not start while the first one runs, and starts when it was killed."""
+    """The second proxy does not start while the first proxy runs, and starts after its end."""
     first, second = stage.proxy(NOWHERE), stage.proxy(NOWHERE)
     first.start()
     refusal = _refusal(second)

@@ -1,47 +1,47 @@
-"""An uncertain deletion: the proxy gives its conference to no client."""
+"""The proxy gives the conference of an uncertain deletion to no client."""
 
 from .forwarder import Forwarder
 from .processes import Stage, until
 
 PATIENT = {"answer_within": "15s"}
-"""The backend must carry out the deletion before its deadline."""
+"""A long deadline, so that the backend carries out the deletion before the deadline."""
 
 
 def test_a_delete_whose_connection_broke_is_uncertain(stage: Stage) -> None:
-    """The backend carries out a deletion after the proxy has lost its connection.
+    """The proxy answers a POST with 503 if the connection broke during a deletion.
 
-    The proxy answers the next POST with 503. When a load balancer dies or a network is cut, the
-    proxy can notice it while the backend does not.
+    The backend carries out the deletion later. When a load balancer dies or a network is cut, the
+    proxy may notice the broken connection, and the backend may not.
     """
     backend = stage.backend()
-    with Forwarder(backend.address) as way:
-        proxy = stage.proxy(way.address, default=PATIENT)
+    with Forwarder(backend.address) as forwarder:
+        proxy = stage.proxy(forwarder.address, default=PATIENT)
         proxy.start()
         backend.wait_until_ready()
         client = proxy.client()
         public_id = client.create("room").json["id"]
-        stage.store.misbehave("wait", methods=("delete",))
+        stage.store.fail("wait", methods=("delete",))
         assert client.delete(public_id).status == 200
         until(lambda: stage.store.calls("delete"), "the backend has received the DELETE")
-        way.become("reset", keeps_upstream=True)
+        forwarder.set_mode("reset", keeps_upstream=True)
         until(lambda: _failures(proxy.events), "the proxy has logged the failure")
         again = client.create("room")
-        stage.store.behave()
-        until(lambda: stage.store.deeds("delete"), "the DELETE is carried out")
+        stage.store.recover()
+        until(lambda: stage.store.changes("delete"), "the DELETE is carried out")
     assert (again.status, stage.store.ids) == (503, []), "a client was given a deleted conference"
 
 
 def test_a_delete_whose_backend_died_is_uncertain(stage: Stage) -> None:
-    """The backend carries out a deletion, and is killed before it answers.
+    """The proxy answers a POST with 503 if the backend died before it acknowledged a deletion.
 
-    The proxy answers the next POST with 503, since the conference no longer exists.
+    The backend has carried out the deletion, so the conference no longer exists.
     """
     backend, proxy = stage.pair(default=PATIENT)
     client = proxy.client()
     public_id = client.create("room").json["id"]
-    stage.store.misbehave("late", methods=("delete",))
+    stage.store.fail("late", methods=("delete",))
     assert client.delete(public_id).status == 200
-    until(lambda: stage.store.deeds("delete"), "the DELETE is carried out")
+    until(lambda: stage.store.changes("delete"), "the DELETE is carried out")
     backend.kill()
     until(lambda: _failures(proxy.events), "the proxy has logged the failure")
     assert client.create("room").status == 503

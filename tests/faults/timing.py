@@ -1,7 +1,7 @@
 """The time limits of the tests.
 
-A test must pass on a machine that stalls for a second at any moment. So a deadline is either long,
-and no call reaches it, or it is there to be exceeded.
+A test must pass on a machine that stalls for a second at any moment. So a deadline is either
+so long that no call reaches it, or the test wants a call to exceed it.
 """
 
 import time
@@ -31,6 +31,9 @@ def timed(ask: Callable[[], ResultT]) -> tuple[ResultT, float]:
 
 
 def quickest(asks: Iterable[Callable[[], ResultT]]) -> tuple[list[ResultT], float]:
-    """Return the results of calls, and the seconds of the quickest: a stall delays only one."""
+    """Return the results of calls, and the seconds of the quickest call.
+
+    A stall of the machine delays only one of the calls.
+    """
     results, seconds = zip(*map(timed, asks), strict=True)
     return list(results), min(seconds)

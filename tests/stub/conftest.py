@@ -101,8 +101,8 @@ def serve() -> Iterator[Serve]:
 def connect() -> Iterator[Connect]:
     """Open a channel, which is closed after the test.
 
-    With `ca`, the file of an authority, the channel uses TLS. `client` are the files of a client's
-    certificate and key, for mTLS.
+    With `ca`, the file of an authority, the channel uses TLS. `client` holds the files of a
+    client's certificate and key, for mTLS.
     """
     with ExitStack() as stack:
 

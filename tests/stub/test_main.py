@@ -105,7 +105,7 @@ def test_serves_until_sigterm(
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_flags_for_deciding(ask_main: Start, tmp_path: Path) -> None:
+def test_flags_of_the_policy(ask_main: Start, tmp_path: Path) -> None:
     """The flags set the duration, the occupants, the lobby, the password and the denied names."""
     secret = tmp_path / "password"
     secret.write_text("open s\u00e9same\r\n", encoding="utf-8")
@@ -121,7 +121,7 @@ def test_flags_for_deciding(ask_main: Start, tmp_path: Path) -> None:
 
 
 def test_key_flags(ask_main: Start, tmp_path: Path) -> None:
-    """The API key is the line of the file, and the flag names the header that carries it."""
+    """The stub reads the API key from the file, and the name of its header from the flag."""
     (tmp_path / "key").write_text("hunter2\n")
     flags = ("--api-key-file", str(tmp_path / "key"), "--api-key-header", "X-Key")
     (answer,) = ask_main(*flags, key="hunter2")
@@ -209,7 +209,7 @@ BAD_FLAGS = [
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(("flags", "message"), BAD_FLAGS)
 def test_bad_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong flag gives exit code 2 and an error: the flag, the wanted and the given value."""
+    """A wrong flag exits with 2; the error names the flag, the wanted and the given value."""
     with pytest.raises(SystemExit, match=r"^2$"):
         main(flags.split())
     assert message in capsys.readouterr().err
@@ -230,13 +230,13 @@ def test_bad_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str])
         ("--listen 127.0.0.1:0 --tls-cert cert --tls-key key --client-ca cert", r".* \(mTLS\)"),
     ],
 )
-def test_where_it_listens(
+def test_the_first_line_names_the_address(
     flags: str,
     line: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first line names the real port. Plaintext beyond loopback needs --insecure."""
+    """The first line has the real port. Plaintext on a non-loopback address needs --insecure."""
 
     class StopAtOnce:
         def put(self, _number: int) -> None:
@@ -265,7 +265,7 @@ def test_help_documents_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_readme_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table of the README has every flag of the command, and no other."""
+    """The table of the README has every flag of the command, and no other flag."""
     in_help = set(re.findall(r"(?m)^  (--[a-z-]+)", help_text(capsys)))
     in_readme = set(re.findall(r"(?m)^\| `(--[a-z-]+)", README.read_text(encoding="utf-8")))
     assert in_readme == in_help

@@ -152,7 +152,7 @@ def encrypted(key: Path) -> bytes:
 
 
 def test_unusable_pair_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
-    """A file without PEM, a key of another certificate or an encrypted key is an error at once."""
+    """`Tls.from_files` refuses a file without PEM, a key that does not match, an encrypted key."""
     cert, key = authority.issue("localhost")
     broken = tmp_path / "broken.pem"
     broken.write_text("no PEM")
@@ -167,7 +167,7 @@ def test_unusable_pair_is_refused_at_once(authority: Authority, tmp_path: Path) 
 
 
 def test_unusable_client_ca_is_refused_at_once(authority: Authority, tmp_path: Path) -> None:
-    """A client CA file without certificates is an error at once."""
+    """`Tls.from_files` refuses a client CA file without certificates."""
     broken = tmp_path / "broken.pem"
     broken.write_text("no PEM")
     with pytest.raises(CredentialsError, match="wanted PEM certificates of an authority, got "):
@@ -199,7 +199,7 @@ def test_api_key(
     assert get(connect(serve(api_key="hunter2")), *metadata) is code
 
 
-def test_refusal_says_what_was_wanted(
+def test_the_refusal_of_a_wrong_key_names_the_header(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The error names the header. Neither the error nor the log contains a key."""
@@ -219,7 +219,7 @@ def test_refusal_says_what_was_wanted(
 
 
 def test_unknown_services_need_the_key_too(serve: Serve, connect: Connect) -> None:
-    """Every service except health and reflection needs the key, also one with a similar name."""
+    """Every service except health and reflection needs the key, also a similarly named service."""
     channel = connect(serve(api_key="hunter2"))
     for method in ("/acme.Other/Call", "/grpc.health.v1.HealthX/Check"):
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
@@ -251,7 +251,7 @@ def test_reflection_lists_the_services_without_a_key(serve: Serve, connect: Conn
 
 
 def test_two_servers_cannot_share_a_port(serve: Serve) -> None:
-    """A second server on a port fails with an error; it does not take a part of the calls."""
+    """A second server on a port fails with an error; it does not share the port."""
     address = serve()
     with pytest.raises(ListenError, match=f"^{address}: wanted a free address of this machine"):
         serve(listen=address)
@@ -279,17 +279,17 @@ def test_path_of_a_dead_server_is_taken_over(
 
 
 class SlowStore(Store):
-    """A store whose `get` waits until the test sets `go_on`."""
+    """A store whose `get` waits until the test sets `released`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entered = threading.Event()
-        self.go_on = threading.Event()
+        self.released = threading.Event()
 
     def get(self, conference_id: str) -> Conference | None:
-        """Set `entered`, and wait for `go_on`."""
+        """Set `entered`, and wait for `released`."""
         self.entered.set()
-        assert self.go_on.wait(timeout=10)
+        assert self.released.wait(timeout=10)
         return super().get(conference_id)
 
 
@@ -313,7 +313,7 @@ def stopping() -> Iterator[Callable[[Server], threading.Thread]]:
 def test_stop_finishes_running_calls(
     connect: Connect, stopping: Callable[[Server], threading.Thread]
 ) -> None:
-    """At a stop, health checks get NOT_SERVING first, then the running call gets its answer."""
+    """When the server stops, health checks get NOT_SERVING, and running calls get answers."""
     store = SlowStore()
     options = Options(listen="127.0.0.1:0", grace_seconds=10)
     server = Server(ReservationService(store), options)
@@ -327,7 +327,7 @@ def test_stop_finishes_running_calls(
     assert next(watch).status == NOT_SERVING
     watch.cancel()
     assert thread.is_alive()
-    store.go_on.set()
+    store.released.set()
     assert running.code() is grpc.StatusCode.NOT_FOUND
     thread.join(timeout=10)
     assert get(channel) is grpc.StatusCode.UNAVAILABLE
@@ -337,7 +337,7 @@ def test_stop_finishes_running_calls(
 def test_stop_does_not_wait_beyond_its_grace(
     connect: Connect, stopping: Callable[[Server], threading.Thread]
 ) -> None:
-    """The server cancels a call that takes longer than the grace."""
+    """The server cancels a call that takes longer than the grace period."""
     store = SlowStore()
     server = Server(ReservationService(store), Options(listen="127.0.0.1:0", grace_seconds=0))
     stub = pb_grpc.ReservationServiceStub(connect(server.start()))
@@ -345,4 +345,4 @@ def test_stop_does_not_wait_beyond_its_grace(
     assert store.entered.wait(timeout=10)
     stopping(server)
     assert running.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
-    store.go_on.set()
+    store.released.set()

@@ -33,7 +33,7 @@ def request(
     start: datetime | None = None,
     seconds: int | None = None,
 ) -> pb.CreateConferenceRequest:
-    """Return a request like one of the proxy."""
+    """Return a request as the proxy sends it."""
     message = pb.CreateConferenceRequest(
         request_id=request_id,
         room=pb.Room(raw=raw, tenant="acme", name=raw.removeprefix("[acme]")),
@@ -93,7 +93,7 @@ def backend(serve: Serve, connect: Connect, clock: FakeClock) -> Backend:
 
 
 def test_granted_conference_echoes_the_request(backend: Backend) -> None:
-    """A granted conference has the room, owner and start of the request, and an id; no more."""
+    """A granted conference has only an id and the room, owner and start of the request."""
     wanted = request()
     wanted.start_time.nanos = 123_000_000
     response = backend.create(wanted)
@@ -125,7 +125,7 @@ def test_repeated_request_is_granted_the_same(backend: Backend) -> None:
 
 
 def test_conflict_carries_the_whole_conference(backend: Backend) -> None:
-    """Another request for a held room gets a conflict, also when it has the same owner."""
+    """Another request for a held room gets a conflict with the conference, also from its owner."""
     backend.start(Policy(max_occupants=5, lobby=True, password="open sesame"))
     holder = backend.create(request("r1", seconds=60)).conference
     for owner in ("juliet@example.com", "romeo@example.com"):
@@ -135,8 +135,8 @@ def test_conflict_carries_the_whole_conference(backend: Backend) -> None:
     assert holder.password == "open sesame"
 
 
-def test_rooms_are_the_same_when_their_raw_values_are(backend: Backend) -> None:
-    """Two rooms are the same only when Room.raw is equal: a tenant or a spelling makes a room."""
+def test_rooms_are_the_same_only_if_room_raw_is_equal(backend: Backend) -> None:
+    """Two rooms are the same only if Room.raw is equal: the tenant and the spelling count."""
     rooms = ("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd")
     outcomes = [backend.create(request(f"r{n}", raw)) for n, raw in enumerate(rooms)]
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["conference"] * 5
@@ -145,7 +145,7 @@ def test_rooms_are_the_same_when_their_raw_values_are(backend: Backend) -> None:
 
 @pytest.mark.parametrize("reason", pb.DeleteReason.values())
 def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.ValueType) -> None:
-    """After a deletion, the id is NOT_FOUND, the room is free, and the request is a new one."""
+    """After a deletion, the id is NOT_FOUND, and the same request gets a new conference."""
     first = backend.create(request()).conference
     backend.delete(first.id, reason)
     assert fault(lambda: backend.get(first.id)) == (
@@ -177,7 +177,7 @@ def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> No
 
 
 def test_deleting_an_unknown_id_is_ok(backend: Backend) -> None:
-    """Deleting an unknown id is OK."""
+    """DeleteConference answers OK for an unknown id."""
     backend.delete("no-such-id", pb.DELETE_REASON_ENDED)
 
 

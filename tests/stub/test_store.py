@@ -53,7 +53,7 @@ def test_same_request_gets_its_conference_again(store: Store, clock: FakeClock) 
     assert len(store) == 1
 
 
-def test_another_request_gets_the_holder(store: Store, clock: FakeClock) -> None:
+def test_another_request_gets_the_conference_of_the_holder(store: Store, clock: FakeClock) -> None:
     """The store does not grant a held room to another request."""
     first = granted(store, booking(clock, "r1", "board"))
     assert store.create(booking(clock, "r2", "board")) == Held(first)
@@ -68,7 +68,7 @@ def test_a_repeat_that_names_another_room_still_gets_its_conference(
     assert granted(store, booking(clock, "r1", "hall")) == first
 
 
-def test_deleted_request_is_a_new_one(store: Store, clock: FakeClock) -> None:
+def test_a_repeat_after_the_deletion_gets_a_new_conference(store: Store, clock: FakeClock) -> None:
     """After a deletion, the same request gets a new conference with a new id."""
     first = granted(store, booking(clock, "r1", "board"))
     assert store.delete(first.id)
@@ -98,7 +98,7 @@ def test_a_conference_ends_with_its_duration(store: Store, clock: FakeClock) -> 
 
 
 def test_request_and_room_are_free_after_the_end(store: Store, clock: FakeClock) -> None:
-    """When a conference is over, its request is a new one and its room is free."""
+    """When a conference is over, the same request and other requests get a new conference."""
     first = granted(store, booking(clock, "r1", "board", seconds=60))
     clock.advance(minutes=1)
     second = granted(store, booking(clock, "r1", "board", seconds=60))
@@ -108,7 +108,7 @@ def test_request_and_room_are_free_after_the_end(store: Store, clock: FakeClock)
 
 
 def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeClock) -> None:
-    """A deletion whose caller gave up deletes nothing; the store asks while it holds its lock."""
+    """A deletion that the caller gave up deletes nothing; the store checks this under its lock."""
     conference = granted(store, booking(clock, "r1", "board"))
     asked = []
 
@@ -122,14 +122,16 @@ def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeC
     assert store.get(conference.id) == conference
 
 
-def test_no_limit_stays_until_deleted(store: Store, clock: FakeClock) -> None:
+def test_a_conference_without_a_duration_stays_until_its_deletion(
+    store: Store, clock: FakeClock
+) -> None:
     """A conference without a duration exists until it is deleted."""
     first = granted(store, booking(clock, "r1", "board"))
     clock.advance(days=36500)
     assert store.get(first.id) == first
 
 
-def test_a_booking_of_the_past_is_not_held(store: Store, clock: FakeClock) -> None:
+def test_a_booking_of_the_past_holds_no_room(store: Store, clock: FakeClock) -> None:
     """A booking whose end has already passed gets TooLate, and holds no room."""
     wanted = booking(clock, "r1", "board", seconds=60)
     clock.advance(minutes=1)
@@ -143,7 +145,7 @@ def test_a_duration_of_10000_years_is_accepted(store: Store, clock: FakeClock) -
     assert store.get(first.id) == first
 
 
-def test_a_full_store_refuses_new_ones_only(clock: FakeClock) -> None:
+def test_a_full_store_refuses_only_new_conferences(clock: FakeClock) -> None:
     """A full store refuses new conferences only; it still answers repeats and conflicts."""
     store = Store(max_conferences=1, clock=clock)
     first = granted(store, booking(clock, "r1", "board"))
@@ -155,8 +157,8 @@ def test_a_full_store_refuses_new_ones_only(clock: FakeClock) -> None:
     granted(store, booking(clock, "r2", "hall"))
 
 
-def test_a_full_store_drops_what_is_over(clock: FakeClock) -> None:
-    """A full store drops the conferences that are over before it refuses a new one."""
+def test_a_full_store_removes_conferences_that_are_over(clock: FakeClock) -> None:
+    """A full store removes the conferences that are over, so that it accepts a new conference."""
     store = Store(max_conferences=3, clock=clock)
     for number, seconds in enumerate((60, 60, None)):
         granted(store, booking(clock, f"r{number}", f"room{number}", seconds))
@@ -166,7 +168,7 @@ def test_a_full_store_drops_what_is_over(clock: FakeClock) -> None:
 
 
 class MeetingIds(Iterator[str]):
-    """Ids for two threads: when both ask at the same time, both get their id together."""
+    """Ids for two threads: if both threads ask at the same time, each waits for the other."""
 
     def __init__(self) -> None:
         self._meeting = threading.Barrier(2)
@@ -230,7 +232,7 @@ def test_ids_rise_also_when_the_clock_does_not() -> None:
     assert list(islice(clock_ids(lambda: next(times)), 4)) == ["10000", "10001", "10002", "20000"]
 
 
-def test_ids_go_on_after_a_restart() -> None:
+def test_ids_rise_after_a_restart() -> None:
     """The ids of a new process are larger than the ids of the process before."""
     before = list(islice(clock_ids(lambda: 10**18), 50))
     after = list(islice(clock_ids(lambda: 10**18 + 10**9), 50))
@@ -263,7 +265,7 @@ STEPS = st.lists(
 @given(STEPS)
 @settings(max_examples=100)
 def test_the_rules_hold_after_any_steps(steps: list[tuple[object, ...]]) -> None:
-    """After any steps: one conference per room and request, unique ids, none that is over."""
+    """After any steps, no conference is over, and no two have the same id, room or request."""
     clock = FakeClock()
     store = Store(clock=clock, max_conferences=2)
     ever: dict[str, Conference] = {}

@@ -1,4 +1,4 @@
-"""A room that is opened again after its DELETE: it gets its old conference or a new one."""
+"""A room that is opened again after its DELETE gets its old conference or a new one."""
 
 from tests.e2e.support import JICOFO
 
@@ -6,19 +6,19 @@ from .processes import Stage, until
 
 
 def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> None:
-    """A deletion that was cancelled is not delivered, even after a SIGKILL of the proxy.
+    """The proxy does not deliver a cancelled deletion, even after a SIGKILL of the proxy.
 
     The backend accepts no DELETE and names the old conference, so the client keeps that conference.
     """
     _, proxy = stage.pair()
     client = proxy.client(JICOFO)
     first = client.create("room").json
-    stage.store.misbehave("break", methods=("delete",))
+    stage.store.fail("break", methods=("delete",))
     assert client.delete(first["id"]).status == 200
     until(lambda: stage.store.calls("delete"), "the deletion was tried")
     assert client.create("room").json == first
     proxy.restart()
-    stage.store.behave()
+    stage.store.recover()
     other = client.create("other").json
     assert client.delete(other["id"]).status == 200
     proxy.wait_until_delivered()
@@ -29,10 +29,10 @@ def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> Non
 
 
 def test_a_post_right_after_a_delete_gets_a_new_conference(stage: Stage) -> None:
-    """The proxy delivers the deletion before it asks for the room, so the conference is new."""
+    """The proxy delivers the deletion before it asks the backend, so the conference is new."""
     _, proxy = stage.pair()
     client = proxy.client()
-    stage.store.misbehave("wait", seconds=0.2, methods=("delete",))
+    stage.store.fail("wait", seconds=0.2, methods=("delete",))
     given = []
     for _ in range(3):
         created = client.create("room").json
