@@ -27,7 +27,7 @@ TIMEOUT_SECONDS = 60.0
 """The time limit of each wait, long enough for a busy machine."""
 
 PATIENT = {"answer_within": "15s"}
-"""A long deadline, for tests in which no call must reach its deadline."""
+"""The longest deadline that is allowed, for tests in which no call may reach its deadline."""
 
 Context = grpc.ServicerContext
 
