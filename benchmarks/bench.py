@@ -3,7 +3,7 @@
 All processes run on this machine, on the loopback interface, and this program ends them.
 
 exit codes:
-  0    the benchmark ran; the goals may be met or not, since a benchmark is not a test
+  0    the benchmark ran, whether or not the proxy met the goals
   1    a process failed or gave a wrong answer
   2    the command line is wrong
   130  Ctrl-C
@@ -87,7 +87,7 @@ class Bench:
         return self.children.start("the proxy", arguments, on_backend(backend_port))
 
     def run(self) -> Report:
-        """Make all measurements; start-up comes last, when no other contender runs any more."""
+        """Make all measurements. Measure the start-up last, when no other contender runs."""
         self.rehearse()
         contenders = {NAIVE_BRIDGE: self.start_naive(), PROXY: self.start_proxy(self.backend_port)}
         ports = {

@@ -108,7 +108,7 @@ class Child:
 
 
 class Children:
-    """All processes that the benchmark starts; the end of the context ends them."""
+    """All processes that the benchmark starts; leaving the context ends them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -206,7 +206,7 @@ def end_on_signals() -> None:
 def uninterrupted() -> Iterator[None]:
     """Delay an ending signal until the end of the block.
 
-    Otherwise a signal could interrupt the start or the end of a child, and the child would go on.
+    Otherwise a signal could interrupt the start or the end of a child, and leave it running.
     """
     held: list[int] = []
     before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}

@@ -4,8 +4,8 @@ It uses Flask, `request.form`, `jsonify`, waitress with its defaults, and a bloc
 generated stub. The code uses each library as the documentation of that library shows. It is not
 slowed down on purpose, and it is not tuned. It handles granted rooms only.
 
-Run it as a script with the backend's address and, if you need a fixed one, a port. The first line
-of its output is the port that it listens on.
+Run it as a script. The first argument is the address of the backend. The second argument is the
+port; without it, waitress chooses a port. The first line of the output is the port.
 """
 
 import sys

@@ -21,7 +21,7 @@ from benchmarks.wire import HOST, Connection, Rooms, jicofo_request
 
 RETRY_SECONDS = 0.001
 REFERENCES = {
-    "python and nothing else, to its end": "pass",
+    "python without code, until its end": "pass",
     "python importing flask, grpc, waitress": "import os, flask, grpc, waitress; os._exit(0)",
 }
 """Names and code of Python processes for comparison: no contender can start faster than these."""

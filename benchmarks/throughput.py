@@ -50,7 +50,7 @@ class LoadProcess:
             raise TypeError("the load: wanted a process with pipes for input and output, got none")
         pipes.stdin.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
         pipes.stdin.flush()
-        # This call ends: a job takes `seconds`, and the load waits PATIENCE_SECONDS for an answer.
+        # This call cannot block for ever: the load waits at most PATIENCE_SECONDS for an answer.
         line = pipes.stdout.readline()
         if not line:
             raise self._child.failure("ended too early")

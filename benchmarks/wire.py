@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import urlencode
 
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 10.0  # longer than any answer takes; so a broken run ends
+PATIENCE_SECONDS = 10.0  # longer than any answer takes; a broken run must end
 HEADER_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
 

@@ -23,7 +23,8 @@ flag, and check the result. The tables list the meaning, the range and the defau
 1. A TOML file, which `--config` or `${CONFIG_VARIABLE}` names. The file is optional.
 2. Environment variables override the file. The variable of a setting is `{ENVIRONMENT_PREFIX}`
    and the key path in capital letters, with two underscores between the parts.
-3. Flags override both. `jicofo-reservation-proxy serve --help` lists the flags.
+3. Flags override the file and the environment variables. The command
+   `jicofo-reservation-proxy serve --help` lists the flags.
 
 The proxy checks all settings at the start. If a setting is wrong or unknown, the proxy reports
 all faults that it found and does not start. The command `jicofo-reservation-proxy check` makes the

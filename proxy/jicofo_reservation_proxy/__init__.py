@@ -1,3 +1,3 @@
-"""Answers the reservation API of Jicofo and Prosody by calling a gRPC backend."""
+"""Answers the reservation requests of Jicofo and Prosody by calling a gRPC backend."""
 
 __version__ = "0.1.0"

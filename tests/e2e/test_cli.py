@@ -187,7 +187,7 @@ def test_check_of_a_backend_without_get_exits_with_0(out: Output) -> None:
     with serving_grpc(granting()) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
-    assert "backends.default: ok, reached; it does not implement GetConference" in text
+    assert "backends.default: ok, it answered; it does not implement GetConference" in text
 
 
 def test_check_without_a_backend_names_the_built_in_stub(out: Output) -> None:

@@ -97,7 +97,7 @@ def test_a_failure_shows_the_wanted_and_the_actual_answer(conformance: Run) -> N
     ) in out
     assert (
         "FAIL get-unknown: step 1, get: wanted NOT_FOUND, got UNIMPLEMENTED ('no GetConference "
-        "here'); if the backend leaves this method out, use --without get\n"
+        "here'); if the backend does not implement this method, use --without get\n"
     ) in out
     assert out.endswith("2 cases: 2 failed\n")
 
@@ -175,7 +175,7 @@ def test_an_invalid_list_of_known_failures_exits_with_3(conformance: Run, tmp_pa
             2,
             "--only: wanted the name of a case (--list shows them), got 'zzz'",
         ),
-        (["x", "--junit", "/nowhere/x.xml"], 2, "--junit: wanted a file to write, got /nowhere"),
+        (["x", "--junit", "/nowhere/x.xml"], 2, "--junit: wanted a writable file, got /nowhere"),
         (["x", "--without", "create"], 2, "invalid choice: 'create'"),
         (["x", "--tls-cert-file", "a"], 3, "backends.target.tls.key_file: wanted a path, because"),
         (
@@ -295,7 +295,9 @@ def test_ctrl_c_deletes_the_conferences(
             backend.may_answer.set()
     assert process.returncode == 130
     assert "pass  clients" in out
-    assert errors == "deleting the conferences of this run; press Ctrl-C again to leave them\n"
+    assert errors == (
+        "deleting the conferences of this run; press Ctrl-C again to leave them at the backend\n"
+    )
     assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
     assert len(store) == 0
 

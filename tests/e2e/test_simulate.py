@@ -315,7 +315,7 @@ def test_an_array_in_a_refusal_opens_the_room_in_jicofo(simulate: Simulate) -> N
     with answering(_scripted(lambda _: refusal)) as server:
         run = simulate("jicofo", server.port, "--anonymous")
         assert (run.code, run.fields["opened"]) == (exits.NOT_AS_EXPECTED, 4)
-        assert any("takes every such answer for an approval" in text for text in run.wrong)
+        assert any("treats every such answer as an approval" in text for text in run.wrong)
         assert simulate("prosody", server.port).seen == {'403, "No."': 4}
 
 

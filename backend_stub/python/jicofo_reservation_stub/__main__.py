@@ -32,7 +32,7 @@ EXIT_LISTEN = 3
 
 _EPILOG = f"""\
 exit codes:
-  {EXIT_OK}  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off (--grace)
+  {EXIT_OK}  stopped by SIGTERM or SIGINT; --grace limits the time that running calls get
   {EXIT_USAGE}  the value of a flag, or the file that a flag names, is not valid
   {EXIT_LISTEN}  the server could not listen on the address
 """
@@ -187,10 +187,10 @@ def _parser() -> argparse.ArgumentParser:
         type=_grace,
         default=DEFAULT_GRACE_SECONDS,
         metavar="SECONDS",
-        help="how long a running call may still take after a stop signal (default: %(default)g)",
+        help="how long the running calls may continue after a stop signal (default: %(default)g)",
     )
     serving.add_argument(
-        "--verbose", action="store_true", help="log the requests too, not only the answers"
+        "--verbose", action="store_true", help="log each create request, in addition to its answer"
     )
     deciding = parser.add_argument_group("rules of the backend")
     deciding.add_argument(
@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="deny rooms with this name; * and ? work as in a shell; may be repeated",
+        help="deny rooms whose name matches this pattern (* and ? as in a shell); may be repeated",
     )
     deciding.add_argument(
         "--duration",

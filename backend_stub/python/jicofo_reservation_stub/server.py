@@ -24,7 +24,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ReservationService"].full_name
 DEFAULT_API_KEY_HEADER = "x-api-key"
 DEFAULT_GRACE_SECONDS = 5.0
 
-# Probes and command line tools call these services, and they have no API key.
+# Callers without an API key use these services: probes and command line tools.
 _KEYLESS_SERVICES = (health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 _CHANNEL_OPTIONS: list[tuple[str, int]] = [
@@ -38,8 +38,8 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     # thread; gRPC has no limit by default. RFC 9113, 6.5.2, recommends at least 100.
     ("grpc.max_concurrent_streams", 1000),
     # A client may ping an idle connection every 10 s to detect a broken connection early. The
-    # network may delay one ping and not the next, so the server accepts an interval of half of
-    # that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
+    # network may delay one ping and not the next, so the server accepts an interval of 5 s. With
+    # gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
     # doc/keepalive.md).
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -75,7 +75,7 @@ class Tls:
 
     @classmethod
     def from_files(cls, cert: Path, key: Path, client_ca: Path | None = None) -> Self:
-        """Read and check the files, so that an error shows now and not in every handshake.
+        """Read and check the files, so that an error appears now and not in every handshake.
 
         Raises CredentialsError when a file is not readable, when a file is not PEM, when the key
         is encrypted, or when the key does not belong to the certificate.
@@ -171,7 +171,7 @@ class ApiKeyInterceptor(grpc.ServerInterceptor):
 
 
 class Server:
-    """A gRPC server for the service; as a context manager, it starts and stops."""
+    """A gRPC server for the service. As a context manager, the server starts and stops."""
 
     def __init__(self, service: pb_grpc.ReservationServiceServicer, options: Options) -> None:
         self._options = options

@@ -53,7 +53,7 @@ class Policy:
     password: str | None = field(default=None, repr=False)
 
     def denial(self, room: pb.Room) -> pb.Denial | None:
-        """Return a denial when a rule denies this room to everybody, else None."""
+        """Return a denial when a rule denies this room to everybody, otherwise None."""
         # The proxy always sets `name`. Another caller may set only `raw`, and the rules must apply
         # to that caller too.
         name = (room.name or room.raw).casefold()
@@ -65,7 +65,7 @@ class Policy:
         )
 
     def booking(self, request: pb.CreateConferenceRequest) -> Booking:
-        """Return the booking that the store is asked for.
+        """Return the booking to request from the store.
 
         Raises InvalidRequestError when the request breaks the contract.
         """
@@ -197,8 +197,8 @@ def _duration(request: pb.CreateConferenceRequest) -> timedelta | None:
     except (OverflowError, ValueError) as error:
         raise InvalidRequestError(_wrong_duration(request.duration)) from error
     if not duration and request.duration.nanos > 0:
-        # A timedelta counts microseconds. A duration of some nanoseconds is positive too, so it is
-        # rounded up.
+        # A timedelta counts microseconds. A duration of a few nanoseconds is positive too, so the
+        # code rounds it up.
         duration = timedelta.resolution
     if not timedelta() < duration <= _DURATION_MAX:
         raise InvalidRequestError(_wrong_duration(request.duration))

@@ -4,8 +4,9 @@ The module does not use gRPC or its messages. `ReservationService` calls only `c
 `delete` of `Store`: keep these three methods, and replace their bodies. In SQL:
 
 - The dictionaries become one table with a unique index on `room` and one on `request_id`.
-- The lock becomes a transaction that locks the row that it reads (`SELECT ... FOR UPDATE`):
-  `create` does so before it returns a conference, `delete` before it deletes one.
+- The lock becomes a transaction that locks the row of the conference (`SELECT ... FOR UPDATE`):
+  `create` locks the row before it returns the conference, and `delete` locks the row before it
+  deletes the conference.
 - The iterator of ids becomes a sequence.
 """
 
@@ -46,7 +47,7 @@ class Booking:
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the end has passed; a booking without a duration has no end."""
-        # Not `start + duration`: a datetime cannot hold an end after the year 9999.
+        # The code does not add `start + duration`: a datetime cannot hold a year after 9999.
         return self.duration is not None and now - self.start >= self.duration
 
 
@@ -60,7 +61,7 @@ class Conference:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The room is granted: this conference holds it, and the same request created it."""
+    """The request created this conference, which holds the room."""
 
     conference: Conference
 
@@ -152,12 +153,14 @@ class Store:
     def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Delete this conference and no other; return whether it existed.
 
-        `is_wanted` returns whether the caller still waits for the deletion. The store calls it
-        while it holds the lock that `create` uses too, for this reason: after the caller has given
-        up, `create` may return the same conference to a client again, and then nobody may delete
-        it. With a database, do the same in this order: lock the row (`create` locks it too before
-        it returns a conference), call `is_wanted`, delete, commit. A call before the row is locked
-        is too early.
+        `is_wanted` returns whether the caller still waits for the deletion. The store calls
+        `is_wanted` while it holds the lock, which `create` uses too. The reason: after the caller
+        has given up, `create` may return the same conference to a client again, and then the
+        deletion must not happen.
+
+        With a database, keep this order: lock the row, call `is_wanted`, delete, commit. `create`
+        must lock the row too, before it returns the conference. A call of `is_wanted` before the
+        row is locked is too early.
 
         Raises GivenUpError when the caller no longer waits.
         """

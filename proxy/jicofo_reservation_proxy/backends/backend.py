@@ -26,10 +26,10 @@ class Deleter(Protocol):
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Tell the backend that a conference is over.
+        """Deliver a deletion to the backend.
 
-        An empty `code` in the result means that the deletion was certainly not sent, so the
-        conference still exists at the backend.
+        If the `code` of the result is empty, the deletion was certainly not sent, so the backend
+        still has the conference.
         """
 
 

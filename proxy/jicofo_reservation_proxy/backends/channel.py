@@ -44,8 +44,8 @@ RETRY_POLICY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 """gRPC's own retries (gRFC A6). They last about 1.5 s and stay within the deadline of the call.
-Retries are safe because the contract requires backends to be idempotent: creates by `request_id`,
-and deletions by the id."""
+Retries are safe, because the contract requires that a backend recognizes a repeated create by its
+`request_id` and a repeated deletion by its conference id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def dial(
 ) -> grpc.Channel:
     """Return a channel to the backend; the channel connects in the background.
 
-    The channel options in `options` precede those of this module.
+    The channel options in `options` precede the options of this module.
     """
     target, options = backend.target, options + _OPTIONS + _target_options(backend)
     channel_credentials = _channel_credentials(backend, found, plugin)
@@ -78,7 +78,7 @@ def dial(
 def service_config(backend: Backend) -> Option:
     """Return gRPC's service config: retries, round-robin load balancing, and health checks.
 
-    A service config from the name resolver or from an xDS control plane overrides this one.
+    A service config from the name resolver or from an xDS control plane overrides this config.
     """
     config: dict[str, object] = {
         "methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}],
@@ -117,8 +117,8 @@ def _channel_credentials(
 ) -> grpc.ChannelCredentials | None:
     """Return the credentials of the channel, or `None` for plaintext.
 
-    Without TLS, a backend with a secret gets gRPC's local credentials: gRPC then refuses every
-    connection that leaves this machine.
+    If a backend has a secret but no TLS, the channel gets gRPC's local credentials: with these,
+    gRPC refuses every connection that leaves this machine.
     """
     base: grpc.ChannelCredentials | None = None
     if found.tls is not None:
@@ -136,8 +136,8 @@ def _channel_credentials(
 def _target_options(backend: Backend) -> Options:
     options: Options = ()
     if is_local_target(backend.target):
-        # Otherwise gRPC would send calls for this machine, secrets included, to the HTTP proxy that
-        # $http_proxy names, which may be another machine.
+        # Otherwise gRPC would send the calls, with their secrets, to the HTTP proxy in $http_proxy.
+        # That HTTP proxy may be on another machine.
         options += (("grpc.enable_http_proxy", 0),)
     if backend.tls and (name := backend.tls.server_name):
         options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))

@@ -2,8 +2,8 @@
 
 While it is open, the proxy refuses calls at once, so that few requests wait for a slow backend. The
 `circuitbreaker` library counts the failures and changes the states. This module adds three things:
-which errors count as failures, that only one call at a time may try a half-open circuit, and the
-log messages.
+the choice of errors that count as failures, the limit of one call at a time in a half-open circuit,
+and the log messages.
 """
 
 import logging
@@ -14,10 +14,11 @@ from contextlib import ExitStack, contextmanager
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
 FAILURES = 3
-"""This many calls in a row that took too long open the circuit."""
+"""The circuit opens after this number of calls in a row that took too long."""
 
 OPEN_SECONDS = 5
-"""How long an open circuit refuses all calls. Then it is half-open: one call at a time may try."""
+"""How long an open circuit refuses all calls. Then the circuit is half-open: the proxy makes one
+call at a time as a trial."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Circuit:
     def _log(self) -> None:
         """Log one line when the circuit opens and one line when it closes.
 
-        Many calls can see the same change of state at the same time; only the first one logs it.
+        Many calls can see the same change of state at the same time; only the first call logs it.
         """
         is_closed = self._breaker.state == STATE_CLOSED
         if is_closed != self._is_said_to_be_open:

@@ -1,9 +1,9 @@
 """Convert between the messages of the contract and the proxy's values.
 
 The functions also check each response of a backend. They round or leave out unusual values that are
-harmless. They refuse a response as a breach of the contract in two cases: a client cannot handle
-it, or a guess could open a room that should stay closed, such as a room with a password that people
-cannot type.
+harmless. They refuse a response as a breach of the contract if a client cannot handle the response,
+or if a corrected value could open a room that should stay closed. For example, they do not ignore
+a password that people cannot type.
 """
 
 import logging
@@ -30,7 +30,8 @@ from jicofo_reservation_proxy.model import (
 from jicofo_reservation_proxy.text_rules import has_control_characters
 
 INCIDENT_KEY = "x-incident-id"
-"""The metadata key that carries the incident id of each call. Both sides log the incident id."""
+"""The metadata key that carries the incident id of each call. The proxy logs the incident
+id, and the backend should log it too."""
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key under which gRPC carries a serialized `google.rpc.Status`."""
@@ -138,7 +139,7 @@ def localized_message(trailing_metadata: Iterable[tuple[str, str | bytes]]) -> s
 def denial_reason(number: int) -> str:
     """Return the reason of a denial as the log shows it, such as `not_allowed`.
 
-    A reason that this version of the contract does not know is returned as its number.
+    If this version of the contract does not know the reason, return its number.
     """
     try:
         name = pb.DenialReason.Name(number)  # type: ignore[arg-type]
@@ -196,7 +197,8 @@ def _duration_seconds(message: pb.Conference) -> int | None:
 def _typed(name: str, text: str) -> str | None:
     """Return a password or PIN, or `None` when it is empty.
 
-    Raises `ContractBreach` when people cannot type it. Ignoring it would open the room without it.
+    Raises `ContractBreach` when people cannot type the text. If the proxy ignored the text, the
+    room would open without a password or PIN.
     """
     if not text:
         return None

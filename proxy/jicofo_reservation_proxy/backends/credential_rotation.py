@@ -2,7 +2,7 @@
 
 The proxy first makes a trial call with the new credentials. If the backend refuses the call, the
 old credentials stay in use. New TLS files need a new channel. The proxy closes the old channel
-after the deadline of the last call that could still use it, so a rotation makes no call fail.
+after the deadline of the last call that could still use it, so no call fails because of a rotation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from .channel import Calls, bind, dial, service_config
 from .credentials import Credentials
 
 REFRESH_SECONDS = 2.0
-"""How often the proxy reads the files. Kubernetes needs up to a minute to replace them anyway."""
+"""How often the proxy reads the files. A shorter interval would gain little, because Kubernetes
+needs up to a minute to replace files."""
 
 TRY_SECONDS = 3.0
 """The deadline of the trial call. After a time-out, the next `refresh` tries again."""
@@ -63,10 +64,11 @@ class BackendChannel:
         return self._calls
 
     def refresh(self) -> None:
-        """Read the files. If they changed, try the new credentials and use them if they work.
+        """Read the files. If the files changed, try the new credentials.
 
-        After a failure the old credentials stay in use. A failure that repeats with the same
-        message is logged only once.
+        If the trial call shows no fault of the new credentials, use them. Otherwise the old
+        credentials stay in use. The log contains a repeated failure with the same message only
+        once.
         """
         with self._lock:
             self._close_retired(time.monotonic())
@@ -159,7 +161,8 @@ class _Refusal:
 def _refusal(calls: Calls) -> _Refusal | None:
     """Make a trial call: read a conference that does not exist.
 
-    Return `None` for every answer that does not show a failed connection or refused credentials.
+    Return the reason if the connection failed or the backend refused the credentials, otherwise
+    `None`.
     """
     try:
         calls.get(

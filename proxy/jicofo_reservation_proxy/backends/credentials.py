@@ -78,7 +78,7 @@ def load_plugin(key: str, auth: Auth) -> grpc.AuthMetadataPlugin | None:
 
 
 def _load_tls(key: str, tls: Tls) -> TlsFiles:
-    """Read the files until two readings are equal, because the files may change meanwhile."""
+    """Read the files until two readings are equal, because the files may change while it reads."""
     before = _read_tls(key, tls)
     for _ in range(_READ_ATTEMPTS):
         _check_tls(key, tls, before)
@@ -162,7 +162,8 @@ def _read(key: str, file: Path) -> bytes:
     Refuse anything that is not a regular file: reading from a pipe, for example, could block for
     ever.
     """
-    # A relative path may be the secret itself, written in place of the path of its file.
+    # The operator may have written the secret itself in place of the path of its file. Such a
+    # secret looks like a relative path, so the message does not show relative paths.
     name = (
         str(file)
         if file.is_absolute()

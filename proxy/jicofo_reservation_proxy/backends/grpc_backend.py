@@ -34,9 +34,9 @@ from .credentials import Metadata
 from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
 
 FAIR_SECONDS = 2.0
-"""The shortest time-out of a call that counts for the circuit breaker, unless `answer_within` is
-shorter still. A call gets a shorter time-out when its request has little time left, so its failure
-does not prove that the backend is slow."""
+"""The circuit breaker counts only calls with at least this time-out, or with the time-out
+`answer_within` if that is shorter. A call gets a shorter time-out when its request has little time
+left; the failure of such a call does not prove that the backend is slow."""
 
 _NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
@@ -47,8 +47,9 @@ ResponseT = TypeVar("ResponseT")
 class GrpcBackend:
     """A `Backend` that calls a `ReservationService` over a channel.
 
-    Every call also ends within `answer_within_seconds`. After several calls that took too long, the
-    circuit breaker refuses the next calls (circuit_breaker.py).
+    Every call ends within `answer_within_seconds`, even if `within_seconds` is longer. After
+    several calls that took too long, the circuit breaker refuses the next calls
+    (circuit_breaker.py).
     """
 
     def __init__(
@@ -126,12 +127,12 @@ class GrpcBackend:
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        """Tell the backend that a conference is over.
+        """Deliver a deletion to the backend.
 
-        NOT_FOUND and UNIMPLEMENTED also mean that the conference is gone. A probe (a harmless call)
-        goes first. If the probe cannot reach the backend, the deletion is not sent and the result
-        has an empty `code`. The probe is needed because gRPC does not say whether a failed call was
-        sent.
+        NOT_FOUND and UNIMPLEMENTED also mean that the conference is gone. The proxy first makes a
+        probe (a harmless call). If the probe cannot reach the backend, the proxy does not send the
+        deletion, and the result has an empty `code`. The probe is needed because gRPC does not say
+        whether a failed call was sent.
         """
         budget = Budget(min(self._answer_within_seconds, within_seconds))
         if not_reached := self._probe(incident_id, budget.left_seconds):
@@ -167,7 +168,7 @@ class GrpcBackend:
                 "not called: the circuit is open, because the last calls took too long",
             ) from error
         except ValueError as error:
-            # gRPC raises this for a closed channel: the proxy is shutting down.
+            # gRPC raises this error for a closed channel: the proxy is shutting down.
             raise _NotAskedError(FaultKind.UNREACHABLE, f"not called: {error}") from error
 
     def _timed(

@@ -1,7 +1,8 @@
 """A backend inside the proxy's process, over a real gRPC channel.
 
 It listens on a socket file, so deadlines, statuses and cancellation work as in a separate process.
-The directory of the socket file is private to the proxy's user, so no other user can call it.
+Only the system user of the proxy can open the directory of the socket file, so no other system user
+can call the backend.
 """
 
 import shutil

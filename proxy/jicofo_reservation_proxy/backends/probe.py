@@ -28,7 +28,7 @@ def probe(name: str, backend: Backend) -> Probe:
     milliseconds = (time.perf_counter() - started) * 1000
     match result.outcome:
         case Fault(code="UNIMPLEMENTED"):
-            verdict = "ok, reached; it does not implement GetConference, which is optional"
+            verdict = "ok, it answered; it does not implement GetConference, which is optional"
             return Probe(name, verdict, None)
         case Fault(kind, code, detail):
             verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"

@@ -26,8 +26,10 @@ from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
 EPILOG = f"""\
 The command sends the request to the proxy at the address `listen`. If nothing listens there, the
 command starts a temporary proxy for this request. With --target, the command always starts a
-temporary proxy, which calls that backend. The command cannot start a temporary proxy while a
-running proxy uses `state_dir`: then it ends with an error.
+temporary proxy, which calls that backend. If a running proxy uses `state_dir`, the command cannot
+start a temporary proxy and ends with an error.
+
+An example:
 
   jicofo-reservation-proxy call create board --as prosody
 
@@ -102,7 +104,11 @@ class Response:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add_setting_flags(parser)
-    parser.add_argument("operation", choices=("create", "get", "delete"))
+    parser.add_argument(
+        "operation",
+        choices=("create", "get", "delete"),
+        help="create: POST the room. get, delete: GET or DELETE the conference.",
+    )
     parser.add_argument(
         "subject",
         metavar="ROOM|ID",
@@ -113,7 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="client_name",
         choices=sorted(USER_AGENTS),
         default="prosody",
-        help="The client whose request to send. Default: prosody.",
+        help="Send the request in the form of this client. Default: prosody.",
     )
     parser.add_argument("--owner", help="create: the value of mail_owner. Default: no owner.")
     parser.add_argument("--start-time", help="create: the value of start_time. Default: now.")
@@ -138,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
-    """Send the request to the running proxy or to a temporary one; print which on stderr."""
+    """Send the request to the running proxy or to a temporary proxy. Print the choice on stderr."""
     is_used = settings.state == "disk" and is_in_use(settings.state_dir)
     connection = None if wants_own else _connected(settings.listen)
     if connection:
@@ -191,9 +197,9 @@ def _ask_a_new_proxy(settings: Settings, request: Request) -> Response:
     """Start a proxy, send it the request, and wait until it has delivered a deletion.
 
     The wait ends after `drain_within`. Conferences of the built-in stub end with this process, so
-    the proxy keeps no state for the stub. Raises the errors of `Proxy`. One of them is
-    `StateInUseError`: a temporary proxy cannot read the aliases of the running proxy, so it would
-    answer 200 to a DELETE and delete nothing.
+    the proxy keeps no state for the stub. Raises the errors of `Proxy`, such as `StateInUseError`.
+    Without this error, the temporary proxy would answer 200 to a DELETE and delete nothing, because
+    it cannot read the aliases of the running proxy.
     """
     started_ms = now_ms()
     with Proxy(settings, keeps_state=bool(settings.backends)) as proxy:

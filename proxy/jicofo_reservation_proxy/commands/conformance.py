@@ -30,13 +30,16 @@ _TABLES: dict[str, type[Any]] = {"tls": Tls, "auth": Auth, "methods": Methods}
 
 EPILOG = """\
 The flags for the connection are named after the settings of a backend in docs/settings.md:
---tls-ca-file is the setting `tls.ca_file`.
+--tls-ca-file is the setting `tls.ca_file`. The kit uses these settings as the proxy does.
 
 Each line of the --known-failures file gives a case and the reason why the case fails:
 
   get-deleted = "deleted conferences stay readable for a day, see ticket 42"
 
-A known failure does not count as a failure. A case that is in the file but passes does.
+A case that is in the file and fails does not count as a failure. A case that is in the file and
+passes counts as a failure.
+
+An example:
 
   jicofo-reservation-proxy conformance 127.0.0.1:50051 --without denial
 """
@@ -48,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", metavar="TARGET", help="A gRPC target, such as 127.0.0.1:50051."
     )
     choosing = parser.add_argument_group("choosing cases")
-    choosing.add_argument("--list", action="store_true", help="List the cases; play no case.")
+    choosing.add_argument(
+        "--list", action="store_true", help="List the chosen cases; do not play them."
+    )
     choosing.add_argument(
         "--only",
         action="append",
@@ -61,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=get_args(Capability),
-        help="A capability that the backend does not have; its cases are skipped. Repeatable.",
+        help="A capability that the backend does not have; the kit skips the cases that need "
+        "it. Repeatable.",
     )
     choosing.add_argument(
         "--denied-room",
@@ -131,7 +137,7 @@ def _play(kit: Kit, chosen: Sequence[Case], note: Callable[[Result], None]) -> N
     except KeyboardInterrupt:
         progress.clear()
         print(
-            "deleting the conferences of this run; press Ctrl-C again to leave them",
+            "deleting the conferences of this run; press Ctrl-C again to leave them at the backend",
             file=sys.stderr,
         )
         raise
@@ -168,7 +174,7 @@ def _check(arguments: argparse.Namespace) -> None:
             if file and not (file == _STDOUT and flag == "--json"):
                 file.write_bytes(report.junit((), has_ended=False) if flag == "--junit" else b"")
         except OSError as error:
-            arguments.usage_error(f"{flag}: wanted a file to write, got {file}: {error.strerror}")
+            arguments.usage_error(f"{flag}: wanted a writable file, got {file}: {error.strerror}")
 
 
 def _known_failures(arguments: argparse.Namespace) -> Mapping[str, str]:
@@ -214,7 +220,7 @@ def _add_settings(group: Any) -> None:  # noqa: ANN401 - argparse's groups have 
     group.add_argument(
         "--answer-within",
         metavar="VALUE",
-        help="The deadline of each call, from 0.01s to 15s. Default: 5s.",
+        help="The deadline of each call, from 10ms to 15s. Default: 5s.",
     )
 
 

@@ -20,7 +20,7 @@ exit codes:
   {BAD_SETTINGS}  a setting is wrong
   {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not accept it
   {BAD_STATE}  the state directory cannot be used
-  {CANNOT_LISTEN}  serve: `listen` cannot be used; call, simulate: no proxy answers there
+  {CANNOT_LISTEN}  serve: cannot listen on `listen`; call, simulate: no proxy answers at `listen`
   {BACKEND_FAILED}  a backend is unreachable, too slow or faulty
   {REFUSED}  call: the proxy refused the request, for example because the backend denied the room
   {NOT_AS_EXPECTED}  conformance: a case failed; simulate: there was a problem with a room

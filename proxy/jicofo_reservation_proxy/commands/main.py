@@ -23,14 +23,14 @@ from .setting_flags import SETTINGS_HELP
 from .signals import ended_by_sigterm
 
 _DESCRIPTION = """\
-Answers the reservation API of Jicofo and Prosody by calling a gRPC backend.
+Answers the reservation requests of Jicofo and Prosody by calling a gRPC backend.
 
 Without any settings, the proxy listens on 127.0.0.1:7777 and uses a built-in stub backend, which
 grants every room. Without a command, the program runs `serve`.
 """
 
 _COMMANDS: Mapping[str, str] = {
-    "serve": "answer Jicofo and Prosody until SIGTERM or Ctrl-C (the default)",
+    "serve": "answer Jicofo and Prosody until SIGTERM or Ctrl-C (the default command)",
     "check": "check the settings, credentials, state directory and backends",
     "call": "send one request to the proxy, as Jicofo or Prosody does",
     "ledger": "list the conferences in the state directory",

@@ -35,7 +35,9 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     group = parser.add_argument_group("settings")
-    group.add_argument("--config", type=Path, metavar="FILE", help="The TOML file of the settings.")
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="The TOML file with the settings."
+    )
     for flag, path in _FLAGS.items():
         model = Backend if path[0] == "backends" else Settings
         documented = {setting.name: setting.metadata["doc"] for setting in fields(model)}

@@ -17,7 +17,7 @@ class Listener(Protocol):
 
     @property
     def url(self) -> str:
-        """The address that the listener really uses, for example if the setting has port 0."""
+        """The address with the real port, also if the setting has port 0."""
 
     def run(self) -> None:
         """Serve until `stop` is called, then finish the requests in flight."""
@@ -45,7 +45,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def run(self, listener: Listener) -> None:
-        """Run the listener until a signal. After an earlier signal, it only shuts down."""
+        """Run the listener until a signal. If a signal came before, it only shuts down."""
         self._listener = listener
         if self._requested:
             listener.stop()

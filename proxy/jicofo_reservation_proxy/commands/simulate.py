@@ -35,10 +35,13 @@ MAX_REQUESTS = 50
 """The maximum number of simultaneous requests of Prosody: each request has a thread."""
 
 EPILOG = """\
-The simulated client behaves as docs/clients.md describes: it sends the same bytes, has the same
-retries and time-outs, and checks answers in the same way. Jicofo opens and closes its rooms one
-after the other, Prosody in parallel. Each run uses new room names. Ctrl-C closes the open rooms
-and prints the report. A second Ctrl-C leaves the rooms open and prints no report.
+The simulated client behaves as the real client in docs/clients.md: it sends the same bytes, has the
+same retries and time-outs, and checks answers in the same way. Jicofo opens and closes one room at
+a time; Prosody opens and closes rooms in parallel. Without --name, each run uses new room names.
+Ctrl-C closes the open rooms and prints the report. A second Ctrl-C leaves the rooms open and prints
+no report.
+
+An example:
 
   jicofo-reservation-proxy simulate --as prosody --rooms 50 --lifetime 5s
 """
@@ -98,8 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_duration,
         default=60.0,
         metavar="DURATION",
-        help="jicofo: how long to wait for an answer before the report says that Jicofo hangs. "
-        "The real Jicofo waits for ever. Default: 60s.",
+        help="jicofo: how long to wait for an answer. After this time, the report says that Jicofo "
+        "hangs. The real Jicofo waits for ever. Default: 60s.",
     )
     parser.add_argument(
         "--json",
@@ -123,8 +126,8 @@ def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
         type=_whole(1, MAX_OPENINGS),
         default=1,
         metavar="N",
-        help="How often to open each room. The client opens a room again as soon as the room is "
-        f"closed. --rooms x --times is at most {MAX_OPENINGS}. Default: 1.",
+        help="The number of times to open each room. The client opens a room again as soon as the "
+        f"room is closed. --rooms multiplied by --times is at most {MAX_OPENINGS}. Default: 1.",
     )
     parser.add_argument(
         "--lifetime",
@@ -158,7 +161,7 @@ def _add_room_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
     """Simulate, report, and return the exit code. A second Ctrl-C raises KeyboardInterrupt.
 
-    An unexpected error of a simulated client is raised after the report.
+    Raises an unexpected error of a simulated client after the report.
     """
     if (openings := arguments.rooms * arguments.times) > MAX_OPENINGS:
         return _failed(
@@ -288,7 +291,7 @@ def _why_nobody_listens(address: Address) -> str:
 
 
 def _address(text: str) -> Address:
-    """Parse an address as the setting `listen` does."""
+    """Parse an address by the rules of the setting `listen`."""
     try:
         CONVERTER.structure(text, Listen)
     except ValueError:
@@ -311,7 +314,7 @@ def _path(text: str) -> str:
 
 
 def _duration(text: str) -> float:
-    """Parse a duration as the settings do; return seconds."""
+    """Parse a duration by the rules of the settings; return seconds."""
     duration = parse_duration(text)
     seconds = duration.total_seconds() if duration else 0.0
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:

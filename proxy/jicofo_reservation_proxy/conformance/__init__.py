@@ -1,4 +1,4 @@
-"""The conformance kit: it checks that a backend, in any language, keeps the contract.
+"""The conformance kit: it checks that a backend, in any language, follows the contract.
 
 The command `jicofo-reservation-proxy conformance TARGET` runs the kit. A pytest suite can run it,
 too:

@@ -49,7 +49,7 @@ class Answer:
 
 
 def from_response(response: Response) -> Answer:
-    """Return the answer that a response contains."""
+    """Convert a response to an answer."""
     match response:
         case pb.CreateConferenceResponse():
             return _from_outcome(response)
@@ -62,7 +62,7 @@ def from_response(response: Response) -> Answer:
 
 
 def from_status(code: grpc.StatusCode, detail: str | None, trailers: Trailers) -> Answer:
-    """Return the answer that an error status is.
+    """Convert an error status to an answer.
 
     A status with a `google.rpc.LocalizedMessage` in its details is a denial.
     """

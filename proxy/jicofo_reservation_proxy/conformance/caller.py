@@ -50,7 +50,7 @@ Request: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to make. `deadline_seconds` is `None` for the deadline of the backend's settings."""
+    """One call to make. If `deadline_seconds` is `None`, the deadline of the settings applies."""
 
     request: Request
     deadline_seconds: float | None = None
@@ -58,7 +58,7 @@ class Call:
 
 
 class Caller:
-    """Calls one backend and remembers which conferences it created there. Any thread may use it.
+    """Calls one backend and remembers the conferences that it created. Any thread may use a caller.
 
     Raises `CredentialsError` if the credentials cannot be used. The caller connects at its first
     call.
@@ -123,7 +123,7 @@ class Caller:
             self._pending.difference_update(pending)
 
     def cancel(self) -> None:
-        """Cancel all calls in all threads that have no answer yet."""
+        """Cancel the unanswered calls of all threads."""
         self._cancellations += 1
         _cancel(tuple(self._pending))
 

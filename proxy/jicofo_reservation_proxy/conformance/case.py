@@ -1,9 +1,8 @@
-"""A case: one sentence of the contract, and the calls that show whether a backend keeps it.
+"""A case: one sentence of the contract, and the calls that show whether a backend follows it.
 
 The files `cases/*.toml` contain the cases. Each case is a table `[[case]]` with its steps
-`[[case.step]]`. The classes `Case` and `Step` document the keys of these tables. The kit plays the
-steps of a case one after the other in each of the `rooms` of the case, in all rooms at the same
-time.
+`[[case.step]]`. The classes `Case` and `Step` document the keys of these tables. The kit plays a
+case in all its rooms at the same time. In each room, it plays the steps one after the other.
 """
 
 import tomllib
@@ -18,11 +17,13 @@ Capability = Literal["get", "delete", "denial", "health"]
 """A part of the contract that a backend may leave out."""
 
 Range = tuple[float, float]
-"""The first and the last of the moments of a step, counted from the start of its calls.
+"""The first and the last moment of a step, counted from the start of the calls of the step.
 
-Each room of the case has its own moment. The moments are evenly spread from the first to the last.
-The unit is the time that an undisturbed call of this kind takes at this backend, because the same
-number of seconds is late for a fast backend and early for a slow one.
+At such a moment, a deadline passes or the kit cancels a call. Each room of the case has its own
+moment; the kit spreads the moments evenly from the first to the last.
+
+The unit of a moment is the time that an undisturbed call of this kind takes at this backend.
+Seconds would not work: one second is late for a fast backend and early for a slow backend.
 """
 
 NO_OUTCOME = "no outcome"
@@ -102,16 +103,17 @@ class Step:
     """For get and delete: an id that the backend does not know, instead of `of`."""
     reason: Literal["ended", "expired", "unspecified"] = "ended"
     over_for_seconds: int = 0
-    """For delete: how many seconds ago the meeting was over."""
+    """For delete: the number of seconds since the end of the meeting."""
 
     deadline: Range | None = None
     """The deadline of the calls; `None`: the deadline of the settings."""
     cancel_after: Range | None = None
     """When the kit cancels the calls; `None`: never."""
     after_end_of: str | None = None
-    """The step whose conference must be over before the calls.
+    """The step whose conference must be over before the kit makes the calls.
 
-    If the backend notices the end late, the kit repeats the calls for `LATE_SECONDS` (play.py).
+    The backend may notice the end late: the kit repeats the calls for at most `LATE_SECONDS`
+    (play.py).
     """
     for_seconds: float = 0.0
     """How long the kit repeats the calls. The answers must be as wanted each time."""
@@ -180,7 +182,11 @@ class Case:
     """How often the kit plays the case, each time in new rooms."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` if a step refers to an unknown step, or names no conference or two."""
+        """Raise `ValueError` if a step is wrong.
+
+        A step is wrong if it names an unknown step. A get or delete is wrong if it has both `of`
+        and `unknown_id`, or neither.
+        """
         saved: set[str] = set()
         for number, step in enumerate(self.step, 1):
             where = f"{self.name}, step {number}"

@@ -1,4 +1,4 @@
-"""Checks whether the answers of a step are as its case wants them. Only the first fault counts."""
+"""Check the answers of a step against the expectations of its case; report the first fault."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Saved = Mapping[str, Sequence[Answer]]
 
 
 def complaint(step: Step, answers: Sequence[Answer], saved: Saved) -> str | None:
-    """Return what is wrong with the answers of a step in one room; `None` if nothing is wrong.
+    """Return the first fault in the answers of a step in one room; `None` if there is no fault.
 
     The placeholders in `step.fields` must already be replaced by the names of this room.
     """
@@ -37,7 +37,7 @@ def complaint(step: Step, answers: Sequence[Answer], saved: Saved) -> str | None
 
 
 def complaint_of_all(step: Step, rooms: Sequence[Sequence[Answer]]) -> str | None:
-    """Return what is wrong with the answers of all rooms together; `None` if nothing is wrong."""
+    """Return the first fault in the answers of all rooms together; `None` if there is no fault."""
     ids = [answer.conference_id for answers in rooms for answer in answers]
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if step.ids == "distinct" and repeated:
@@ -120,7 +120,7 @@ def _value(conference: pb.Conference, field: FieldDescriptor) -> str:
 
 
 def _normal(conference: pb.Conference | None) -> pb.Conference:
-    """Return a copy of a conference without differences that have no meaning in the contract."""
+    """Return a copy of a conference in which values with the same meaning are equal."""
     normal = pb.Conference()
     normal.CopyFrom(conference or pb.Conference())
     if 0 <= normal.start_time.nanos < 1_000_000_000 and normal.HasField("start_time"):
@@ -136,7 +136,7 @@ def _normal(conference: pb.Conference | None) -> pb.Conference:
 
 
 def wrong_message(message: str) -> str | None:
-    """Return what is wrong with the sentence of a denial; `None` if nothing is wrong."""
+    """Return the fault in the sentence of a denial; `None` if there is no fault."""
     if not message.strip():
         return "wanted a sentence for the user, got none"
     if len(message) > MAX_MESSAGE_CHARACTERS:

@@ -1,4 +1,4 @@
-"""The conformance kit: it plays cases against one backend, and deletes what it created."""
+"""The conformance kit: it plays cases against one backend, and deletes their conferences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACE_CALLS = 3
 """The number of undisturbed calls from which the kit measures the pace of the backend."""
 
 PACE_MARGIN_SECONDS = 0.004
-"""The time by which a call may take longer when other calls run at the same time."""
+"""The extra time that a call may need when other calls run at the same time."""
 
 SILENT_CASES = 3
 """After this number of cases in a row without an answer, the backend counts as unreachable."""
@@ -103,7 +103,7 @@ class Kit:
         return self._caller.lost
 
     def run(self, case: Case) -> Result:
-        """Play a case. Return whether the backend keeps the sentence of the case.
+        """Play a case. Return whether the backend follows the sentence of the case.
 
         Raises `UnreachableError` if the backend has not answered in `SILENT_CASES` cases in a row.
         """
@@ -155,9 +155,9 @@ class Kit:
                 raise Failure(f"step {number}, {step.call}: {problem}")
 
     def _pace(self, case: Case) -> dict[str, float]:
-        """Create and delete a few conferences one by one. Return how long the calls take.
+        """Measure the pace of the backend: create and delete a few conferences one by one.
 
-        The value of each kind of call is in seconds: the median, and `PACE_MARGIN_SECONDS`.
+        Return the seconds for each kind of call: the median plus `PACE_MARGIN_SECONDS`.
         """
         took: dict[str, list[float]] = {"create": [], "delete": []}
         for number in range(PACE_CALLS):

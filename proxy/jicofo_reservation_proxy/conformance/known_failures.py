@@ -1,4 +1,4 @@
-"""Known failures: a TOML file of cases and reasons. Only failures that are not in it count."""
+"""Known failures: a TOML file of cases and reasons. The kit counts only other failures."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -37,9 +37,10 @@ def load(file: Path, names: Collection[str]) -> Mapping[str, str]:
 
 
 def judged(result: Result, known: Mapping[str, str]) -> Result:
-    """Return the result after the list of known failures.
+    """Apply the list of known failures to a result.
 
-    A listed case that failed is a known failure. A listed case that passed has failed.
+    If a listed case failed, the verdict becomes `KNOWN`. If a listed case passed, it becomes
+    `FAILED`.
     """
     reason = known.get(result.case.name)
     if reason is None:

@@ -22,8 +22,8 @@ LONGEST_END_SECONDS = 10.0
 """The longest time that the kit waits for the end of a conference."""
 
 LATE_SECONDS = 5.0
-"""How long after the end of a conference the backend may notice the end. The clock of the backend
-may differ from the clock of the kit."""
+"""The maximum delay until the backend notices the end of a conference. A delay is allowed because
+the clocks of the backend and the kit may differ."""
 
 REPEAT_SECONDS = 0.05
 """The pause between two repetitions of a step."""
@@ -37,7 +37,7 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 class Failure(Exception):  # noqa: N818 - a fault of the backend
-    """The backend does not keep the sentence of the case.
+    """The backend does not follow the sentence of the case.
 
     The text says what the kit wanted and what it got.
     """
@@ -97,7 +97,7 @@ class Play:
         return answers
 
     def _wait_for_end(self, step: Step) -> float:
-        """Wait until a conference is over. Return the time until which it may still exist.
+        """Wait until a conference is over. Return the latest time at which it may still exist.
 
         The time is in seconds of `time.monotonic`.
         """
@@ -169,7 +169,7 @@ def _hint(step: Step, answers: Sequence[Answer]) -> str:
     """Return advice for a likely cause of the failure; empty if there is none."""
     kinds = {answer.kind for answer in answers}
     if step.call != "create" and "UNIMPLEMENTED" in kinds:
-        return f"; if the backend leaves this method out, use --without {step.call}"
+        return f"; if the backend does not implement this method, use --without {step.call}"
     if step.after_end_of or (step.duration_seconds or CLOCK_SECONDS) < CLOCK_SECONDS:
         return "; check the clock of the backend: it may differ from the kit's clock by at most 2 s"
     if step.expect.kinds == ("denial",) and "denial" not in kinds:

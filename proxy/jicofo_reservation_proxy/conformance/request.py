@@ -1,4 +1,7 @@
-"""A step of a case → the messages that the kit sends. The proxy would send the same messages."""
+"""A step of a case → the messages that the kit sends.
+
+The proxy's own code builds the create requests.
+"""
 
 from dataclasses import replace
 from uuid import uuid4

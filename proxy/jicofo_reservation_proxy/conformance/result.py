@@ -7,7 +7,7 @@ from .case import Case
 
 
 class Verdict(enum.Enum):
-    """Whether a backend keeps the sentence of a case. The value is the word in the table."""
+    """Whether a backend follows the sentence of a case. The value is the word in the table."""
 
     PASSED = "pass"
     FAILED = "FAIL"

@@ -1,7 +1,7 @@
 """The log: one line per request, as `key=value` pairs or as JSON, on standard error.
 
 A line never contains a password, a PIN, a key or a token: the proxy logs only the fields that its
-code names, and none of them is a secret.
+code names, and these fields contain no secrets.
 """
 
 import json
@@ -24,7 +24,7 @@ def configure(
 ) -> None:
     """Send the log of the proxy, and the warnings of its libraries, to a stream.
 
-    Without `stream`, that is standard error.
+    The default stream is standard error.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())

@@ -1,4 +1,7 @@
-"""Every metric of the proxy. A label never holds a room, an owner or an id: these have no bound."""
+"""Every metric of the proxy.
+
+A label never contains a room, an owner or an id, because their number is not limited.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

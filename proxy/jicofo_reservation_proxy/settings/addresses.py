@@ -1,4 +1,4 @@
-"""Addresses: which targets are on this machine, and which machines can reach `listen`."""
+"""Addresses: check whether `target` and `listen` are local to this machine."""
 
 import ipaddress
 

@@ -47,8 +47,8 @@ class Tls:
         default=None,
         metadata=_doc(
             "The file with the certificates (PEM) of the authorities that the proxy trusts to "
-            "sign the backend's certificate. Set it when the backend has a certificate of your "
-            "own authority. Absent: the public authorities that are built into gRPC."
+            "sign the backend's certificate. Set it when your own authority signed the backend's "
+            "certificate. Absent: the public authorities that are built into gRPC."
         ),
     )
     cert_file: Path | None = field(
@@ -195,8 +195,8 @@ class Backend:
             "`on`: the proxy asks each address of the backend for its health (`grpc.health.v1`) "
             "and sends no calls to an address that is not serving. An address without that "
             "service counts as healthy. `off`: no health checks. `auto` (default): `off` if "
-            "`auth` contains a secret, otherwise `on`, because gRPC sends no credentials with "
-            "health checks and the backend could refuse them."
+            "`auth` contains a secret, otherwise `on`. gRPC sends no credentials with health "
+            "checks, so a backend that requires credentials could refuse the checks."
         ),
     )
     tls: Tls | None = field(
@@ -293,7 +293,7 @@ class Settings:
         default_factory=default_state_dir,
         metadata=_doc(
             "The state directory, which holds the ledger: all data that must survive a restart. "
-            "It must be on a local disk, and each proxy needs a directory of its own. Absent: "
+            "It must be on a local disk, and each proxy needs its own directory. Absent: "
             "`$STATE_DIRECTORY` (systemd sets it); otherwise `/var/lib/jicofo-reservation-proxy` "
             "for root, and `~/.local/state/jicofo-reservation-proxy` for other users "
             "(`$XDG_STATE_HOME` replaces `~/.local/state`)."
@@ -302,8 +302,8 @@ class Settings:
     state: Literal["disk", "memory"] = field(
         default="disk",
         metadata=_doc(
-            "The location of the ledger. `disk` (default): in `state_dir`. `memory`: without a "
-            "directory; each restart loses the pending deletions and the conference numbers that "
+            "The location of the ledger. `disk` (default): in `state_dir`. `memory`: only in "
+            "memory; each restart loses the pending deletions and the conference numbers that "
             "Jicofo knows. Use `memory` only where this loss is acceptable."
         ),
     )
@@ -312,8 +312,8 @@ class Settings:
         metadata=_doc(
             "The dialect of the answers. `auto` (default): the proxy recognizes Jicofo and "
             "Prosody by their `User-Agent`, and answers other clients as in Jitsi's handbook. "
-            "`jicofo`, `prosody`, `handbook`: this dialect for all clients. Set it when your "
-            "client sends another `User-Agent`."
+            "`jicofo`, `prosody`, `handbook`: the proxy uses this dialect for all clients. Set "
+            "one of these values if the proxy does not recognize the `User-Agent` of your client."
         ),
     )
     conflicts: Literal["answer", "report"] = field(
@@ -328,9 +328,9 @@ class Settings:
     guest_domains: tuple[str, ...] = field(
         default=("guest.*",),
         metadata=_doc(
-            "Globs for the domains whose users are guests, that is, have not signed in. The "
-            "proxy only tells the backend whether the owner is a guest; the backend decides what "
-            "guests may do."
+            "Globs for the domains of guests. Guests are users who have not signed in. The proxy "
+            "only tells the backend whether the owner is a guest; the backend has the rules for "
+            "guests."
         ),
     )
     respond_within: ResponseTime = field(
@@ -346,8 +346,8 @@ class Settings:
         default=Grace(timedelta(minutes=5)),
         metadata=_doc(
             "The time that the proxy waits for a DELETE after the end of a conference, from 1s "
-            "to 7d. Then it deletes the conference at the backend itself. Keep it above 1m, "
-            "because Prosody closes rooms up to a minute late."
+            "to 7d. Then the proxy itself deletes the conference at the backend. Keep this time "
+            "above 1m, because Prosody closes rooms up to a minute late."
         ),
     )
     give_up_after: Retention = field(
@@ -373,8 +373,8 @@ class Settings:
         metadata=_doc(
             "The time limit of a graceful shutdown (SIGTERM, Ctrl-C), from 0s to 5m. In this "
             "time the proxy finishes the requests in flight and delivers the pending deletions "
-            "that the backends accept. Keep it above `respond_within`, otherwise requests can be "
-            "cut off. Undelivered deletions stay in the ledger for the next start."
+            "that the backends accept. Keep it above `respond_within`, otherwise the shutdown can "
+            "interrupt requests. Undelivered deletions stay in the ledger for the next start."
         ),
     )
     log_format: Literal["text", "json"] = field(

@@ -26,7 +26,8 @@ _IS_NO_SETTING = re.compile(
     f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
     r"(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_\w+)?)"
 )
-"""Kubernetes sets these variables in each container for a Service `jicofo-reservation-proxy`."""
+"""Variables that are not settings: `CONFIG_VARIABLE`, and the variables that Kubernetes sets in
+each container for a Service `jicofo-reservation-proxy`."""
 
 
 def load(
@@ -79,7 +80,10 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
 
 
 def _path(name: str) -> list[tuple[int, str]]:
-    """Return the key path of a variable, each part with its index, so that 10 sorts after 9."""
+    """Return the parts of the key path of a variable, each with a number for sorting.
+
+    The number of an array index is the index, so that 10 sorts after 9. Other parts have 0.
+    """
     parts = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 

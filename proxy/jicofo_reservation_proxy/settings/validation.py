@@ -78,7 +78,7 @@ class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the mes
         self.got = got
 
     def sentence(self, path: tuple[str, ...]) -> str:
-        """Return the message. It does not show the value of a credential: it may be a secret."""
+        """Return the message, without the value of a credential, which may be a secret."""
         is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
         hidden = f"a value of type {type(self.got).__name__} (not shown: it may be a secret)"
         got = hidden if is_secret else repr(self.got)
@@ -122,7 +122,7 @@ def _count(value: object, _: object) -> int:
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """Parse a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`. `None` means: not a duration."""
+    """Parse a duration such as `250ms`, `5s`, `2m`, `1h` or `7d`. `None`: no duration."""
     match = _DURATION.fullmatch(text)
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else None
 
@@ -179,7 +179,7 @@ def _listen(value: object, _: object) -> str:
 
 
 def _is_host(text: str) -> bool:
-    """Return whether a text can be a host name. The look-up of any other text would raise."""
+    """Return whether a text can be a host name. The look-up would fail for other texts."""
     try:
         text.encode("idna")
     except UnicodeError:

@@ -9,7 +9,7 @@ from .wire import Answer, ExchangeError
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The last result of a request, and how often the client repeated the request."""
+    """The last result of a request, and the number of repetitions by the client."""
 
     came: Answer | ExchangeError
     repeats: int
@@ -17,7 +17,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The result of opening a room, and how many requests the client repeated."""
+    """The result of opening a room, and the number of repeated requests."""
 
     verdict: Verdict
     repeats: int = 0
@@ -49,4 +49,4 @@ class Client(Protocol):
         """Send the DELETE for a room, with the retries of this client."""
 
     def seconds_to_end(self, opened: Opened) -> float:
-        """Return in how many seconds the client closes the room at the end of its reservation."""
+        """Return the seconds until the client closes the room because its reservation ends."""

@@ -18,7 +18,7 @@ NOT_JSON = NotJson.NOT_JSON
 
 
 def parse(body: bytes) -> object:
-    """Return the parsed body, or `NOT_JSON`, also for a byte order mark (RFC 8259, 8.1)."""
+    """Return the parsed body, or `NOT_JSON`. A byte order mark is not JSON (RFC 8259, 8.1)."""
     try:
         return json.loads(body.decode("utf-8", "replace"), parse_constant=_refuse)
     except (ValueError, RecursionError):

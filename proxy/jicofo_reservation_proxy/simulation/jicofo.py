@@ -1,7 +1,7 @@
 """Jicofo: one kept-alive connection, one request at a time, and no time-out.
 
 The table "What they send" of clients.md specifies its requests. For details that the table does not
-give (the order of the headers, the escaping in a form), it follows Apache HttpClient 4.5.
+give (the order of the headers, the escaping in a form), the module follows Apache HttpClient 4.5.
 """
 
 import math
@@ -38,7 +38,7 @@ REPEATS = 3
 HANGS = "a request was never answered: Jicofo hangs, and all rooms of this Jicofo hang"
 BEHIND = "Jicofo hangs: it waits for an earlier answer, and no other room opens or closes"
 CLOSED_SILENTLY = (
-    "; the connection was kept alive after the previous answer: announce its end "
+    "; the connection was kept alive after the previous answer: the server should announce its end "
     "with Connection: close or Keep-Alive: timeout=N"
 )
 
@@ -52,13 +52,13 @@ class JicofoHabits:
     give_up: float = 60.0
     """How long the simulation waits for an answer before it reports that Jicofo hangs."""
     trust: float = 2.0
-    """How long after an answer Jicofo uses the connection without a check that it is open."""
+    """After an answer, Jicofo trusts for this time that the connection is open, without a check."""
     tick: float = 5.0
     """How often Jicofo looks for rooms whose reservation ends before the next look."""
 
 
 class Jicofo:
-    """One Jicofo, a context manager. For one thread only: Jicofo's lock allows one request."""
+    """One Jicofo, a context manager for one thread only: Jicofo sends one request at a time."""
 
     max_requests = 1
 
@@ -74,7 +74,7 @@ class Jicofo:
         self.ends_rooms = True
 
     def open(self, room: str, owner: str | None) -> Opening:
-        """POST; after a 409, GET the conference that holds the room.
+        """Send a POST. After a 409, send a GET for the conference that holds the room.
 
         If an earlier DELETE of this room was not answered with 200, Jicofo has kept the room and
         opens it for the same owner without a request.
@@ -94,7 +94,7 @@ class Jicofo:
         return Opening(replace(found, remarks=reading.remarks + found.remarks), got.repeats)
 
     def close(self, room: str, opened: Opened) -> Closing:
-        """DELETE. Jicofo keeps the room unless the answer is 200."""
+        """Send a DELETE. If the answer is not 200, Jicofo keeps the room."""
         if self._hangs:
             return Closing(Remark(BEHIND))
         request = self._request("DELETE", self._target(opened.reservation_id))
@@ -107,7 +107,7 @@ class Jicofo:
         return Closing(remark, reply.repeats)
 
     def seconds_to_end(self, opened: Opened) -> float:
-        """Return the seconds to Jicofo's last look before the end: at most 5 s before the end."""
+        """Return the seconds to Jicofo's last look for ending rooms, at most 5 s before the end."""
         ran = time.monotonic() - self._started
         left = opened.ends_at_ms / 1000 - time.time()
         next_look = math.floor(ran / self._habits.tick) + 1
@@ -165,7 +165,7 @@ class Jicofo:
             return error
 
     def _forget_what_is_closed(self) -> None:
-        """Drop a connection whose announced time has passed, or that the server has closed."""
+        """Drop the connection if its announced time has passed or the server has closed it."""
         now = time.monotonic()
         if self._connection is None:
             return

@@ -1,6 +1,6 @@
 """How Jicofo reads an answer, by the table of clients.md ("What an answer must be").
 
-If the table has no rule for a defect, the answer is accepted as far as possible, with a remark.
+If the table has no rule for a defect, the module accepts the answer if possible and adds a remark.
 """
 
 import re
@@ -73,7 +73,7 @@ def read_get(answer: Answer, sent: Sent, now_ms: int) -> Verdict:
 
 
 def read_delete(answer: Answer) -> Remark | None:
-    """Return what is wrong with the answer to a DELETE (clients.md "status")."""
+    """Return a remark if the status of the answer to a DELETE is wrong (clients.md "status")."""
     if answer.status == 200:
         return None
     text = f"a DELETE was answered with {answer.status}, wanted exactly 200: Jicofo keeps the room"
@@ -111,7 +111,7 @@ def _array(sent: Sent) -> DecidedError:
 
 UNASKED_APPROVAL = (
     "the answer contains an array, where Jicofo stops parsing: "
-    "without an owner, Jicofo takes every such answer for an approval, even a refusal"
+    "without an owner, Jicofo treats every such answer as an approval, even a refusal"
 )
 
 

@@ -18,7 +18,7 @@ GUESTS = "guest.example.com"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which rooms to open, how often to open each room, and for how long."""
+    """The rooms to open, the number of openings of each room, and the duration of an opening."""
 
     rooms: Sequence[str]
     times: int
@@ -54,8 +54,8 @@ class Meeting:
 class Meetings:
     """Holds the meetings of a plan with a client. The threads of a schedule may share it.
 
-    A room is opened again at once after its DELETE has ended, or after the room did not open.
-    `stop` sets `stops`, so that a client which waits on this event stops waiting.
+    The client opens a room again at once after its DELETE has ended, or after the room did not
+    open. `stop` sets `stops`, so that a client which waits on this event stops waiting.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Meetings:
 
     @property
     def past(self) -> list[Meeting]:
-        """The meetings that have ended, and those whose room did not open."""
+        """The meetings that have ended, and the meetings whose room did not open."""
         with self._lock:
             return list(self._past)
 

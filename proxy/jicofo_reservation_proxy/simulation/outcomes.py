@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 MAX_CHARACTERS = 500
-"""How much of each text in an answer is kept: a run may have very many answers."""
+"""The maximum length of a text that the simulation keeps: a run may have very many answers."""
 
 WAITS_FOR_EVER = "nothing: the user waits for ever"
 
@@ -37,7 +37,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Another conference holds the room. The client asks for it by GET with this id."""
+    """Another conference holds the room. The client sends a GET with this id."""
 
     conflict_id: str
     remarks: tuple[Remark, ...] = ()

@@ -9,8 +9,9 @@ from typing import Self
 class Output:
     """A file that is written at the end of a run, or no file. A context manager.
 
-    The new report goes to a temporary file in the same directory, which replaces the old file at
-    the end. If the path is not a regular file but a pipe or a terminal, it is written directly.
+    The new report goes to a temporary file in the same directory. At the end, the temporary file
+    replaces the old file. A path that is not a regular file (a pipe, a terminal) is written
+    directly.
     """
 
     def __init__(self, path: Path | None) -> None:

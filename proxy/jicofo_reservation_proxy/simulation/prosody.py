@@ -1,7 +1,7 @@
 """Prosody's mod_reservations: a connection for each request, parallel rooms, time-outs, retries.
 
 The table "What they send" of clients.md specifies its requests. For details that the table does not
-give (the order of the headers, the escaping in a form), it follows Prosody's net.http and
+give (the order of the headers, the escaping in a form), the module follows Prosody's net.http and
 util.http.
 """
 
@@ -45,13 +45,13 @@ class ProsodyHabits:
     pause: float = 3.0
     """How long Prosody waits before it repeats a request."""
     memory: float = 30.0
-    """How long Prosody repeats a refusal from memory. It continues until the next sweep."""
+    """How long Prosody remembers a refusal and repeats it. Prosody forgets it at the next sweep."""
     sweep: float = 60.0
-    """How often Prosody looks for reservations that have ended and refusals to forget."""
+    """How often Prosody looks for reservations that have ended and for refusals to forget."""
 
 
 class Prosody:
-    """One Prosody from its start on. Many threads may use it, but only one thread for each room.
+    """One Prosody, from its start. Many threads may use it, but only one thread for each room.
 
     `pause` waits for a number of seconds. `order` is the order of the fields in every form; the
     default is a random order.
@@ -78,7 +78,7 @@ class Prosody:
         self._remembered: dict[str, tuple[float, NotOpened]] = {}
 
     def open(self, room: str, owner: str | None) -> Opening:
-        """POST; after a 409, GET the conference that holds the room. Remember a refusal."""
+        """Send a POST. After a 409, send a GET for the holder of the room. Remember a refusal."""
         if room in self._stuck:
             return Opening(Stuck((Remark(STUCK),), is_for_good=True))
         until, remembered = self._remembered.get(room, (0.0, None))
@@ -93,7 +93,7 @@ class Prosody:
         return opening
 
     def close(self, room: str, opened: Opened) -> Closing:  # noqa: ARG002 - as a Client
-        """DELETE. Prosody forgets the room even if the DELETE fails."""
+        """Send a DELETE. Prosody forgets the room even if the DELETE fails."""
         reply = self._send(self._request("DELETE", self._target(opened.reservation_id)))
         match reply.came:
             case Answer() as answer:
@@ -136,7 +136,7 @@ class Prosody:
         return wire.request_bytes(method, target, headers, body)
 
     def _send(self, request: bytes) -> Reply:
-        """Send the request. Repeat it after a pause if the result is a 5xx or a drop."""
+        """Send the request. After a 5xx or a dropped connection, pause and repeat."""
         came = self._exchange(request)
         repeats = 0
         while repeats < REPEATS and _is_repeated(came):

@@ -1,6 +1,6 @@
 """How Prosody reads an answer, by the table of clients.md ("What an answer must be").
 
-If the table has no rule for a defect, the answer is accepted as far as possible, with a remark.
+If the table has no rule for a defect, the module accepts the answer if possible and adds a remark.
 """
 
 import re
@@ -67,7 +67,7 @@ def read_get(answer: Answer, now_ms: int) -> Verdict:
 
 
 def read_delete(answer: Answer) -> Remark | None:
-    """Return what is wrong with the answer to a DELETE (clients.md "status")."""
+    """Return a remark if the status of the answer to a DELETE is wrong (clients.md "status")."""
     if answer.status == 200:
         return None
     text = f"a DELETE was answered with {answer.status}, wanted exactly 200"
@@ -126,7 +126,7 @@ def _held(value: object) -> Held:
 def _path_id(value: str | float) -> tuple[str, tuple[Remark, ...]]:
     in_path = path_id(value)
     if not isinstance(value, str) and abs(value) > LARGEST_ID:
-        text = "an id is a number of 10^14 or more: Prosody's DELETE and GET name no conference"
+        text = "an id is a number of 10^14 or more: Prosody's DELETE and GET have a wrong id"
         return in_path, (Remark.of(text, value),)
     return in_path, ()
 
@@ -211,7 +211,10 @@ def _seconds(fields: Mapping[str, object]) -> float:
 
 
 def _check_options(fields: Mapping[str, object]) -> None:
-    """Check two options. If one is bad, Prosody refuses the answer, even with the feature off."""
+    """Check two options. If an option is wrong, Prosody refuses the answer.
+
+    Prosody does so even if the feature of the option is off.
+    """
     most = fields.get("max_occupants", 1)
     if not documents.is_number(most) or most < 1:
         raise _refused("max_occupants must be a number of at least 1", most)

@@ -10,7 +10,7 @@ from statistics import median
 from .meetings import Meeting, Plan
 
 MAX_LINES = 20
-"""How many different messages a section of the text report lists; JSON lists all of them."""
+"""The maximum number of messages in a section of the text report; JSON has no such limit."""
 
 MAX_CHARACTERS = 300
 INTERRUPTED = "The run was interrupted: the open rooms were closed, and no more rooms were opened."
@@ -22,7 +22,7 @@ _INCIDENT = re.compile(r"\((incident [^()]*)\)")
 class Count:
     """How often a message occurred, and the first room where it occurred.
 
-    `detail` is what was specific to that room, such as an incident id.
+    `detail` is the part that is specific to that room, such as an incident id.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Milliseconds:
-    """How long rooms took to open: from the first request, with the pauses between retries."""
+    """The times to open a room, from its first request, including the pauses between retries."""
 
     median: float
     percent_95: float

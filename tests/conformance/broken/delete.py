@@ -289,7 +289,8 @@ class UsesIdsAgain(Backend):
 
 
 _LEFT_OUT = (
-    "got UNIMPLEMENTED ('left out'); if the backend leaves this method out, use --without delete"
+    "got UNIMPLEMENTED ('left out'); "
+    "if the backend does not implement this method, use --without delete"
 )
 
 

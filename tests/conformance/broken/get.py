@@ -110,7 +110,8 @@ class DeletesSoftly(Backend):
 
 
 _LEFT_OUT = (
-    "got UNIMPLEMENTED ('left out'); if the backend leaves this method out, use --without get"
+    "got UNIMPLEMENTED ('left out'); "
+    "if the backend does not implement this method, use --without get"
 )
 
 

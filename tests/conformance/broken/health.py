@@ -15,7 +15,7 @@ class NeverGetsReady(Backend):
 @fails(
     {
         "health": "step 1, health: wanted SERVING, got UNIMPLEMENTED ('Method not found!'); "
-        "if the backend leaves this method out, use --without health"
+        "if the backend does not implement this method, use --without health"
     }
 )
 class HasNoHealth(Backend):
