@@ -81,14 +81,14 @@ class Auth:
     """The credentials that the proxy sends to a backend with each call.
 
     Secrets are in files, never in the settings. The proxy does not start if it would send a secret
-    in plaintext to another machine. It reads changed files within seconds, without a restart.
+    in plaintext to another machine. It uses changed files within seconds, without a restart.
     """
 
     api_key_file: Path | None = field(
         default=None,
         metadata=_doc(
             "The file with an API key: a single line of printable ASCII. The proxy sends the key "
-            "in the header `header`. Absent: no API key."
+            "in the header that `header` names. Absent: no API key."
         ),
     )
     header: HeaderName = field(
@@ -106,9 +106,9 @@ class Auth:
         default=None,
         metadata=_doc(
             "A Python plugin for other credentials, as `module:attribute`. The attribute is a "
-            "`grpc.AuthMetadataPlugin`, or a class or function that returns one when it is "
-            "called without arguments. gRPC asks the plugin for metadata at each call. Absent: "
-            "no plugin."
+            "`grpc.AuthMetadataPlugin`, or a class or function that returns such a plugin when "
+            "it is called without arguments. gRPC asks the plugin for metadata at each call. "
+            "Absent: no plugin."
         ),
     )
 
@@ -169,8 +169,8 @@ class Backend:
         default=ThreadCount(32),
         metadata=_doc(
             "The maximum number of calls to this backend at the same time, from 1 to 1000. The "
-            "same number of further requests may wait for a call. The proxy refuses any other "
-            "POST with 503."
+            "same number of requests may wait for their turn. The proxy refuses all further "
+            "POSTs with 503."
         ),
     )
     when_unreachable: Literal["refuse", "allow"] = field(
@@ -293,7 +293,7 @@ class Settings:
         default_factory=default_state_dir,
         metadata=_doc(
             "The state directory, which holds the ledger: all data that must survive a restart. "
-            "It must be on a local disk, and each proxy needs its own directory. Absent: "
+            "It must be on a local disk, and each proxy needs a separate directory. Absent: "
             "`$STATE_DIRECTORY` (systemd sets it); otherwise `/var/lib/jicofo-reservation-proxy` "
             "for root, and `~/.local/state/jicofo-reservation-proxy` for other users "
             "(`$XDG_STATE_HOME` replaces `~/.local/state`)."
@@ -328,9 +328,9 @@ class Settings:
     guest_domains: tuple[str, ...] = field(
         default=("guest.*",),
         metadata=_doc(
-            "Globs for the domains of guests. Guests are users who have not signed in. The proxy "
-            "only tells the backend whether the owner is a guest; the backend has the rules for "
-            "guests."
+            "Globs for the guest domains. Users of a guest domain have not signed in. The "
+            "proxy only tells the backend whether the owner is a guest; the backend decides what "
+            "guests may do."
         ),
     )
     respond_within: ResponseTime = field(
@@ -353,7 +353,7 @@ class Settings:
     give_up_after: Retention = field(
         default=Retention(timedelta(days=7)),
         metadata=_doc(
-            "The time for which the proxy retries a deletion that the backend does not "
+            "How long the proxy retries a deletion that the backend does not "
             "acknowledge, from 1m to 365d. Then the deletion is abandoned: the proxy logs an "
             "error, and `jicofo-reservation-proxy ledger abandoned` lists the deletion."
         ),
@@ -362,7 +362,7 @@ class Settings:
         default=ThreadCount(64),
         metadata=_doc(
             "The maximum number of requests that call or wait for backends at the same time, "
-            "from 1 to 1000. The proxy refuses any other POST with 503. Half of this number is "
+            "from 1 to 1000. The proxy refuses all further POSTs with 503. Half of this number is "
             "reserved in equal parts for the backends, so that a slow backend cannot use all "
             "threads. The proxy has a quarter more threads than this number, for requests that "
             "do not wait for a backend."
