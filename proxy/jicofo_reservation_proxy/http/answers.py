@@ -32,7 +32,8 @@ NOT_FOUND = "There is no such conference."
 TAKEN = "This room is in use by someone else."
 NO_BACKEND = "Rooms of this name are not available here."
 
-_LATER = "The reservation system is not available right now. Please try again in a moment."
+# Prosody repeats a refusal for 30 to 90 s without a new request (clients.md).
+_LATER = "The reservation system is not available right now. Please try again in two minutes."
 _BROKEN = "The reservation system has a problem. Please tell your administrator."
 
 REPLY_STATUSES: Mapping[type[Reservation | Deleted | Taken | Denied | NotFound], int] = {
@@ -48,7 +49,7 @@ FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.UNREACHABLE: (503, _LATER),
     FaultKind.OVERLOADED: (503, _LATER),
     FaultKind.SATURATED: (503, _LATER),
-    FaultKind.SLOW: (504, "The reservation system took too long. Please try again in a moment."),
+    FaultKind.SLOW: (504, "The reservation system took too long. Please try again in two minutes."),
     FaultKind.UNAUTHORIZED: (502, _BROKEN),
     FaultKind.BROKEN: (502, _BROKEN),
     FaultKind.STATE: (503, _BROKEN),

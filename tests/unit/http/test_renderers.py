@@ -240,8 +240,8 @@ def test_not_found(dialect: Dialect) -> None:
     assert found(dialect, NotFound()) == Answer(404, b'{"message": "There is no such conference."}')
 
 
-LATER = "The reservation system is not available right now. Please try again in a moment."
-SLOW = "The reservation system took too long. Please try again in a moment."
+LATER = "The reservation system is not available right now. Please try again in two minutes."
+SLOW = "The reservation system took too long. Please try again in two minutes."
 BROKEN = "The reservation system has a problem. Please tell your administrator."
 
 
