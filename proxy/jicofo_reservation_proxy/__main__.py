@@ -15,13 +15,13 @@ def run() -> NoReturn:
 
     Ctrl-C prints no traceback, also while the modules load and after the command ends.
 
-    Unless `GRPC_VERBOSITY` is set, the core of gRPC writes nothing. It would write its own lines
-    into the log, such as one for each backend without health checking. The errors of the calls
-    contain what matters of these lines.
+    This function sets `GRPC_VERBOSITY` to `NONE`, unless the operator has set it. Otherwise the
+    core of gRPC writes its own lines to the log, for example a line for each backend without health
+    checking. The errors of the calls contain the same information.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from .commands.main import main  # noqa: PLC0415 - see above
+    from .commands.main import main  # noqa: PLC0415 - after the two lines above
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):

@@ -51,12 +51,12 @@ _HELD: Mapping[RecordState, str] = {
 
 
 class Proxy:
-    """All parts of one proxy, put together; a context manager that closes them in the right order.
+    """The parts of one proxy. As a context manager, the proxy closes them in the right order.
 
     `servicer` is a backend in this process; it replaces the backends and routes of the settings.
     Without a `servicer`, and without backends in the settings, the backend is the stub, which
     grants every room. With `keeps_state=False` the ledger is in memory only, and the proxy does not
-    touch the state directory. Commands such as `check` need no more.
+    touch the state directory, which the command `check` does not need.
 
     Raises `CredentialsError` and `StateError`.
     """
@@ -121,7 +121,7 @@ class Proxy:
         self.delivery.stop(self._drain_seconds)
 
     def _announce(self) -> None:
-        """Log what an earlier process left in the ledger, and export its counts as metrics."""
+        """Log the number of conferences from an earlier process; export the current number."""
         for state, number in self.ledger.counts.items():
             gauge = self.metrics.conferences.labels(state.value)
             gauge.set_function(partial(self._count, state))
@@ -212,8 +212,8 @@ def create_app(
     """Return the WSGI application, for another WSGI server.
 
     Without `settings`, the settings come from the environment (`sources.load`). `servicer` is an
-    instance of a Python class that implements the contract; with it, the backend needs no process
-    of its own.
+    instance of a Python class that implements the contract. It is the only backend, and runs in
+    this process.
 
     The proxy closes itself when the interpreter ends. To close it earlier, call
     `app.extensions["jicofo_reservation_proxy"].close()`.
@@ -229,7 +229,10 @@ def create_app(
 
 
 def _in_process(servicer: ReservationServiceServicer | None, threads: int) -> InProcessBackend:
-    """Serve a servicer or the stub. The imports are here: most proxies need no gRPC server."""
+    """Serve a servicer, or the stub if there is no servicer.
+
+    The imports are in this function, because most proxies need no gRPC server.
+    """
     from .backends.in_process_backend import InProcessBackend  # noqa: PLC0415
 
     if servicer is None:

@@ -21,5 +21,5 @@ class Budget:
 
     @property
     def left_seconds(self) -> float:
-        """The rest of the time, never less than 0."""
+        """The remaining time, at least 0."""
         return max(0.0, self._until - self._clock())

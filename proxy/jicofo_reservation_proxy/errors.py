@@ -21,7 +21,7 @@ class ProxyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SettingFault:
-    """One wrong setting: its key, what was wanted and got, and where the value came from."""
+    """One wrong setting: its key, a message ("wanted …, got …"), and the source of the value."""
 
     key: str
     message: str

@@ -1,12 +1,12 @@
-"""Public ids: the ids that clients know conferences by, and how the proxy reads them back.
+"""Public ids: the ids of conferences for clients, and the conversion of these ids.
 
-A GET or a DELETE contains nothing but an id. The id must lead to the right conference of the right
+A GET or a DELETE contains only an id. The id must lead to the right conference of the right
 backend, also after a restart. An id has one of four forms:
 
     default.order~2F7        a string: backend, ".", the backend's id with escapes. For Prosody.
-    default-6f1d2c3b         the same with "-": a fallback grant. For Prosody.
+    default-6f1d2c3b         a string with "-" instead of ".": a fallback grant. For Prosody.
     364758328                a number below ALIAS_BASE: the id from the only backend. For Jicofo.
-    9_..., 14 digits         a number from ALIAS_BASE on: an alias kept in the ledger. For Jicofo.
+    91234567890123           a number from ALIAS_BASE on: an alias from the ledger. For Jicofo.
 
 Prosody puts an id into a URL's path without escaping it. So a string id has only characters that
 need no escape there. A string id begins with a letter, so that nobody mistakes it for a number. A
@@ -49,9 +49,9 @@ class Number:
 def encode(ref: ConferenceRef) -> str:
     """Return the string id of a conference; `decode` gives back the conference.
 
-    The backend's id may be any text that UTF-8 can encode; a backend can send no other text. The
-    name of a backend contains no "." and no "-". So a fallback grant and a conference of a backend
-    never have the same string id.
+    The backend's id may be any text that UTF-8 can encode (protobuf allows no other text). The name
+    of a backend contains no "." and no "-". So a fallback grant and a conference of a backend never
+    have the same string id.
     """
     raw = ref.conference_id.encode()
     escaped = "".join(chr(byte) if byte in _LITERAL else f"~{byte:02X}" for byte in raw)
@@ -82,8 +82,8 @@ def _unescape(backend: str, escaped: str, *, is_fallback: bool) -> ConferenceRef
 def own_number(conference_id: str) -> int | None:
     """Return the backend's id as a number, or `None` if the conference needs an alias.
 
-    The number is positive and below the aliases. Written as text it must give the same id again: so
-    the id has no sign, no leading zero, and only ASCII digits.
+    The number is positive and less than `ALIAS_BASE`. The id must have only ASCII digits, no sign
+    and no leading zero. So the proxy can convert the number back to the same id.
     """
     if not _OWN_NUMBER.fullmatch(conference_id):
         return None
@@ -94,8 +94,8 @@ def own_number(conference_id: str) -> int | None:
 def alias_candidate(ref: ConferenceRef, attempt: int) -> int:
     """Return the number to try as an alias of a conference; `attempt` counts from 0.
 
-    The number is a hash and not a counter. So after the loss of the ledger a conference gets its
-    old number again, and a number that a client still has does not lead to another conference.
+    The number is a hash and not a counter. So a conference gets its old number again after the loss
+    of the ledger. A number that a client still has does not lead to another conference.
     """
     digest = hashlib.sha256(f"{attempt}\0{encode(ref)}".encode()).digest()
     return ALIAS_BASE + int.from_bytes(digest[:8], "big") % ALIAS_COUNT

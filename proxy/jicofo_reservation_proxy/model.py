@@ -1,7 +1,7 @@
 """The values that travel through the proxy: bytes → request → outcome → reply → answer.
 
-All values are frozen. Times are whole milliseconds since the epoch, UTC, because both clients can
-read these (Jicofo reads microseconds as milliseconds, clients.md "start_time").
+All values are frozen. Times are whole milliseconds since the epoch, UTC. Both clients read
+milliseconds correctly (Jicofo reads microseconds as milliseconds, clients.md "start_time").
 
 An outcome is the result of a call to a backend. A reply is what the proxy tells the client:
 
@@ -12,11 +12,10 @@ An outcome is the result of a call to a backend. A reply is what the proxy tells
     Found        the conference exists                           Reservation
     NotFound     the conference does not exist                   NotFound
     Deleted      the conference is gone                          Deleted
-    Fault        the backend gave no decision: what went         Fault
-                 wrong, and the backend's words for it
+    Fault        the backend gave no decision; the fault has     Fault
+                 the cause and the backend's text
 
-There are two exceptions. After a fault, the ledger or a fallback grant can give the answer. If the
-ledger fails, the reply is a Fault.
+There are two exceptions, the reply is a Fault.
 """
 
 import enum
@@ -29,13 +28,13 @@ LAST_SECOND = 253_402_300_799
 """The range of google.protobuf.Timestamp, in seconds since the epoch: the years 1 to 9999."""
 
 NO_LIMIT_SECONDS = 3_155_760_000
-"""The duration that stands for "no limit" in answers, and the longest in any answer: 100 years.
+"""The duration that means "no limit" in answers: 100 years. No answer has a longer duration.
 Both clients close a room at start_time + duration, so the value must be long enough for a start in
 the distant past. It must also stay far below 10^15 (clients.md "duration")."""
 
 
 class ClientKind(enum.Enum):
-    """Which Jitsi component sends the request."""
+    """The Jitsi component that sends a request."""
 
     JICOFO = "jicofo"
     PROSODY = "prosody"
@@ -44,9 +43,9 @@ class ClientKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the use cases need to know about a kind of client (http/dialects.py has the dialects).
+    """The properties of a kind of client that the use cases need (http/dialects.py has the values).
 
-    `numeric_ids` is whether the client accepts only numbers as ids. `owner_is_a_person` is whether
+    `numeric_ids` is true if the client accepts only numbers as ids. `owner_is_a_person` is true if
     equal owners mean the same person.
     """
 
@@ -68,7 +67,8 @@ class Room:
 class Owner:
     """The owner of a room: as the client sent it, and the user and domain in it.
 
-    `is_guest` is whether the owner has not signed in, according to the setting `guest_domains`.
+    `is_guest` is true if the domain matches the setting `guest_domains`, which means that the owner
+    has not signed in.
     """
 
     raw: str
@@ -82,7 +82,7 @@ class CreateRequest:
     """One request for a room, as a client sent it.
 
     `mail_owner` is the field of the form, and `None` if the form had no such field. A missing field
-    differs from an empty one, because an answer repeats what was sent (clients.md "mail_owner").
+    differs from an empty field, because the answer repeats the field (clients.md "mail_owner").
     `owner` is `None` in both cases. `duration_seconds` is `None` for "no limit".
     """
 
@@ -131,7 +131,7 @@ class ConferenceRef(NamedTuple):
 
 
 class DeleteReason(enum.Enum):
-    """Why a conference is over."""
+    """The reason why a conference is over."""
 
     ENDED = "ended"
     """A client sent a DELETE for it."""
@@ -141,7 +141,7 @@ class DeleteReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What the proxy tells a backend when one of its conferences is over."""
+    """A deletion as the proxy sends it to a backend when a conference is over."""
 
     conference_id: str
     over_at_ms: int
@@ -161,16 +161,16 @@ PublicId = int | str
 
 
 class FaultKind(enum.Enum):
-    """Why there is no decision about a request, as far as the proxy knows."""
+    """The cause of a fault, as the proxy inferred it."""
 
     UNREACHABLE = "unreachable"
     """The proxy has no connection to the backend, or lost it during the call."""
     OVERLOADED = "overloaded"
-    """The backend reports that it is overloaded, or its in-flight limit is reached."""
+    """The backend reports that it is overloaded, or an in-flight limit of the proxy is reached."""
     SLOW = "slow"
     """The deadline of the call passed, or the wait for the room took too long."""
     SATURATED = "saturated"
-    """The proxy did not call the backend, because its last calls took too long."""
+    """The proxy did not call the backend, because the last calls to the backend took too long."""
     UNAUTHORIZED = "unauthorized"
     """The backend does not accept the proxy's credentials."""
     BROKEN = "broken"
@@ -230,7 +230,7 @@ class NotFound:
 class Deleted:
     """The conference is gone, or never existed, so that nothing is left to do.
 
-    `is_unsupported` is whether the backend cannot delete any conference.
+    `is_unsupported` is true if the backend does not support deletions.
     """
 
     is_unsupported: bool = False
@@ -240,9 +240,9 @@ class Deleted:
 class Fault:
     """There is no decision, because something failed.
 
-    `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" without a call.
-    `detail` is the text of the backend, of gRPC or of the proxy. Both are for the log and never for
-    a user.
+    `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" if the proxy made
+    no call. `detail` is the text of the backend, of gRPC or of the proxy. `code` and `detail` are
+    for the log and never for a user.
     """
 
     kind: FaultKind
@@ -260,7 +260,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The conference with this id holds the room; the client may read it by GET."""
+    """The conference with this id holds the room; the client may read the conference by GET."""
 
     public_id: PublicId
 

@@ -8,7 +8,7 @@ import re
 from datetime import datetime, timedelta
 
 MAX_MESSAGE_CHARACTERS = 500
-"""A longer sentence for people is cut, because Jitsi shows it in a small dialog."""
+"""The proxy cuts a longer message for users, because Jitsi shows messages in a small dialog."""
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, like all times here
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
@@ -29,7 +29,7 @@ def has_control_characters(text: str) -> bool:
 
 
 def one_line(text: str, max_characters: int = MAX_MESSAGE_CHARACTERS) -> str:
-    """Return the text as both clients can show it: printable, one line, cut to the maximum."""
+    """Return the text as a single line of characters that both clients accept, cut if too long."""
     text = _SPACE.sub(" ", text[: 2 * max_characters])
     text = _NOT_IN_XML.sub("", text).strip()
     if len(text) <= max_characters:

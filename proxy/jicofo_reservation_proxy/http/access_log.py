@@ -1,4 +1,4 @@
-"""The access log: each request of the reservation API writes one line and updates the metrics."""
+"""The access log: the proxy logs one line and updates the metrics for each reservation request."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ class AccessLogEntry:
         return self
 
     def record(self) -> None:
-        """Write the log line and update the metrics. No client waits for this."""
+        """Write the log line and update the metrics, after the client has got its answer."""
         reply, status = self._handled.reply, self.answer.status
         outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
         self._metrics.requests.labels(self._operation, client, outcome, status).inc()

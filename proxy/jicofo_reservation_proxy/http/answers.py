@@ -1,11 +1,11 @@
 """The second mapping: a reply → an answer, which is an HTTP status and flat JSON.
 
-The first mapping, gRPC status → outcome, is in backends/grpc_statuses.py. This module has what is
-the same for all clients. renderers.py has what differs between the clients. Both follow clients.md.
+The first mapping, gRPC status → outcome, is in backends/grpc_statuses.py. This module contains the
+rules for all clients. renderers.py contains the rules for each client. clients.md explains both.
 
-Every answer is one flat JSON object in ASCII, without arrays, nulls or nested objects. An array
-makes Jicofo treat a refusal as an approval. A body that is not an object leaves a Prosody room
-stuck until Prosody restarts.
+Every answer is one flat JSON object in ASCII, without arrays, nulls or nested objects. An array can
+make Jicofo treat a refusal as an approval. A body that is not an object blocks a Prosody room until
+Prosody restarts.
 """
 
 import json
@@ -55,10 +55,10 @@ FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
     FaultKind.STATE: (503, _BROKEN),
     FaultKind.INTERNAL: (500, _BROKEN),
 }
-"""The HTTP status of every fault, and the only sentence that a user reads about it."""
+"""The HTTP status of every fault, and the sentence that a user reads."""
 
 DENIAL_SENTENCES: Mapping[str, str] = {NO_ROUTE: NO_BACKEND, OTHER_OWNER: TAKEN}
-"""The sentence that a user reads when the proxy itself denies a room, by the reason."""
+"""The reason of a denial by the proxy itself → the sentence that a user reads."""
 
 Value = str | int | bool
 
@@ -77,7 +77,7 @@ def answer(reply: Reservation | Taken, fields: Mapping[str, Value]) -> Answer:
 
 
 def render_denied(denied: Denied) -> Answer:
-    """Deny a room with the backend's sentence or, if it has none, with the proxy's own."""
+    """Answer a denial with the backend's message; if that is empty, with the proxy's sentence."""
     sentence = one_line(denied.message) or DENIAL_SENTENCES.get(denied.reason, DENIED)
     return _refusal(REPLY_STATUSES[Denied], sentence)
 
@@ -90,8 +90,8 @@ def render_not_found() -> Answer:
 def render_delete(reply: DeleteReply, incident_id: str) -> Answer:
     """Answer `DELETE /conference/{id}`: 200 for every id, or a fault.
 
-    Jicofo keeps a room unless the answer to its DELETE is exactly 200 (clients.md "status"). So the
-    answer is a fault only if the deletion would be lost.
+    Jicofo keeps a room if the answer to its DELETE is not 200 (clients.md "status"). So the proxy
+    answers with a fault only if the deletion could be lost otherwise.
     """
     if isinstance(reply, Fault):
         return render_fault(reply, incident_id)
@@ -104,7 +104,7 @@ def render_bad_input(wrong: BadInput) -> Answer:
 
 
 def render_fault(fault: Fault, incident_id: str) -> Answer:
-    """Answer a fault with a fixed sentence. Only the log has the backend's own text."""
+    """Answer a fault with a fixed sentence. Only the log contains the backend's text."""
     status, sentence = FAULT_ANSWERS[fault.kind]
     return _refusal(status, f"{sentence} (incident {incident_id})")
 

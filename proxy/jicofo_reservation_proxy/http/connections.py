@@ -1,8 +1,8 @@
-"""Connections: subclasses of waitress's classes that answer in JSON and share sockets better.
+"""Connections: subclasses of waitress's classes, with two differences.
 
-When waitress itself refuses a request, it answers in plain text. Its threads and its main loop
-compete for each socket. In the subclasses only one thread at a time uses a socket.
-benchmarks/README.md shows how much that saves.
+- When waitress itself refuses a request, it answers in plain text. These classes answer in JSON.
+- In waitress, the threads and the main loop compete for each socket. Here, only one thread at a
+  time uses a socket (benchmarks/README.md has the effect).
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
-    """Answers, in JSON, a request that waitress itself refuses."""
+    """The JSON answer to a request that waitress itself refuses."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -41,7 +41,7 @@ class _Task(WSGITask):  # type: ignore[misc]
     wrote_header: bool
 
     def build_response_header(self) -> bytes:
-        """Return the head; during a graceful shutdown it announces that the connection ends."""
+        """Return the head. During a graceful shutdown it says that the connection will close."""
         if self.channel.server.is_draining:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
@@ -57,25 +57,26 @@ class _Task(WSGITask):  # type: ignore[misc]
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
-    """A connection on which the thread that made an answer also sends it, at once.
+    """A connection. The thread that made an answer also sends the answer, at once.
 
-    So the log line, which the thread writes afterwards, delays no client. While a thread works on
-    the connection, the main loop ignores the socket. Otherwise the main loop spins on a socket that
-    it cannot lock, and 64 connections get a fifth of the throughput of 16 connections.
+    The thread writes the log line afterwards, so the log line delays no client. While a thread
+    works on the connection, the main loop ignores the socket. Otherwise the main loop would poll a
+    socket that it cannot lock again and again. That would divide the throughput by 3 with 16
+    connections and by 6 with 64 (benchmarks/README.md).
     """
 
     task_class = _Task
     error_task_class = _JsonErrorTask
 
     def writable(self) -> bool:
-        """Whether the main loop has anything to send or to close on this connection."""
+        """Return whether the main loop must send something, or close the connection."""
         is_left_over = self.total_outbufs_len and not self.requests
         return bool(self.will_close or self.close_when_flushed or is_left_over)
 
     def handle_expt(self) -> None:
         """Close the connection on urgent data (TCP's URG), which no HTTP client sends.
 
-        Urgent data that nobody reads would make the main loop spin.
+        Without this method, unread urgent data would keep the main loop in an endless loop.
         """
         self.handle_close()
 

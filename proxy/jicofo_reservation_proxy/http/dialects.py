@@ -1,7 +1,7 @@
-"""The dialects: which client sends a request, which ids it accepts, and what its owners mean.
+"""The dialects: the kinds of clients, the ids that they accept, and the meaning of their owners.
 
-The proxy recognizes a client by its `User-Agent`, unless the setting `client` names one. The form
-of each client's answers is in renderers.py.
+The proxy recognizes a client by its `User-Agent`, unless the setting `client` names the client. The
+form of each client's answers is in renderers.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ JICOFO = Dialect(ClientKind.JICOFO, numeric_ids=True, owner_is_a_person=True)
 """Jicofo accepts only a number as an id (clients.md "id")."""
 
 PROSODY = Dialect(ClientKind.PROSODY, numeric_ids=False, owner_is_a_person=False)
-"""Prosody gives an anonymous user a new owner at every login, so an owner does not identify a
+"""An anonymous user of Prosody is a new owner after every login, so an owner does not identify a
 person (clients.md "409 and GET")."""
 
 HANDBOOK = Dialect(ClientKind.UNKNOWN, numeric_ids=True, owner_is_a_person=True)

@@ -1,8 +1,8 @@
-"""The form of `POST /conference`: bytes → `CreateRequest`, or a message that says what is wrong.
+"""The form of `POST /conference`: bytes → `CreateRequest`, or the mistake in the form.
 
-clients.md, "What they send", describes these forms. The fields come in any order, with or without a
-charset. The clients percent-encode names for XMPP, and then encode them again for the form. Times
-have Java's format.
+clients.md, "What they send", describes these forms. The fields come in any order. The Content-Type
+may contain a charset. The clients percent-encode names for XMPP, and then encode them again for the
+form. Times have Java's format.
 """
 
 import hashlib
@@ -40,13 +40,13 @@ _JAVA_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
     r"(?:Z|[+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?)"
 )
-"""The times that a client may send. `datetime.fromisoformat` alone would accept more."""
+"""The times that a client may send. `datetime.fromisoformat` alone would accept more formats."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def parse_create(content_type: str, body: bytes, is_guest: IsGuest) -> CreateRequest | BadInput:
-    """Return the request in a form's body, or the mistake in it."""
+    """Return the request in the body of a form, or the mistake in the form."""
     if wrong := _wrong_type(content_type):
         return wrong
     fields = _fields(body)
@@ -125,7 +125,7 @@ def parse_room(raw: str) -> Room:
 
 
 def _percent_decoded(text: str) -> str:
-    """Undo the percent-encoding; return the text as it is if the result is not printable UTF-8."""
+    """Undo the percent-encoding; return the text unchanged if the result is not printable UTF-8."""
     if "%" not in text:
         return text
     try:
@@ -139,7 +139,8 @@ def parse_java_time(text: str) -> int | BadInput:
     """Return a timestamp of Java's `yyyy-MM-dd'T'HH:mm:ss.SSSX` as milliseconds since the epoch.
 
     The zone is `Z`, hours (`-06`), or hours and minutes (`+0530`, `+05:30`). The result is rounded
-    down to milliseconds. Both clients send milliseconds, and as zone `Z` or hours (clients.md).
+    down to milliseconds. Both clients send milliseconds, and the zone as `Z` or as hours
+    (clients.md).
     """
     try:
         moment = datetime.fromisoformat(text) if _JAVA_TIME.fullmatch(text) else None
@@ -154,7 +155,10 @@ def parse_java_time(text: str) -> int | BadInput:
 
 
 def _parse_duration(text: str) -> int | BadInput | None:
-    """Return whole seconds, or `None` for "no limit": Jicofo sends -1, Prosody sends nothing."""
+    """Return whole seconds, or `None` for "no limit": no duration, or a duration below 1.
+
+    Jicofo sends -1, and Prosody sends no duration (clients.md).
+    """
     if not text:
         return None
     if not _INTEGER.fullmatch(text) or int(text) > MAX_DURATION_SECONDS:

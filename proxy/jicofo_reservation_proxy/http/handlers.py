@@ -1,6 +1,6 @@
 """The three requests of the reservation API: parse → use case → render.
 
-This module knows no web framework: wsgi.py passes the requests in and sends the answers.
+This module imports no web framework: wsgi.py calls the handlers and sends the answers.
 """
 
 from jicofo_reservation_proxy.model import BadInput
@@ -17,7 +17,7 @@ from .renderers import RENDERERS
 
 
 class Handlers:
-    """Handle the three requests: each gives an entry of the access log that contains the answer.
+    """The handlers. Each one returns an entry of the access log, which contains the answer.
 
     `dialect_of` recognizes the client; `is_guest` recognizes owners who have not signed in.
     """

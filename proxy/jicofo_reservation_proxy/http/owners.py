@@ -7,7 +7,7 @@ from fnmatch import translate
 from jicofo_reservation_proxy.model import Owner
 
 IsGuest = Callable[[str], bool]
-"""Return whether the users of a domain are guests: users who have not signed in."""
+"""A domain → whether its users are guests, who have not signed in."""
 
 
 def guest_test(domains: Iterable[str]) -> IsGuest:

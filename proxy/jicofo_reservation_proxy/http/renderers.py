@@ -35,10 +35,10 @@ class Renderer:
     """Renders the answers to one kind of client."""
 
     name_in_get: bool
-    """Prosody requires the name in the answer to a GET; Jicofo throws if the name is there."""
+    """Prosody requires the name in the answer to a GET. Jicofo throws an exception for a name."""
     owner_always: bool
-    """Prosody requires an owner, at least an empty one. Jicofo refuses an owner that it did not
-    send."""
+    """Prosody requires an owner, which may be empty. Jicofo refuses an answer with an owner that
+    Jicofo did not send."""
 
     def create(self, request: CreateRequest, reply: CreateReply, incident_id: str) -> Answer:
         """Answer `POST /conference`."""
@@ -63,7 +63,7 @@ class Renderer:
                 return render_fault(reply, incident_id)
 
     def _created(self, request: CreateRequest, reservation: Reservation) -> dict[str, Value]:
-        """Return the fields, with the name and owner of the request, not those of the backend."""
+        """Return the fields. The name and the owner are from the request, not from the backend."""
         fields: dict[str, Value] = {"id": reservation.public_id, "name": request.room.raw}
         if request.mail_owner is not None or self.owner_always:
             fields["mail_owner"] = request.mail_owner or ""
@@ -85,14 +85,14 @@ RENDERERS: Mapping[ClientKind, Renderer] = {
     ClientKind.PROSODY: Renderer(name_in_get=True, owner_always=True),
     ClientKind.UNKNOWN: Renderer(name_in_get=True, owner_always=False),
 }
-"""The renderer for each kind of client. The one for unknown clients follows Jitsi's handbook."""
+"""A kind of client → its renderer. The renderer for unknown clients follows Jitsi's handbook."""
 
 
 def _details(conference: Conference) -> dict[str, Value]:
-    """Return the other fields of a conference, without those that have no value.
+    """Return the other fields of a conference; omit each field that has no usable value.
 
-    Prosody refuses the whole answer if one of these fields is null, zero or an empty string, even
-    with the feature switched off (clients.md "optional").
+    Prosody refuses the whole answer for a bad `max_occupants` or `password`, even if the feature is
+    switched off (clients.md "optional").
     """
     seconds = conference.duration_seconds
     fields: dict[str, Value] = {

@@ -30,11 +30,12 @@ MAX_HEADER_BYTES = 16 * 1024
 IDLE_SECONDS = 600
 """How long the proxy keeps an idle connection. If the proxy closes a connection within 2 s of its
 last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
-connection, so minutes cost little."""
+connection, so ten minutes cost little."""
 
 _POLL_SECONDS = 0.05
 _QUIET_SECONDS = 0.2
-"""After this time without work, the server has read all requests sent before the shutdown."""
+"""The shutdown ends after this time without a request in progress: the server has then read all
+requests that clients sent before the shutdown."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until `stop`, then finish the requests in flight within `drain_within`.
 
-        Afterwards `left_seconds` is the rest of that time.
+        Afterwards `left_seconds` is the remaining part of `drain_within`.
         """
         while not self._stopping:
             self._poll(timeout=30.0)
@@ -113,7 +114,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             if self._is_busy():
                 quiet_since = time.monotonic()
         if cut_off := sum(channel.is_busy for channel in list(self.active_channels.values())):
-            logger.warning("%d requests are cut off: drain_within is over", cut_off)
+            logger.warning("%d requests are cut off: drain_within has passed", cut_off)
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
         with self._ending:
             wasyncore.close_all(self._sockets)
@@ -145,18 +146,19 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
 
 def _threads(settings: Settings) -> int:
-    """Return the maximum number of threads: those that may wait for backends, and a quarter more.
+    """Return the maximum number of threads: the setting `threads`, and a quarter more.
 
-    The additional threads are for DELETEs and refusals (reservations/in_flight_limits.py).
+    The setting limits the threads that wait for backends. The additional threads are for DELETEs
+    and refusals (reservations/in_flight_limits.py).
     """
     return settings.threads + max(2, settings.threads // 4)
 
 
 def _max_connections() -> int:
-    """Return the maximum number of open connections: at most half of the process's limit of files.
+    """Return the maximum number of open connections: at most half of the limit for open files.
 
-    A connection that the server cannot accept, because no file is free, would make the main loop
-    spin.
+    Without a free file the server cannot accept a connection. The main loop would then try again
+    without a pause.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)

@@ -8,11 +8,11 @@ logger = logging.getLogger(__name__)
 
 
 class ThreadPool(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Threads that are started when they are needed, up to a limit.
+    """Threads that the server starts when it needs them, up to a limit.
 
-    waitress gives a request to the thread that has slept longest. With 64 threads from the start,
-    this costs each request 0.04 ms (benchmarks/README.md). Each thread that has worked costs about
-    45 kB of memory.
+    waitress itself starts all threads at once, and gives a request to the thread that has been idle
+    longest. With 64 threads this costs each request 0.04 ms (benchmarks/README.md). Each thread
+    that has worked costs about 45 kB of memory.
     """
 
     def __init__(self, limit: int) -> None:

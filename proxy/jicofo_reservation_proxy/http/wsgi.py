@@ -1,7 +1,7 @@
-"""The WSGI application: Flask routes requests to the handlers; its refusals are in JSON too.
+"""The WSGI application: Flask routes requests to the handlers; Flask's refusals are in JSON too.
 
 Every answer is one flat JSON object: no HTML, no stack trace, no redirect (clients.md "body",
-"framing"). `POST /conference`, the only request that users wait for, takes a short cut past Flask.
+"framing"). `POST /conference` does not go through Flask, because users wait for this request.
 """
 
 import http
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def make_flask(handlers: Handlers) -> Flask:
-    """Return the Flask application around the handlers."""
+    """Return the Flask application that calls the handlers."""
     app = Flask("jicofo_reservation_proxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
@@ -98,7 +98,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Answer a bug in the proxy; the log gets the traceback."""
+    """Answer a request that failed because of a bug in the proxy; log the traceback."""
     return _response(_internal_fault(error))
 
 
@@ -112,9 +112,9 @@ class _Entrance:
     """The WSGI application in front of Flask's.
 
     It treats `//conference` and `/conference/` as `/conference`, because Prosody may send them. It
-    passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask's
-    contexts, routing and responses take 0.4 of the time that a naive bridge adds to a gRPC call
-    (benchmarks/README.md), and Jicofo delays every other room until it has its answer.
+    passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask takes 0.4
+    of the time that a naive bridge adds to a gRPC call (benchmarks/README.md). Jicofo delays every
+    other room until it has the answer.
     """
 
     def __init__(self, handlers: Handlers, flask_app: "WSGIApplication") -> None:
@@ -145,7 +145,7 @@ class _Entrance:
             entry = self._handlers.create(
                 environ.get("HTTP_USER_AGENT", ""), environ.get("CONTENT_TYPE", ""), body
             )
-        except Exception as error:  # noqa: BLE001 - as Flask does: log it, and answer
+        except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
             return _start(_internal_fault(error), start_response)
         return _RecordedBody(entry, _start(entry.answer, start_response))
 
@@ -157,7 +157,7 @@ def _start(answer: Answer, start_response: "StartResponse") -> list[bytes]:
 
 
 class _RecordedBody:
-    """A body that records its entry after the server has sent it (PEP 3333, `close`)."""
+    """A body. After the server has sent the body, `close` records the log entry (PEP 3333)."""
 
     def __init__(self, entry: AccessLogEntry, body: list[bytes]) -> None:
         self._body = body

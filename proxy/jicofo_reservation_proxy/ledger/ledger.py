@@ -5,14 +5,14 @@ A conference in the ledger has one of three states:
     open        A client has the conference, as far as the proxy knows.
     pending     The conference is over: a client sent a DELETE, or its end passed. The proxy has yet
                 to deliver the deletion to the backend.
-    abandoned   The proxy could not deliver the deletion for days, and does not try any longer.
+    abandoned   The proxy could not deliver the deletion within `give_up_after`, and tries no more.
 
 A conference is *gone* when the backend has acknowledged its deletion. The ledger remembers gone
 conferences for a while. So the proxy recognizes an outdated answer of the backend that still names
 such a conference.
 
-These Protocols do not say where the records are. sqlite_ledger.py and sqlite_aliases.py store them
-for one proxy. A store that several proxies share could replace them. Therefore:
+sqlite_ledger.py and sqlite_aliases.py implement these Protocols for one proxy. A store that several
+proxies share could replace these modules. So the following rules are valid for every store:
 
 - Every method may block, and any thread may call it.
 - Every method may raise `StateError`, if the store cannot be used.
@@ -20,7 +20,7 @@ for one proxy. A store that several proxies share could replace them. Therefore:
 - A caller that works on a room or on a conference holds its lock (room_locks.py). The locks belong
   to the same store.
 
-The store does not contain which deletions are uncertain (retry_schedule.py). After a restart, every
+The store does not record which deletions are uncertain (retry_schedule.py). After a restart, every
 pending deletion is uncertain. Proxies that share a ledger would need this information in the store.
 """
 
@@ -35,12 +35,12 @@ from .room_locks import Locks
 
 
 class Ledger(Protocol):
-    """The conferences, and what the proxy knows of each."""
+    """The conferences and their states."""
 
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
         """Record that a client has this conference.
 
-        The end of the record is the latest end that a client was told. The record gets a new
+        The record keeps the latest end that a client was told. The record gets a new
         revision. If the conference was over, it is open again and its deletion is cancelled,
         durably. Other open or abandoned conferences of the room are removed, because a backend
         grants a room to one conference at a time. Raises `StateError` if the cancellation cannot be
@@ -48,7 +48,7 @@ class Ledger(Protocol):
         """
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
-        """Record what a client was told of an open conference; ignore any other conference."""
+        """Record the new data of an open conference; do nothing if the conference is not open."""
 
     def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
         """Record, durably, that a client ended a conference, also if the ledger does not know it.
@@ -65,9 +65,9 @@ class Ledger(Protocol):
         """Record that a conference is gone at its backend, also if the ledger does not know it."""
 
     def abandon(self, record: Record) -> bool:
-        """Abandon this deletion; return whether that was done.
+        """Abandon this deletion; return whether it was abandoned.
 
-        Nothing is done if the stored record differs from this one, or is not pending.
+        Do nothing if the stored record differs from `record`, or is not pending.
         """
 
     def find(self, ref: ConferenceRef) -> Record | None:
@@ -77,12 +77,12 @@ class Ledger(Protocol):
         """Return whether a conference is known to be over: pending, abandoned or gone."""
 
     def in_room(self, backend: str, room: str, state: RecordState) -> Sequence[Record]:
-        """Return the conferences of a room in this state, in the order in which they entered it."""
+        """Return the conferences of a room in this state; the last changed conference is last."""
 
     def pending(self, backend: str) -> Sequence[Record]:
-        """Return the conferences whose deletion is pending, in the order of their ends.
+        """Return the conferences whose deletion is pending; older deletions come first.
 
-        A conference whose end is not durable yet is left out: it becomes open again if the end
+        Omit a conference whose end is not durable yet: the conference becomes open again if its end
         cannot be stored.
         """
 
@@ -95,10 +95,10 @@ class Ledger(Protocol):
 
 
 class Aliases(Protocol):
-    """The numbers by which Jicofo knows conferences whose backend id is not a usable number."""
+    """The aliases: numbers for Jicofo, for conferences whose own id is not a usable number."""
 
     def alias(self, ref: ConferenceRef) -> int:
-        """Return the alias of a conference, after it has been stored durably."""
+        """Return the alias of a conference; store a new alias durably before that."""
 
     def resolve(self, number: int) -> ConferenceRef | None:
         """Return the conference that an alias stands for; `None` if the alias is unknown."""
@@ -108,7 +108,7 @@ class Aliases(Protocol):
 
     @property
     def number_owner(self) -> str | None:
-        """The backend whose own numbers Jicofo got last, while it was the only backend."""
+        """The last backend that was the only backend, so that Jicofo got its own numbers."""
 
     def set_number_owner(self, backend: str) -> None:
         """Record that Jicofo gets this backend's own numbers from now on."""

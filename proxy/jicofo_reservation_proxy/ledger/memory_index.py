@@ -1,7 +1,6 @@
-"""The index: the records in memory, found by conference, room, backend, state and end.
+"""The index: all records in memory, with access by conference, room, backend, state and end.
 
-The index also remembers for a while which conferences are gone. It is not thread-safe: the caller
-holds a lock.
+The index also remembers the last gone conferences. It is not thread-safe: the caller holds a lock.
 """
 
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ KeyT = TypeVar("KeyT")
 
 
 class Index:
-    """The records; the records of each state are in the order in which they entered it."""
+    """The records. In each state and each room, the last changed record is last."""
 
     def __init__(self) -> None:
         self.records: dict[ConferenceRef, Record] = {}
@@ -82,10 +81,10 @@ class Index:
         return ref in self._gone if record is None else record.state is not RecordState.OPEN
 
     def superseded_by(self, record: Record) -> list[ConferenceRef]:
-        """Return the conferences that no longer hold their room after this conference got it.
+        """Return the other conferences of the room that this conference replaces.
 
-        Conferences whose deletion is pending are left out, because that deletion must be delivered.
-        A fallback grant replaces only other fallback grants, because the backend did not decide it.
+        It does not replace pending conferences, because their deletions must be delivered. A
+        fallback grant replaces only other fallback grants, because the backend did not grant it.
         """
         return [
             other.ref
@@ -107,11 +106,11 @@ class Index:
         return [self.records[ref] for refs in self._pending.values() for ref in refs]
 
     def oldest(self, state: RecordState) -> ConferenceRef | None:
-        """Return the conference that has been in this state longest; `None` if there is none."""
+        """Return the conference in this state that was changed least recently, or `None`."""
         return next(iter(self._in_state[state]), None)
 
     def count(self, state: RecordState) -> int:
-        """Return how many conferences are in this state."""
+        """Return the number of conferences in this state."""
         return len(self._in_state[state])
 
     def pop_expired(self, before_ms: int) -> Iterator[tuple[Record, int]]:
@@ -129,7 +128,7 @@ class Index:
         self._trim_ends()
 
     def _trim_ends(self) -> None:
-        """Remove the ends that are no longer valid, when there are too many of them."""
+        """If there are too many ends, remove the ends that are no longer valid."""
         if len(self._ends) > 2 * len(self.records) + 1000:
             self._ends = list(
                 {entry[2]: entry for entry in self._ends if self._is_the_end(entry)}.values()

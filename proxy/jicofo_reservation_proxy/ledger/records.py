@@ -1,4 +1,4 @@
-"""Records: what the ledger knows of a conference, and how a row of the database stores it."""
+"""Records: the data of a conference in the ledger, and the row of a record in the database."""
 
 import enum
 import json
@@ -25,7 +25,7 @@ _STORED_STATES: Mapping[RecordState, str] = {
     RecordState.PENDING: "ended",
     RecordState.ABANDONED: "dead",
 }
-"""The states as the database stores them. They stay the same because older versions of the proxy
+"""The states as the database stores them. Do not change these texts: older versions of the proxy
 read the same file."""
 
 _STATES = {stored: state for state, stored in _STORED_STATES.items()}
@@ -35,12 +35,12 @@ _STATES = {stored: state for state, stored in _STORED_STATES.items()}
 class Record:
     """A conference in the ledger.
 
-    `room` is the raw name of the room, or "" if it is unknown. `conference` is what the backend
-    said of the conference, or `None` if that is unknown. Both are unknown if the ledger knows the
-    id only from a DELETE.
+    `room` is the raw name of the room, or "" if the room is unknown. `conference` has the data from
+    the backend, or is `None` if the data is unknown. Both are unknown if the ledger knows the id
+    only from a DELETE.
 
-    `is_whole` says whether `conference` holds everything that the backend said. After a restart it
-    is false for a conference with a password or a PIN, because those are never written.
+    `is_whole` is true if `conference` has all data from the backend. After a restart it is false
+    for a conference with a password or a PIN, because the ledger never writes passwords or PINs.
     `over_at_ms` and `reason` are set when the conference is over.
 
     Every grant sets a new `revision`. So a changed revision shows that a client was given the
@@ -58,7 +58,7 @@ class Record:
 
     @property
     def ends_at_ms(self) -> int | None:
-        """When the conference ends; `None` if that is unknown, or if it has no end."""
+        """The end of the conference; `None` if the end is unknown or the conference has no end."""
         held = self.conference
         if held is None or held.duration_seconds is None:
             return None
@@ -68,7 +68,7 @@ class Record:
 def is_unchanged(found: Record | None, known: Record | None) -> bool:
     """Return whether the record `found` equals the earlier record `known`, including the revision.
 
-    If it does, no client was given the conference since `known` was read.
+    If the records are equal, no client got the conference since `known` was read.
     """
     if found is None or known is None:
         return found is known
@@ -117,7 +117,7 @@ def from_rows(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
     except (TypeError, ValueError, KeyError) as error:
         raise StateError(
             f"{name}: wanted an undamaged ledger, got an invalid row ({error}); move the ledger "
-            "away to start with an empty one, which loses all pending deletions"
+            "away to start with an empty ledger; all pending deletions are then lost"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""An alias is the number by which Jicofo knows a conference whose backend id is no usable number.
+"""The aliases in SQLite: numbers for Jicofo, for conferences whose own id is not a usable number.
 
-This module stores the aliases in SQLite. An alias is on the disk before Jicofo gets it: after a
-restart, only the alias leads from a GET or a DELETE of Jicofo to the conference.
+An alias is on the disk before Jicofo gets it: after a restart, only the alias leads from a GET or a
+DELETE of Jicofo to the conference.
 
 The module also stores the backend to which all other numbers belong (`number_owner`). So these
 numbers still lead to their conferences after the operator has added a second backend.
@@ -47,7 +47,7 @@ class SqliteAliases:
         self._count: int = database.rows("SELECT count(*) FROM alias")[0][0]
 
     def alias(self, ref: ConferenceRef) -> int:
-        """Return the alias of a conference, after it has been written to the disk."""
+        """Return the alias of a conference; write a new alias to the disk before that."""
         string_id = ids.encode(ref)
         known = self._database.rows("SELECT number FROM alias WHERE string_id = ?", string_id)
         return known[0][0] if known else self._make(ref, string_id)
@@ -68,7 +68,7 @@ class SqliteAliases:
 
     @property
     def number_owner(self) -> str | None:
-        """The backend whose own numbers Jicofo got last, while it was the only backend."""
+        """The last backend that was the only backend, so that Jicofo got its own numbers."""
         found = self._database.rows("SELECT backend FROM number_owner")
         return found[0][0] if found else None
 

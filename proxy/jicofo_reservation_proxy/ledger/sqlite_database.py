@@ -55,14 +55,14 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 class Database:
-    """The open database of a state directory, or one in memory if `state_dir` is `None`.
+    """The open database of a state directory, or a database in memory if `state_dir` is `None`.
 
     The constructor creates the directory if it does not exist. The directory belongs to this
     process until `close`. Any thread may call the methods.
 
     The constructor raises `StateInUseError` if another process uses the directory. It raises
     `StateError` if the directory or the file cannot be used, or if the file is damaged, is not a
-    ledger, or has a newer version. It does not change the file then.
+    ledger, or has a newer version. In these cases it does not change the file.
     """
 
     def __init__(self, state_dir: Path | None) -> None:
@@ -84,7 +84,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all statements inside durably, or none of them. Raises `StateError`."""
+        """Commit all statements of the `with` block durably, or none. Raises `StateError`."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -124,7 +124,7 @@ class Database:
 
 @contextmanager
 def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
-    """Open the ledger of a state directory read-only; another process may be writing to it.
+    """Open the ledger of a state directory read-only, even while another process writes to it.
 
     Raises `StateError` if there is no ledger, or if it cannot be read.
     """
@@ -186,7 +186,7 @@ def _check(file: Path) -> None:
     if damage != "ok":
         raise StateError(
             f"{file}: wanted an undamaged ledger, got damage ({damage}); move the ledger away to "
-            "start with an empty one, which loses all pending deletions"
+            "start with an empty ledger; all pending deletions are then lost"
         )
 
 

@@ -60,7 +60,7 @@ class SqliteLedger:
         )
 
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
-        """Record that a client has this conference; wait for the disk only if it was over."""
+        """Record that a client has this conference. If it was over, wait for the disk."""
         with self._lock:
             known = self._index.records.get(ref)
             told, revision = _later_end(known, conference), next(self._revisions)
@@ -75,7 +75,7 @@ class SqliteLedger:
             self._supersede(record)
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
-        """Record what a client was told of an open conference."""
+        """Record the new data of an open conference."""
         with self._lock:
             known = self._index.records.get(ref)
             if known is not None and known.state is RecordState.OPEN:
@@ -91,7 +91,7 @@ class SqliteLedger:
             self.settle(ref)
             return
         with self._lock:
-            # Wait for another DELETE of this conference: it is undone if its write fails.
+            # Wait for another DELETE of this conference: a failed write undoes that DELETE.
             self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
             if self._index.is_gone(ref):
@@ -132,7 +132,7 @@ class SqliteLedger:
             self._index.note_gone(ref)
 
     def abandon(self, record: Record) -> bool:
-        """Abandon a deletion if its record is unchanged and pending; return whether it was."""
+        """Abandon a deletion if its record is unchanged and pending; return whether it did."""
         with self._lock:
             is_pending = record.state is RecordState.PENDING and self._index.has(record)
             if is_pending:
@@ -200,7 +200,10 @@ class SqliteLedger:
         self._writes.write(record.ref, undo)
 
     def _add(self, record: Record, *, supersedes: bool = True) -> None:
-        """Add a granted conference; remove others of its room, and evict one if necessary."""
+        """Add a granted conference. If the ledger is full, evict another conference.
+
+        With `supersedes`, remove the conferences that the new conference replaces.
+        """
         self._index.revive(record.ref)
         if record.ref not in self._index.records and not self._make_room():
             logger.warning(
@@ -218,7 +221,7 @@ class SqliteLedger:
             self._forget(other)
 
     def _make_room(self) -> bool:
-        """Return whether the ledger has space for one more conference; evict one if necessary."""
+        """Evict a conference if the ledger is full; return whether there is space for another."""
         if len(self._index.records) < self._max_conferences:
             return True
         for state in (RecordState.ABANDONED, RecordState.OPEN):

@@ -1,4 +1,4 @@
-"""The state directory: one process uses it at a time, and only one user can read its files."""
+"""The state directory: only one process uses it, and only the user of that process can read it."""
 
 import fcntl
 import os
@@ -31,7 +31,7 @@ def make(state_dir: Path) -> None:
 
 @contextmanager
 def held(state_dir: Path, *files: str) -> Iterator[None]:
-    """Keep other processes out of the directory; create these files in it, for this user only.
+    """Lock the directory against other processes; create these files in it, for this user only.
 
     The kernel holds the lock, so the lock ends with the process, even if the process is killed.
     Raises `StateInUseError`, and `OSError` if the directory is not writable.

@@ -16,10 +16,10 @@ from .records import Record
 from .sqlite_database import Database
 
 WRITE_AFTER_SECONDS = 0.05
-"""How long a change waits for other changes that can be written together with it."""
+"""The time that a change waits, so that other changes can be written together with it."""
 
 RETRY_SECONDS = 1.0
-"""How long the writer waits after a failed write before it tries again."""
+"""The time between a failed write and the next attempt."""
 
 Change = tuple[ConferenceRef, Record | None]
 """A conference and its record; `None` means that the conference's row is deleted."""
@@ -56,7 +56,7 @@ class WriteBehind:
             self._writer.wake()
 
     def write(self, ref: ConferenceRef, on_failure: Callable[[], None]) -> None:
-        """Wait until the changes of a conference are written.
+        """Return after the changes of a conference are written; write them if necessary.
 
         If the write fails, this method calls `on_failure` before another thread can write, and
         raises `StateError`. The changes then keep waiting.

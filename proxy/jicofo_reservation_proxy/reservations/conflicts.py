@@ -1,7 +1,7 @@
 """Conflicts: another conference already holds the room that a client asks for.
 
-This module decides whether the client may have that conference. If not, it decides what the proxy
-tells the client.
+This module decides whether the client gets that conference, only the id of that conference (409),
+or a denial.
 """
 
 from jicofo_reservation_proxy.ledger.ledger import Ledger
@@ -24,9 +24,11 @@ from .grants import Grants
 def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) -> bool:
     """Return whether the client may have the conference that already holds the room.
 
-    The client may have it in three cases (clients.md "409 and GET"): owners of this dialect do not
-    identify people, the request has no owner, or the request has the owner of the conference. The
-    comparison ignores case, because JIDs do.
+    The client may have the conference in three cases (clients.md "409 and GET"):
+
+    - Owners of this dialect do not identify people.
+    - The request has no owner.
+    - The request and the conference have the same owner. The comparison ignores case, as for JIDs.
     """
     if not dialect.owner_is_a_person or request.owner is None:
         return True
@@ -36,8 +38,8 @@ def may_share(dialect: Dialect, request: CreateRequest, existing: Conference) ->
 class Conflicts:
     """Answers requests for rooms that a conference already holds.
 
-    With `reports`, the client is told the id of that conference and reads the conference with a
-    GET, as Jitsi's handbook describes (the setting `conflicts`).
+    With `reports`, the client gets only the id of that conference, and reads the conference with a
+    GET, as Jitsi's handbook describes (`conflicts = "report"`).
     """
 
     def __init__(self, ledger: Ledger, grants: Grants, *, reports: bool) -> None:

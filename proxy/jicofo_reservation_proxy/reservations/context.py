@@ -1,4 +1,4 @@
-"""The values that the use cases hand to each other: a request in progress, and its result."""
+"""The values that the use cases pass to each other: a request in progress, and its result."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,10 +11,12 @@ from jicofo_reservation_proxy.model import CreateRequest, Dialect, Fault, FaultK
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
 IN_FLIGHT_LIMIT_REACHED = Fault(
-    FaultKind.OVERLOADED, "", "not asked: the in-flight limit is reached"
+    FaultKind.OVERLOADED, "", "the backend was not called: the in-flight limit is reached"
 )
 ROOM_IS_BUSY = Fault(
-    FaultKind.SLOW, "", "another request or a deletion locked the room or the conference too long"
+    FaultKind.SLOW,
+    "",
+    "another request or a deletion held the lock of the room or of the conference too long",
 )
 
 FROM_LEDGER = "ledger"

@@ -5,8 +5,9 @@ works in this order:
 
 1. Deliver the pending deletion.
 2. Ask the backend for the room.
-3. If the backend still names the old conference, deliver its deletion and ask once more.
-4. If the backend names the old conference again, cancel its deletion: the old conference goes on.
+3. If the backend still names the old conference, deliver the deletion of that conference. Ask once
+   more, unless the deletion was never sent.
+4. If the backend still names the old conference, that conference goes on: cancel its deletion.
 
 This order keeps the invariant that is described in deletion_delivery.py.
 """
@@ -36,8 +37,8 @@ from .fallback import Fallback
 from .grants import Grants
 
 DELIVERY_SHARE = 0.4
-"""The share of its remaining time that a request spends on the deletion of an earlier conference.
-The larger part remains for the room itself."""
+"""The maximum share of its remaining time that a request spends on each deletion of an earlier
+conference. The larger part remains for the creation."""
 
 
 class Creation:
@@ -62,7 +63,7 @@ class Creation:
         self._fallback = fallback
 
     def create(self, asked: RoomRequest, *, is_admitted: bool) -> Handled[CreateReply]:
-        """Ask the backend for a room; let the fallback answer a request that was not admitted."""
+        """Ask the backend for a room; the fallback answers a request that was not admitted."""
         patience_seconds = asked.budget.left_seconds if is_admitted else 0
         with self._locks.hold(asked.room_key, patience_seconds) as is_free:
             if not is_free:
@@ -73,7 +74,7 @@ class Creation:
             return self._ask_and_answer(asked)
 
     def _ask_and_answer(self, asked: RoomRequest, *, again: bool = False) -> Handled[CreateReply]:
-        """Ask the backend; ask once more if it names a conference that is over."""
+        """Ask the backend; ask once more if its answer may be out of date."""
         result = self._ask(asked)
         if (conference := _named(result.outcome)) is None:
             return self._answer(asked, result)

@@ -6,14 +6,15 @@ The invariant: the proxy never deletes a conference at its backend while a clien
   holds the lock of the conference, and the lock of its room if the room is known. So the proxy
   never sends two deletions of one conference at the same time.
 - A thread that gives a conference to a client takes the lock of the room before it asks the
-  backend. It takes the lock of the conference that the backend names. Under these locks, and
-  before the client gets the conference, it records in the ledger that the conference is open. So
-  no deletion of this conference is in progress then, and none is sent afterwards. For a conference
-  from the ledger the lock of the room is enough, because the ledger knows the room.
+  backend. Then it takes the lock of the conference that the backend named. With these locks, and
+  before the client gets the conference, the thread records in the ledger that the conference is
+  open. So no deletion of this conference is in progress at that time, and the proxy sends no
+  deletion afterwards. For a conference from the ledger, the lock of the room is enough, because the
+  ledger knows the room.
 
 Each backend has its own thread, so a backend that hangs does not delay the deletions of another
 backend. The proxy retries a deletion that the backend does not acknowledge (retry_schedule.py),
-in this process or in the next one.
+also after a restart.
 """
 
 import logging
@@ -82,7 +83,7 @@ class Delivery:
         self._workers = [_Worker(self.step, self._schedule, name) for name in self._backends]
 
     def stop(self, within_seconds: float) -> None:
-        """Deliver as many pending deletions as this time allows, and end the threads."""
+        """Try to deliver the pending deletions within this time, then end the threads."""
         until = self._clock() + within_seconds
         for worker in self._workers:
             worker.stop(until)
@@ -91,10 +92,11 @@ class Delivery:
         self._workers = []
 
     def step(self, name: str, until: Callable[[], float | None] = lambda: None) -> float:
-        """Deliver the deletions that are due to a backend; return the seconds until the next call.
+        """Deliver the due deletions of a backend; return the seconds until the next call.
 
-        When the proxy stops, `until` returns a time of `clock`. Then every pending deletion is due,
-        and no attempt begins after that time. Raises `StateError`.
+        `until` returns `None` until the proxy stops, and then the end of the drain, as a time of
+        `clock`. During the drain every pending deletion is due. No attempt begins after the
+        end of the drain. Raises `StateError`.
         """
         self._expiry.run()
         pause_seconds = self._schedule.pause_seconds(name)

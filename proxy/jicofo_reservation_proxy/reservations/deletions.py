@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Sends deletions to these backends, and records each outcome in ledger and schedule."""
+    """Sends deletions to the backends, and records each outcome in the ledger and the schedule."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Deletions:
     def attempt(self, ref: ConferenceRef, incident_id: str, within_seconds: float) -> bool:
         """Send the deletion of a conference; return whether the backend acknowledged it.
 
-        The caller holds the locks of the conference and of its room. Nothing is sent if the
-        conference is not over, or if its backend is no longer in the settings.
+        The caller holds the locks of the conference and of its room. The method sends nothing if
+        the conference is not over, or if its backend is no longer in the settings.
         """
         if ref.backend not in self._backends or not self._ledger.is_over(ref):
             return False
@@ -77,7 +77,7 @@ class Deletions:
     ) -> Result[DeleteOutcome] | None:
         """Send a deletion that the ledger could not store; return `None` if nothing was sent.
 
-        `known` is the record of the conference from before the DELETE. Nothing is sent if the
+        `known` is the record of the conference before the DELETE. The method sends nothing if the
         record has changed since then, or if the lock of the room or of the conference is not free:
         a client may have got the conference in the meantime.
         """
@@ -87,7 +87,7 @@ class Deletions:
         return None
 
     def cancel(self, ref: ConferenceRef) -> None:
-        """Forget the attempts at a deletion that is cancelled."""
+        """Forget the attempts at a deletion that was cancelled."""
         self._schedule.forget(ref)
 
     def is_uncertain(self, ref: ConferenceRef) -> bool:
@@ -95,7 +95,7 @@ class Deletions:
         return self._schedule.is_uncertain(ref)
 
     def backend_answers(self, backend: str) -> None:
-        """Record that a backend answered, which ends its pause after an outage."""
+        """Record that a backend answered, so that its pause after an outage ends."""
         self._schedule.backend_answers(backend)
 
     def wake(self, backend: str) -> None:
@@ -111,7 +111,10 @@ class Deletions:
 
     @contextmanager
     def _held(self, ref: ConferenceRef, room: str) -> Iterator[bool]:
-        """Hold the locks of a conference and of its room, if known; yield whether all were free."""
+        """Hold the locks of a conference and its room; yield whether both were free.
+
+        If the room is unknown (""), hold only the lock of the conference.
+        """
         with ExitStack() as stack:
             keys: list[LockKey] = [(ref.backend, room), ref] if room else [ref]
             yield all(stack.enter_context(self._locks.hold(key, 0)) for key in keys)

@@ -4,9 +4,12 @@ The proxy stores the deletion in the ledger, answers the client, and delivers th
 afterwards (deletion_delivery.py). If the ledger cannot store the deletion, the proxy sends it to
 the backend before it answers the client.
 
-The client gets a fault only in two cases: the backend does not acknowledge that deletion either, or
-the proxy may not send it. The proxy does not send it when it cannot read the record, or when the
-record has changed or is locked: a client may have got the conference in the meantime.
+The client gets a fault only in three cases:
+
+- The proxy cannot read the alias or the record of the conference.
+- The ledger cannot store the deletion, and the record has changed or another thread holds a lock of
+  the conference or its room. A client may have got the conference in the meantime.
+- The ledger cannot store the deletion, and the backend does not acknowledge it.
 """
 
 import logging
@@ -42,7 +45,7 @@ class Ending:
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
-        """Record that the conference a client knows by this id is over. Raises `StateError`."""
+        """Record that the conference with this public id is over. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None:
             return Handled(Deleted())
@@ -59,7 +62,7 @@ class Ending:
     def _delete_now(
         self, ref: ConferenceRef, known: Record | None, incident_id: str, error: StateError
     ) -> Handled[DeleteReply]:
-        """Send the deletion before the client is answered, because the ledger cannot store it."""
+        """Send a deletion that the ledger cannot store, before the client gets its answer."""
         if self._ledger.find(ref) is None and self._ledger.is_over(ref):
             return Handled(Deleted(), ref.backend)
         result = self._deletions.attempt_unnoted(
@@ -70,8 +73,8 @@ class Ending:
         if isinstance(result.outcome, Fault):
             return Handled(state_fault(error), ref.backend, result.code)
         logger.warning(
-            "delivered a deletion before the DELETE was answered, because the ledger could not"
-            " store it: %s",
+            "delivered a deletion before the answer to the DELETE, because the ledger could not"
+            " store the deletion: %s",
             error,
         )
         return Handled(result.outcome, ref.backend, result.code)

@@ -20,10 +20,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Expiry:
-    """Ends conferences that have expired, and abandons deletions that were tried for too long.
+    """Ends conferences that have expired, and abandons deletions that are too old.
 
     `expire_after` is the time from the end of a conference to its expiry. `give_up_after` is the
-    time for which a deletion is tried. Both are settings.
+    time for which the proxy tries to deliver a deletion. Both are settings.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Expiry:
     def _was_tried_for_too_long(self, record: Record, now: int) -> bool:
         """Return whether to abandon a deletion.
 
-        A deletion for a backend in the settings is abandoned only after an attempt in this process.
-        The time counts from the moment at which the deletion was first due. For an expired
-        conference, that moment is `expire_after` later than its end.
+        The proxy abandons a deletion for a backend in the settings only after a failed attempt in
+        this process. The time counts from the moment at which the deletion was first due. For an
+        expired conference, this moment is `expire_after` later than its end.
         """
         if record.ref.backend not in self._backends:
             return True

@@ -2,10 +2,12 @@
 
 The fallback gives the first possible answer of this list:
 
-1. The last conference of the room goes on, if that is safe.
-2. If the operator allows it, the open conference that holds the room, or a *fallback grant*: the
-   proxy grants the room without the backend.
-3. The fault, as an error.
+1. The last conference of the room whose deletion is pending, if the backend certainly still holds
+   that conference and the client may have it. The conference goes on.
+2. The answer to a conflict with the open conference that holds the room, if the operator allows
+   fallback grants and the backend is unreachable or too slow.
+3. A *fallback grant*, under the same conditions: the proxy grants the room without the backend.
+4. The fault, as an error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +67,7 @@ class Fallback:
         return Handled(self._granted(asked, seconds), asked.backend, fault.code, FROM_FALLBACK)
 
     def _gone_on(self, asked: RoomRequest) -> CreateReply | None:
-        """Give the client the room's last pending conference, if that is safe and allowed."""
+        """Give the client the last pending conference of the room (case 1 of the list above)."""
         for record in reversed(self._in_room(asked, RecordState.PENDING)):
             conference = self._certain(record)
             if conference and may_share(asked.dialect, asked.request, conference):
@@ -83,10 +85,10 @@ class Fallback:
         return self._ledger.in_room(asked.backend, asked.request.room.raw, state)
 
     def _certain(self, record: Record) -> Conference | None:
-        """Return the conference if it is complete and its backend certainly holds it, else `None`.
+        """Return the conference if it is complete and its backend certainly holds it.
 
-        It is not certain if its end has passed, or if a deletion of it was sent: the backend may
-        still carry out that deletion, which would end the meeting.
+        Otherwise return `None`: the end of the conference has passed, or its deletion is uncertain.
+        The backend may still carry out an uncertain deletion, and so end the meeting.
         """
         is_past = record.ends_at_ms is not None and record.ends_at_ms <= self._now_ms()
         if not record.is_whole or is_past or self._deletions.is_uncertain(record.ref):
@@ -94,7 +96,7 @@ class Fallback:
         return record.conference
 
     def _granted(self, asked: RoomRequest, seconds: int) -> Reservation | Fault:
-        """Grant a room without its backend, at most for the time that the operator chose.
+        """Grant a room without its backend, for at most `seconds`.
 
         The grant begins now, not at the start time of the request: Jicofo's start time may be wrong
         by half an hour (clients.md "start_time").

@@ -1,4 +1,4 @@
-"""Grants: the proxy gives a conference to a client, and records it in the ledger before that."""
+"""Grants: the proxy records a conference in the ledger, and then gives it to a client."""
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
@@ -37,7 +37,7 @@ class Grants:
     def reservation(
         self, dialect: Dialect, ref: ConferenceRef, conference: Conference
     ) -> Reservation | Fault:
-        """Return the reservation that the client is told for a conference."""
+        """Return the reservation for a conference, with an id that the client accepts."""
         try:
             return Reservation(self._numeric_ids.of(dialect, ref), conference)
         except StateError as error:

@@ -1,14 +1,14 @@
-"""The in-flight limits: how many requests may be at each backend, and at all backends together.
+"""The in-flight limits: the maximum number of requests at each backend, and at all backends.
 
-A request at a backend occupies one of the server's threads, both while it waits for its turn and
-during its call. A backend that is slow or hangs must not occupy all threads:
+A request at a backend occupies one of the server's threads, while it waits for its call and during
+its call. A backend that is slow or hangs must not occupy all threads:
 
 - Each backend has a number of reserved places, which no other backend can use.
 - The limit for all backends together leaves threads free for DELETEs and refusals, which do not
   wait for a backend.
 
-A request that finds no free place is refused at once. A request with a place may wait briefly until
-it may make its call.
+A request without a free place is not admitted, and does not wait. A request with a place may wait
+until the number of calls allows its own call.
 """
 
 import threading
@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STALLED_SECONDS = 0.5
-"""If no call to a backend began or ended for this long, its calls hang, and no request waits for
-them any longer. A healthy backend answers in milliseconds."""
+"""If no call to a backend began or ended within this time, the proxy assumes that the calls hang.
+Requests then stop waiting for a call. A healthy backend answers in milliseconds."""
 
 
 @dataclass(slots=True)
 class _Backend:
-    """The limits of one backend, and how many requests and calls it has now.
+    """The limits of one backend, and its current numbers of requests and calls.
 
     `own` is the number of its reserved places. A call belongs to a request, so `calls` is never
     greater than `requests`.
@@ -39,7 +39,7 @@ class _Backend:
 
     @property
     def most_requests(self) -> int:
-        """The maximum number of requests: `most_calls` in calls, and the same number waiting."""
+        """The maximum number of requests: `most_calls` with a call, and `most_calls` that wait."""
         return 2 * self.most_calls
 
     @property
@@ -49,9 +49,11 @@ class _Backend:
 
 
 class InFlightLimits:
-    """The limit for the calls to each backend (by its name), within a limit for all backends.
+    """The limit of each backend, and the limit for all backends together.
 
-    Half of the limit for all backends is divided among them as reserved places.
+    `per_backend` maps the name of each backend to its maximum number of calls. `in_all` is the
+    maximum number of requests at all backends. The backends share half of `in_all` as reserved
+    places.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class InFlightLimits:
 
     @contextmanager
     def admit(self, backend: str, within_seconds: float) -> Iterator[bool]:
-        """Let a request call a backend; yield whether it may, after a wait if necessary."""
+        """Admit a request to a backend, after a wait if necessary; yield whether it may call."""
         entry, until = self._backends[backend], self._clock() + within_seconds
         is_admitted = self._admit(entry, until)
         try:

@@ -48,8 +48,9 @@ class NumericIds:
 def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
     """Return the backend to which the numbers that are not aliases belong.
 
-    If the settings have a single backend, it is that backend. Otherwise it is the backend that was
-    the single one most recently, or `None`. Raises `StateError` if a change cannot be stored.
+    If the settings have a single backend, return that backend. Otherwise return the last backend
+    that was the only backend; `None` if there was never an only backend. Raises `StateError` if a
+    change cannot be stored.
     """
     known = aliases.number_owner
     if len(backends) != 1:

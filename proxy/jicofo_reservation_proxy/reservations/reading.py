@@ -72,6 +72,6 @@ class Reading:
             return backend.get(ref.conference_id, incident_id, budget.left_seconds)
 
     def _remembered(self, ref: ConferenceRef) -> Conference | None:
-        """Return a conference from the ledger; `None` if the ledger does not hold all of it."""
+        """Return a conference from the ledger; `None` if its record is missing or incomplete."""
         record = self._ledger.find(ref)
         return record.conference if record and record.is_whole else None

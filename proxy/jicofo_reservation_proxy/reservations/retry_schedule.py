@@ -1,7 +1,8 @@
 """The retry schedule: when the proxy tries each deletion, and when it pauses a backend.
 
 The proxy retries a deletion that the backend does not acknowledge, with exponential back-off and
-jitter. It pauses all deletions to a backend that is unreachable or refuses every deletion.
+jitter. It pauses all deletions to a backend after a fault of the backend as a whole (for example,
+the backend is unreachable), or if the backend refuses many deletions in a row.
 """
 
 import random
@@ -21,7 +22,7 @@ MANY_REFUSALS = 5
 no deletion in between."""
 
 MANY_ATTEMPTS = 1000
-"""How many entries may be added before the entries of unknown conferences are removed."""
+"""The minimum number of new entries before the entries of unknown conferences are removed."""
 
 _OF_THE_BACKEND = {
     FaultKind.UNREACHABLE,
@@ -37,8 +38,9 @@ _OF_THE_BACKEND = {
 class _Attempts:
     """The attempts to deliver the deletion of one conference.
 
-    `is_uncertain` says whether the backend may have carried out the deletion, or may still do so:
-    this process or perhaps an earlier one sent it, and the backend has not acknowledged it.
+    `is_uncertain` is true if the backend may have carried out the deletion, or may still do so.
+    This process (or possibly an earlier process) sent the deletion, and the backend has not
+    acknowledged it.
     """
 
     count: int = 0
@@ -50,8 +52,9 @@ class _Attempts:
 class _Pause:
     """The pause of a backend, during which it gets no deletions.
 
-    `faults` counts all faults that call for a pause, `count` the pauses in a row. `refused` are the
-    conferences whose deletion the backend refused since it last acknowledged a deletion.
+    `faults` is the number of faults so far that required a pause. `count` is the number of pauses
+    in a row. `refused` contains the conferences whose deletion the backend refused since it last
+    acknowledged a deletion.
     """
 
     faults: int = 0
@@ -62,7 +65,7 @@ class _Pause:
 
     @property
     def is_for_refusals(self) -> bool:
-        """Whether the backend refuses all deletions, not only some."""
+        """Whether the backend refused `MANY_REFUSALS` deletions and acknowledged none meanwhile."""
         return len(self.refused) >= MANY_REFUSALS
 
 
@@ -97,21 +100,21 @@ class RetrySchedule:
         pause.woken.clear()
 
     def wait_seconds(self, ref: ConferenceRef) -> float:
-        """Return in how many seconds a deletion is due; 0 if it is due now."""
+        """Return the seconds until a deletion is due; 0 if it is due now."""
         attempts = self._attempts.get(ref)
         own = attempts.next_at - self._clock() if attempts else 0.0
         return max(0.0, own, self.pause_seconds(ref.backend))
 
     def pause_seconds(self, backend: str) -> float:
-        """Return for how many more seconds a backend is paused."""
+        """Return the remaining seconds of the pause of a backend; 0 if it is not paused."""
         return max(0.0, self._pauses[backend].until - self._clock())
 
     def faults(self, backend: str) -> int:
-        """Return how many faults so far called for a pause of the backend."""
+        """Return the number of faults so far that required a pause of the backend."""
         return self._pauses[backend].faults
 
     def count(self, ref: ConferenceRef) -> int:
-        """Return how many attempts at a deletion have failed in this process."""
+        """Return the number of failed attempts at a deletion in this process."""
         attempts = self._attempts.get(ref)
         return attempts.count if attempts else 0
 
@@ -131,7 +134,7 @@ class RetrySchedule:
         self.backend_answers(ref.backend)
 
     def backend_answers(self, backend: str) -> None:
-        """Record that a backend answered: end its pause, unless it refuses all deletions."""
+        """Record that a backend answered: end its pause, unless the pause is for refusals."""
         pause = self._pauses[backend]
         if pause.count and not pause.is_for_refusals:
             pause.count, pause.until = 0, 0.0
@@ -142,7 +145,7 @@ class RetrySchedule:
         is_of_the_backend = fault.kind in _OF_THE_BACKEND
         attempts = self._attempts.setdefault(ref, _Attempts())
         attempts.count += 1
-        # A deletion that makes the backend hang must not be the first one that is tried again.
+        # If this deletion made the backend hang, the proxy must try another deletion before it.
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = self._clock() + (_back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
@@ -173,6 +176,6 @@ class RetrySchedule:
 
 
 def _back_off(count: int) -> float:
-    """Return how many seconds to wait after this many failures in a row."""
+    """Return the seconds to wait after this many failures in a row."""
     longest = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(count - 1, 16))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load; it protects no secret

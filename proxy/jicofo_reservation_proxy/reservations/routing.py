@@ -1,4 +1,4 @@
-"""Which backend a room belongs to, by its tenant and its name."""
+"""Routing: the tenant and the name of a room decide to which backend the room belongs."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -24,9 +24,10 @@ class _Rule:
 class Router:
     """The routes of the settings, compiled.
 
-    Matching ignores case, as room names do (RFC 7622, section 3.3). If there are no routes and only
-    one backend, every room belongs to that backend. Otherwise, a room that matches no route belongs
-    to the backend named "default". If there is no such backend, the room has no backend.
+    Matching ignores case, because room names ignore case (RFC 7622, section 3.3). If there are no
+    routes and only one backend, every room belongs to that backend. Otherwise, a room that matches
+    no route belongs to the backend named "default". Without such a backend, the room has no
+    backend.
     """
 
     def __init__(self, routes: Sequence[Route], backends: Collection[str]) -> None:
@@ -34,7 +35,7 @@ class Router:
         self._otherwise = _otherwise(routes, backends)
 
     def backend_of(self, room: Room) -> str | None:
-        """Return the backend's name from the first route that matches; `None` if there is none."""
+        """Return the name of the backend of a room; `None` if the room has no backend."""
         for rule in self._rules:
             if rule.matches(room):
                 return rule.backend

@@ -82,7 +82,7 @@ class UseCases:
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str
     ) -> Handled[CreateReply]:
-        """Ask the backend of a room for the room."""
+        """Ask the responsible backend for a room; deny a room without a backend."""
         backend = self._router.backend_of(request.room)
         if backend is None:
             return Handled(Denied("", NO_ROUTE))

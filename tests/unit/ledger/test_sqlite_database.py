@@ -365,7 +365,7 @@ def test_the_error_for_a_damaged_ledger(tmp_path: Path) -> None:
     message = refusal(tmp_path)
     assert message.startswith("wanted an undamaged ledger, got damage (")
     assert message.endswith(
-        "); move the ledger away to start with an empty one, which loses all pending deletions"
+        "); move the ledger away to start with an empty ledger; all pending deletions are then lost"
     )
 
 
