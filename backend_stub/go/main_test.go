@@ -30,7 +30,9 @@ func runStopped(t *testing.T, flags ...string) (code int, stdout, stderr string)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	var out, errors bytes.Buffer
-	code = run(ctx, flags, &out, &errors)
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, flags, &out, &errors) }()
+	code = receive(t, ended, "the command did not end, although it was told to stop")
 	return code, out.String(), errors.String()
 }
 
@@ -113,7 +115,7 @@ func TestAsAProcess(t *testing.T) {
 			line, err := reader.ReadString('\n')
 			fields := strings.Fields(line)
 			if err != nil || len(fields) != 4 {
-				t.Fatalf("got %q, %v", line, err)
+				t.Fatalf("wanted the first line within %v, got %q, %v", patience, line, err)
 			}
 			client := pb.NewReservationServiceClient(dial(t, fields[2], nil))
 			response, err := client.CreateConference(patient(t), wanted("r1", "board"))
@@ -125,7 +127,8 @@ func TestAsAProcess(t *testing.T) {
 			}
 			rest, _ := io.ReadAll(reader)
 			if err := command.Wait(); err != nil || len(rest) != 0 {
-				t.Errorf("wanted exit code 0 and one line, got %v, %s", err, rest)
+				t.Errorf("wanted exit code 0 within %v of the start and one line, got %v, %s",
+					patience, err, rest)
 			}
 			if text := log.String(); strings.Count(text, "result=granted") != 1 ||
 				!strings.Contains(text, "level=DEBUG") || strings.Contains(text, "sesame") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -192,7 +193,7 @@ func TestPathOfADeadServerIsTakenOver(t *testing.T) {
 	}
 }
 
-// slowStore is a store whose Get takes until it is told to go on, whatever becomes of the call.
+// slowStore is a store whose Get waits until the test closes goOn, even when the call is over.
 type slowStore struct {
 	Store
 	entered, goOn chan struct{}
@@ -200,16 +201,21 @@ type slowStore struct {
 
 func (s slowStore) Get(context.Context, string) (Conference, error) {
 	close(s.entered)
-	<-s.goOn
-	return Conference{}, ErrNoConference
+	select {
+	case <-s.goOn:
+		return Conference{}, ErrNoConference
+	case <-time.After(2 * patience):
+		return Conference{}, fmt.Errorf("waited %v: the test did not close goOn", 2*patience)
+	}
 }
 
-// running serves a slow store with one call in it. Stop stops the server; stopped is closed then.
+// running is a server with a slow store and one running call. The function stop stops the server;
+// stopped then gets what Serve returned.
 type running struct {
 	store      slowStore
 	connection *grpc.ClientConn
 	stop       func()
-	stopped    chan struct{}
+	stopped    chan error
 	answer     chan codes.Code
 }
 
@@ -221,16 +227,12 @@ func slowCall(t *testing.T, grace time.Duration) *running {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	r := &running{store, dial(t, address, nil), stop, make(chan struct{}), make(chan codes.Code, 1)}
+	r := &running{store, dial(t, address, nil), stop, make(chan error, 1), make(chan codes.Code, 1)}
 	server := NewServer(NewService(store, Policy{}, quiet), Options{Grace: grace}, quiet)
-	go func() {
-		defer close(r.stopped)
-		if err := server.Serve(ctx, listener); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	}()
-	go func() { r.answer <- get(patient(t), r.connection) }()
-	<-store.entered
+	go func() { r.stopped <- server.Serve(ctx, listener) }()
+	call := patient(t)
+	go func() { r.answer <- get(call, r.connection) }()
+	receive(t, store.entered, "the call did not reach the store")
 	return r
 }
 
@@ -254,15 +256,17 @@ func TestStopFinishesRunningCalls(t *testing.T) {
 	}
 	leave()
 	select {
-	case <-r.stopped:
-		t.Error("wanted the server to wait for the call")
+	case err := <-r.stopped:
+		t.Fatalf("wanted the server to wait for the running call, but it stopped (%v)", err)
 	default:
 	}
 	close(r.store.goOn)
-	if code := <-r.answer; code != codes.NotFound {
+	if code := receive(t, r.answer, "the running call got no answer"); code != codes.NotFound {
 		t.Errorf("wanted the call to be answered, got %v", code)
 	}
-	<-r.stopped
+	if err := receive(t, r.stopped, "the server did not stop after its last call"); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
 	if code := get(patient(t), r.connection); code != codes.Unavailable {
 		t.Errorf("wanted no server to be there, got %v", code)
 	}
@@ -272,8 +276,11 @@ func TestStopFinishesRunningCalls(t *testing.T) {
 func TestStopDoesNotWaitBeyondItsGrace(t *testing.T) {
 	r := slowCall(t, 0)
 	r.stop()
-	<-r.stopped
-	if code := <-r.answer; code != codes.Unavailable && code != codes.Canceled {
+	if err := receive(t, r.stopped, "the server did not stop after its grace"); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	code := receive(t, r.answer, "the call that was cut off got no answer")
+	if code != codes.Unavailable && code != codes.Canceled {
 		t.Errorf("wanted the call to be cut off, got %v", code)
 	}
 	close(r.store.goOn)
@@ -287,7 +294,9 @@ func TestStopBeforeStart(t *testing.T) {
 	}
 	server := NewServer(NewService(newStore(newClock()), Policy{}, quiet), Options{}, quiet)
 	server.stop()
-	if err := server.Serve(t.Context(), listener); err != nil {
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(t.Context(), listener) }()
+	if err := receive(t, served, "Serve of a stopped server did not return"); err != nil {
 		t.Error(err)
 	}
 }

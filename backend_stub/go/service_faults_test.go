@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"testing"
 	"time"
@@ -20,11 +21,20 @@ type lateStore struct {
 
 func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
 	close(s.entered)
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-time.After(patience / 2):
+		// Earlier than the test itself gives up, so that the test reports this reason.
+		s.result <- errStillWanted
+		return false, errStillWanted
+	}
 	deleted, err := s.Store.Delete(ctx, id)
 	s.result <- err
 	return deleted, err
 }
+
+var errStillWanted = fmt.Errorf("waited %v: the context of the deletion was not done, although "+
+	"its caller had given up", patience/2)
 
 // Its caller may have handed the conference out again: a deletion that was cancelled, or whose
 // deadline has passed, is not carried out.
@@ -34,19 +44,33 @@ func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
 			return context.WithCancel(ctx)
 		},
 		"deadline": func(ctx context.Context) (context.Context, func()) {
-			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			// Long enough for the call to reach the store on a busy machine.
+			ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 			return ctx, func() { <-ctx.Done(); cancel() }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			late := lateStore{entered: make(chan struct{}), result: make(chan error, 1)}
 			b := newBackend(t, Policy{}, func(s Store) Store { late.Store = s; return late })
 			held := b.create(wanted("r1", "board")).GetConference()
 			ctx, end := giveUp(b.ctx())
-			go func() { <-late.entered; end() }()
-			_, err := b.DeleteConference(ctx, &pb.DeleteConferenceRequest{ConferenceId: held.GetId()})
-			if err == nil || <-late.result == nil {
-				t.Error("wanted the deletion to fail on both sides")
+			answer := make(chan error, 1)
+			go func() {
+				request := &pb.DeleteConferenceRequest{ConferenceId: held.GetId()}
+				_, err := b.DeleteConference(ctx, request)
+				answer <- err
+			}()
+			receive(t, late.entered, "the deletion did not reach the store")
+			end()
+			if receive(t, answer, "the caller got no answer to its deletion") == nil {
+				t.Error("wanted the deletion to fail for its caller, got OK")
+			}
+			switch err := receive(t, late.result, "the deletion did not leave the store"); err {
+			case nil:
+				t.Error("wanted the deletion to fail in the store, but the store carried it out")
+			case errStillWanted:
+				t.Error(err)
 			}
 			if _, err := b.get(held.GetId()); err != nil {
 				t.Errorf("wanted the conference to be there, got %v", err)

@@ -226,7 +226,7 @@ func TestOfCallsAtTheSameTimeOneIsGranted(t *testing.T) {
 			}
 		})
 	}
-	everybody.Wait()
+	finish(t, &everybody, "the calls did not all return")
 	for number := range rooms {
 		if room := fmt.Sprint("room", number); grants[room] != 1 {
 			t.Errorf("%s: wanted one grant, got %d", room, grants[room])

@@ -230,7 +230,8 @@ func TestACallThatWasGivenUpDoesNothing(t *testing.T) {
 	cancel()
 	store.mu.Unlock()
 	for range cap(failures) {
-		if err := <-failures; !errors.Is(err, context.Canceled) {
+		err := receive(t, failures, "a call that was given up did not return")
+		if !errors.Is(err, context.Canceled) {
 			t.Errorf("wanted the error of the context, got %v", err)
 		}
 	}
@@ -254,7 +255,7 @@ func TestOfManyCallsOneGetsTheRoom(t *testing.T) {
 			}
 		})
 	}
-	everybody.Wait()
+	finish(t, &everybody, "the calls did not all return")
 	for room := range rooms {
 		grants, ids := 0, map[string]bool{}
 		for caller := range callers {

@@ -31,8 +31,29 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// patience is how long a test waits for what must come.
+// patience is the maximum time that a test waits for an event.
 const patience = 20 * time.Second
+
+// receive returns the next value from the channel. When no value comes in time, it ends the test
+// with the message, which says what did not happen.
+func receive[T any](t *testing.T, from <-chan T, message string) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(patience):
+		t.Fatalf("waited %v: %s", patience, message)
+		panic("unreachable")
+	}
+}
+
+// finish waits until all goroutines of the group have ended. It fails as receive does.
+func finish(t *testing.T, group *sync.WaitGroup, message string) {
+	t.Helper()
+	finished := make(chan struct{})
+	go func() { group.Wait(); close(finished) }()
+	receive(t, finished, message)
+}
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
@@ -88,7 +109,7 @@ func start(t *testing.T, service *Service, options Options, log *slog.Logger) st
 	go func() { served <- NewServer(service, options, log).Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		stop()
-		if err := <-served; err != nil {
+		if err := receive(t, served, "the server did not stop"); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
