@@ -49,7 +49,7 @@ final class Authority {
                 .redirectErrorStream(true)
                 .redirectOutput(log)
                 .start();
-        if (process.waitFor() != 0) {
+        if (Patience.exitCode(process, "openssl did not end") != 0) {
             throw new IOException(command + " failed; see " + log);
         }
     }

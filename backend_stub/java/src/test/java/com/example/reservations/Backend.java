@@ -65,7 +65,7 @@ final class Backend {
 
     static ReservationServiceBlockingStub stub(Channel channel) {
         return ReservationServiceGrpc.newBlockingStub(channel)
-                .withDeadlineAfter(20, TimeUnit.SECONDS);
+                .withDeadlineAfter(Patience.SECONDS, TimeUnit.SECONDS);
     }
 
     /** Returns the same channel with headers for every call: name, value, name, value. */

@@ -3,7 +3,6 @@ package com.example.reservations;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 
 /** A clock that holds whoever asks it for the time, and the store's lock with it, until opened. */
 final class Gate implements InstantSource {
@@ -20,14 +19,15 @@ final class Gate implements InstantSource {
     public Instant instant() {
         if (isShut) {
             entered.countDown();
-            await(opened);
+            // Longer than a test waits, so that the test is the first to fail.
+            Patience.await(opened, 2 * Patience.SECONDS, "the test did not open the gate");
         }
         return clock.instant();
     }
 
     /** Waits until somebody is held. */
     void awaitEntered() {
-        await(entered);
+        Patience.await(entered, "no call asked the clock for the time");
     }
 
     /** Lets everybody through from now on. */
@@ -45,15 +45,5 @@ final class Gate implements InstantSource {
 
     void shut() {
         isShut = true;
-    }
-
-    private static void await(CountDownLatch latch) {
-        try {
-            if (!latch.await(20, TimeUnit.SECONDS)) {
-                throw new AssertionError("waited for 20 s");
-            }
-        } catch (InterruptedException error) {
-            throw new AssertionError(error);
-        }
     }
 }

@@ -8,7 +8,7 @@ import java.io.BufferedReader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
+import java.util.concurrent.FutureTask;
 import jicofo.reservation.v1.Conference;
 import jicofo.reservation.v1.CreateConferenceRequest;
 import jicofo.reservation.v1.Room;
@@ -29,9 +29,14 @@ final class JarIT {
         return command.redirectError(folder.resolve("log").toFile()).start();
     }
 
-    private int exitCode(Process process) throws InterruptedException {
-        assertTrue(process.waitFor(30, TimeUnit.SECONDS), "it did not end");
-        return process.exitValue();
+    private static int exitCode(Process process) throws InterruptedException {
+        return Patience.exitCode(process, "the process of the jar did not end");
+    }
+
+    private static String firstLine(BufferedReader out) throws InterruptedException {
+        var line = new FutureTask<>(out::readLine);
+        new Thread(line).start();
+        return Patience.get(line, "the process of the jar wrote no first line");
     }
 
     @ParameterizedTest
@@ -42,7 +47,9 @@ final class JarIT {
         Process process = start("--listen", "127.0.0.1:0");
         Conference granted;
         try (BufferedReader out = process.inputReader()) {
-            String address = out.readLine().split(" ")[2];
+            String first = firstLine(out);
+            assertTrue(first != null && first.startsWith("listening on "), first);
+            String address = first.split(" ")[2];
             var stub = Backend.with(
                     Backend.stub(backend.dial(address)), "x-incident-id", "inc-17");
             granted = stub.createConference(CreateConferenceRequest.newBuilder()
@@ -51,9 +58,8 @@ final class JarIT {
                             .setStartTime(Timestamps.fromMillis(System.currentTimeMillis()))
                             .build())
                     .getConference();
-            new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid()))
-                    .start()
-                    .waitFor();
+            var kill = new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid()));
+            assertEquals(0, Patience.exitCode(kill.start(), "the kill command did not end"));
             assertEquals(0, exitCode(process));
             assertEquals(null, out.readLine());
         } finally {

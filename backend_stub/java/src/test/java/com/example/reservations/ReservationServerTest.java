@@ -114,7 +114,7 @@ final class ReservationServerTest {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         var request = HealthCheckRequest.newBuilder().setService(service).build();
         var response = HealthGrpc.newBlockingStub(channel)
-                .withDeadlineAfter(20, TimeUnit.SECONDS)
+                .withDeadlineAfter(Patience.SECONDS, TimeUnit.SECONDS)
                 .check(request);
         assertEquals(ServingStatus.SERVING, response.getStatus());
     }
@@ -126,7 +126,7 @@ final class ReservationServerTest {
         var answer = new Recorder<ServerReflectionResponse>();
         var asker = ServerReflectionGrpc.newStub(channel).serverReflectionInfo(answer);
         asker.onNext(ServerReflectionRequest.newBuilder().setListServices("").build());
-        Set<String> names = answer.first.get(20, TimeUnit.SECONDS)
+        Set<String> names = Patience.get(answer.first, "reflection did not answer")
                 .getListServicesResponse()
                 .getServiceList()
                 .stream()
@@ -246,21 +246,24 @@ final class ReservationServerTest {
     @Test
     @DisplayName("Stopping tells health watchers first, answers running calls, then it is over")
     void stopsGracefully() throws Exception {
-        Busy busy = new Busy(Duration.ofSeconds(20));
+        Busy busy = new Busy(Duration.ofSeconds(Patience.SECONDS));
         var watch = new Recorder<HealthCheckResponse>();
         ManagedChannel watcher = busy.channel;
         HealthGrpc.newStub(watcher).watch(HealthCheckRequest.getDefaultInstance(), watch);
         assertEquals(
-                ServingStatus.SERVING, watch.first.get(20, TimeUnit.SECONDS).getStatus());
+                ServingStatus.SERVING,
+                Patience.get(watch.first, "the watcher got no first status").getStatus());
         Thread stopping = busy.stopping();
         assertEquals(
-                ServingStatus.NOT_SERVING, watch.second.get(20, TimeUnit.SECONDS).getStatus());
+                ServingStatus.NOT_SERVING,
+                Patience.get(watch.second, "the watcher got no second status").getStatus());
         assertTrue(stopping.isAlive());
         busy.gate.open();
         assertEquals(
-                Status.Code.NOT_FOUND, busy.running.end.get(20, TimeUnit.SECONDS).getCode());
+                Status.Code.NOT_FOUND,
+                Patience.get(busy.running.end, "the running call got no answer").getCode());
         watcher.shutdownNow();
-        stopping.join();
+        Patience.join(stopping, "the server did not stop after its last call");
     }
 
     @Test
@@ -268,11 +271,11 @@ final class ReservationServerTest {
     void stopsWithoutWaiting() throws Exception {
         Busy busy = new Busy(Duration.ZERO);
         Thread stopping = busy.stopping();
-        Status status = busy.running.end.get(20, TimeUnit.SECONDS);
+        Status status = Patience.get(busy.running.end, "the running call was not cut off");
         assertTrue(
                 Set.of(Status.Code.CANCELLED, Status.Code.UNAVAILABLE).contains(status.getCode()),
                 status::toString);
         busy.gate.open();
-        stopping.join();
+        Patience.join(stopping, "the server did not stop");
     }
 }

@@ -1,6 +1,7 @@
 package com.example.reservations;
 
 import static com.example.reservations.Backend.fault;
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
@@ -13,6 +14,7 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.logging.Level;
@@ -43,9 +45,12 @@ final class ReservationServiceTest {
     private static final RoomOptions OPTIONS =
             new RoomOptions(OptionalInt.of(7), true, Optional.of(new Secret("open sesame")));
 
+    /** A deadline that passes during the test, but not before a call is in a busy server. */
+    private static final int HASTY_SECONDS = 3;
+
     private final FakeClock clock = new FakeClock();
     private final Backend backend = new Backend();
-    private ReservationServiceBlockingStub stub;
+    private volatile ReservationServiceBlockingStub stub;
 
     @BeforeEach
     void serve() throws Exception {
@@ -300,24 +305,44 @@ final class ReservationServiceTest {
     @DisplayName("Calls whose deadline passes while they wait are not carried out")
     void givenUp() throws Exception {
         Gate gate = Gate.opened(clock);
-        stub = backend.serve(new Store(10, gate, new ClockIds(clock)), Policy.OPEN);
+        var patient = backend.serve(new Store(10, gate, new ClockIds(clock)), Policy.OPEN);
+        stub = patient;
         Conference held = create(request("r1", "board")).getConference();
         gate.shut();
         var unknown = GetConferenceRequest.newBuilder().setConferenceId("x").build();
-        Thread holder = new Thread(() -> fault(() -> stub.getConference(unknown)));
+        Thread holder = new Thread(() -> fault(() -> patient.getConference(unknown)));
         holder.start();
         gate.awaitEntered();
-        var patient = stub;
-        stub = patient.withDeadlineAfter(200, TimeUnit.MILLISECONDS);
-        Status deletion = fault(() -> delete(held.getId(), DeleteReason.DELETE_REASON_ENDED));
-        assertEquals(Status.Code.DEADLINE_EXCEEDED, deletion.getCode());
-        // When a later call has timed out, the server knows well that the deletion has.
-        stub = patient.withDeadlineAfter(200, TimeUnit.MILLISECONDS);
+        stub = patient.withDeadlineAfter(HASTY_SECONDS, TimeUnit.SECONDS);
+        var deletion = CompletableFuture.supplyAsync(
+                () -> fault(() -> delete(held.getId(), DeleteReason.DELETE_REASON_ENDED)));
+        Patience.until(
+                () -> deletionInStore().filter(s -> s != Thread.State.RUNNABLE).isPresent(),
+                "the deletion did not wait for the lock of the store");
+        // The deadline counts from the arrival of the call, so the deletion's is the earlier one.
+        stub = patient.withDeadlineAfter(HASTY_SECONDS, TimeUnit.SECONDS);
         assertEquals(Status.Code.DEADLINE_EXCEEDED, fault(() -> get("x")).getCode());
+        assertEquals(
+                Status.Code.DEADLINE_EXCEEDED,
+                Patience.get(deletion, "the caller got no answer to its deletion").getCode());
         gate.open();
-        holder.join();
+        Patience.join(holder, "the holder of the lock got no answer");
+        Patience.until(
+                () -> deletionInStore().isEmpty(), "the deletion did not leave the store");
         stub = patient;
-        assertEquals(held, get(held.getId()));
+        Conference found = assertDoesNotThrow(
+                () -> get(held.getId()), "the deletion was carried out after its deadline");
+        assertEquals(held, found);
+    }
+
+    /** Returns the state of the thread that works on a deletion in the store. */
+    private static Optional<Thread.State> deletionInStore() {
+        return Thread.getAllStackTraces().entrySet().stream()
+                .filter(thread -> Stream.of(thread.getValue())
+                        .anyMatch(frame -> frame.getClassName().equals(Store.class.getName())
+                                && frame.getMethodName().equals("delete")))
+                .map(thread -> thread.getKey().getState())
+                .findAny();
     }
 
     @Test

@@ -19,7 +19,6 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.DisplayName;
@@ -112,13 +111,13 @@ final class StoreTest {
         holder.start();
         gate.awaitEntered();
         deleter.start();
-        while (deleter.getState() != Thread.State.BLOCKED) {
-            Thread.onSpinWait();
-        }
+        Patience.until(
+                () -> deleter.getState() == Thread.State.BLOCKED,
+                "the deletion did not wait for the lock of the store");
         isGivenUp.set(true);
         gate.open();
-        holder.join();
-        deleter.join();
+        Patience.join(holder, "the holder of the lock did not return");
+        Patience.join(deleter, "the deletion did not return");
         assertEquals(List.of(Store.Deletion.GIVEN_UP), result);
         assertTrue(slow.get(held.conference().id()).isPresent());
     }
@@ -216,21 +215,22 @@ final class StoreTest {
         ClockIds ids = new ClockIds(clock);
         Store slow = new Store(10, clock, () -> {
             entered.countDown();
-            awaitQuietly(goOn);
+            Patience.await(
+                    goOn, 2 * Patience.SECONDS, "the test did not let the first request go on");
             return ids.get();
         });
         Map<String, Outcome> outcomes = new ConcurrentHashMap<>();
         Thread first = creating(slow, "r1", outcomes);
-        entered.await();
+        Patience.await(entered, "the first request did not ask for an id");
         Thread second = creating(slow, "r2", outcomes);
-        // Held up by the first one's lock, or, were there none, by its own wait for an id.
-        while (second.getState() != Thread.State.BLOCKED
-                && second.getState() != Thread.State.WAITING) {
-            Thread.onSpinWait();
-        }
+        // The second request waits for the lock or, in a store without a lock, for an id.
+        Patience.until(
+                () -> second.getState() == Thread.State.BLOCKED
+                        || second.getState() == Thread.State.TIMED_WAITING,
+                "the second request did not wait");
         goOn.countDown();
-        first.join();
-        second.join();
+        Patience.join(first, "the first request did not return");
+        Patience.join(second, "the second request did not return");
         Conference granted =
                 assertInstanceOf(Outcome.Granted.class, outcomes.get("r1")).conference();
         assertEquals(new Outcome.Held(granted), outcomes.get("r2"));
@@ -243,14 +243,6 @@ final class StoreTest {
         return thread;
     }
 
-    private static void awaitQuietly(CountDownLatch latch) {
-        try {
-            latch.await();
-        } catch (InterruptedException error) {
-            throw new AssertionError(error);
-        }
-    }
-
     @Test
     @DisplayName("Of many requests for a room at the same time, one is granted")
     void races() throws Exception {
@@ -260,7 +252,7 @@ final class StoreTest {
         CountDownLatch start = new CountDownLatch(1);
         List<Future<Long>> grants = IntStream.range(0, callers)
                 .mapToObj(caller -> threads.submit(() -> {
-                    start.await();
+                    Patience.await(start, "the test did not start the callers");
                     return IntStream.range(0, rooms)
                             .mapToObj(n -> booking(clock.instant(), caller + "-" + n, "room" + n))
                             .filter(wanted -> store.create(wanted) instanceof Outcome.Granted)
@@ -270,7 +262,7 @@ final class StoreTest {
         start.countDown();
         long sum = 0;
         for (Future<Long> granted : grants) {
-            sum += granted.get(20, TimeUnit.SECONDS);
+            sum += Patience.get(granted, "a caller did not end");
         }
         threads.shutdown();
         assertEquals(rooms, sum);
