@@ -1,4 +1,4 @@
-// The flags of the command line, and what they may be.
+// The flags of the command line, and the check of their values.
 
 package main
 
@@ -22,13 +22,13 @@ import (
 
 const (
 	program = "jicofo-reservation-stub"
-	// A duration in the contract's messages ends at 10,000 years.
+	// The maximum of google.protobuf.Duration, about 10,000 years.
 	durationSecondsMax = 315_576_000_000
-	// The contract's limit of Conference.password.
+	// The contract's limit for Conference.password.
 	passwordBytesMax = 255
 )
 
-// Settings are what the flags say.
+// Settings holds the values of the flags.
 type Settings struct {
 	Listen         string
 	TLS            TLSFiles
@@ -41,7 +41,7 @@ type Settings struct {
 	Policy         Policy
 }
 
-// Kind names what is spoken: "plaintext", "TLS" or "mTLS".
+// Kind returns how the server protects its connections: "plaintext", "TLS" or "mTLS".
 func (s *Settings) Kind() string {
 	switch {
 	case s.TLS.Cert == "":
@@ -53,8 +53,9 @@ func (s *Settings) Kind() string {
 	}
 }
 
-// ParseFlags returns what the arguments say. It fails with an error that names the flag, what was
-// wanted and what was got, or with flag.ErrHelp after it has written the help to that writer.
+// ParseFlags returns the settings from the arguments. When a flag is not valid, the error names the
+// flag, the wanted value and the given value. For --help, ParseFlags writes the help to the writer
+// and returns flag.ErrHelp.
 func ParseFlags(arguments []string, help io.Writer) (*Settings, error) {
 	p := &parser{set: flag.NewFlagSet(program, flag.ContinueOnError)}
 	settings := p.define()
@@ -74,7 +75,8 @@ func ParseFlags(arguments []string, help io.Writer) (*Settings, error) {
 	return settings, settings.check()
 }
 
-// parser is a flag.FlagSet that keeps the error of a value in its own words.
+// parser holds a flag.FlagSet and the error of a value. The FlagSet would put its own words around
+// that error.
 type parser struct {
 	set   *flag.FlagSet
 	fault error
@@ -84,40 +86,47 @@ func (p *parser) define() *Settings {
 	s := &Settings{Listen: "127.0.0.1:50051", Grace: DefaultGrace}
 	s.MaxConferences = DefaultMaxConferences
 	value(p, &s.Listen, address, "listen",
-		"`ADDRESS`: host:port, where port 0 is any free one, or unix:/path (default: "+s.Listen+")")
-	p.set.StringVar(&s.TLS.Cert, "tls-cert", "", "`FILE`: serve TLS: the certificate chain, PEM")
-	p.set.StringVar(&s.TLS.Key, "tls-key", "", "`FILE`: its private key, PEM")
+		"`ADDRESS`: the address to listen on: host:port (port 0: any free port) or unix:/path "+
+			"(default: "+s.Listen+")")
+	p.set.StringVar(&s.TLS.Cert, "tls-cert", "",
+		"`FILE`: serve TLS with the certificate chain in this file (PEM)")
+	p.set.StringVar(&s.TLS.Key, "tls-key", "",
+		"`FILE`: the private key of the certificate (PEM, not encrypted)")
 	p.set.StringVar(&s.TLS.ClientCA, "client-ca", "",
-		"`FILE`: let in only clients with a certificate of this authority (mTLS), PEM")
+		"`FILE`: accept only clients with a certificate of this authority (mTLS, PEM)")
 	p.set.BoolVar(&s.Insecure, "insecure", false,
 		"allow plaintext on an address that is not loopback")
 	value(p, &s.APIKey, apiKeyFile, "api-key-file",
-		"`FILE`: let in only calls with the key in this file; health and reflection need none")
+		"`FILE`: accept only calls with the API key in this file; health checks and reflection need "+
+			"no key")
 	value(p, &s.APIKeyHeader, header, "api-key-header",
-		"`NAME`: the metadata key that brings the API key (default: "+DefaultAPIKeyHeader+")")
+		"`NAME`: the metadata key that carries the API key (default: "+DefaultAPIKeyHeader+")")
 	value(p, &s.Grace, grace, "grace",
-		fmt.Sprintf("`SECONDS`: how long running calls may take when the server stops (default: %g)",
-			s.Grace.Seconds()))
-	p.set.BoolVar(&s.Verbose, "verbose", false, "log what was asked for as well, not only answers")
-	p.set.Func("deny", "`PATTERN`: deny rooms of this name; * and ? as in a shell, repeatable",
+		fmt.Sprintf("`SECONDS`: how long a running call may still take after a stop signal "+
+			"(default: %g)", s.Grace.Seconds()))
+	p.set.BoolVar(&s.Verbose, "verbose", false, "log the requests too, not only the answers")
+	p.set.Func("deny",
+		"`PATTERN`: deny rooms with this name; * and ? work as in a shell; may be repeated",
 		func(text string) error {
 			pattern, err := ParseNamePattern(text)
 			s.Policy.Deny = append(s.Policy.Deny, pattern)
 			return p.keep("deny", err)
 		})
 	value(p, &s.Policy.Longest, longest, "duration",
-		"`SECONDS`: the longest that a conference lasts (default: without limit)")
+		"`SECONDS`: the maximum duration of a conference (default: no limit)")
 	value(p, &s.Policy.MaxOccupants, positive[int32], "max-occupants",
-		"`N`: how many people may be in a room (default: not said)")
-	p.set.BoolVar(&s.Policy.Lobby, "lobby", false, "let people wait in a lobby (default: not said)")
+		"`N`: the maximum number of people in a room (default: not set)")
+	p.set.BoolVar(&s.Policy.Lobby, "lobby", false,
+		"turn on the lobby in every room (default: not set)")
 	value(p, &s.Policy.Password, passwordFile, "password-file",
 		"`FILE`: protect every room with the password in this file")
 	value(p, &s.MaxConferences, positive[int], "max-conferences",
-		fmt.Sprintf("`N`: how many conferences may be held at once (default: %d)", s.MaxConferences))
+		fmt.Sprintf("`N`: the maximum number of conferences in the store (default: %d)",
+			s.MaxConferences))
 	return s
 }
 
-// value defines a flag whose text has to be parsed.
+// value defines a flag whose text the function parse converts.
 func value[T any](p *parser, target *T, parse func(string) (T, error), name, usage string) {
 	p.set.Func(name, usage, func(text string) (err error) {
 		*target, err = parse(text)
@@ -137,31 +146,31 @@ func (p *parser) help(out io.Writer) {
 		"A reservation backend that keeps its conferences in memory.\n\nflags:\n", program)
 	p.set.VisitAll(func(f *flag.Flag) {
 		metavar, usage := flag.UnquoteUsage(f)
-		// A usage begins with its metavar, which is quoted, where the flag takes a value.
+		// The usage of a flag with a value begins with its metavar in quotes.
 		usage = strings.TrimPrefix(usage, metavar+": ")
 		fmt.Fprintf(out, "  %-24s %s\n", "--"+f.Name+" "+metavar, usage)
 	})
 	fmt.Fprintf(out, "\nexit codes:\n"+
-		"  %d  stopped by SIGTERM or SIGINT, after the calls that were running\n"+
-		"  %d  a flag, or the file that it names, cannot be used\n"+
-		"  %d  could not listen on the address\n", exitOK, exitUsage, exitListen)
+		"  %d  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off (--grace)\n"+
+		"  %d  the value of a flag, or the file that a flag names, is not valid\n"+
+		"  %d  the server could not listen on the address\n", exitOK, exitUsage, exitListen)
 }
 
-// check refuses flags that do not go together.
+// check returns an error for flags that contradict each other.
 func (s *Settings) check() error {
 	withTLS := s.TLS.Cert != ""
 	switch {
 	case withTLS != (s.TLS.Key != ""):
-		return errors.New("--tls-cert and --tls-key: wanted both or neither, got one")
+		return errors.New("--tls-cert and --tls-key: wanted both flags or neither, got only one")
 	case s.TLS.ClientCA != "" && !withTLS:
 		return errors.New("--client-ca: wanted --tls-cert and --tls-key as well, got neither")
 	case s.APIKeyHeader != "" && s.APIKey == "":
 		return errors.New("--api-key-header: wanted --api-key-file as well, got none")
 	case s.Insecure && withTLS:
-		return errors.New("--insecure: wanted plaintext, got --tls-cert; leave one of them out")
+		return errors.New("--insecure: wanted no TLS flags, got --tls-cert; remove one of the two flags")
 	case !withTLS && !s.Insecure && !isLocal(s.Listen):
-		return fmt.Errorf("--listen: wanted a loopback address or a Unix socket without TLS, got %s; "+
-			"give --tls-cert and --tls-key, or --insecure where the network is trusted", s.Listen)
+		return fmt.Errorf("--listen: wanted a loopback address or a Unix socket, since there is no TLS, "+
+			"got %s; add --tls-cert and --tls-key, or add --insecure if you trust the network", s.Listen)
 	}
 	if s.APIKeyHeader == "" {
 		s.APIKeyHeader = DefaultAPIKeyHeader
@@ -203,9 +212,10 @@ func positive[T int | int32](text string) (T, error) {
 
 func seconds(text string, least, most float64) (float64, error) {
 	number, err := strconv.ParseFloat(text, 64)
-	// NaN, which ParseFloat reads too, fails this comparison.
+	// This comparison also rejects NaN, which ParseFloat accepts.
 	if err != nil || !(least <= number && number <= most) {
-		return 0, fmt.Errorf("wanted seconds from %.0f to %.0f, got '%s'", least, most, text)
+		return 0, fmt.Errorf("wanted a number of seconds from %.0f to %.0f, got '%s'",
+			least, most, text)
 	}
 	return number, nil
 }
@@ -221,21 +231,21 @@ func longest(text string) (*durationpb.Duration, error) {
 	return &durationpb.Duration{Seconds: int64(whole), Nanos: int32(fraction * 1e9)}, err
 }
 
-// What gRPC allows in metadata keys.
+// The characters that gRPC allows in metadata keys.
 var headerName = regexp.MustCompile(`^[0-9a-z_.-]+$`)
 
 func header(text string) (string, error) {
 	name := strings.ToLower(text)
-	// Those in "-bin" are binary, those of "grpc-" its own.
+	// Keys that end in "-bin" have binary values, and gRPC reserves keys that begin with "grpc-".
 	if !headerName.MatchString(name) ||
 		strings.HasPrefix(name, "grpc-") || strings.HasSuffix(name, "-bin") {
-		return "", fmt.Errorf(
-			"wanted letters, digits, '-', '_' and '.', no grpc-… or …-bin, got '%s'", text)
+		return "", fmt.Errorf("wanted letters, digits, '-', '_' and '.', without 'grpc-' at the start "+
+			"or '-bin' at the end, got '%s'", text)
 	}
 	return name, nil
 }
 
-// line returns the one line of a file, without its end.
+// line returns the single line of a file, without the line ending.
 func line(path string) (string, error) {
 	content, err := readFile(path)
 	if err != nil {
@@ -243,10 +253,11 @@ func line(path string) (string, error) {
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if !utf8.ValidString(text) {
-		return "", fmt.Errorf("wanted one line of UTF-8, got other bytes in %s", path)
+		return "", fmt.Errorf("wanted UTF-8 text, got bytes that are not valid UTF-8 in %s", path)
 	}
 	if text == "" || strings.ContainsFunc(text, isNotPrintable) {
-		return "", fmt.Errorf("wanted one line of printable text, got something else in %s", path)
+		return "", fmt.Errorf("wanted a single line of printable text, got an empty file, "+
+			"several lines or control characters in %s", path)
 	}
 	return text, nil
 }
@@ -261,8 +272,9 @@ func apiKeyFile(path string) (Secret, error) {
 		return "", err
 	}
 	if strings.ContainsFunc(key, isNotASCII) || key != strings.TrimSpace(key) {
-		// HTTP/2 carries nothing else in a header.
-		return "", fmt.Errorf("wanted ASCII without blanks around it, got something else in %s", path)
+		// gRPC accepts only printable ASCII in a metadata value, and may strip spaces at its ends.
+		return "", fmt.Errorf("wanted ASCII characters without spaces at the start or the end, "+
+			"got other characters in %s", path)
 	}
 	return Secret(key), nil
 }
@@ -270,7 +282,7 @@ func apiKeyFile(path string) (Secret, error) {
 func passwordFile(path string) (Secret, error) {
 	password, err := line(path)
 	if err == nil && len(password) > passwordBytesMax {
-		return "", fmt.Errorf("wanted at most %d bytes, got %d in %s",
+		return "", fmt.Errorf("wanted at most %d bytes, got %d bytes in %s",
 			passwordBytesMax, len(password), path)
 	}
 	return Secret(password), err

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// parse returns what the words say; files that they name are in the current folder.
+// parse returns the settings from the words; the files that they name are in the current folder.
 func parse(t *testing.T, words string) (*Settings, error) {
 	t.Helper()
 	return ParseFlags(strings.Fields(words), io.Discard)
 }
 
-// faultyFiles puts one file for each fault into a folder, and makes that the current one.
+// faultyFiles creates one file for each fault in a new folder, which becomes the current one.
 func faultyFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -38,10 +38,11 @@ func faultyFiles(t *testing.T) {
 	}
 }
 
-// An error names the flag, what was wanted and what was got.
+// The error for a flag that is not valid names the flag, the wanted value and the given value.
 func TestBadFlags(t *testing.T) {
 	faultyFiles(t)
-	const line = "wanted one line of printable text, got something else in "
+	const line = "wanted a single line of printable text, got an empty file, several lines or " +
+		"control characters in "
 	for _, test := range []struct{ words, text string }{
 		{"--listen 50051", "argument --listen: wanted host:port or unix:/path, got '50051'"},
 		{"--listen :50051", "argument --listen: wanted host:port or unix:/path, got ':50051'"},
@@ -49,13 +50,13 @@ func TestBadFlags(t *testing.T) {
 		{"--listen localhost:\u0665", "argument --listen: wanted host:port"},
 		{"--listen localhost:", "argument --listen: wanted host:port"},
 		{"--listen unix:", "argument --listen: wanted host:port or unix:/path, got 'unix:'"},
-		{"--listen 0.0.0.0:50051", "got 0.0.0.0:50051; give --tls-cert and --tls-key, or --insecure"},
+		{"--listen 0.0.0.0:50051", "got 0.0.0.0:50051; add --tls-cert and --tls-key, or add --insec"},
 		{"--listen host.example.com:1", "--listen: wanted a loopback address"},
 		{"--listen [::]:1", "--listen: wanted a loopback address"},
-		{"--tls-cert x", "--tls-cert and --tls-key: wanted both or neither, got one"},
-		{"--tls-key x", "--tls-cert and --tls-key: wanted both or neither, got one"},
+		{"--tls-cert x", "--tls-cert and --tls-key: wanted both flags or neither, got only one"},
+		{"--tls-key x", "--tls-cert and --tls-key: wanted both flags or neither, got only one"},
 		{"--client-ca x", "--client-ca: wanted --tls-cert and --tls-key as well, got neither"},
-		{"--insecure --tls-cert x --tls-key x", "--insecure: wanted plaintext, got --tls-cert"},
+		{"--insecure --tls-cert x --tls-key x", "--insecure: wanted no TLS flags, got --tls-cert"},
 		{"--api-key-header x", "--api-key-header: wanted --api-key-file as well, got none"},
 		{"--api-key-header grpc-x", "argument --api-key-header: wanted letters, digits"},
 		{"--api-key-header x-bin", "argument --api-key-header: wanted letters, digits"},
@@ -64,21 +65,21 @@ func TestBadFlags(t *testing.T) {
 		{"--api-key-file .", "argument --api-key-file: wanted a readable file, got .: is a dir"},
 		{"--api-key-file empty", "argument --api-key-file: " + line + "empty"},
 		{"--api-key-file two-lines", "argument --api-key-file: " + line + "two-lines"},
-		{"--api-key-file latin1", "argument --api-key-file: wanted one line of UTF-8, got other"},
-		{"--api-key-file not-ascii", "argument --api-key-file: wanted ASCII without blanks"},
-		{"--api-key-file blank", "argument --api-key-file: wanted ASCII without blanks"},
-		{"--password-file long", "argument --password-file: wanted at most 255 bytes, got 256 in"},
+		{"--api-key-file latin1", "argument --api-key-file: wanted UTF-8 text, got bytes that"},
+		{"--api-key-file not-ascii", "argument --api-key-file: wanted ASCII characters without"},
+		{"--api-key-file blank", "argument --api-key-file: wanted ASCII characters without spaces"},
+		{"--password-file long", "--password-file: wanted at most 255 bytes, got 256 bytes in"},
 		{"--password-file two-lines", "argument --password-file: " + line + "two-lines"},
-		{"--duration 0", "argument --duration: wanted seconds from 1 to 315576000000, got '0'"},
-		{"--duration nan", "argument --duration: wanted seconds from 1"},
-		{"--duration 1h", "argument --duration: wanted seconds from 1"},
-		{"--duration 1e300", "argument --duration: wanted seconds from 1"},
-		{"--grace 3601", "argument --grace: wanted seconds from 0 to 3600, got '3601'"},
-		{"--grace=-1", "argument --grace: wanted seconds from 0 to 3600, got '-1'"},
+		{"--duration 0", "--duration: wanted a number of seconds from 1 to 315576000000, got '0'"},
+		{"--duration nan", "argument --duration: wanted a number of seconds from 1"},
+		{"--duration 1h", "argument --duration: wanted a number of seconds from 1"},
+		{"--duration 1e300", "argument --duration: wanted a number of seconds from 1"},
+		{"--grace 3601", "argument --grace: wanted a number of seconds from 0 to 3600, got '3601'"},
+		{"--grace=-1", "argument --grace: wanted a number of seconds from 0 to 3600, got '-1'"},
 		{"--max-occupants 0", "--max-occupants: wanted a whole number from 1 to 2147483647, got '0'"},
 		{"--max-occupants 2147483648", "argument --max-occupants: wanted a whole number"},
 		{"--max-conferences 1.5", "argument --max-conferences: wanted a whole number"},
-		{"--deny \xff", "argument --deny: wanted a name with * and ? in UTF-8"},
+		{"--deny \xff", "argument --deny: wanted a pattern in UTF-8 with * and ?"},
 		{"--lob", "flag provided but not defined: -lob"},
 		{"--listen", "flag needs an argument: -listen"},
 		{"--lobby true --deny x", "unrecognized arguments: true --deny x"},
@@ -90,7 +91,7 @@ func TestBadFlags(t *testing.T) {
 	}
 }
 
-// Every flag ends up where it belongs.
+// Every flag sets its field of the settings.
 func TestGoodFlags(t *testing.T) {
 	faultyFiles(t)
 	if err := os.WriteFile("password", []byte("open sésame\r\n"), 0o600); err != nil {
@@ -126,7 +127,7 @@ func TestNoFlags(t *testing.T) {
 	}
 }
 
-// Plaintext is for what nobody else can reach, unless it is asked for.
+// The stub allows plaintext only on addresses that other machines cannot reach, or with --insecure.
 func TestPlaintextIsForLoopback(t *testing.T) {
 	for _, words := range []string{
 		"--listen localhost:1", "--listen 127.9.9.9:1", "--listen [::1]:1", "--listen unix:/s",
@@ -138,16 +139,17 @@ func TestPlaintextIsForLoopback(t *testing.T) {
 	}
 }
 
-// The help has each exit code, and the table of the README every flag of the help, and no other.
+// The help lists each exit code, and the README lists the same flags as the help.
 func TestHelp(t *testing.T) {
 	var help bytes.Buffer
 	if _, err := ParseFlags([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"  --lobby                  let people wait in a lobby (default: not said)\n",
-		"  --grace SECONDS          how long running calls may take when the server stops (default: 5)\n",
-		"  --tls-key FILE           its private key, PEM\n",
+		"  --lobby                  turn on the lobby in every room (default: not set)\n",
+		"  --grace SECONDS          how long a running call may still take after a stop signal " +
+			"(default: 5)\n",
+		"  --tls-key FILE           the private key of the certificate (PEM, not encrypted)\n",
 	} {
 		if !strings.Contains(help.String(), line) {
 			t.Errorf("wanted %q, got %s", line, help.String())

@@ -1,4 +1,5 @@
-// What every call passes before it comes to a service: the API key, and a net for panics.
+// The interceptors, which every call passes before it reaches a service: they check the API key and
+// catch panics.
 
 package main
 
@@ -18,15 +19,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What probes and people with a command line call, who have no key.
+// Probes and command line tools call these services, and they have no API key.
 var keylessServices = map[string]bool{
 	grpc_health_v1.Health_ServiceDesc.ServiceName:                    true,
 	grpc_reflection_v1.ServerReflection_ServiceDesc.ServiceName:      true,
 	grpc_reflection_v1alpha.ServerReflection_ServiceDesc.ServiceName: true,
 }
 
-// apiKey lets a call in when it brings the key in this header; health checks and reflection need
-// none.
+// apiKey accepts a call that carries the key in this header. Health checks and reflection need no
+// key.
 type apiKey struct {
 	header string
 	key    Secret
@@ -57,24 +58,26 @@ func (a apiKey) check(ctx context.Context, method string) error {
 		return nil
 	}
 	for _, value := range metadata.ValueFromIncomingContext(ctx, a.header) {
-		// In constant time, so that the answer's delay does not give the key away bit by bit.
+		// The comparison takes constant time, so that nobody can find the key by measuring how
+		// long an answer takes.
 		if subtle.ConstantTimeCompare([]byte(value), []byte(a.key)) == 1 {
 			return nil
 		}
 	}
-	a.log.Warn("refused, without the API key", "method", method)
-	return status.Errorf(codes.Unauthenticated, "%s: wanted the API key of this server", a.header)
+	a.log.Warn("refused, the call has no valid API key", "method", method)
+	return status.Errorf(codes.Unauthenticated,
+		"%s: wanted the API key of this server, got no key or another key", a.header)
 }
 
-// unknownMethod answers like gRPC itself, but as a handler, which the interceptors stand before:
-// without the key, unknown methods cannot be told from others.
+// unknownMethod answers an unknown method as gRPC itself does. It is a handler, so the interceptors
+// run before it: a caller without the key cannot learn which methods exist.
 func unknownMethod(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
 	return status.Errorf(codes.Unimplemented, "unknown method %s", method)
 }
 
-// catchPanics makes INTERNAL of a panic: a fault in one call, of your rules perhaps, must not end
-// the process and with it all other calls, as it would in Go.
+// catchPanics answers a call that panics with INTERNAL. Without it, a panic in one call, for example
+// in your rules, would end the process and with it all other calls.
 func catchPanics(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(
 		ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,

@@ -1,6 +1,5 @@
-// Command jicofo-reservation-stub is a reservation backend for jicofo-reservation-proxy that keeps
-// its conferences in memory, and a service to copy as the start of your own. README.md says what to
-// change.
+// Command jicofo-reservation-stub is a reservation backend for jicofo-reservation-proxy to copy and
+// extend. It keeps its conferences in memory. README.md says what to change.
 package main
 
 import (
@@ -24,12 +23,13 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	// From the first signal on, a second one ends the process at once.
+	// After the first signal, the default action is in force again: a second signal ends the process
+	// at once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run serves until ctx is done; it returns the exit code.
+// run serves until ctx is done, and returns the exit code.
 func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
 	settings, err := ParseFlags(arguments, stdout)
 	if errors.Is(err, flag.ErrHelp) {

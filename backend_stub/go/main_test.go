@@ -16,7 +16,7 @@ import (
 	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
 )
 
-// TestMain runs the command instead of the tests where a test starts this binary as the command.
+// TestMain runs the command instead of the tests when a test has started this binary as the command.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_AS_COMMAND") != "" {
 		main()
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runStopped runs the command with flags, told to stop from the beginning.
+// runStopped runs the command with flags and a context that is done from the beginning.
 func runStopped(t *testing.T, flags ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -36,7 +36,7 @@ func runStopped(t *testing.T, flags ...string) (code int, stdout, stderr string)
 	return code, out.String(), errors.String()
 }
 
-// The first line tells the real address and what is spoken there.
+// The first line contains the real address, and whether the server uses plaintext, TLS or mTLS.
 func TestFirstLine(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("localhost")
@@ -59,7 +59,7 @@ func TestFirstLine(t *testing.T) {
 	}
 }
 
-// Help is asked for: exit code 0, on stdout.
+// With --help, the command writes the help to stdout and exits with 0.
 func TestHelpIsNoError(t *testing.T) {
 	code, out, errors := runStopped(t, "--help")
 	if code != 0 || !strings.HasPrefix(out, "usage: jicofo-reservation-stub") || errors != "" {
@@ -67,10 +67,10 @@ func TestHelpIsNoError(t *testing.T) {
 	}
 }
 
-// A flag or its file that cannot be used: exit code 2, an error on stderr, nothing on stdout.
+// When a flag or its file is not valid, the command writes an error to stderr and exits with 2.
 func TestUnusableFlags(t *testing.T) {
 	for _, test := range []struct{ flags, text string }{
-		{"--grace x", "argument --grace: wanted seconds"},
+		{"--grace x", "argument --grace: wanted a number of seconds"},
 		{"--tls-cert none --tls-key none", "--tls-cert, --tls-key, --client-ca: wanted a readable"},
 	} {
 		code, out, errors := runStopped(t, strings.Fields(test.flags)...)
@@ -81,7 +81,7 @@ func TestUnusableFlags(t *testing.T) {
 	}
 }
 
-// A port in use: exit code 3, and an error that names the flag and what to do.
+// When the port is in use, the command writes an error that names the flag, and exits with 3.
 func TestTakenPort(t *testing.T) {
 	address := serve(t, Options{})
 	code, out, errors := runStopped(t, "--listen", address)
@@ -91,7 +91,7 @@ func TestTakenPort(t *testing.T) {
 	}
 }
 
-// Started as a command: the flags count, the first line tells the port, a signal stops it with 0.
+// The process uses its flags, writes its port in the first line, and exits with 0 after a signal.
 func TestAsAProcess(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {

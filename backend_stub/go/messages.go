@@ -1,4 +1,4 @@
-// The messages of the contract: what a request must be, and how a conference is told.
+// The messages of the contract: the check of a request, and a conference as a message.
 
 package main
 
@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// The contract's limit of Room.raw.
+// The contract's limit for Room.raw.
 const roomBytesMax = 1023
 
 // check returns INVALID_ARGUMENT, naming the field, for a request that breaks the contract.
@@ -28,12 +28,12 @@ func check(request *pb.CreateConferenceRequest) error {
 	case request.GetOwner() != nil && request.GetOwner().GetRaw() == "":
 		return missing("owner.raw")
 	case start == nil:
-		return missing("start_time")
+		return invalid("start_time: wanted a time, got none")
 	case !start.IsValid():
-		return invalid("start_time: wanted a valid one, of the years 1 to 9999, got %d s and %d ns",
-			start.GetSeconds(), start.GetNanos())
+		return invalid("start_time: wanted a valid time in the years 1 to 9999, "+
+			"got %d s and %d ns", start.GetSeconds(), start.GetNanos())
 	case duration != nil && !(duration.IsValid() && isPositive(duration)):
-		return invalid("duration: wanted a positive one up to 10,000 years, or none, "+
+		return invalid("duration: wanted a positive duration of at most 10,000 years, or none, "+
 			"got %d s and %d ns", duration.GetSeconds(), duration.GetNanos())
 	}
 	return nil
@@ -47,8 +47,8 @@ func invalid(format string, values ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, values...)
 }
 
-// after returns when a duration is over that begins then: the zero Time where there is none. In
-// seconds, because start.Add would take no more than 292 years.
+// after returns start plus the duration, or the zero Time when there is no duration. It adds
+// seconds, because start.Add accepts at most 292 years.
 func after(start time.Time, duration *durationpb.Duration) time.Time {
 	if duration == nil {
 		return time.Time{}
@@ -57,7 +57,7 @@ func after(start time.Time, duration *durationpb.Duration) time.Time {
 	return time.Unix(seconds, int64(start.Nanosecond())+int64(duration.GetNanos())).UTC()
 }
 
-// between is the reverse of after.
+// between returns the duration from start to end, or nil when end is the zero Time.
 func between(start, end time.Time) *durationpb.Duration {
 	if end.IsZero() {
 		return nil
@@ -97,7 +97,7 @@ func message(conference Conference) *pb.Conference {
 	}
 }
 
-// said returns the value for an optional field: nil where it says nothing.
+// said returns a pointer to the value, or nil for the zero value: an optional field is then not set.
 func said[T comparable](value T) *T {
 	var nothing T
 	if value == nothing {

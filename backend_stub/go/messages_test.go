@@ -14,7 +14,8 @@ import (
 
 const tenThousandYears = 315_576_000_000
 
-// No duration is no limit; of two, the shorter one counts, to the nanosecond, however long.
+// A conference gets the shorter one of the requested and the maximum duration, exact to the
+// nanosecond. Without both, it has no limit.
 func TestTheShorterDurationCounts(t *testing.T) {
 	length := func(seconds int64, nanos int32) *durationpb.Duration {
 		return &durationpb.Duration{Seconds: seconds, Nanos: nanos}
@@ -44,7 +45,8 @@ func TestTheShorterDurationCounts(t *testing.T) {
 	}
 }
 
-// A request that breaks the contract is a fault that names the field, and holds nothing.
+// A request that breaks the contract gets INVALID_ARGUMENT with the name of the field, and does not
+// hold the room.
 func TestBrokenCreateIsAnInvalidArgument(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	type request = pb.CreateConferenceRequest
@@ -68,14 +70,17 @@ func TestBrokenCreateIsAnInvalidArgument(t *testing.T) {
 			func(r *request) { r.Room.Raw = strings.Repeat("é", 512) },
 		},
 		{"owner.raw: wanted a value, got none", func(r *request) { r.Owner.Raw = "" }},
-		{"start_time: wanted a value, got none", func(r *request) { r.StartTime = nil }},
-		{"start_time: wanted a valid one", starts(1e12, 0)},
-		{"start_time: wanted a valid one", starts(0, -1)},
-		{"duration: wanted a positive one", lasts(0, 0)},
-		{"duration: wanted a positive one", lasts(-1, 0)},
-		{"duration: wanted a positive one", lasts(1, -1)},
-		{"duration: wanted a positive one", lasts(tenThousandYears+1, 0)},
-		{"duration: wanted a positive one", lasts(1<<62, 0)},
+		{"start_time: wanted a time, got none", func(r *request) { r.StartTime = nil }},
+		{"start_time: wanted a valid time in the years 1 to 9999, got", starts(1e12, 0)},
+		{"start_time: wanted a valid time in the years 1 to 9999, got", starts(0, -1)},
+		{"duration: wanted a positive duration of at most 10,000 years, or none, got", lasts(0, 0)},
+		{"duration: wanted a positive duration of at most 10,000 years, or none, got", lasts(-1, 0)},
+		{"duration: wanted a positive duration of at most 10,000 years, or none, got", lasts(1, -1)},
+		{
+			"duration: wanted a positive duration of at most 10,000 years, or none, got",
+			lasts(tenThousandYears+1, 0),
+		},
+		{"duration: wanted a positive duration of at most 10,000 years, or none, got", lasts(1<<62, 0)},
 	} {
 		broken := wanted("r1", "board")
 		test.breaks(broken)
@@ -87,7 +92,7 @@ func TestBrokenCreateIsAnInvalidArgument(t *testing.T) {
 	}
 }
 
-// An id is always set.
+// GetConference and DeleteConference without an id get INVALID_ARGUMENT.
 func TestBrokenGetAndDeleteAreInvalidArguments(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	_, err := b.get("")

@@ -1,4 +1,4 @@
-// The rules of this backend: your own go here.
+// The rules of this backend. Put your own rules here.
 
 package main
 
@@ -11,25 +11,26 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Policy is what this backend decides by, the same for everybody. The zero value grants every room
-// to whoever asks first.
+// Policy holds the rules of this backend, the same for all owners. The zero value grants every room
+// to the first request for it.
 type Policy struct {
-	// Deny are the names of rooms that nobody gets.
+	// Deny holds patterns for the names of rooms that the backend denies to everybody.
 	Deny []NamePattern
-	// Longest limits every conference, also one that asks for longer; nil does not. It is not a
-	// time.Duration, which ends at 292 years: the contract goes to 10,000.
+	// Longest is the maximum duration of every conference; nil means no maximum. It is not a
+	// time.Duration, because that ends at 292 years, and the contract allows 10,000 years.
 	Longest *durationpb.Duration
-	// These are given to every conference as they are; the zero values say nothing.
+	// Every conference gets these values unchanged; a zero value means that the option is not set.
 	MaxOccupants int32
 	Lobby        bool
 	Password     Secret
 }
 
-// Denial returns why nobody gets this room, or nil where there is no such rule.
+// Denial returns a denial when a rule denies this room to everybody, and nil otherwise.
 func (p Policy) Denial(room *pb.Room) *pb.Denial {
 	name := room.GetName()
 	if name == "" {
-		// A caller that does not take rooms apart, unlike the proxy, must not get past a rule.
+		// The proxy always sets the name. Another caller may set only raw, and the rules must apply
+		// to that caller too.
 		name = room.GetRaw()
 	}
 	for _, pattern := range p.Deny {
@@ -43,24 +44,25 @@ func (p Policy) Denial(room *pb.Room) *pb.Denial {
 	return nil
 }
 
-// NamePattern is a pattern for the whole name of a room: * is any text, ? any one character, in
-// either case. path.Match is not used for it, to which a slash and brackets are special.
+// NamePattern is a pattern for the whole name of a room: * matches any text, ? matches any one
+// character, and upper and lower case are the same. It does not use path.Match, because there a
+// slash and brackets have a special meaning.
 type NamePattern struct {
 	compiled *regexp.Regexp
 }
 
-// ParseNamePattern fails where the text is not UTF-8, or too long for a pattern.
+// ParseNamePattern returns the pattern, or an error when the text is not UTF-8 or too long.
 func ParseNamePattern(text string) (NamePattern, error) {
 	quoted := regexp.QuoteMeta(text)
 	expression := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(quoted)
 	compiled, err := regexp.Compile(`(?is)^` + expression + `$`)
 	if err != nil {
-		return NamePattern{}, fmt.Errorf("wanted a name with * and ? in UTF-8, got %q", text)
+		return NamePattern{}, fmt.Errorf("wanted a pattern in UTF-8 with * and ?, got %q", text)
 	}
 	return NamePattern{compiled}, nil
 }
 
-// Matches tells whether the pattern is one for this name.
+// Matches returns whether the pattern matches this name.
 func (p NamePattern) Matches(name string) bool {
 	return p.compiled.MatchString(name)
 }

@@ -7,7 +7,7 @@ import (
 	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
 )
 
-// A pattern is for the whole decoded name, in either case; nothing but * and ? is special.
+// A pattern matches the whole decoded name, in upper or lower case; only * and ? are special.
 func TestDeniedNames(t *testing.T) {
 	for _, test := range []struct {
 		pattern, name string
@@ -30,13 +30,13 @@ func TestDeniedNames(t *testing.T) {
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			pattern, err := ParseNamePattern(test.pattern)
 			if err != nil || pattern.Matches(test.name) != test.denied {
-				t.Errorf("wanted %v, got another, %v", test.denied, err)
+				t.Errorf("wanted a pattern that returns %v, got another one, %v", test.denied, err)
 			}
 		})
 	}
 }
 
-// A denial has words and a reason; a caller that sends only the raw room does not get past it.
+// A denial has a message and a reason, also when the caller sends only the raw room.
 func TestDenial(t *testing.T) {
 	other, _ := ParseNamePattern("other")
 	board, _ := ParseNamePattern("board")

@@ -1,4 +1,5 @@
-// A gRPC server for the service: TLS, an API key, health checking, reflection and a graceful stop.
+// A gRPC server for the service: TLS, an API key, health checking, reflection and a graceful
+// shutdown.
 
 package main
 
@@ -26,14 +27,15 @@ import (
 )
 
 const (
-	// DefaultAPIKeyHeader is the metadata key that brings the API key.
+	// DefaultAPIKeyHeader is the metadata key that carries the API key.
 	DefaultAPIKeyHeader = "x-api-key"
-	// DefaultGrace is how long running calls may take when the server stops.
+	// DefaultGrace is the time that running calls get when the server stops.
 	DefaultGrace = 5 * time.Second
 )
 
-// Options say how to serve. Without TLS the server speaks plaintext; without APIKey it asks for
-// none. APIKeyHeader is in lower case, as gRPC requires of metadata keys.
+// Options holds the options of a server. Without TLS the server uses plaintext. Without APIKey the
+// server requires no key. APIKeyHeader is in lower case, as gRPC requires for metadata keys. Grace
+// is the time that running calls get when the server stops.
 type Options struct {
 	TLS          *tls.Config
 	APIKey       Secret
@@ -41,14 +43,14 @@ type Options struct {
 	Grace        time.Duration
 }
 
-// Server serves the service until it is told to stop.
+// Server serves the service until its context is done.
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	grace  time.Duration
 }
 
-// NewServer returns a server that serves nobody yet.
+// NewServer returns a server that does not serve yet.
 func NewServer(
 	service pb.ReservationServiceServer, options Options, log *slog.Logger,
 ) *Server {
@@ -66,14 +68,14 @@ func NewServer(
 	return server
 }
 
-// Serve answers calls until ctx is done and then stops: it says so to health checks, takes no new
-// calls, and gives those there are their grace. It closes the listener. It fails where the listener
-// does.
+// Serve answers calls until ctx is done. Then it stops gracefully: health checks report NOT_SERVING,
+// the server accepts no new calls, and it cancels the calls that still run after Options.Grace.
+// Serve closes the listener, and returns the error of the listener, if any.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer context.AfterFunc(ctx, s.stop)()
 	err := s.grpc.Serve(listener)
 	if errors.Is(err, grpc.ErrServerStopped) {
-		// Stopped before it began.
+		// The server was stopped before it began to serve.
 		return nil
 	}
 	return err
@@ -88,18 +90,21 @@ func (s *Server) stop() {
 
 func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 	settings := []grpc.ServerOption{
-		// A request has some hundred bytes, or as many as the largest form that the proxy takes.
-		// gRPC's own limit, 4 MiB, would let the store grow large.
+		// A request has a few hundred bytes, and never more than the largest form that the proxy
+		// accepts. With gRPC's default limit, 4 MiB, the store could use too much memory.
 		grpc.MaxRecvMsgSize(256 << 10),
-		// Metadata is an incident id and a key; gRPC's own limit is 16 MiB.
+		// The metadata contains an incident id and an API key. gRPC's default limit is 16 MiB.
 		grpc.MaxHeaderListSize(16 << 10),
-		// For each connection; gRPC itself sets none. RFC 9113, 6.5.2 asks for no less than 100.
+		// The maximum number of open calls on each connection; gRPC has no limit by default.
+		// RFC 9113, 6.5.2, recommends at least 100.
 		grpc.MaxConcurrentStreams(1000),
-		// Who connects and says nothing is gone by then; gRPC itself waits two minutes.
+		// After this time the server closes a connection that has not finished its handshakes. With
+		// gRPC's default it waits for two minutes.
 		grpc.ConnectionTimeout(20 * time.Second),
-		// A client may ping an idle connection every 10 s to learn early that it broke, and the
-		// network may delay one ping and not the next: hence half of that. gRPC's own limit,
-		// 5 minutes, answers the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+		// A client may ping an idle connection every 10 s to detect a broken connection early. The
+		// network may delay one ping and not the next, so the server accepts an interval of half of
+		// that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY
+		// (grpc/grpc doc/keepalive.md).
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             5 * time.Second,
 			PermitWithoutStream: true,
@@ -118,9 +123,9 @@ func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 	return settings
 }
 
-// Listen listens on "host:port", where port 0 is any free one, or on "unix:/path". It returns the
-// address as well, with the real port. A path is taken over from a server that is dead, but not
-// from one that lives.
+// Listen listens on "host:port" or "unix:/path"; port 0 means any free port. It returns the listener
+// and the address with the real port. Listen replaces a socket file that no server listens on any
+// more. It does not replace the socket file of a running server.
 func Listen(address string) (net.Listener, string, error) {
 	if path, ok := unixPath(address); ok {
 		if err := removeDeadSocket(path); err != nil {
@@ -143,11 +148,12 @@ func listenError(address string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: wanted a free address of this machine, but could not listen there; "+
-		"stop the server that does, or choose another address (port 0: any free port): %w",
+		"stop the server that uses the address, or choose another one (port 0: any free port): %w",
 		address, err)
 }
 
-// unixPath takes "unix:/path", "unix:///path" and "unix:path", as gRPC does.
+// unixPath returns the path of "unix:/path", "unix:///path" or "unix:path", the forms that gRPC
+// accepts.
 func unixPath(address string) (string, bool) {
 	rest, ok := strings.CutPrefix(address, "unix:")
 	return strings.TrimPrefix(rest, "//"), ok
@@ -156,13 +162,14 @@ func unixPath(address string) (string, bool) {
 func removeDeadSocket(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		// Nothing is there, or something that is not ours to remove.
+		// The path does not exist, or it is not a socket and must not be removed.
 		return nil
 	}
 	connection, err := net.Dial("unix", path)
 	if err == nil {
 		_ = connection.Close()
-		return errors.New("another server listens there; stop it or choose another path")
+		return errors.New("wanted a free path, but another server listens there; " +
+			"stop that server or choose another path")
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return os.Remove(path)

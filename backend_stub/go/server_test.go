@@ -24,7 +24,7 @@ import (
 
 var locked = Options{APIKey: "hunter2", APIKeyHeader: "x-api-key"}
 
-// A call is let in with the key in its header, and only then.
+// The server accepts a call only with the key in its header.
 func TestAPIKey(t *testing.T) {
 	connection := dial(t, serve(t, locked), nil)
 	for _, test := range []struct {
@@ -46,7 +46,7 @@ func TestAPIKey(t *testing.T) {
 	}
 }
 
-// The text names the header; neither it nor the log has a key.
+// The text of a refusal names the header; neither the text nor the log contains a key.
 func TestRefusalSaysWhatWasWanted(t *testing.T) {
 	var log output
 	logger := slog.New(slog.NewTextHandler(&log, nil))
@@ -54,14 +54,16 @@ func TestRefusalSaysWhatWasWanted(t *testing.T) {
 	client := pb.NewReservationServiceClient(dial(t, start(t, service, locked, logger), nil))
 	ctx := metadata.AppendToOutgoingContext(patient(t), "x-api-key", "guess")
 	_, err := client.DeleteConference(ctx, &pb.DeleteConferenceRequest{})
-	wantCode(t, err, codes.Unauthenticated, "x-api-key: wanted the API key of this server")
+	wantCode(t, err, codes.Unauthenticated,
+		"x-api-key: wanted the API key of this server, got no key or another key")
 	if text := log.String(); !strings.Contains(text, "ReservationService/DeleteConference") ||
 		strings.Contains(text, "hunter2") || strings.Contains(text, "guess") {
 		t.Errorf("wanted the method and no key, got %s", text)
 	}
 }
 
-// Only health and reflection are open; what begins like them is not, and is unknown with the key.
+// Unknown methods need the key, also when their names begin like health checks and reflection. With
+// the key, they get UNIMPLEMENTED.
 func TestUnknownMethodsNeedTheKeyToo(t *testing.T) {
 	connection := dial(t, serve(t, locked), nil)
 	for _, method := range []string{
@@ -77,7 +79,7 @@ func TestUnknownMethodsNeedTheKeyToo(t *testing.T) {
 	}
 }
 
-// Streams need the key as well.
+// Streams need the key too.
 func TestStreamsNeedTheKey(t *testing.T) {
 	connection := dial(t, serve(t, locked), nil)
 	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
@@ -88,8 +90,8 @@ func TestStreamsNeedTheKey(t *testing.T) {
 	wantCode(t, stream.RecvMsg(&emptypb.Empty{}), codes.Unauthenticated, "")
 }
 
-// Probes see SERVING for the server and for the service, with no key.
-func TestHealthyWithoutAKey(t *testing.T) {
+// Health checks need no key, and report SERVING for the server and for the service.
+func TestHealthChecksNeedNoKey(t *testing.T) {
 	client := grpc_health_v1.NewHealthClient(dial(t, serve(t, locked), nil))
 	for _, service := range []string{"", "jicofo.reservation.v1.ReservationService"} {
 		request := &grpc_health_v1.HealthCheckRequest{Service: service}
@@ -102,7 +104,7 @@ func TestHealthyWithoutAKey(t *testing.T) {
 	wantCode(t, err, codes.NotFound, "")
 }
 
-// Command line tools find the service without its .proto, with no key.
+// Reflection needs no key, and lists the services.
 func TestReflectionListsTheServicesWithoutAKey(t *testing.T) {
 	client := grpc_reflection_v1.NewServerReflectionClient(dial(t, serve(t, locked), nil))
 	stream, err := client.ServerReflectionInfo(patient(t))
@@ -131,7 +133,7 @@ func TestReflectionListsTheServicesWithoutAKey(t *testing.T) {
 	}
 }
 
-// The address that is returned is the one to call, and no second server can have it.
+// Listen returns the address with its real port, and a second server cannot listen on it.
 func TestPortZeroIsARealPort(t *testing.T) {
 	address := serve(t, Options{})
 	if !regexp.MustCompile(`^127\.0\.0\.1:[1-9][0-9]*$`).MatchString(address) {
@@ -141,13 +143,14 @@ func TestPortZeroIsARealPort(t *testing.T) {
 		t.Errorf("got %v", code)
 	}
 	_, _, err := Listen(address)
-	wanted := address + ": wanted a free address of this machine, but could not listen there; stop"
+	wanted := address + ": wanted a free address of this machine, but could not listen there; stop " +
+		"the server that uses the address"
 	if err == nil || !strings.HasPrefix(err.Error(), wanted) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// A second server does not take the path away from the first; the path goes when the server does.
+// A second server cannot use the path of the first one. The path is removed with its listener.
 func TestTwoServersCannotShareAPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, address, err := Listen("unix:" + path)
@@ -156,7 +159,7 @@ func TestTwoServersCannotShareAPath(t *testing.T) {
 	}
 	for _, again := range []string{address, "unix://" + path} {
 		_, _, err := Listen(again)
-		if err == nil || !strings.Contains(err.Error(), "another server listens there") {
+		if err == nil || !strings.Contains(err.Error(), "wanted a free path, but another server") {
 			t.Errorf("%s: got %v", again, err)
 		}
 	}
@@ -168,8 +171,8 @@ func TestTwoServersCannotShareAPath(t *testing.T) {
 	}
 }
 
-// A socket file that nobody listens at does not stand in the way; another file stays.
-func TestPathOfADeadServerIsTakenOver(t *testing.T) {
+// Listen replaces a socket file that nobody listens on; it does not replace any other file.
+func TestListenReplacesTheSocketFileOfADeadServer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -186,7 +189,7 @@ func TestPathOfADeadServerIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := Listen("unix:" + path); err == nil {
-		t.Error("wanted a file not to be taken over")
+		t.Error("wanted Listen to fail for the path of a file, got a listener")
 	}
 	if content, _ := os.ReadFile(path); string(content) != "precious" {
 		t.Errorf("got %q", content)
@@ -236,7 +239,8 @@ func slowCall(t *testing.T, grace time.Duration) *running {
 	return r
 }
 
-// Health watchers see NOT_SERVING first; the running call is answered; then it is over.
+// After the stop, health watchers get NOT_SERVING, the running call gets its answer, and then the
+// server ends.
 func TestStopFinishesRunningCalls(t *testing.T) {
 	r := slowCall(t, patience)
 	ctx, leave := context.WithCancel(patient(t))
@@ -268,11 +272,12 @@ func TestStopFinishesRunningCalls(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 	if code := get(patient(t), r.connection); code != codes.Unavailable {
-		t.Errorf("wanted no server to be there, got %v", code)
+		t.Errorf("wanted a call after the stop to fail with Unavailable, got %v", code)
 	}
 }
 
-// A call that takes longer than the grace is cut off, even one that does not look at its context.
+// The server cuts off a call that takes longer than the grace, even when the call ignores its
+// context.
 func TestStopDoesNotWaitBeyondItsGrace(t *testing.T) {
 	r := slowCall(t, 0)
 	r.stop()
@@ -286,7 +291,7 @@ func TestStopDoesNotWaitBeyondItsGrace(t *testing.T) {
 	close(r.store.goOn)
 }
 
-// Stopped before it began, it serves nobody and has nothing to complain of.
+// Serve returns no error when the server was stopped before.
 func TestStopBeforeStart(t *testing.T) {
 	listener, _, err := Listen("127.0.0.1:0")
 	if err != nil {

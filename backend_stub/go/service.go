@@ -1,4 +1,4 @@
-// The service of the contract: messages in, a decision of Policy and Store, messages out.
+// The service of the contract: it turns a request into a decision of Policy and Store.
 
 package main
 
@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Service is the reservation service, on a store and by a policy. It logs one line for each call,
-// under the incident id that the proxy logs too.
+// Service is the reservation service: it applies a policy to a request and asks a store. It logs one
+// line for each call, with the incident id that the proxy logs too.
 type Service struct {
 	pb.UnimplementedReservationServiceServer
 	store  Store
@@ -28,7 +28,8 @@ func NewService(store Store, policy Policy, log *slog.Logger) *Service {
 	return &Service{store: store, policy: policy, log: log}
 }
 
-// CreateConference grants the room, or says which conference holds it, or why nobody gets it.
+// CreateConference returns the granted conference, a conflict with the holder of the room, or a
+// denial.
 func (s *Service) CreateConference(
 	ctx context.Context, request *pb.CreateConferenceRequest,
 ) (*pb.CreateConferenceResponse, error) {
@@ -52,7 +53,8 @@ func (s *Service) CreateConference(
 	return response, nil
 }
 
-// GetConference returns the conference; NOT_FOUND where it is unknown, deleted or over.
+// GetConference returns the conference; it answers NOT_FOUND when the conference is unknown, deleted
+// or over.
 func (s *Service) GetConference(
 	ctx context.Context, request *pb.GetConferenceRequest,
 ) (*pb.GetConferenceResponse, error) {
@@ -68,7 +70,7 @@ func (s *Service) GetConference(
 	return &pb.GetConferenceResponse{Conference: message(conference)}, nil
 }
 
-// DeleteConference frees the room of this conference; OK as well where there is no such conference.
+// DeleteConference deletes the conference; it answers OK also when there is no such conference.
 func (s *Service) DeleteConference(
 	ctx context.Context, request *pb.DeleteConferenceRequest,
 ) (*pb.DeleteConferenceResponse, error) {
@@ -111,17 +113,18 @@ func (s *Service) create(
 		conflict := &pb.CreateConferenceResponse_Conflict{Conflict: &pb.Conflict{Conference: held}}
 		return &pb.CreateConferenceResponse{Outcome: conflict}, nil
 	case TooLate:
-		// Granting would make Jitsi close the room as it opens, without a word.
+		// After a grant, Jitsi would close the room at once, without a message to the user.
 		return denied(&pb.Denial{
 			Message: "The time of this meeting is over already.",
 			Reason:  pb.DenialReason_DENIAL_REASON_TOO_LATE,
 		}), nil
 	default:
-		return nil, fmt.Errorf("the store gave an unknown verdict, %d", outcome.Verdict)
+		return nil, fmt.Errorf("the store returned an unknown verdict, %d", outcome.Verdict)
 	}
 }
 
-// booking returns what the request would get. It fails where the request breaks the contract.
+// booking returns the booking that the store is asked for, or INVALID_ARGUMENT when the request
+// breaks the contract.
 func (s *Service) booking(request *pb.CreateConferenceRequest) (Booking, error) {
 	if err := check(request); err != nil {
 		return Booking{}, err
@@ -147,8 +150,8 @@ func (s *Service) logger(ctx context.Context) *slog.Logger {
 	return s.log.With("incident", incident)
 }
 
-// failed logs a call that failed and returns the error for the caller: an error that is not meant
-// for it stays in the log.
+// failed logs a call that failed, and returns the error for the caller. The caller gets INTERNAL for
+// an unexpected error, and only the log contains its text.
 func failed(ctx context.Context, log *slog.Logger, call string, err error) error {
 	level, answer := slog.LevelInfo, err
 	switch {
@@ -156,10 +159,10 @@ func failed(ctx context.Context, log *slog.Logger, call string, err error) error
 	case errors.Is(err, ErrNoConference):
 		answer = status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, ErrStoreFull):
-		// A fault, not a denial: the room itself could be had.
+		// A fault, not a denial: no rule denies this room.
 		answer = status.Error(codes.ResourceExhausted, err.Error())
 	case ctx.Err() != nil:
-		// Not errors.Is: the driver of a database has an error of its own for this.
+		// Not errors.Is: the driver of a database may return an error of its own here.
 		answer = status.FromContextError(ctx.Err()).Err()
 	default:
 		level, answer = slog.LevelError, status.Error(codes.Internal, "the log has the cause")

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// lateStore lets a deletion through to the store only when its call is over.
+// lateStore passes a deletion to its store only after the context of the call is done.
 type lateStore struct {
 	Store
 	entered chan struct{}
@@ -36,8 +36,8 @@ func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
 var errStillWanted = fmt.Errorf("waited %v: the context of the deletion was not done, although "+
 	"its caller had given up", patience/2)
 
-// Its caller may have handed the conference out again: a deletion that was cancelled, or whose
-// deadline has passed, is not carried out.
+// The store does not carry out a deletion that was cancelled, or whose deadline has passed: the
+// caller may have given the conference to a client again.
 func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
 	for name, giveUp := range map[string]func(context.Context) (context.Context, func()){
 		"cancelled": func(ctx context.Context) (context.Context, func()) {
@@ -73,14 +73,14 @@ func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := b.get(held.GetId()); err != nil {
-				t.Errorf("wanted the conference to be there, got %v", err)
+				t.Errorf("wanted the conference to exist, got %v", err)
 			}
 		})
 	}
 }
 
-// What the server itself says to a call that is over already.
-func TestCallsThatAreOverHaveTheirCodes(t *testing.T) {
+// The service answers a call that is already over with Canceled or DeadlineExceeded.
+func TestCallsThatAreOverGetTheCodeOfTheirContext(t *testing.T) {
 	service := NewService(newStore(newClock()), Policy{}, quiet)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -95,7 +95,7 @@ func TestCallsThatAreOverHaveTheirCodes(t *testing.T) {
 	wantCode(t, err, codes.DeadlineExceeded, "")
 }
 
-// brokenStore fails, or panics, or answers what no store may.
+// brokenStore returns an error, panics, or returns an outcome that is not valid.
 type brokenStore struct{ Store }
 
 func (brokenStore) Get(context.Context, string) (Conference, error) {
@@ -106,7 +106,8 @@ func (brokenStore) Delete(context.Context, string) (bool, error) { panic("nil ma
 
 func (brokenStore) Create(context.Context, Booking) (Outcome, error) { return Outcome{}, nil }
 
-// INTERNAL without a word of the cause, which is in the log; and the server goes on.
+// A fault of the store gets INTERNAL without its cause. The log contains the cause, and the server
+// continues to serve.
 func TestAFaultOfTheStoreStaysInTheLog(t *testing.T) {
 	b := newBackend(t, Policy{}, func(Store) Store { return brokenStore{} })
 	for range 2 {

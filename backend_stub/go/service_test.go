@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// backend is a running server, and its caller.
+// backend is a running server with a client.
 type backend struct {
 	t     *testing.T
 	clock *fakeClock
@@ -25,8 +25,8 @@ type backend struct {
 	pb.ReservationServiceClient
 }
 
-// newBackend serves an empty store for ten conferences by this policy; wrap may put a store around
-// it.
+// newBackend serves an empty store for ten conferences with this policy. The function wrap, if any,
+// replaces the store by one around it.
 func newBackend(t *testing.T, policy Policy, wrap func(Store) Store) *backend {
 	t.Helper()
 	b := &backend{t: t, clock: newClock()}
@@ -75,7 +75,7 @@ func wantEqual(t *testing.T, got, want proto.Message) {
 	}
 }
 
-// Room, owner and times come back as they were sent; the id is the backend's; no extras.
+// The conference has the room, the owner and the times of the request, an id, and nothing else.
 func TestGrantedConferenceEchoesTheRequest(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	request := wanted("r1", "[acme]caf%c3%a9")
@@ -100,7 +100,7 @@ func TestGrantedConferenceEchoesTheRequest(t *testing.T) {
 	wantEqual(t, found, expected)
 }
 
-// Jitsi without authentication sends no owner.
+// A request without an owner, as from Jitsi without authentication, gets an empty owner.
 func TestNoOwnerIsAnEmptyOwner(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	request := wanted("r1", "board")
@@ -110,18 +110,18 @@ func TestNoOwnerIsAnEmptyOwner(t *testing.T) {
 	}
 }
 
-// Idempotent by request_id: the same conference, granted, not a conflict.
+// A repeated request_id gets the same conference as a grant, not a conflict.
 func TestRepeatedRequestIsGrantedTheSame(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	wantEqual(t, b.create(wanted("r1", "board")), b.create(wanted("r1", "board")))
 }
 
-// Another request for the room gets the conference that holds it, by the same owner too.
+// Another request for the room gets a conflict with the whole conference, also for the same owner.
 func TestConflictCarriesTheWholeConference(t *testing.T) {
 	b := newBackend(t, Policy{MaxOccupants: 5, Lobby: true, Password: "open sesame"}, nil)
 	holder := b.create(wanted("r1", "board")).GetConference()
 	if holder.GetPassword() != "open sesame" || !holder.GetLobby() || holder.GetMaxOccupants() != 5 {
-		t.Errorf("wanted what the policy gives, got %v", holder)
+		t.Errorf("wanted the options of the policy, got %v", holder)
 	}
 	for _, owner := range []string{"juliet@example.com", "romeo@example.com"} {
 		request := wanted("r2", "board")
@@ -130,7 +130,8 @@ func TestConflictCarriesTheWholeConference(t *testing.T) {
 	}
 }
 
-// Room.raw is the identity: another tenant or another spelling is another room.
+// Two rooms are the same only when their Room.raw is the same: another tenant or another spelling is
+// another room.
 func TestRoomsAreTheSameWhenTheirRawValuesAre(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	for _, room := range []string{"board", "[acme]board", "[globex]board", "BOARD", "bo%61rd"} {
@@ -140,8 +141,8 @@ func TestRoomsAreTheSameWhenTheirRawValuesAre(t *testing.T) {
 	}
 }
 
-// After a deletion its id is NOT_FOUND, its room is free, its request is a new one; deleting again
-// or something unknown is OK.
+// After a deletion, the id gets NOT_FOUND, the room is free, and the request is a new one. Deleting
+// the id again, or an unknown id, is OK.
 func TestDeletedConferenceIsGone(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	first := b.create(wanted("r1", "board")).GetConference()
@@ -152,11 +153,11 @@ func TestDeletedConferenceIsGone(t *testing.T) {
 	b.delete(first.GetId())
 	b.delete("no-such-id")
 	if found, err := b.get(second.GetId()); err != nil || first.GetId() == second.GetId() {
-		t.Errorf("wanted the later conference to stay under its own id, got %v, %v", found, err)
+		t.Errorf("wanted the later conference with an id of its own, got %v, %v", found, err)
 	}
 }
 
-// After start_time + duration its id is NOT_FOUND, and a later request gets the room.
+// After start_time + duration, the id gets NOT_FOUND, and another request gets the room.
 func TestConferenceThatIsOverIsGone(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	request := wanted("r1", "board")
@@ -170,7 +171,7 @@ func TestConferenceThatIsOverIsGone(t *testing.T) {
 	}
 }
 
-// A meeting that is over before it begins is a decision, not a fault.
+// A request whose end has already passed gets a denial.
 func TestRequestForThePastIsDenied(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	request := wanted("r1", "board")
@@ -182,8 +183,8 @@ func TestRequestForThePastIsDenied(t *testing.T) {
 	})
 }
 
-// RESOURCE_EXHAUSTED at the maximum, until something is deleted.
-func TestFullIsAFault(t *testing.T) {
+// A full store answers RESOURCE_EXHAUSTED until a conference is deleted.
+func TestFullStoreIsAFault(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	var last *pb.Conference
 	for number := range 10 {
@@ -191,12 +192,13 @@ func TestFullIsAFault(t *testing.T) {
 		last = b.create(wanted(name, name)).GetConference()
 	}
 	_, err := b.CreateConference(b.ctx(), wanted("r2", "two"))
-	wantCode(t, err, codes.ResourceExhausted, "the store is full: it holds 10 conferences")
+	wantCode(t, err, codes.ResourceExhausted,
+		"the store is full: it holds 10 conferences, its maximum number")
 	b.delete(last.GetId())
 	b.create(wanted("r2", "two"))
 }
 
-// What is no reservation any more does not reach the store.
+// The server refuses a request that is too large.
 func TestOversizedRequestIsRefused(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	request := wanted("r1", "board")
@@ -205,8 +207,8 @@ func TestOversizedRequestIsRefused(t *testing.T) {
 	wantCode(t, err, codes.ResourceExhausted, "")
 }
 
-// Many callers at once: every room goes to exactly one of them.
-func TestOfCallsAtTheSameTimeOneIsGranted(t *testing.T) {
+// When many callers ask for a room at the same time, exactly one of them gets it.
+func TestOneOfSimultaneousCallsIsGranted(t *testing.T) {
 	const callers, rooms = 8, 10
 	b := newBackend(t, Policy{}, nil)
 	var mu sync.Mutex
@@ -234,7 +236,8 @@ func TestOfCallsAtTheSameTimeOneIsGranted(t *testing.T) {
 	}
 }
 
-// The line has the incident id, what was asked and what came of it; never a password.
+// The log has one line for each call with the incident id, the request and the result, and never a
+// password.
 func TestOneLineForEachCall(t *testing.T) {
 	denied, _ := ParseNamePattern("denied")
 	b := newBackend(t, Policy{Password: "open sesame", Deny: []NamePattern{denied}}, nil)
@@ -269,11 +272,11 @@ msg=delete incident=inc-17 id=%[1]s reason=DELETE_REASON_EXPIRED result="nothing
 		t.Error("wanted the owner at level DEBUG")
 	}
 	if strings.Contains(whole, "sesame") || strings.Contains(whole, "hunter2") {
-		t.Error("a secret is in the log")
+		t.Error("wanted no secret in the log, got one")
 	}
 }
 
-// The name that backend teams and probes know.
+// The generated code has the service name of the contract, which backend teams and probes use.
 func TestServiceIsNamedAsInTheContract(t *testing.T) {
 	var description grpc.ServiceDesc = pb.ReservationService_ServiceDesc
 	if description.ServiceName != "jicofo.reservation.v1.ReservationService" {

@@ -1,10 +1,12 @@
-// The conferences, held in memory: this is the place to put a database.
+// The conferences, in memory. Replace MemoryStore with a store that uses your database.
 //
-// Nothing here knows of gRPC or of its messages, and the service asks no more than [Store] offers:
-// write those three methods for your database, and nothing else has to change. In SQL, the maps
-// become one table with a unique index on room and one on request_id; the mutex becomes a
-// transaction that locks the row it reads (SELECT ... FOR UPDATE), in Create before it names a
-// conference and in Delete; the ids come from a sequence.
+// This file does not use gRPC or its messages. The service calls only the three methods of [Store]:
+// write them for your database, and nothing else has to change. In SQL:
+//
+//   - The maps become one table with a unique index on room and one on request_id.
+//   - The mutex becomes a transaction that locks the row that it reads (SELECT ... FOR UPDATE):
+//     Create does so before it returns a conference, Delete before it deletes one.
+//   - The ids come from a sequence.
 
 package main
 
@@ -17,36 +19,40 @@ import (
 	"time"
 )
 
-// DefaultMaxConferences is how many conferences a store holds where nothing else is said.
+// DefaultMaxConferences is the default of the maximum number of conferences in a store.
 const DefaultMaxConferences = 10_000
 
 var (
-	// ErrStoreFull says that the room is free, but that the store holds as much as it may.
+	// ErrStoreFull says that the room is free, but the store holds its maximum number of
+	// conferences.
 	ErrStoreFull = errors.New("the store is full")
-	// ErrNoConference says that an id is unknown, or its conference deleted or over.
+	// ErrNoConference says that the id is unknown, or that its conference is deleted or over.
 	ErrNoConference = errors.New("no such conference")
 )
 
-// Store holds all conferences that exist, at most one for each room. It is safe for goroutines.
+// Store holds all conferences that exist, at most one for each room. Goroutines may share a store.
 //
-// A conference exists from its creation until it is deleted or over. Every method gives up with
-// the error of its context when that is done; a database is given the context with each statement.
+// A conference exists from its creation until it is deleted or over. When its context is done, a
+// method stops and returns the error of the context. With a database, pass the context to each
+// statement.
 type Store interface {
-	// Create grants the room, unless the conference of another request holds it. A request whose
-	// conference exists gets that conference again. It fails with ErrStoreFull.
+	// Create grants the room, unless the conference of another request holds it. A repeated request
+	// gets its conference again while that conference exists. Create returns ErrStoreFull when the
+	// room is free, but the store is full.
 	Create(ctx context.Context, booking Booking) (Outcome, error)
-	// Get returns a conference. It fails with ErrNoConference.
+	// Get returns a conference, or ErrNoConference.
 	Get(ctx context.Context, id string) (Conference, error)
-	// Delete deletes this conference and no other, and tells whether it was there.
+	// Delete deletes this conference and no other, and returns whether it existed.
 	//
-	// It must not delete once the context is done: by then the conference may have been handed out
-	// again (the contract, DeleteConference). So a database locks the row, as Create does before it
-	// names a conference, then looks whether the context is done, then deletes and commits. To look
-	// before the row is locked is too early.
+	// Delete must not delete after the context is done, for this reason: after the caller has given
+	// up, Create may return the same conference to a client again, and then nobody may delete it
+	// (the contract, DeleteConference). With a database, do this in this order: lock the row (Create
+	// locks it too before it returns a conference), check whether the context is done, delete,
+	// commit. A check before the row is locked is too early.
 	Delete(ctx context.Context, id string) (bool, error)
 }
 
-// Secret is a text that no log line shows by accident.
+// Secret is a text that does not appear in a log line by accident.
 type Secret string
 
 // String hides the text from fmt.
@@ -55,9 +61,10 @@ func (Secret) String() string { return "[secret]" }
 // MarshalText hides the text from slog and encoding/json.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
-// Booking is what a conference is to be: who gets which room, when and with what.
+// Booking holds the data of a conference to create: the owner, the room, the times and the options.
 //
-// The zero value of End is without limit; those of the fields below it say nothing.
+// The zero value of End means no limit. A zero value of MaxOccupants, Lobby or Password means that
+// the backend does not set the option.
 type Booking struct {
 	RequestID    string
 	Room         string
@@ -69,36 +76,36 @@ type Booking struct {
 	Password     Secret
 }
 
-// IsOver tells whether the end has come; a booking without limit has none.
+// IsOver returns whether the end has passed; a booking without limit has no end.
 func (b Booking) IsOver(now time.Time) bool {
 	return !b.End.IsZero() && !now.Before(b.End)
 }
 
-// Conference is a booking that was granted, under the id that it got.
+// Conference is a booking that was granted, and the id of the conference.
 type Conference struct {
 	ID string
 	Booking
 }
 
-// Verdict is what became of a booking.
+// Verdict is the decision of the store about a booking.
 type Verdict int
 
 const (
-	// Granted says that the room is held by the conference, which the same request created.
+	// Granted says that the conference holds the room, and that the same request created it.
 	Granted Verdict = iota + 1
-	// Held says that the room is held already, by the conference of another request.
+	// Held says that the conference of another request holds the room.
 	Held
-	// TooLate says that the booking was over before it was made; nothing is held.
+	// TooLate says that the end of the booking has already passed; the store created no conference.
 	TooLate
 )
 
-// Outcome is a verdict, and the conference that holds the room unless the verdict is TooLate.
+// Outcome is a verdict and, unless the verdict is TooLate, the conference that holds the room.
 type Outcome struct {
 	Verdict    Verdict
 	Conference Conference
 }
 
-// MemoryStore is a Store that forgets everything when the process ends.
+// MemoryStore is a Store in memory. It forgets all conferences when the process ends.
 type MemoryStore struct {
 	max int
 	now func() time.Time
@@ -110,7 +117,8 @@ type MemoryStore struct {
 	byRequest map[string]Conference
 }
 
-// NewMemoryStore returns an empty store for at most that many conferences, on that clock.
+// NewMemoryStore returns an empty store that holds at most max conferences; now returns the current
+// time.
 func NewMemoryStore(max int, now func() time.Time) *MemoryStore {
 	return &MemoryStore{
 		max:       max,
@@ -162,7 +170,7 @@ func (s *MemoryStore) Get(ctx context.Context, id string) (Conference, error) {
 func (s *MemoryStore) Delete(ctx context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Only now: the call may have been given up while it waited for the lock.
+	// The check is after the lock, since the caller may have given up while Delete waited for it.
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -173,14 +181,14 @@ func (s *MemoryStore) Delete(ctx context.Context, id string) (bool, error) {
 	return exists, nil
 }
 
-// Len returns how many conferences take up memory, some of which may be over.
+// Len returns the number of conferences in memory; some of them may be over.
 func (s *MemoryStore) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.byID)
 }
 
-// find looks a conference up, but drops it if it is over.
+// find looks up a conference, and drops it when it is over.
 func (s *MemoryStore) find(
 	index map[string]Conference, key string, now time.Time,
 ) (Conference, bool) {
@@ -192,8 +200,8 @@ func (s *MemoryStore) find(
 	return conference, exists
 }
 
-// makeSpace looks through all conferences only when the store is full: that keeps every other
-// call short, and the memory bounded all the same.
+// makeSpace looks through all conferences only when the store is full. So the other calls stay
+// short, and the memory stays limited.
 func (s *MemoryStore) makeSpace(now time.Time) error {
 	if len(s.byID) < s.max {
 		return nil
@@ -204,7 +212,8 @@ func (s *MemoryStore) makeSpace(now time.Time) error {
 		}
 	}
 	if len(s.byID) >= s.max {
-		return fmt.Errorf("%w: it holds %d conferences, its maximum", ErrStoreFull, len(s.byID))
+		return fmt.Errorf("%w: it holds %d conferences, its maximum number",
+			ErrStoreFull, len(s.byID))
 	}
 	return nil
 }
@@ -223,15 +232,17 @@ func (s *MemoryStore) drop(conference Conference) {
 	delete(s.byRequest, conference.RequestID)
 }
 
-// clockIDs gives ids that are never used again, as plain integers of 14 digits.
+// clockIDs yields ids that are never used again, as decimal numbers of 14 digits.
 //
-// An id is the time in units of 0.1 ms since 1970, or the last id plus one when that is more. So a
-// restarted process goes on above the ids of its predecessor, without a file, as long as the clock
-// is not set back and fewer than 10,000 conferences a second are created for long. Jicofo takes
-// nothing but numbers for ids; 14 digits pass through the proxy as they are, and these stay below
-// 90000000000000 until the year 2255.
+// An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. So
+// the ids of a restarted process are larger than the ids of the process before, and no file is
+// needed. This is true as long as nobody sets the clock back, and as long as the backend does not
+// create more than 10,000 conferences per second for a long time.
 //
-// Several processes behind one address need ids from what they share: a database.
+// Jicofo accepts only numbers as ids. A proxy with this backend alone passes a number below
+// 90000000000000 to Jicofo unchanged, and the ids stay below that number until the year 2255.
+//
+// Several processes behind one address need a common source of ids, such as a database sequence.
 type clockIDs struct {
 	last int64
 }

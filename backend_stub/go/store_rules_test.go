@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Whatever happens: one conference a room and a request, no id twice, nothing that is over is
-// shown.
+// After any random sequence of calls, each room and each request has at most one conference, no id
+// was used twice, and the store does not return a conference that is over.
 func TestTheRulesHold(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, math.MaxUint64))
@@ -25,7 +25,7 @@ func TestTheRulesHold(t *testing.T) {
 					live++
 					rooms[conference.Room], requests[conference.RequestID] = true, true
 					if conference != ever[id] || conference.IsOver(clock.Now()) {
-						t.Fatalf("seed %d: %+v is shown", seed, conference)
+						t.Fatalf("seed %d: the store returned %+v", seed, conference)
 					}
 				}
 			}

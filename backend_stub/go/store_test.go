@@ -17,7 +17,7 @@ func newStore(clock *fakeClock) *MemoryStore {
 	return NewMemoryStore(DefaultMaxConferences, clock.Now)
 }
 
-// booked returns a booking that starts now; zero is without limit.
+// booked returns a booking that starts now; a duration of zero means no limit.
 func booked(clock *fakeClock, requestID, room string, lasts time.Duration) Booking {
 	booking := Booking{RequestID: requestID, Room: room, Start: clock.Now()}
 	if lasts != 0 {
@@ -63,7 +63,7 @@ func deleted(t *testing.T, store *MemoryStore, id string) bool {
 	return was
 }
 
-// While its conference exists, a request is answered with it, whatever room it names now.
+// A repeated request gets its conference again while that exists, even when it names another room.
 func TestSameRequestGetsItsConferenceAgain(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
@@ -78,8 +78,8 @@ func TestSameRequestGetsItsConferenceAgain(t *testing.T) {
 	}
 }
 
-// A room that is held is not granted to another request; a room in another spelling is another one.
-func TestAnotherRequestMeetsTheHolder(t *testing.T) {
+// The store does not grant a held room to another request. Another spelling is another room.
+func TestAnotherRequestGetsTheHolder(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
@@ -89,8 +89,8 @@ func TestAnotherRequestMeetsTheHolder(t *testing.T) {
 	granted(t, store, booked(clock, "r3", "Board", 0))
 }
 
-// After its conference is deleted, the same request creates another one, with another id.
-func TestDeletedRequestIsANewOne(t *testing.T) {
+// After its conference is deleted, the same request creates another conference with another id.
+func TestRequestIsNewAfterItsDeletion(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
@@ -102,8 +102,8 @@ func TestDeletedRequestIsANewOne(t *testing.T) {
 	}
 }
 
-// A second deletion of an id leaves the later conference of its room alone.
-func TestDeleteTakesOnlyTheNamedConference(t *testing.T) {
+// A second deletion of an id does not affect the later conference of the room.
+func TestDeleteDeletesOnlyTheNamedConference(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
@@ -114,7 +114,7 @@ func TestDeleteTakesOnlyTheNamedConference(t *testing.T) {
 	}
 }
 
-// To the moment: a conference exists until its end, and from then on it does not.
+// A conference exists until its end, and not after it, exact to the nanosecond.
 func TestAConferenceEnds(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
@@ -125,12 +125,12 @@ func TestAConferenceEnds(t *testing.T) {
 	}
 	clock.Advance(time.Nanosecond)
 	if exists(t, store, first.ID) || deleted(t, store, first.ID) || store.Len() != 0 {
-		t.Error("wanted nothing to be left of it")
+		t.Error("wanted the conference to be gone after its end")
 	}
 }
 
-// When a conference is over, its request is new, and its room is free for others.
-func TestOverRequestAndRoomAreFree(t *testing.T) {
+// When a conference is over, its request is a new one, and its room is free for other requests.
+func TestRequestAndRoomAreFreeAfterTheEnd(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	ids := map[string]bool{}
@@ -143,7 +143,7 @@ func TestOverRequestAndRoomAreFree(t *testing.T) {
 	}
 }
 
-// Far ends and no end at all are no trouble.
+// A booking has the right end also when the end is far away, and no end without a limit.
 func TestEndsFarAway(t *testing.T) {
 	start := newClock().Now()
 	for name, test := range map[string]struct {
@@ -162,33 +162,35 @@ func TestEndsFarAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			booking := Booking{Start: test.start, End: test.end}
 			if booking.IsOver(start) || booking.IsOver(start.AddDate(299, 0, 0)) {
-				t.Error("wanted it not to be over yet")
+				t.Error("wanted the booking not to be over before its end")
 			}
 			if !test.overBy.IsZero() && !booking.IsOver(test.overBy) {
-				t.Error("wanted it to be over by its end")
+				t.Error("wanted the booking to be over at its end")
 			}
 		})
 	}
 }
 
-// What is over before it is made holds no room.
-func TestABookingOfThePastIsNotHeld(t *testing.T) {
+// A booking whose end has already passed does not hold the room.
+func TestABookingOfThePastDoesNotHoldTheRoom(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	booking := booked(clock, "r1", "board", time.Minute)
 	clock.Advance(time.Minute)
 	if got := create(t, store, booking); got != (Outcome{Verdict: TooLate}) || store.Len() != 0 {
-		t.Errorf("wanted it to be too late, got %+v", got)
+		t.Errorf("wanted the verdict TooLate, got %+v", got)
 	}
 }
 
-// At its maximum, the store still answers repeats and conflicts, and deletes.
-func TestAFullStoreRefusesNewOnesOnly(t *testing.T) {
+// A full store refuses new conferences, but still answers repeated requests and conflicts, and still
+// deletes.
+func TestAFullStoreRefusesOnlyNewConferences(t *testing.T) {
 	clock := newClock()
 	store := NewMemoryStore(1, clock.Now)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
 	_, err := store.Create(t.Context(), booked(clock, "r2", "hall", 0))
-	if !errors.Is(err, ErrStoreFull) || !strings.Contains(err.Error(), "it holds 1 conferences") {
+	if !errors.Is(err, ErrStoreFull) ||
+		!strings.Contains(err.Error(), "it holds 1 conferences, its maximum number") {
 		t.Errorf("wanted the store to be full, got %v", err)
 	}
 	if granted(t, store, booked(clock, "r1", "board", 0)) != first {
@@ -201,8 +203,8 @@ func TestAFullStoreRefusesNewOnesOnly(t *testing.T) {
 	granted(t, store, booked(clock, "r2", "hall", 0))
 }
 
-// Conferences that nobody asks for again do not fill the store for ever.
-func TestAFullStoreDropsWhatIsOver(t *testing.T) {
+// A full store drops the conferences that are over before it refuses a new one.
+func TestAFullStoreDropsConferencesThatAreOver(t *testing.T) {
 	clock := newClock()
 	store := NewMemoryStore(3, clock.Now)
 	for number, lasts := range []time.Duration{time.Minute, time.Minute, 0} {
@@ -216,7 +218,7 @@ func TestAFullStoreDropsWhatIsOver(t *testing.T) {
 	}
 }
 
-// A call that was given up changes nothing, though it has waited for its turn.
+// A call whose context is done while it waits for the lock changes nothing.
 func TestACallThatWasGivenUpDoesNothing(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
@@ -236,12 +238,13 @@ func TestACallThatWasGivenUpDoesNothing(t *testing.T) {
 		}
 	}
 	if !exists(t, store, first.ID) || store.Len() != 1 {
-		t.Error("wanted the one conference to stay, and no other to come")
+		t.Error("wanted the store to hold the first conference and no other")
 	}
 }
 
-// At most one of many requests for a room at the same time is granted, and the others see it.
-func TestOfManyCallsOneGetsTheRoom(t *testing.T) {
+// When many requests for a room arrive at the same time, the store grants it to one of them, and the
+// other requests get that conference.
+func TestOneOfManyCallsGetsTheRoom(t *testing.T) {
 	const callers, rooms = 8, 200
 	clock := newClock()
 	store := newStore(clock)
@@ -271,7 +274,7 @@ func TestOfManyCallsOneGetsTheRoom(t *testing.T) {
 	}
 }
 
-// A booking can be logged, in whatever way.
+// The text, the JSON and the log line of a booking do not contain its password.
 func TestPasswordIsNotShown(t *testing.T) {
 	conference := Conference{ID: "1", Booking: Booking{Room: "board", Password: "hunter2"}}
 	asJSON, err := json.Marshal(conference)
@@ -286,8 +289,8 @@ func TestPasswordIsNotShown(t *testing.T) {
 	}
 }
 
-// Ids are 14 digits, below 90000000000000 until the year 2255.
-func TestIDsAreNumbersThatEveryClientCanBear(t *testing.T) {
+// An id has 14 digits, and is below 90000000000000 until the year 2255.
+func TestIDsAreNumbersThatEveryClientAccepts(t *testing.T) {
 	var ids clockIDs
 	if id := ids.next(time.Unix(8_999_999_999, 0)); id != "89999999990000" {
 		t.Errorf("got %s", id)
@@ -298,7 +301,8 @@ func TestIDsAreNumbersThatEveryClientCanBear(t *testing.T) {
 	}
 }
 
-// A clock that stands still or goes back repeats no id, and a new process starts above the old ids.
+// The store does not repeat an id when the clock stands still or goes back. The ids of a new process
+// are larger than the ids of the process before.
 func TestIDsRise(t *testing.T) {
 	var ids clockIDs
 	got := []string{}

@@ -1,4 +1,4 @@
-// Real servers on free ports, connections to them, a clock that stands still, and certificates.
+// Servers on free ports, connections to them, a clock that the test moves, and certificates.
 
 package main
 
@@ -57,7 +57,7 @@ func finish(t *testing.T, group *sync.WaitGroup, message string) {
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// fakeClock is a clock that moves when it is told to.
+// fakeClock is a clock that moves only when the test advances it.
 type fakeClock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -97,7 +97,7 @@ func (o *output) String() string {
 	return o.buffer.String()
 }
 
-// start serves until the test is over, and returns the address.
+// start starts a server, which stops at the end of the test, and returns its address.
 func start(t *testing.T, service *Service, options Options, log *slog.Logger) string {
 	t.Helper()
 	listener, address, err := Listen("127.0.0.1:0")
@@ -116,14 +116,14 @@ func start(t *testing.T, service *Service, options Options, log *slog.Logger) st
 	return address
 }
 
-// serve starts a server on an empty store without rules.
+// serve starts a server with an empty store and without rules, and returns its address.
 func serve(t *testing.T, options Options) string {
 	t.Helper()
 	service := NewService(NewMemoryStore(10, newClock().Now), Policy{}, quiet)
 	return start(t, service, options, quiet)
 }
 
-// dial opens a connection that closes itself; plaintext without a config.
+// dial returns a connection that closes at the end of the test; it uses plaintext without a config.
 func dial(t *testing.T, target string, config *tls.Config) *grpc.ClientConn {
 	t.Helper()
 	transport := insecure.NewCredentials()
@@ -145,14 +145,14 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
-// get returns the status of a call; NOT_FOUND is that of a call that was let in.
+// get returns the status of a call; NotFound means that the server accepted the call.
 func get(ctx context.Context, connection *grpc.ClientConn) codes.Code {
 	request := &pb.GetConferenceRequest{ConferenceId: "unknown"}
 	_, err := pb.NewReservationServiceClient(connection).GetConference(ctx, request)
 	return status.Code(err)
 }
 
-// wanted returns a request as the proxy makes it.
+// wanted returns a request as the proxy sends it.
 func wanted(requestID, room string) *pb.CreateConferenceRequest {
 	return &pb.CreateConferenceRequest{
 		RequestId: requestID,
@@ -213,7 +213,8 @@ func (a *authority) issue(name string) (string, string) {
 	return certFile, keyFile
 }
 
-// trusting returns what a client needs that trusts this authority and shows this pair, if any.
+// trusting returns the TLS configuration of a client that trusts this authority and shows this
+// pair, if any.
 func (a *authority) trusting(pair ...string) *tls.Config {
 	a.t.Helper()
 	pool := x509.NewCertPool()
@@ -224,7 +225,8 @@ func (a *authority) trusting(pair ...string) *tls.Config {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		// Not Certificates: a client leaves those out that the server would not take.
+		// With Certificates instead, the client would not show a certificate of an authority that
+		// the server does not name.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &shown, nil
 		}

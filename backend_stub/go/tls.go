@@ -1,4 +1,4 @@
-// TLS and mTLS by files.
+// TLS and mTLS with certificates and keys from files.
 
 package main
 
@@ -13,17 +13,18 @@ import (
 	"sync/atomic"
 )
 
-// TLSFiles name what the server shows, and what it asks of clients, all PEM. With ClientCA, only
-// clients with a certificate of that authority are let in (mTLS).
+// TLSFiles holds the paths of the server's certificate chain, of its private key, and of the
+// authority of its clients, all PEM. With ClientCA, the server accepts only clients with a
+// certificate of that authority (mTLS).
 type TLSFiles struct {
 	Cert     string
 	Key      string
 	ClientCA string
 }
 
-// Config returns settings that follow the files: they are read again for every new connection, of
-// which a proxy opens few. Files that cannot be used then leave the last good ones in force, and a
-// warning in the log. It fails where they cannot be used now.
+// Config returns a configuration that follows the files: the server reads them again for every new
+// connection, and a proxy opens few connections. When the files are not valid then, the server uses
+// the last valid files and logs a warning. Config returns an error when the files are not valid now.
 func (f TLSFiles) Config(log *slog.Logger) (*tls.Config, error) {
 	first, err := f.read()
 	if err != nil {
@@ -34,7 +35,7 @@ func (f TLSFiles) Config(log *slog.Logger) (*tls.Config, error) {
 	config := first.Clone()
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if fresh, err := f.read(); err != nil {
-			log.Warn("TLS files: the last good ones stay in force", "error", err)
+			log.Warn("the TLS files are not valid, the server uses the last valid ones", "error", err)
 		} else {
 			good.Store(fresh)
 		}
@@ -60,7 +61,8 @@ func (f TLSFiles) read() (*tls.Config, error) {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
-		// A resumed session would not ask for a certificate of the authority in force now.
+		// Without a session ticket, every connection has a full handshake, which checks the client's
+		// certificate with the authority that is in the file now.
 		SessionTicketsDisabled: true,
 	}
 	if f.ClientCA == "" {
@@ -78,7 +80,7 @@ func (f TLSFiles) read() (*tls.Config, error) {
 	return config, nil
 }
 
-// readFile words its error as those of the flags are.
+// readFile returns the content of a file; its error has the wording of the flags' errors.
 func readFile(path string) ([]byte, error) {
 	content, err := os.ReadFile(path)
 	if failure, ok := errors.AsType[*fs.PathError](err); ok {

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// serveTLS serves by these files, and returns the address.
+// serveTLS starts a server with these files, and returns its address.
 func serveTLS(t *testing.T, files TLSFiles, log *slog.Logger) string {
 	t.Helper()
 	config, err := files.Config(log)
@@ -21,13 +21,13 @@ func serveTLS(t *testing.T, files TLSFiles, log *slog.Logger) string {
 	return serve(t, Options{TLS: config})
 }
 
-// issued returns the files of a server named localhost.
+// issued returns the files of a server with the name localhost.
 func (a *authority) issued(clientCA string) TLSFiles {
 	cert, key := a.issue("localhost")
 	return TLSFiles{Cert: cert, Key: key, ClientCA: clientCA}
 }
 
-// wantIn calls, and wants to be let in, or not to be.
+// wantIn calls the server. The server must accept the call when in is true, and must not otherwise.
 func wantIn(t *testing.T, address string, client *tls.Config, in bool) {
 	t.Helper()
 	expected := codes.Unavailable
@@ -39,8 +39,8 @@ func wantIn(t *testing.T, address string, client *tls.Config, in bool) {
 	}
 }
 
-// A client that trusts the authority gets through; one that trusts another, asks for another name,
-// speaks plaintext or old TLS does not.
+// Only a client that trusts the authority, expects the server's name and uses TLS 1.2 or newer can
+// call the server.
 func TestTLS(t *testing.T) {
 	good, other := newAuthority(t), newAuthority(t)
 	address := serveTLS(t, good.issued(""), quiet)
@@ -55,8 +55,7 @@ func TestTLS(t *testing.T) {
 	wantIn(t, address, old, false)
 }
 
-// A client with a certificate of the authority gets through; one with none or a foreign one does
-// not.
+// With mTLS, only a client with a certificate of the authority can call the server.
 func TestMTLS(t *testing.T) {
 	good, other := newAuthority(t), newAuthority(t)
 	address := serveTLS(t, good.issued(good.file), quiet)
@@ -65,8 +64,8 @@ func TestMTLS(t *testing.T) {
 	wantIn(t, address, good.trusting(other.issue("client")), false)
 }
 
-// New connections are met with what the files hold by then; broken files leave the last good ones
-// in force.
+// The server reads the TLS files again for a new connection. When they are not valid, it uses the
+// last valid ones and logs a warning.
 func TestTLSFilesAreReadAgain(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
 	files := before.issued(before.file)
@@ -95,12 +94,13 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantIn(t, address, fresh, true)
-	if !strings.Contains(log.String(), "the last good ones stay in force") {
+	if !strings.Contains(log.String(), "the TLS files are not valid, the server uses the last valid") {
 		t.Errorf("wanted a warning, got %s", log.String())
 	}
 }
 
-// What cannot be used is refused at once, and named, instead of failing in every handshake.
+// Config returns an error that names the file when a TLS file is not valid, so that the fault does
+// not first show in a handshake.
 func TestUnusableTLSFiles(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("localhost")
