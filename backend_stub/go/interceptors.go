@@ -86,7 +86,7 @@ func catchPanics(log *slog.Logger) grpc.UnaryServerInterceptor {
 			if fault := recover(); fault != nil {
 				log.Error("panic", "method", info.FullMethod, "fault", fault,
 					"stack", string(debug.Stack()))
-				err = status.Error(codes.Internal, "the log has the cause")
+				err = status.Error(codes.Internal, "the backend's log contains the cause")
 			}
 		}()
 		return handler(ctx, request)

@@ -165,7 +165,8 @@ func failed(ctx context.Context, log *slog.Logger, call string, err error) error
 		// Not errors.Is: the driver of a database may return an error of its own here.
 		answer = status.FromContextError(ctx.Err()).Err()
 	default:
-		level, answer = slog.LevelError, status.Error(codes.Internal, "the log has the cause")
+		level = slog.LevelError
+		answer = status.Error(codes.Internal, "the backend's log contains the cause")
 	}
 	log.Log(ctx, level, call,
 		"result", status.Code(answer), "error", status.Convert(err).Message())

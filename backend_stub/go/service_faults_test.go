@@ -112,11 +112,11 @@ func TestAFaultOfTheStoreStaysInTheLog(t *testing.T) {
 	b := newBackend(t, Policy{}, func(Store) Store { return brokenStore{} })
 	for range 2 {
 		_, err := b.get("1")
-		wantCode(t, err, codes.Internal, "the log has the cause")
+		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
 		_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{ConferenceId: "1"})
-		wantCode(t, err, codes.Internal, "the log has the cause")
+		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
 		_, err = b.CreateConference(b.ctx(), wanted("r1", "board"))
-		wantCode(t, err, codes.Internal, "the log has the cause")
+		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
 	}
 	for _, cause := range []string{"was refused", "nil map", "unknown verdict, 0"} {
 		if !regexp.MustCompile("level=ERROR .*" + cause).MatchString(b.log.String()) {

@@ -12,11 +12,11 @@ import java.security.MessageDigest;
 import java.util.Set;
 import java.util.logging.Logger;
 
-/** Lets a call in when it brings the key; health checks and reflection need none. */
+/** Accepts a call that carries the API key. Health checks and reflection need no key. */
 final class ApiKey implements ServerInterceptor {
     static final String DEFAULT_HEADER = "x-api-key";
 
-    // What probes and people with a command line call, who have no key.
+    // Probes and command line tools call these services, and they have no API key.
     private static final Set<String> KEYLESS_SERVICES = Set.of(
             HealthGrpc.SERVICE_NAME,
             ServerReflectionGrpc.SERVICE_NAME,
@@ -28,9 +28,9 @@ final class ApiKey implements ServerInterceptor {
     private final byte[] key;
 
     /**
-     * Asks for this key.
+     * Makes an interceptor that requires this key.
      *
-     * @param header the metadata key that brings it
+     * @param header the metadata key that carries the API key
      */
     ApiKey(String header, Secret key) {
         this.header = Metadata.Key.of(header, Metadata.ASCII_STRING_MARSHALLER);
@@ -44,10 +44,12 @@ final class ApiKey implements ServerInterceptor {
         if (KEYLESS_SERVICES.contains(method.getServiceName()) || isIn(headers)) {
             return next.startCall(call, headers);
         }
-        LOGGER.warning(() -> method.getFullMethodName() + ": refused, without the API key");
+        LOGGER.warning(
+                () -> method.getFullMethodName() + ": refused, the call has no valid API key");
         call.close(
                 Status.UNAUTHENTICATED.withDescription(
-                        header.name() + ": wanted the API key of this server"),
+                        header.name()
+                                + ": wanted the API key of this server, got no key or another key"),
                 new Metadata());
         return new ServerCall.Listener<>() {};
     }
@@ -56,7 +58,8 @@ final class ApiKey implements ServerInterceptor {
         Iterable<String> values = headers.getAll(header);
         if (values != null) {
             for (String value : values) {
-                // In constant time: the answer's delay must not give the key away bit by bit.
+                // The comparison takes constant time, so that nobody can find the key by measuring
+                // how long an answer takes.
                 if (MessageDigest.isEqual(bytes(value), key)) {
                     return true;
                 }

@@ -5,10 +5,10 @@ import java.time.Instant;
 import java.util.Optional;
 
 /**
- * What a conference is to be: who gets which room, when and for how long.
+ * The data of a conference to create: the owner, the room, the start, the duration and the options.
  *
- * @param owner empty where nobody signed in
- * @param duration positive; empty is without limit
+ * @param owner empty when the user did not sign in
+ * @param duration positive; empty means no limit
  */
 record Booking(
         String requestId,
@@ -19,10 +19,11 @@ record Booking(
         RoomOptions options) {
 
     /**
-     * Tells whether the end has passed; a booking without limit has none.
+     * Returns whether the end has passed; a booking without a duration has no end.
      *
-     * <p>The sum cannot overflow: the contract's times end in the year 9999 and its durations at
-     * 10,000 years, an Instant in the year 1,000,000,000. A database's timestamp may end sooner.
+     * <p>The sum cannot overflow: the contract's times end in the year 9999, its durations at
+     * 10,000 years, and an Instant in the year 1,000,000,000. The timestamp of a database may end
+     * earlier.
      */
     boolean isOver(Instant now) {
         return duration.map(start::plus).filter(end -> !now.isBefore(end)).isPresent();

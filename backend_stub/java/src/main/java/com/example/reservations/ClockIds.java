@@ -6,15 +6,17 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 
 /**
- * Ids that are never used again, as plain integers of 14 digits. Safe for threads.
+ * Ids that are never used again, as decimal numbers of 14 digits. Threads may share an object.
  *
- * <p>An id is the time in units of 0.1 ms since 1970, or the last id plus one when that is more. So
- * a restarted process goes on above the ids of its predecessor, without a file, as long as the
- * clock is not set back and fewer than 10,000 conferences a second are created for long. Jicofo
- * takes nothing but numbers for ids; 14 digits pass through the proxy as they are, and these stay
- * below 90000000000000 until the year 2255.
+ * <p>An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. So
+ * the ids of a restarted process are larger than the ids of the process before, and no file is
+ * needed. This is true as long as nobody sets the clock back, and as long as the backend does not
+ * create more than 10,000 conferences per second for a long time.
  *
- * <p>Several processes behind one address need ids from what they share: a database.
+ * <p>Jicofo accepts only numbers as ids. A proxy with this backend alone passes a number below
+ * 90000000000000 to Jicofo unchanged, and the ids stay below that number until the year 2255.
+ *
+ * <p>Several processes behind one address need a common source of ids, such as a database sequence.
  */
 final class ClockIds implements Supplier<String> {
     private static final int UNITS_PER_SECOND = 10_000;

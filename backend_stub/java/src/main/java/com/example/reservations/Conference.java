@@ -1,4 +1,4 @@
 package com.example.reservations;
 
-/** A booking that was granted, under the id that it got. */
+/** A booking that was granted, and the id of the conference. */
 record Conference(String id, Booking booking) {}

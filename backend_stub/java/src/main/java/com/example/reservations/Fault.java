@@ -3,10 +3,10 @@ package com.example.reservations;
 import io.grpc.Status;
 
 /**
- * A call that fails on purpose, with a status and a text for the caller's log.
+ * An error answer that the service chose: a status, and a text for the caller's log.
  *
- * <p>Not gRPC's own StatusRuntimeException: that also comes out of calls which a backend makes
- * itself, and what another server said is nothing to pass on.
+ * <p>It is not gRPC's own StatusRuntimeException. A call from the backend to another server throws
+ * that too, and the caller must not get the text of another server.
  */
 final class Fault extends RuntimeException {
     private final Status.Code code;
@@ -16,14 +16,14 @@ final class Fault extends RuntimeException {
         this.code = code;
     }
 
-    /** A request that breaks the contract. */
+    /** Returns the fault for a request that breaks the contract. */
     static Fault invalid(String field, String problem) {
         return new Fault(Status.Code.INVALID_ARGUMENT, field + ": " + problem);
     }
 
-    /** A call whose deadline passed, or that its caller cancelled: nobody waits for the answer. */
+    /** Returns the fault for a call whose deadline has passed, or that its caller cancelled. */
     static Fault givenUp() {
-        return new Fault(Status.Code.CANCELLED, "the call was given up before it was carried out");
+        return new Fault(Status.Code.CANCELLED, "the caller no longer waits; nothing was done");
     }
 
     Status status() {

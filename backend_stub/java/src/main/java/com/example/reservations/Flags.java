@@ -9,7 +9,7 @@ import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
-/** The flags of the command line, and what they make of the server, the policy and the store. */
+/** The flags of the command line, and the options of the server, the policy and the store. */
 @Command(
         name = Flags.PROGRAM,
         description = "A reservation backend that keeps its conferences in memory.",
@@ -17,14 +17,15 @@ import picocli.CommandLine.Option;
         usageHelpAutoWidth = true,
         footerHeading = "%nexit codes:%n",
         footer = {
-            "  0  stopped by SIGTERM or SIGINT, after the calls that were running",
-            "  2  a flag, or the file that it names, cannot be used",
-            "  3  could not listen on the address"
+            "  0  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off"
+                    + " (--grace)",
+            "  2  the value of a flag, or the file that a flag names, is not valid",
+            "  3  the server could not listen on the address"
         })
 final class Flags {
     static final String PROGRAM = "jicofo-reservation-stub";
 
-    /** Flags that do not go together; the text names them. */
+    /** Flags that contradict each other, or a TLS file that is not valid; the text names them. */
     static final class ConflictException extends Exception {
         ConflictException(String text) {
             super(text);
@@ -50,27 +51,28 @@ final class Flags {
                 defaultValue = "127.0.0.1:50051",
                 converter = Values.Address.class,
                 description =
-                        "host:port, where port 0 is any free one, or unix:/path"
+                        "the address to listen on: host:port (port 0: any free port) or unix:/path"
                                 + " (default: ${DEFAULT-VALUE})")
         private ListenAddress listen;
 
         @Option(
                 names = "--tls-cert",
                 paramLabel = "FILE",
-                description = "serve TLS: the certificate chain, PEM")
+                description = "serve TLS with the certificate chain in this file (PEM)")
         private Path tlsCert;
 
         @Option(
                 names = "--tls-key",
                 paramLabel = "FILE",
-                description = "its private key, PEM (PKCS #8)")
+                description =
+                        "the private key of the certificate (PEM, PKCS #8, not encrypted)")
         private Path tlsKey;
 
         @Option(
                 names = "--client-ca",
                 paramLabel = "FILE",
                 description =
-                        "let in only clients with a certificate of this authority (mTLS), PEM")
+                        "accept only clients with a certificate of this authority (mTLS, PEM)")
         private Path clientCa;
 
         @Option(
@@ -83,8 +85,8 @@ final class Flags {
                 paramLabel = "FILE",
                 converter = Values.KeyFile.class,
                 description =
-                        "let in only calls with the key in this file;"
-                                + " health and reflection need none")
+                        "accept only calls with the API key in this file;"
+                                + " health checks and reflection need no key")
         private Secret apiKey;
 
         @Option(
@@ -92,7 +94,7 @@ final class Flags {
                 paramLabel = "NAME",
                 converter = Values.Header.class,
                 description =
-                        "the metadata key that brings the API key (default: "
+                        "the metadata key that carries the API key (default: "
                                 + ApiKey.DEFAULT_HEADER + ")")
         private String apiKeyHeader;
 
@@ -101,12 +103,13 @@ final class Flags {
                 paramLabel = "SECONDS",
                 converter = Values.Grace.class,
                 description =
-                        "how long running calls may take when the server stops (default: 5)")
+                        "how long a running call may still take after a stop signal"
+                                + " (default: 5)")
         private Duration grace = ReservationServer.DEFAULT_GRACE;
 
         @Option(
                 names = "--verbose",
-                description = "log what was asked for as well, not only answers")
+                description = "log the requests too, not only the answers")
         private boolean verbose;
     }
 
@@ -114,26 +117,27 @@ final class Flags {
         @Option(
                 names = "--deny",
                 paramLabel = "PATTERN",
-                description = "deny rooms of this name; * and ? as in a shell, repeatable")
+                description =
+                        "deny rooms with this name; * and ? work as in a shell; may be repeated")
         private List<String> deny = List.of();
 
         @Option(
                 names = "--duration",
                 paramLabel = "SECONDS",
                 converter = Values.Longest.class,
-                description = "the longest that a conference lasts (default: without limit)")
+                description = "the maximum duration of a conference (default: no limit)")
         private Duration duration;
 
         @Option(
                 names = "--max-occupants",
                 paramLabel = "N",
                 converter = Values.Positive.class,
-                description = "how many people may be in a room (default: not said)")
+                description = "the maximum number of people in a room (default: not set)")
         private Integer maxOccupants;
 
         @Option(
                 names = "--lobby",
-                description = "let people wait in a lobby (default: not said)")
+                description = "turn on the lobby in every room (default: not set)")
         private boolean lobby;
 
         @Option(
@@ -148,7 +152,7 @@ final class Flags {
                 paramLabel = "N",
                 converter = Values.Positive.class,
                 description =
-                        "how many conferences may be held at once (default: "
+                        "the maximum number of conferences in the store (default: "
                                 + Store.DEFAULT_MAX_CONFERENCES + ")")
         private int maxConferences = Store.DEFAULT_MAX_CONFERENCES;
     }
@@ -173,14 +177,14 @@ final class Flags {
     }
 
     /**
-     * Returns how to serve, after a look at whether the flags go together.
+     * Returns the options of the server.
      *
-     * @throws ConflictException where they do not, or the files for TLS cannot be used
+     * @throws ConflictException when flags contradict each other, or a TLS file is not valid
      */
     ReservationServer.Options options() throws ConflictException {
         check(
                 (serving.tlsCert == null) == (serving.tlsKey == null),
-                "--tls-cert and --tls-key: wanted both or neither, got one");
+                "--tls-cert and --tls-key: wanted both flags or neither, got only one");
         check(
                 serving.clientCa == null || serving.tlsCert != null,
                 "--client-ca: wanted --tls-cert and --tls-key as well, got neither");
@@ -189,13 +193,13 @@ final class Flags {
                 "--api-key-header: wanted --api-key-file as well, got none");
         check(
                 !serving.insecure || serving.tlsCert == null,
-                "--insecure: wanted plaintext, got --tls-cert; leave one of them out");
+                "--insecure: wanted no TLS flags, got --tls-cert; remove one of the two flags");
         check(
                 serving.tlsCert != null || serving.insecure || serving.listen.isLocal(),
-                "--listen: wanted a loopback address or a Unix socket without TLS, got "
+                "--listen: wanted a loopback address or a Unix socket, since there is no TLS, got "
                         + serving.listen.text()
-                        + "; give --tls-cert and --tls-key,"
-                        + " or --insecure where the network is trusted");
+                        + "; add --tls-cert and --tls-key,"
+                        + " or add --insecure if you trust the network");
         String header = Optional.ofNullable(serving.apiKeyHeader).orElse(ApiKey.DEFAULT_HEADER);
         return new ReservationServer.Options(
                 serving.listen,

@@ -5,8 +5,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * A pattern as of a shell for a whole name: {@code *} is any text, {@code ?} any one character, and
- * everything else is itself. Case does not matter.
+ * A shell pattern for a whole name. {@code *} matches any text, {@code ?} matches any one
+ * character, and any other character matches itself. Upper and lower case are the same.
  */
 final class Glob {
     private final Pattern pattern;
@@ -22,8 +22,9 @@ final class Glob {
     }
 
     /**
-     * Returns the pattern as a regular expression that is quick with every name: between two stars,
-     * the first place that fits is as good as any later one, and an atomic group holds on to it.
+     * Returns the pattern as a regular expression that is fast for every name. The part between two
+     * stars may match at its first possible place: a later place never helps. So the part is in an
+     * atomic group, and the expression does not try later places.
      */
     private static String expression(String glob) {
         String[] parts = glob.split("\\*+", -1);

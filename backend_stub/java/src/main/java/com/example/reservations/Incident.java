@@ -7,13 +7,13 @@ import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 
-/** Keeps the incident id of a call at hand: the one under which the proxy logs it too. */
+/** Stores the incident id of a call in its context. The proxy logs the same id. */
 final class Incident implements ServerInterceptor {
     private static final Metadata.Key<String> HEADER =
             Metadata.Key.of("x-incident-id", Metadata.ASCII_STRING_MARSHALLER);
     private static final Context.Key<String> ID = Context.keyWithDefault("incident", "");
 
-    /** Returns the id of the call that this thread works on; empty where it came without. */
+    /** Returns the id of the call that this thread works on; empty when the call has no id. */
     static String current() {
         return ID.get();
     }

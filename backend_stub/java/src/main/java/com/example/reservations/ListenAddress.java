@@ -10,16 +10,16 @@ import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Where to listen: {@code host:port}, where port 0 is any free one, or {@code unix:/path}. */
+/** The address to listen on: {@code host:port} (port 0: any free port) or {@code unix:/path}. */
 record ListenAddress(String text, Optional<Path> unixPath, String host, int port) {
     private static final Pattern HOST_PORT = Pattern.compile("(.+):([0-9]{1,5})");
     private static final Pattern UNIX = Pattern.compile("unix:(?://)?(.+)");
     private static final int PORT_MAX = 65_535;
 
     /**
-     * Reads an address.
+     * Parses an address.
      *
-     * @throws IllegalArgumentException where it is neither of the two
+     * @throws IllegalArgumentException when the text has neither of the two forms
      */
     static ListenAddress parse(String text) {
         Matcher unix = UNIX.matcher(text);
@@ -37,7 +37,10 @@ record ListenAddress(String text, Optional<Path> unixPath, String host, int port
                         + "; for example 127.0.0.1:50051");
     }
 
-    /** Tells whether only this machine can reach it; a name other than localhost is not local. */
+    /**
+     * Returns whether only this machine can reach the address. For a host name other than
+     * localhost, the result is false.
+     */
     boolean isLocal() {
         if (unixPath.isPresent() || host.equals("localhost")) {
             return true;
@@ -50,14 +53,14 @@ record ListenAddress(String text, Optional<Path> unixPath, String host, int port
         }
     }
 
-    /** Returns the address for a socket; a name is looked up now. */
+    /** Returns the address for a socket; a host name is resolved now. */
     SocketAddress socketAddress() {
         return unixPath.isPresent()
                 ? UnixDomainSocketAddress.of(unixPath.get())
                 : new InetSocketAddress(host, port);
     }
 
-    /** Returns the same address with another port, which a Unix socket does not have. */
+    /** Returns the same address with another port; a Unix socket has no port. */
     String withPort(int realPort) {
         return unixPath.isPresent()
                 ? text

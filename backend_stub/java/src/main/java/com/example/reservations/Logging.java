@@ -7,16 +7,16 @@ import java.util.logging.LogManager;
 import java.util.logging.Logger;
 
 /**
- * The log of the process: set up by {@code logging.properties}, and there to the end.
+ * The log of the process: {@code logging.properties} configures it, and it works until the end.
  *
- * <p>Java's own manager takes its handlers away as soon as the process is told to stop, and with
- * them the lines of the calls that are still running.
+ * <p>Java's own manager removes its handlers as soon as a signal arrives. Then the calls that are
+ * still running could not log their lines.
  */
 public final class Logging extends LogManager {
-    // Java keeps a logger, and the level that was set for it, only as long as somebody holds it.
+    // Java keeps a logger and its level only while there is a reference to the logger.
     private static Logger ours;
 
-    /** Logs what was asked for as well, not only answers. */
+    /** Logs the requests too, not only the answers. */
     static void beVerbose() {
         ours = Logger.getLogger(Logging.class.getPackageName());
         ours.setLevel(Level.FINE);
@@ -33,7 +33,7 @@ public final class Logging extends LogManager {
         }
     }
 
-    /** Keeps everything as it is: Java calls this when the process is told to stop. */
+    /** Does nothing. Java calls this method when a signal arrives. */
     @Override
     public void reset() {}
 }

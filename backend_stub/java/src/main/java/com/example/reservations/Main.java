@@ -8,14 +8,14 @@ import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.TypeConversionException;
 
-/** The command line: flags in, a server that runs until it is told to stop. */
+/** The command line: reads the flags, then serves until a signal stops the server. */
 public final class Main {
     static final int EXIT_OK = 0;
     static final int EXIT_BUG = 1;
     static final int EXIT_USAGE = 2;
     static final int EXIT_LISTEN = 3;
 
-    /** Something to wait for, which says that the server is to stop. */
+    /** An event that stops the server. */
     @FunctionalInterface
     interface Stop {
         void await() throws InterruptedException;
@@ -25,7 +25,7 @@ public final class Main {
 
     /** Serves until SIGTERM or SIGINT. */
     public static void main(String[] args) {
-        // Here and not in Logging: with that class, Java's own manager would be there already.
+        // Not in Logging: that class is a LogManager, and loading it installs Java's own manager.
         System.setProperty("java.util.logging.manager", Logging.class.getName());
         StopSignal signal = new StopSignal();
         signal.install();
@@ -39,7 +39,7 @@ public final class Main {
         }
     }
 
-    /** Serves until it is told to stop, and returns the exit code. */
+    /** Serves until the stop event, and returns the exit code. */
     static int run(String[] args, PrintStream out, PrintStream err, Stop stop)
             throws InterruptedException {
         Flags flags = new Flags();
@@ -85,7 +85,7 @@ public final class Main {
         return options.tls().map(tls -> tls.mutual() ? "mTLS" : "TLS").orElse("plaintext");
     }
 
-    /** Returns the error with the flag first, as all errors here have it. */
+    /** Returns the text of the error with the flag at its start, as in all errors of this class. */
     private static String text(ParameterException error) {
         return error.getCause() instanceof TypeConversionException problem
                         && error.getArgSpec() instanceof OptionSpec option

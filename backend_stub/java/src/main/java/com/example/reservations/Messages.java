@@ -15,16 +15,16 @@ import jicofo.reservation.v1.Denial;
 import jicofo.reservation.v1.DenialReason;
 import jicofo.reservation.v1.Room;
 
-/** From the contract's messages to the store's values, and back. */
+/** Converts the contract's messages to the store's values, and back. */
 final class Messages {
     private static final int ROOM_BYTES_MAX = 1023;
 
     private Messages() {}
 
     /**
-     * Returns what the request asks for.
+     * Returns the booking that the request asks for.
      *
-     * @throws Fault INVALID_ARGUMENT, with the field's name, where it breaks the contract
+     * @throws Fault INVALID_ARGUMENT, with the field's name, when the request breaks the contract
      */
     static Booking booking(CreateConferenceRequest request) {
         return new Booking(
@@ -39,35 +39,36 @@ final class Messages {
     /**
      * Returns the id.
      *
-     * @throws Fault INVALID_ARGUMENT where it is empty
+     * @throws Fault INVALID_ARGUMENT when the id is empty
      */
     static String conferenceId(String id) {
         return required("conference_id", id);
     }
 
     /**
-     * Returns the response that tells of the outcome.
+     * Returns the response for the outcome.
      *
-     * @throws Fault RESOURCE_EXHAUSTED where the store is full
+     * @throws Fault RESOURCE_EXHAUSTED when the store is full
      */
     static CreateConferenceResponse response(Outcome outcome) {
         var response = CreateConferenceResponse.newBuilder();
-        // From Java 21 on, a switch over the sealed type; then javac finds a case that is missing.
+        // With Java 21 or newer, use a switch over the sealed type: javac then finds missing cases.
         if (outcome instanceof Outcome.Granted granted) {
             response.setConference(message(granted.conference()));
         } else if (outcome instanceof Outcome.Held held) {
             response.setConflict(Conflict.newBuilder().setConference(message(held.conference())));
         } else if (outcome instanceof Outcome.TooLate) {
-            // Granting would make Jitsi close the room as it opens, without a word.
+            // After a grant, Jitsi would close the room at once, without a message to the user.
             response.setDenial(
                     Denial.newBuilder()
                             .setMessage("The time of this meeting is over already.")
                             .setReason(DenialReason.DENIAL_REASON_TOO_LATE));
         } else if (outcome instanceof Outcome.Full full) {
-            // A fault, not a denial: the room itself could be had.
+            // A fault, not a denial: no rule denies this room.
             throw new Fault(
                     Status.Code.RESOURCE_EXHAUSTED,
-                    "the store holds " + full.conferences() + " conferences, which is its maximum");
+                    "the store is full: it holds " + full.conferences()
+                            + " conferences, its maximum number");
         } else {
             throw new AssertionError(outcome);
         }
@@ -127,7 +128,7 @@ final class Messages {
         if (!Timestamps.isValid(start)) {
             throw Fault.invalid(
                     "start_time",
-                    "wanted a valid one of the years 1 to 9999, got "
+                    "wanted a valid time in the years 1 to 9999, got "
                             + amount(start.getSeconds(), start.getNanos()));
         }
         return Instant.ofEpochSecond(start.getSeconds(), start.getNanos());
@@ -141,7 +142,7 @@ final class Messages {
         if (!Durations.isValid(asked) || !Durations.isPositive(asked)) {
             throw Fault.invalid(
                     "duration",
-                    "wanted a positive one up to 10,000 years, or none, got "
+                    "wanted a positive duration of at most 10,000 years, or none, got "
                             + amount(asked.getSeconds(), asked.getNanos()));
         }
         return Optional.of(Duration.ofSeconds(asked.getSeconds(), asked.getNanos()));

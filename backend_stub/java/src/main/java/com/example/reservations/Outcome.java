@@ -1,17 +1,17 @@
 package com.example.reservations;
 
-/** What came of a booking. */
+/** The decision of the store about a booking. */
 sealed interface Outcome {
 
-    /** The room is held by this conference, which the same request created. */
+    /** The room is granted: this conference holds it, and the same request created it. */
     record Granted(Conference conference) implements Outcome {}
 
-    /** The room is held already, by this conference of another request. */
+    /** The room is not free: this conference of another request holds it. */
     record Held(Conference conference) implements Outcome {}
 
-    /** The booking was over before it was made; nothing is held. */
+    /** The end of the booking has already passed; the store created no conference. */
     record TooLate() implements Outcome {}
 
-    /** The room is free, but the store has no space: it holds this many conferences. */
+    /** The room is free, but the store holds its maximum number of conferences, this many. */
     record Full(int conferences) implements Outcome {}
 }

@@ -10,20 +10,21 @@ import jicofo.reservation.v1.DenialReason;
 import jicofo.reservation.v1.Room;
 
 /**
- * The rules of this backend, the same for everybody: the place for rules of your own.
+ * The rules of this backend, the same for all owners. Put your own rules here.
  *
- * @param deny the names of rooms that nobody gets
- * @param longest limits every conference, also one that asks for longer; empty does not
- * @param options are given to every conference
+ * @param deny patterns for the names of rooms that the backend denies to everybody
+ * @param longest the maximum duration of every conference; empty means no maximum
+ * @param options the options that every conference gets
  */
 record Policy(List<Glob> deny, Optional<Duration> longest, RoomOptions options) {
-    /** Grants everything. */
+    /** Grants every room to the first request for it. */
     static final Policy OPEN = new Policy(List.of(), Optional.empty(), RoomOptions.NONE);
 
-    /** Returns why this request gets no room; nothing where no rule is against it. */
+    /** Returns a denial when a rule denies this room to everybody, and an empty value otherwise. */
     Optional<Denial> denial(CreateConferenceRequest request) {
         Room room = request.getRoom();
-        // A caller that does not take rooms apart, unlike the proxy, must not get past a rule.
+        // The proxy always sets the name. Another caller may set only the raw room, and the rules
+        // must apply to that caller too.
         String name = room.getName().isEmpty() ? room.getRaw() : room.getName();
         if (deny.stream().noneMatch(glob -> glob.matches(name))) {
             return Optional.empty();
@@ -35,7 +36,7 @@ record Policy(List<Glob> deny, Optional<Duration> longest, RoomOptions options) 
                         .build());
     }
 
-    /** Returns what the request would get of what it wants. */
+    /** Returns the booking with the options and the maximum duration of this policy. */
     Booking terms(Booking wanted) {
         Optional<Duration> duration =
                 Stream.of(wanted.duration(), longest)

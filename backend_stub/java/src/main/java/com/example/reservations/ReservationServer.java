@@ -27,31 +27,34 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import jicofo.reservation.v1.ReservationServiceGrpc;
 
-/** Serves the service until it is stopped: TLS, an API key, health checking and reflection. */
+/** A gRPC server for the service: TLS, an API key, health checking and reflection. */
 final class ReservationServer {
     static final Duration DEFAULT_GRACE = Duration.ofSeconds(5);
 
-    // A request has some hundred bytes, or as many as the largest form that the proxy takes. gRPC's
-    // own limit, 4 MiB, would let the store grow large.
+    // A request has a few hundred bytes, and never more than the largest form that the proxy
+    // accepts. With gRPC's default limit, 4 MiB, the store could use too much memory.
     private static final int REQUEST_BYTES_MAX = 256 * 1024;
 
-    // A client may ping an idle connection every 10 s to learn early that it broke, and the network
-    // may delay one ping and not the next: hence half of that. gRPC's own limit, 5 minutes, answers
-    // the third ping with GOAWAY (grpc/grpc doc/keepalive.md).
+    // A client may ping an idle connection every 10 s to detect a broken connection early. The
+    // network may delay one ping and not the next, so the server accepts an interval of half of
+    // that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY
+    // (grpc/grpc doc/keepalive.md).
     private static final int PING_SECONDS_MIN = 5;
 
-    // A call lasts microseconds here; with a database, this is how many of them wait at once.
+    // The maximum number of calls that run at the same time. A call on the in-memory store takes
+    // microseconds; with a database, this is the maximum number of calls that wait for it.
     private static final int THREADS = 8;
 
-    // So that what waits for a thread is bounded too; RFC 9113, 6.5.2, recommends at least 100.
+    // The maximum number of open calls on each connection. It limits the calls that wait for a
+    // thread. RFC 9113, 6.5.2, recommends at least 100.
     private static final int CALLS_PER_CONNECTION_MAX = 1000;
 
     /**
-     * How to serve.
+     * The options of a server.
      *
-     * @param tls empty speaks plaintext
-     * @param apiKey empty asks for none
-     * @param grace how long running calls may take when the server stops
+     * @param tls empty means plaintext
+     * @param apiKey empty means that the server requires no key
+     * @param grace the time that running calls get when the server stops
      */
     record Options(
             ListenAddress listen, Optional<Tls> tls, Optional<ApiKey> apiKey, Duration grace) {}
@@ -85,16 +88,16 @@ final class ReservationServer {
                         .addService(ProtoReflectionServiceV1.newInstance())
                         .addService(olderReflection());
         options.apiKey().ifPresent(builder::intercept);
-        // The last one that is added sees a call first.
+        // gRPC calls the interceptor that was added last before the others.
         builder.intercept(new Incident());
         unixLoops = options.listen().unixPath().map(path -> unixLoops(builder));
         server = builder.build();
     }
 
     /**
-     * Starts to serve, and returns the address, with the real port where 0 was asked for.
+     * Starts to serve, and returns the address, with the real port when the port was 0.
      *
-     * @throws ListenException where the address is in use, or not one of this machine
+     * @throws ListenException when the address is in use or does not belong to this machine
      */
     String start() throws ListenException {
         for (String name : new String[] {"", ReservationServiceGrpc.SERVICE_NAME}) {
@@ -110,13 +113,16 @@ final class ReservationServer {
             release();
             throw new ListenException(
                     listen + ": wanted a free address of this machine, but could not listen there; "
-                            + "stop the server that does, or choose another address "
+                            + "stop the server that uses the address, or choose another one "
                             + "(port 0: any free port)");
         }
         return options.listen().withPort(server.getPort());
     }
 
-    /** Says so to health checks, takes no new calls, and gives those there are their grace. */
+    /**
+     * Stops gracefully: health checks report NOT_SERVING, the server accepts no new calls, and it
+     * cancels the calls that still run after the grace.
+     */
     void stop() throws InterruptedException {
         health.enterTerminalState();
         server.shutdown();
@@ -131,7 +137,7 @@ final class ReservationServer {
         unixLoops.ifPresent(loops -> loops.shutdownGracefully(0, 1, TimeUnit.SECONDS));
     }
 
-    /** Takes a dead server's socket out of the way; a path that is anything else stays as it is. */
+    /** Deletes a socket file that no server listens on any more; does not change any other path. */
     private static void makeWay(Path path) throws IOException {
         if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)
                 || !Files.readAttributes(path, BasicFileAttributes.class).isOther()) {
@@ -152,7 +158,7 @@ final class ReservationServer {
         return loops;
     }
 
-    /** Returns the reflection that tools knew before 2023, v1alpha. */
+    /** Returns the reflection service v1alpha, which tools from before 2023 use. */
     @SuppressWarnings("deprecation")
     private static BindableService olderReflection() {
         return io.grpc.protobuf.services.ProtoReflectionService.newInstance();

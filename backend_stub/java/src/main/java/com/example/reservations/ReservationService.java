@@ -19,9 +19,9 @@ import jicofo.reservation.v1.GetConferenceResponse;
 import jicofo.reservation.v1.ReservationServiceGrpc;
 
 /**
- * The service of the contract, on a store and by a policy.
+ * The reservation service: it applies a policy to a request and asks a store.
  *
- * <p>It logs one line for each call, under the incident id that the proxy logs too.
+ * <p>The service logs one line for each call, with the incident id that the proxy logs too.
  */
 final class ReservationService extends ReservationServiceGrpc.ReservationServiceImplBase {
     private static final Logger LOGGER = Logger.getLogger(ReservationService.class.getName());
@@ -34,7 +34,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         this.policy = policy;
     }
 
-    /** Grants the room, or says which conference holds it, or why nobody gets it. */
+    /** Answers with the granted conference, a conflict with the holder of the room, or a denial. */
     @Override
     public void createConference(
             CreateConferenceRequest request, StreamObserver<CreateConferenceResponse> observer) {
@@ -51,7 +51,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         });
     }
 
-    /** Returns the conference; NOT_FOUND where it is unknown, deleted or over. */
+    /** Answers with the conference, or NOT_FOUND when it is unknown, deleted or over. */
     @Override
     public void getConference(
             GetConferenceRequest request, StreamObserver<GetConferenceResponse> observer) {
@@ -66,7 +66,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         });
     }
 
-    /** Frees the room of this conference; OK as well where there is no such conference. */
+    /** Deletes the conference; answers OK also when there is no such conference. */
     @Override
     public void deleteConference(
             DeleteConferenceRequest request, StreamObserver<DeleteConferenceResponse> observer) {
@@ -77,19 +77,19 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
             String result = switch (store.delete(id, ReservationService::isGivenUp)) {
                 case DELETED -> "deleted";
                 case NOTHING_TO_DELETE -> "nothing to delete";
-                // People may be meeting under the conference again.
+                // A client may have the conference again.
                 case GIVEN_UP -> throw Fault.givenUp();
             };
             return new Answer<>(DeleteConferenceResponse.getDefaultInstance(), result);
         });
     }
 
-    /** What a call is answered with, and what the log says of it. */
+    /** The response to a call, and the result for its log line. */
     private record Answer<R>(R response, String result) {}
 
     private static <R> void answer(
             String subject, StreamObserver<R> observer, Supplier<Answer<R>> work) {
-        // With a handler, gRPC does not throw where the caller gives up before the answer is there.
+        // With this handler, gRPC throws no exception when the caller gives up before the answer.
         ((ServerCallStreamObserver<R>) observer).setOnCancelHandler(() -> {});
         R response;
         try {
@@ -104,20 +104,22 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
             observer.onError(fault.status().asRuntimeException());
             return;
         } catch (RuntimeException error) {
-            // The caller learns that something broke, the log what it was.
+            // The caller gets only INTERNAL; the log contains the error.
             LOGGER.log(Level.SEVERE, error, () -> line(subject, "INTERNAL"));
             observer.onError(
-                    Status.INTERNAL.withDescription("see the backend's log").asRuntimeException());
+                    Status.INTERNAL
+                            .withDescription("the backend's log contains the cause")
+                            .asRuntimeException());
             return;
         }
         observer.onNext(response);
         observer.onCompleted();
     }
 
-    /** Tells whether nobody waits any more for the answer of the call that this thread works on. */
+    /** Returns whether the caller no longer waits for the call that this thread works on. */
     private static boolean isGivenUp() {
         Deadline deadline = Context.current().getDeadline();
-        // The timer that cancels the context at its deadline may be late on a busy machine.
+        // On a busy machine, the timer that cancels the context at its deadline may be late.
         return Context.current().isCancelled() || (deadline != null && deadline.isExpired());
     }
 

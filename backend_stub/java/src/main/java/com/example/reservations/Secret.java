@@ -1,6 +1,6 @@
 package com.example.reservations;
 
-/** A password or key, which no log line can show by accident. */
+/** A password or key that does not appear in a log line by accident. */
 record Secret(String value) {
     @Override
     public String toString() {

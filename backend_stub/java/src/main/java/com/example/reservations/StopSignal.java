@@ -6,18 +6,18 @@ import java.util.concurrent.CountDownLatch;
 /**
  * SIGTERM or SIGINT, as an event that the main thread waits for.
  *
- * <p>Left alone, Java ends at once and with 128 plus the signal's number. Here its shutdown hook
- * holds it until the main thread has said with which code to exit.
+ * <p>By default, Java ends at once with the exit code 128 plus the signal's number. The shutdown
+ * hook of this class delays the end until the main thread has set the exit code.
  */
 final class StopSignal {
     private final CountDownLatch asked = new CountDownLatch(1);
     private final CompletableFuture<Integer> exitCode = new CompletableFuture<>();
 
-    /** From now on a signal does not end the process; {@code exit} does. */
+    /** Installs the hook: a signal then no longer ends the process, only {@code exit} does. */
     void install() {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             asked.countDown();
-            // The only way to choose the code once a signal has come; nothing runs after it.
+            // After a signal, halt is the only way to choose the exit code. Nothing runs after it.
             Runtime.getRuntime().halt(exitCode.join());
         }));
     }
@@ -26,7 +26,7 @@ final class StopSignal {
         asked.await();
     }
 
-    /** Ends the process, whether a signal has come or not. */
+    /** Ends the process with this code, after a signal or without one. */
     void exit(int code) {
         exitCode.complete(code);
         System.exit(code);

@@ -10,25 +10,32 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Supplier;
 
 /**
- * All conferences that exist, at most one for each room. This is the place to put a database.
+ * All conferences that exist, at most one for each room. Put your database here.
  *
- * <p>The store knows nothing of gRPC or of messages, and {@code ReservationService} asks no more of
- * it than {@code create}, {@code get} and {@code delete}: keep these and replace what is inside. In
- * SQL, the maps become one table with a unique index on {@code room} and one on
- * {@code request_id}; {@code synchronized} becomes a transaction that locks the row it reads
- * ({@code SELECT ... FOR UPDATE}); the ids come from a sequence.
+ * <p>The store does not use gRPC or its messages. {@code ReservationService} calls only
+ * {@code create}, {@code get} and {@code delete}: keep these three methods, and replace their
+ * bodies. In SQL:
  *
- * <p>A conference exists from its creation until it is deleted or over. Safe for threads.
+ * <ul>
+ *   <li>The maps become one table with a unique index on {@code room} and one on
+ *       {@code request_id}.
+ *   <li>{@code synchronized} becomes a transaction that locks the row that it reads
+ *       ({@code SELECT ... FOR UPDATE}): {@code create} does so before it returns a conference,
+ *       {@code delete} before it deletes one.
+ *   <li>The ids come from a sequence.
+ * </ul>
+ *
+ * <p>A conference exists from its creation until it is deleted or over. Threads may share a store.
  */
 final class Store {
     static final int DEFAULT_MAX_CONFERENCES = 10_000;
 
-    /** What came of a deletion. */
+    /** The result of a deletion. */
     enum Deletion {
         DELETED,
-        /** The conference was unknown, deleted or over before. */
+        /** The conference was unknown, or already deleted or over. */
         NOTHING_TO_DELETE,
-        /** The caller gave up before; nothing was deleted. */
+        /** The caller no longer waits for the deletion; the store deleted nothing. */
         GIVEN_UP
     }
 
@@ -45,9 +52,9 @@ final class Store {
     }
 
     /**
-     * Makes an empty store on a clock of its own.
+     * Makes an empty store with this clock.
      *
-     * @param ids must never give the same id twice
+     * @param ids must never return the same id twice
      */
     Store(int maxConferences, InstantSource clock, Supplier<String> ids) {
         this.maxConferences = maxConferences;
@@ -56,8 +63,8 @@ final class Store {
     }
 
     /**
-     * Grants the room, unless another request's conference holds it. A request whose conference
-     * exists gets that conference again.
+     * Grants the room, unless the conference of another request holds it. A repeated request gets
+     * its conference again while that conference exists.
      */
     synchronized Outcome create(Booking booking) {
         Instant now = clock.instant();
@@ -78,18 +85,21 @@ final class Store {
         return new Outcome.Granted(add(booking));
     }
 
-    /** Returns the conference; nothing where it is unknown, deleted or over. */
+    /** Returns the conference, or an empty value when it is unknown, deleted or over. */
     synchronized Optional<Conference> get(String conferenceId) {
         return existing(byId.get(conferenceId), clock.instant());
     }
 
     /**
-     * Deletes this conference and no other, unless its caller gave up.
+     * Deletes this conference and no other, unless the caller has given up.
      *
-     * <p>A caller that gave up may have been told of the conference again since, so {@code givenUp}
-     * is asked under the lock that {@code create} takes. A database does the same: lock the row as
-     * {@code create} does before it names a conference, then ask {@code givenUp}, then delete and
-     * commit. To ask before the row is locked is too early.
+     * <p>The store calls {@code givenUp} while it holds the lock that {@code create} uses too, for
+     * this reason: after the caller has given up, {@code create} may return the same conference to
+     * a client again, and then nobody may delete it. With a database, do the same in this order:
+     * lock the row ({@code create} locks it too before it returns a conference), call
+     * {@code givenUp}, delete, commit. A call before the row is locked is too early.
+     *
+     * @param givenUp returns whether the caller no longer waits for the deletion
      */
     synchronized Deletion delete(String conferenceId, BooleanSupplier givenUp) {
         Optional<Conference> conference = existing(byId.get(conferenceId), clock.instant());
@@ -100,12 +110,12 @@ final class Store {
         return conference.isPresent() ? Deletion.DELETED : Deletion.NOTHING_TO_DELETE;
     }
 
-    /** Returns how many conferences take up memory, some of which may be over. */
+    /** Returns the number of conferences in memory; some of them may be over. */
     synchronized int size() {
         return byId.size();
     }
 
-    /** Passes a conference on, but drops it if it is over. */
+    /** Returns the conference, or drops it and returns an empty value when it is over. */
     private Optional<Conference> existing(Conference conference, Instant now) {
         if (conference != null && conference.booking().isOver(now)) {
             drop(conference);
@@ -115,8 +125,8 @@ final class Store {
     }
 
     private boolean hasSpace(Instant now) {
-        // Looking through all of them only when full keeps every other call short, and the memory
-        // bounded all the same.
+        // The store looks through all conferences only when it is full. So the other calls stay
+        // short, and the memory stays limited.
         if (byId.size() >= maxConferences) {
             List.copyOf(byId.values()).forEach(conference -> existing(conference, now));
         }

@@ -4,16 +4,16 @@ import java.io.IOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.NoSuchFileException;
 
-/** Text that others wrote, made fit for one line of a log or of a message. */
+/** Makes text from others safe for a single line of a log or of a message. */
 final class Text {
-    /** As long as a room may be. */
+    /** The contract's limit for Room.raw. */
     private static final int QUOTED_MAX = 1023;
 
     private Text() {}
 
     /**
-     * Returns the text in quotes, on one line: what cannot be seen is escaped, and what is longer
-     * than any room is cut.
+     * Returns the text in quotes on a single line. It escapes characters that are not printable,
+     * and cuts a text that is longer than any room.
      */
     static String quoted(String text) {
         var line = new StringBuilder("'");
@@ -24,7 +24,7 @@ final class Text {
         return line.append('\'').toString();
     }
 
-    /** Tells whether a character has a shape of its own, as letters and a plain space have. */
+    /** Returns whether a character is printable: a letter, a digit, a sign or a plain space. */
     static boolean isPrintable(int character) {
         return switch (Character.getType(character)) {
             case Character.CONTROL,
@@ -39,7 +39,7 @@ final class Text {
         };
     }
 
-    /** Returns why a file could not be read; Java's own text is often no more than its path. */
+    /** Returns the reason why a file is not readable; Java's own text is often only the path. */
     static String reason(IOException error) {
         if (error instanceof NoSuchFileException) {
             return "No such file or directory";

@@ -22,16 +22,16 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * What the server shows, and what it asks of clients.
+ * The certificate of the server, and the authority of its clients.
  *
- * @param mutual whether only clients with a certificate of a certain authority are let in (mTLS)
+ * @param mutual whether the server accepts only clients with a certificate of that authority (mTLS)
  */
 record Tls(ServerCredentials credentials, boolean mutual) {
-    // Java reads PKCS #8 (RFC 5958) without a password, which is what OpenSSL 3 writes.
+    // Java reads PKCS #8 (RFC 5958) without a password; OpenSSL 3 writes this format.
     private static final Pattern PKCS8 =
             Pattern.compile("-----BEGIN PRIVATE KEY-----([^-]+)-----END PRIVATE KEY-----");
 
-    /** The files for TLS cannot be used; the text says which and why. */
+    /** A TLS file is not valid; the text names the file and the reason. */
     static final class CredentialsException extends Exception {
         CredentialsException(String text) {
             super(text);
@@ -39,11 +39,11 @@ record Tls(ServerCredentials credentials, boolean mutual) {
     }
 
     /**
-     * Reads the files, PEM, and finds now what would otherwise fail in every handshake.
+     * Reads and checks the PEM files, so that an error shows now and not in every handshake.
      *
-     * @param clientCa the authority of the clients that are let in; empty lets in any client
-     * @throws CredentialsException where a file cannot be read, is not PEM, or the key does not
-     *     belong to the certificate
+     * @param clientCa the authority of the clients; empty means that the server accepts any client
+     * @throws CredentialsException when a file is not readable, when a file is not PEM, when the
+     *     key is encrypted, or when the key does not belong to the certificate
      */
     static Tls fromFiles(Path cert, Path key, Optional<Path> clientCa)
             throws CredentialsException {
@@ -87,7 +87,7 @@ record Tls(ServerCredentials credentials, boolean mutual) {
         var certificates =
                 CertificateFactory.getInstance("X.509").generateCertificates(stream(pem));
         if (certificates.isEmpty()) {
-            throw new GeneralSecurityException("there is no certificate in it");
+            throw new GeneralSecurityException("the file contains no certificate");
         }
         return certificates;
     }
@@ -97,8 +97,8 @@ record Tls(ServerCredentials credentials, boolean mutual) {
         Matcher block = PKCS8.matcher(new String(pem, StandardCharsets.ISO_8859_1));
         if (!block.find()) {
             throw new GeneralSecurityException(
-                    "the key is not PKCS #8 or is encrypted;"
-                            + " openssl pkcs8 -topk8 -nodes converts it");
+                    "the key is not in the PKCS #8 format, or it is encrypted;"
+                            + " convert it with openssl pkcs8 -topk8 -nodes");
         }
         try {
             byte[] der = Base64.getMimeDecoder().decode(block.group(1));
@@ -108,7 +108,7 @@ record Tls(ServerCredentials credentials, boolean mutual) {
         }
     }
 
-    /** Signs something with the key and verifies it with the one of the certificate. */
+    /** Signs bytes with the private key, and verifies them with the key of the certificate. */
     private static void checkPair(PublicKey certified, byte[] pem) throws GeneralSecurityException {
         Signature signature = Signature.getInstance(signatureAlgorithm(certified));
         PrivateKey key = privateKey(pem, certified.getAlgorithm());
@@ -119,7 +119,7 @@ record Tls(ServerCredentials credentials, boolean mutual) {
         signature.initVerify(certified);
         signature.update(anything);
         if (!signature.verify(signed)) {
-            throw new GeneralSecurityException("the key is that of another certificate");
+            throw new GeneralSecurityException("the key belongs to another certificate");
         }
     }
 
@@ -129,7 +129,7 @@ record Tls(ServerCredentials credentials, boolean mutual) {
             case "RSA" -> "SHA256withRSA";
             default ->
                     throw new GeneralSecurityException(
-                            "the key of the certificate has to be RSA or EC, and is "
+                            "wanted a certificate with a key of RSA or EC, got a key of "
                                     + certified.getAlgorithm());
         };
     }

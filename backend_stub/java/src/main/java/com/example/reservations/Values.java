@@ -12,10 +12,10 @@ import java.util.regex.Pattern;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
-/** What the values of the flags may be. Each error says what was wanted and what was got. */
+/** Converters for the values of the flags. Each error has the wanted and the given value. */
 final class Values {
     private static final int GRACE_SECONDS_MAX = 3600;
-    // A duration in the contract's messages ends at 10,000 years.
+    // The maximum of google.protobuf.Duration, about 10,000 years.
     private static final long DURATION_SECONDS_MAX = 315_576_000_000L;
     private static final int NANOS_PER_SECOND_DIGITS = 9;
     private static final int PASSWORD_BYTES_MAX = 255;
@@ -49,7 +49,7 @@ final class Values {
         }
     }
 
-    /** How long running calls may take. */
+    /** The time that running calls get when the server stops. */
     static final class Grace implements ITypeConverter<Duration> {
         @Override
         public Duration convert(String text) {
@@ -57,7 +57,7 @@ final class Values {
         }
     }
 
-    /** How long a conference may last. */
+    /** The maximum duration of a conference. */
     static final class Longest implements ITypeConverter<Duration> {
         @Override
         public Duration convert(String text) {
@@ -67,7 +67,8 @@ final class Values {
 
     /** A metadata key. */
     static final class Header implements ITypeConverter<String> {
-        // What gRPC allows; those in "-bin" are binary, "grpc-" is its own.
+        // The characters that gRPC allows in metadata keys. Keys that end in "-bin" have binary
+        // values, and gRPC reserves keys that begin with "grpc-".
         private static final Pattern ALLOWED = Pattern.compile("(?!grpc-)[0-9a-z_.-]+(?<!-bin)");
 
         @Override
@@ -75,8 +76,8 @@ final class Values {
             String name = text.toLowerCase(Locale.ROOT);
             if (!ALLOWED.matcher(name).matches()) {
                 throw new TypeConversionException(
-                        "wanted letters, digits, '-', '_' and '.', no grpc-... or ...-bin, got "
-                                + Text.quoted(text));
+                        "wanted letters, digits, '-', '_' and '.', without 'grpc-' at the start"
+                                + " or '-bin' at the end, got " + Text.quoted(text));
             }
             return name;
         }
@@ -89,9 +90,11 @@ final class Values {
             String key = line(path);
             if (!StandardCharsets.US_ASCII.newEncoder().canEncode(key)
                     || !key.equals(key.strip())) {
-                // HTTP/2 carries nothing else in a header.
+                // gRPC accepts only printable ASCII in a metadata value, and may strip spaces at
+                // its ends.
                 throw new TypeConversionException(
-                        "wanted ASCII without blanks around it, got something else in " + path);
+                        "wanted ASCII characters without spaces at the start or the end,"
+                                + " got other characters in " + path);
             }
             return new Secret(key);
         }
@@ -105,8 +108,8 @@ final class Values {
             int size = password.getBytes(StandardCharsets.UTF_8).length;
             if (size > PASSWORD_BYTES_MAX) {
                 throw new TypeConversionException(
-                        "wanted at most " + PASSWORD_BYTES_MAX + " bytes, got " + size + " in "
-                                + path);
+                        "wanted at most " + PASSWORD_BYTES_MAX + " bytes, got " + size
+                                + " bytes in " + path);
             }
             return new Secret(password);
         }
@@ -123,27 +126,29 @@ final class Values {
                 return Duration.ofSeconds(seconds.longValue(), nanos.longValue());
             }
         } catch (NumberFormatException notANumber) {
-            // The same error as for a number that is out of range.
+            // It gets the same error as a number that is out of range.
         }
         throw new TypeConversionException(
-                "wanted seconds from " + least + " to " + most + ", got " + Text.quoted(text));
+                "wanted a number of seconds from " + least + " to " + most + ", got "
+                        + Text.quoted(text));
     }
 
-    /** Returns the one line of a file, without its end. */
+    /** Returns the single line of a file, without the line ending. */
     private static String line(String path) {
         String text;
         try {
             text = Files.readString(Path.of(path)).replaceFirst("\r?\n\\z", "");
         } catch (CharacterCodingException error) {
             throw new TypeConversionException(
-                    "wanted one line of UTF-8, got other bytes in " + path);
+                    "wanted UTF-8 text, got bytes that are not valid UTF-8 in " + path);
         } catch (IOException error) {
             throw new TypeConversionException(
                     "wanted a readable file, got " + path + ": " + Text.reason(error));
         }
         if (text.isEmpty() || !text.codePoints().allMatch(Text::isPrintable)) {
             throw new TypeConversionException(
-                    "wanted one line of printable text, got something else in " + path);
+                    "wanted a single line of printable text, got an empty file, several lines or"
+                            + " control characters in " + path);
         }
         return text;
     }

@@ -1,9 +1,9 @@
 /**
- * A reservation backend to start from: it keeps its conferences in memory.
+ * A reservation backend to copy and extend. It keeps its conferences in memory.
  *
- * <p>A call goes from {@code ReservationServer} to {@code ReservationService}, which turns messages
- * into values with {@code Messages}, asks {@code Policy} who is denied, and {@code Store} for the
- * room. The store and its values ({@code Booking}, {@code Conference}, {@code Outcome}) know
- * nothing of gRPC: a database goes there.
+ * <p>A call goes from {@code ReservationServer} to {@code ReservationService}. The service converts
+ * messages to values with {@code Messages}, asks {@code Policy} whether a rule denies the room, and
+ * asks {@code Store} for the room. The store and its values ({@code Booking}, {@code Conference},
+ * {@code Outcome}) do not use gRPC: put your database there.
  */
 package com.example.reservations;

@@ -6,7 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
 
-/** A certificate authority and what it issued, as files; made by the README's commands. */
+/** A certificate authority and its certificates, as files. It uses the commands of the README. */
 final class Authority {
     private static final List<String> NEW_KEY = List.of(
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes");
@@ -37,7 +37,7 @@ final class Authority {
         return new Pair(folder.resolve(name + ".pem"), folder.resolve(name + ".key"));
     }
 
-    /** Runs openssl in the folder. */
+    /** Runs openssl in the folder of this authority. */
     void openssl(List<String> more, String arguments) throws Exception {
         List<String> command =
                 Stream.of(List.of("openssl"), List.of(arguments.split(" ")), more)

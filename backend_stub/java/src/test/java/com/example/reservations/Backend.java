@@ -21,17 +21,17 @@ import jicofo.reservation.v1.ReservationServiceGrpc;
 import jicofo.reservation.v1.ReservationServiceGrpc.ReservationServiceBlockingStub;
 import org.junit.jupiter.api.Assertions;
 
-/** Real servers on free ports and channels to them, which are stopped with the test. */
+/** Servers on free ports and channels to them; {@code stop} stops all of them after a test. */
 final class Backend {
     private final List<ReservationServer> servers = new ArrayList<>();
     private final List<ManagedChannel> channels = new ArrayList<>();
 
-    /** Serves a store by a policy, in plaintext; returns a stub for it. */
+    /** Serves a store with a policy, in plaintext, and returns a client for it. */
     ReservationServiceBlockingStub serve(Store store, Policy policy) throws Exception {
         return stub(dial(start(new ReservationService(store, policy), options())));
     }
 
-    /** Serves an empty store; returns the address. */
+    /** Serves an empty store, and returns the address. */
     String serve(ReservationServer.Options options) throws Exception {
         return start(new ReservationService(new Store(10), Policy.OPEN), options);
     }
@@ -68,7 +68,7 @@ final class Backend {
                 .withDeadlineAfter(Patience.SECONDS, TimeUnit.SECONDS);
     }
 
-    /** Returns the same channel with headers for every call: name, value, name, value. */
+    /** Returns the same client with headers for every call: name, value, name, value. */
     static <S extends AbstractStub<S>> S with(S stub, String... headers) {
         Metadata metadata = new Metadata();
         for (int n = 0; n < headers.length; n += 2) {
@@ -78,12 +78,12 @@ final class Backend {
         return stub.withInterceptors(MetadataUtils.newAttachHeadersInterceptor(metadata));
     }
 
-    /** Returns the status that a call fails with. */
+    /** Returns the status of a call that must fail. */
     static Status fault(Supplier<?> call) {
         return Assertions.assertThrows(StatusRuntimeException.class, call::get).getStatus();
     }
 
-    /** Returns the status of a call; NOT_FOUND is that of one that was let in. */
+    /** Returns the status of a call; NOT_FOUND means that the server accepted the call. */
     static Status.Code get(ReservationServiceBlockingStub stub) {
         var unknown = GetConferenceRequest.newBuilder().setConferenceId("unknown").build();
         return fault(() -> stub.getConference(unknown)).getCode();

@@ -8,12 +8,12 @@ import java.util.Optional;
 final class Bookings {
     private Bookings() {}
 
-    /** Returns one without limit. */
+    /** Returns a booking without limit. */
     static Booking booking(Instant start, String requestId, String room) {
         return new Booking(requestId, room, "", start, Optional.empty(), RoomOptions.NONE);
     }
 
-    /** Returns one that lasts for some time. */
+    /** Returns a booking with a duration. */
     static Booking booking(Instant start, String requestId, String room, Duration duration) {
         return new Booking(requestId, room, "", start, Optional.of(duration), RoomOptions.NONE);
     }

@@ -23,7 +23,7 @@ final class ClockIdsTest {
     }
 
     @Test
-    @DisplayName("rise also when the clock stands still or goes back")
+    @DisplayName("rise, also when the clock stands still or goes back")
     void rise() {
         Iterator<Instant> times =
                 Stream.of(1000L, 1000L, 500L, 2000L).map(Instant::ofEpochMilli).iterator();
@@ -33,7 +33,7 @@ final class ClockIdsTest {
     }
 
     @Test
-    @DisplayName("go on above those of the process before")
+    @DisplayName("are larger than the ids of the process before")
     void goOnAfterARestart() {
         Instant start = Instant.parse("2030-01-02T03:04:05.678912345Z");
         String last = Stream.generate(new ClockIds(InstantSource.fixed(start)))

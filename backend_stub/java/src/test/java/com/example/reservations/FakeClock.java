@@ -4,7 +4,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 
-/** A clock that moves when it is told to. */
+/** A clock that moves only when the test advances it. */
 final class FakeClock implements InstantSource {
     private volatile Instant now = Instant.parse("2030-01-02T03:04:05Z");
 

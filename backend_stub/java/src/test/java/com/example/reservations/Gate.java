@@ -4,7 +4,10 @@ import java.time.Instant;
 import java.time.InstantSource;
 import java.util.concurrent.CountDownLatch;
 
-/** A clock that holds whoever asks it for the time, and the store's lock with it, until opened. */
+/**
+ * A clock that blocks each thread that asks for the time until the test opens the gate. The store
+ * asks for the time while it holds its lock, so a blocked thread keeps that lock.
+ */
 final class Gate implements InstantSource {
     private final CountDownLatch entered = new CountDownLatch(1);
     private final CountDownLatch opened = new CountDownLatch(1);
@@ -25,18 +28,18 @@ final class Gate implements InstantSource {
         return clock.instant();
     }
 
-    /** Waits until somebody is held. */
+    /** Waits until a thread is blocked. */
     void awaitEntered() {
         Patience.await(entered, "no call asked the clock for the time");
     }
 
-    /** Lets everybody through from now on. */
+    /** Lets all threads through from now on. */
     void open() {
         isShut = false;
         opened.countDown();
     }
 
-    /** Lets everybody through until it is shut. */
+    /** Returns an open gate, which lets all threads through until it is shut. */
     static Gate opened(InstantSource clock) {
         Gate gate = new Gate(clock);
         gate.isShut = false;

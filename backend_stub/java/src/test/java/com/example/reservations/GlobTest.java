@@ -13,7 +13,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 @DisplayName("A pattern for names")
 final class GlobTest {
     @ParameterizedTest
-    @DisplayName("is for the whole name, in either case; only * and ? are special")
+    @DisplayName("matches the whole name, in upper or lower case; only * and ? are special")
     @CsvSource({
         "board, board, true",
         "board, board-1, false",
@@ -40,18 +40,18 @@ final class GlobTest {
     }
 
     @Test
-    @DisplayName("takes a name of two lines as it is")
+    @DisplayName("matches a name of two lines")
     void twoLines() {
         assertEquals(true, new Glob("two*lines").matches("two\nlines"));
     }
 
     @Test
-    @DisplayName("is quick with every name, also where it has many stars")
+    @DisplayName("is fast for every name, also with many stars")
     void manyStars() {
         Glob glob = new Glob("*a".repeat(20) + "*b");
         assertTimeoutPreemptively(
                 Duration.ofSeconds(Patience.SECONDS),
                 () -> assertFalse(glob.matches("a".repeat(1000))),
-                "the pattern with many stars did not decide");
+                "the match with many stars did not end");
     }
 }

@@ -41,7 +41,7 @@ final class JarIT {
         return Patience.get(line, "the process of the jar wrote no first line");
     }
 
-    /** Returns whether this process ignores SIGINT, as in a background job; a child inherits that. */
+    /** Returns whether this process ignores SIGINT, as a background job does. A child inherits it. */
     private static boolean ignoresSigint() throws IOException {
         Path status = Path.of("/proc/self/status");
         return Files.exists(status)
@@ -52,7 +52,7 @@ final class JarIT {
     }
 
     @ParameterizedTest
-    @DisplayName("The first line tells the port; a signal stops it with 0; a call is one log line")
+    @DisplayName("It writes its port, logs one line for a call, and a signal ends it with 0")
     @ValueSource(strings = {"TERM", "INT"})
     void serves(String signal) throws Exception {
         assumeFalse(signal.equals("INT") && ignoresSigint(), "the jar would ignore SIGINT");
@@ -89,7 +89,7 @@ final class JarIT {
     }
 
     @ParameterizedTest
-    @DisplayName("Flags that cannot be used end it with 2")
+    @DisplayName("It ends with 2 when a flag is not valid")
     @ValueSource(strings = {"--listen=nowhere", "--unknown"})
     void badFlags(String flag) throws Exception {
         assertEquals(2, exitCode(start(flag)));

@@ -7,7 +7,7 @@ import java.util.logging.Level;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
 
-/** Keeps what the stub logs. */
+/** Records the log of the stub. */
 final class LogRecorder extends Handler implements AutoCloseable {
     private final Logger logger = Logger.getLogger(LogRecorder.class.getPackageName());
     private final List<LogRecord> records = new CopyOnWriteArrayList<>();

@@ -37,7 +37,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 @DisplayName("The command line")
 final class MainTest {
-    private static final String LINE = "wanted one line of printable text, got something else in ";
+    private static final String LINE = "wanted a single line of printable text, got an empty"
+            + " file, several lines or control characters in ";
 
     @TempDir private static Path folder;
 
@@ -67,7 +68,7 @@ final class MainTest {
         backend.stop();
     }
 
-    /** Runs main with some flags, in which "%" is the folder, until something was done there. */
+    /** Runs main with flags, in which "%" means the folder; it stops after {@code meanwhile}. */
     private int run(String flags, Consumer<String> meanwhile)
             throws Exception {
         String[] args = flags.isEmpty()
@@ -109,7 +110,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("It says where it listens, serves until it is told to stop, and returns 0")
+    @DisplayName("It writes its address, serves until the stop event, and returns 0")
     void serves() throws Exception {
         var granted = new AtomicReference<Conference>();
         assertEquals(0, run("--listen 127.0.0.1:0", address ->
@@ -124,7 +125,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("Limits, lobby, password, denied names and the maximum come from the flags")
+    @DisplayName("The flags set the limits, the lobby, the password, the denied names, the maximum")
     void decides() throws Exception {
         String flags = "--listen 127.0.0.1:0 --duration 90.5 --max-occupants 7 --lobby"
                 + " --deny exec-* --deny hall --password-file %password --max-conferences 1";
@@ -139,13 +140,13 @@ final class MainTest {
             assertTrue(create(stub, "exec-1").hasDenial());
             assertTrue(create(stub, "HALL").hasDenial());
             assertEquals(
-                    "the store holds 1 conferences, which is its maximum",
+                    "the store is full: it holds 1 conferences, its maximum number",
                     Backend.fault(() -> create(stub, "other")).getDescription());
         }));
     }
 
     @Test
-    @DisplayName("The key is the line of its file, and comes in the header of the flag")
+    @DisplayName("The server reads the key from its file, and expects it in the header of the flag")
     void key() throws Exception {
         String flags = "--listen 127.0.0.1:0 --api-key-file %good --api-key-header X-Key";
         assertEquals(0, run(flags, address ->
@@ -154,7 +155,7 @@ final class MainTest {
     }
 
     @ParameterizedTest
-    @DisplayName("Plaintext is for loopback, unless it is asked for; the first line says which")
+    @DisplayName("Plaintext needs loopback or --insecure; the first line has the protection")
     @CsvSource({
         "--listen localhost:0, localhost:[1-9]\\d* \\(plaintext\\)",
         "--listen 0.0.0.0:0 --insecure, 0\\.0\\.0\\.0:[1-9]\\d* \\(plaintext\\)",
@@ -171,7 +172,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("A port in use is 3, and an error that names the flag and what to do")
+    @DisplayName("For a port in use, it writes an error with the flag and a remedy, and returns 3")
     void takenPort() throws Exception {
         String address = backend.serve(Backend.options());
         assertEquals(3, run("--listen " + address, other -> {}));
@@ -179,13 +180,13 @@ final class MainTest {
         assertEquals(
                 "jicofo-reservation-stub: error: --listen: " + address
                         + ": wanted a free address of this machine, but could not listen there;"
-                        + " stop the server that does, or choose another address"
+                        + " stop the server that uses the address, or choose another one"
                         + " (port 0: any free port)\n",
                 text(err));
     }
 
     @ParameterizedTest
-    @DisplayName("A bad flag is 2, and an error with the flag, what was wanted and what was got")
+    @DisplayName("For a bad flag, it writes the flag, the wanted and the given value; returns 2")
     @CsvSource(
             delimiter = '|',
             quoteCharacter = '"',
@@ -195,15 +196,18 @@ final class MainTest {
                 "--listen localhost:65536 | argument --listen: wanted host:port",
                 "--listen localhost:\u0665 | argument --listen: wanted host:port",
                 "--listen unix: | argument --listen: wanted host:port or unix:/path, got 'unix:'",
-                "--listen 0.0.0.0:50051 | --listen: wanted a loopback address or a Unix socket"
-                        + " without TLS, got 0.0.0.0:50051; give --tls-cert and --tls-key, or",
+                "--listen 0.0.0.0:50051 | --listen: wanted a loopback address or a Unix socket,"
+                        + " since there is no TLS, got 0.0.0.0:50051; add --tls-cert and --tls-key,"
+                        + " or add",
                 "--listen host.example.com:1 | --listen: wanted a loopback address",
                 "--listen [::]:1 | --listen: wanted a loopback address",
-                "--tls-cert x | --tls-cert and --tls-key: wanted both or neither, got one",
-                "--tls-key x | --tls-cert and --tls-key: wanted both or neither, got one",
+                "--tls-cert x | --tls-cert and --tls-key: wanted both flags or neither, got only"
+                        + " one",
+                "--tls-key x | --tls-cert and --tls-key: wanted both flags or neither, got only"
+                        + " one",
                 "--client-ca x | --client-ca: wanted --tls-cert and --tls-key as well, got neither",
-                "--insecure --tls-cert x --tls-key x | --insecure: wanted plaintext, got"
-                        + " --tls-cert; leave one of them out",
+                "--insecure --tls-cert x --tls-key x | --insecure: wanted no TLS flags, got"
+                        + " --tls-cert; remove one of the two flags",
                 "--tls-cert none --tls-key x | --tls-cert, --tls-key, --client-ca: wanted a"
                         + " readable file, got none: No such file or directory",
                 "--tls-cert %localhost.pem --tls-key %good | --tls-cert, --tls-key, --client-ca:"
@@ -215,20 +219,22 @@ final class MainTest {
                 "--api-key-file none | argument --api-key-file: wanted a readable file, got none",
                 "--api-key-file %empty | argument --api-key-file: " + LINE + "%empty",
                 "--api-key-file %two-lines | argument --api-key-file: " + LINE + "%two-lines",
-                "--api-key-file %latin1 | argument --api-key-file: wanted one line of UTF-8, got",
-                "--api-key-file %not-ascii | argument --api-key-file: wanted ASCII without blanks",
-                "--api-key-file %blank | argument --api-key-file: wanted ASCII without blanks",
+                "--api-key-file %latin1 | argument --api-key-file: wanted UTF-8 text, got bytes",
+                "--api-key-file %not-ascii | argument --api-key-file: wanted ASCII characters",
+                "--api-key-file %blank | argument --api-key-file: wanted ASCII characters without",
                 "--password-file %long | argument --password-file: wanted at most 255 bytes, got"
-                        + " 256 in %long",
+                        + " 256 bytes in %long",
                 "--password-file %two-lines | argument --password-file: " + LINE + "%two-lines",
-                "--duration 0 | argument --duration: wanted seconds from 1 to 315576000000,"
-                        + " got '0'",
-                "--duration nan | argument --duration: wanted seconds from 1",
-                "--duration 1h | argument --duration: wanted seconds from 1",
-                "--duration 1e300 | argument --duration: wanted seconds from 1",
-                "--duration 1e999999999 | argument --duration: wanted seconds from 1",
-                "--grace 3601 | argument --grace: wanted seconds from 0 to 3600, got '3601'",
-                "--grace=-1 | argument --grace: wanted seconds from 0 to 3600, got '-1'",
+                "--duration 0 | argument --duration: wanted a number of seconds from 1 to"
+                        + " 315576000000, got '0'",
+                "--duration nan | argument --duration: wanted a number of seconds from 1",
+                "--duration 1h | argument --duration: wanted a number of seconds from 1",
+                "--duration 1e300 | argument --duration: wanted a number of seconds from 1",
+                "--duration 1e999999999 | argument --duration: wanted a number of seconds from 1",
+                "--grace 3601 | argument --grace: wanted a number of seconds from 0 to 3600, got"
+                        + " '3601'",
+                "--grace=-1 | argument --grace: wanted a number of seconds from 0 to 3600, got"
+                        + " '-1'",
                 "--max-occupants 0 | argument --max-occupants: wanted a whole number from 1 to"
                         + " 2147483647, got '0'",
                 "--max-occupants 2147483648 | argument --max-occupants: wanted a whole number",
@@ -244,7 +250,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("The README lists the flags that the help lists")
+    @DisplayName("The README lists the same flags as the help")
     void readme() throws Exception {
         assertEquals(0, run("--help", address -> {}));
         Set<String> inHelp = found("--[a-z-]+(?: [A-Z]+|=[A-Z]+)?", text(out).lines()

@@ -61,7 +61,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("Port 0 is a real port")
+    @DisplayName("For port 0, it returns the address with the real port")
     void portZero() throws Exception {
         String address = backend.serve(Backend.options());
         assertTrue(address.matches("127\\.0\\.0\\.1:[1-9][0-9]*"), address);
@@ -69,7 +69,7 @@ final class ReservationServerTest {
     }
 
     @ParameterizedTest
-    @DisplayName("A call is let in with the key in its header, and only then")
+    @DisplayName("It accepts a call only with the key in its header")
     @CsvSource({
         "x-api-key, hunter2, NOT_FOUND",
         "x-api-key, hunter, UNAUTHENTICATED",
@@ -83,7 +83,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("The right key among several is enough")
+    @DisplayName("It accepts a call with several keys when one of them is right")
     void apiKeyTwice() throws Exception {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         var headers = with(stub(channel), "x-api-key", "other", "x-api-key", "hunter2");
@@ -91,7 +91,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("A refusal names the header; neither it nor the log has a key")
+    @DisplayName("A refusal names the header; neither its text nor the log contains a key")
     void refusal() throws Exception {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         try (LogRecorder log = new LogRecorder()) {
@@ -99,16 +99,17 @@ final class ReservationServerTest {
             Status status = fault(
                     () -> guess.deleteConference(DeleteConferenceRequest.getDefaultInstance()));
             assertEquals(
-                    "x-api-key: wanted the API key of this server", status.getDescription());
+                    "x-api-key: wanted the API key of this server, got no key or another key",
+                    status.getDescription());
             assertEquals(
                     List.of("jicofo.reservation.v1.ReservationService/DeleteConference:"
-                            + " refused, without the API key"),
+                            + " refused, the call has no valid API key"),
                     log.messages(Level.WARNING));
         }
     }
 
     @ParameterizedTest
-    @DisplayName("Probes see SERVING for the server and for the service, without a key")
+    @DisplayName("Health checks need no key, and report SERVING for the server and the service")
     @ValueSource(strings = {"", "jicofo.reservation.v1.ReservationService"})
     void health(String service) throws Exception {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
@@ -120,7 +121,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("Reflection lists the services, without a key")
+    @DisplayName("Reflection needs no key, and lists the services")
     void reflection() throws Exception {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         var answer = new Recorder<ServerReflectionResponse>();
@@ -143,7 +144,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("Two servers cannot share a port or a path; a dead server's path is taken over")
+    @DisplayName("Two servers cannot share a port or a path; a dead server's socket is replaced")
     void listening(@TempDir Path folder) throws Exception {
         Path path = folder.resolve("s");
         var dead = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
@@ -166,7 +167,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("A Unix socket is served like a port")
+    @DisplayName("It serves on a Unix socket as on a port")
     void unixSocket(@TempDir Path folder) throws Exception {
         String listen = "unix:" + folder.resolve("s");
         assertEquals(listen, backend.serve(options(listen, Duration.ZERO)));
@@ -188,7 +189,7 @@ final class ReservationServerTest {
                 ListenAddress.parse(listen), Optional.empty(), Optional.empty(), grace);
     }
 
-    /** Keeps the first and the next answer of a stream, and its end. */
+    /** Records the first and the second answer of a stream, and its end. */
     private static final class Recorder<T> implements StreamObserver<T> {
         final CompletableFuture<T> first = new CompletableFuture<>();
         final CompletableFuture<T> second = new CompletableFuture<>();
@@ -212,7 +213,7 @@ final class ReservationServerTest {
         }
     }
 
-    /** A server with a call that waits at a gate. */
+    /** A server with a running call, which waits at a gate. */
     private final class Busy {
         final Gate gate = new Gate(new FakeClock());
         final Recorder<GetConferenceResponse> running = new Recorder<>();
@@ -244,7 +245,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("Stopping tells health watchers first, answers running calls, then it is over")
+    @DisplayName("To stop, it informs health watchers, answers running calls, and then ends")
     void stopsGracefully() throws Exception {
         Busy busy = new Busy(Duration.ofSeconds(Patience.SECONDS));
         var watch = new Recorder<HealthCheckResponse>();
@@ -267,7 +268,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("A call that takes longer than the grace is cut off")
+    @DisplayName("It cuts off a call that takes longer than the grace")
     void stopsWithoutWaiting() throws Exception {
         Busy busy = new Busy(Duration.ZERO);
         Thread stopping = busy.stopping();

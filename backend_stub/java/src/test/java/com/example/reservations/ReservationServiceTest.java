@@ -67,7 +67,7 @@ final class ReservationServiceTest {
         stub = Backend.with(backend.serve(store, policy), "x-incident-id", "inc-17");
     }
 
-    /** Returns a request as the proxy makes it. */
+    /** Returns a request as the proxy sends it. */
     private CreateConferenceRequest.Builder request(String requestId, String room) {
         return CreateConferenceRequest.newBuilder()
                 .setRequestId(requestId)
@@ -102,7 +102,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Room, owner and start come back as they were sent; there is nothing else")
+    @DisplayName("A conference has the room, owner and start of its request, and nothing else")
     void grantEchoesTheRequest() {
         Timestamp start = timestamp(clock.instant().plusNanos(123_456_789));
         Conference granted =
@@ -119,19 +119,19 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Jitsi without authentication sends no owner")
+    @DisplayName("A request without an owner, as from Jitsi without login, gets an empty owner")
     void noOwner() {
         assertEquals("", create(request("r1", "board").clearOwner()).getConference().getOwner());
     }
 
     @Test
-    @DisplayName("The same request gets the same conference, granted, not a conflict")
+    @DisplayName("A repeated request gets the same conference as a grant, not a conflict")
     void idempotent() {
         assertEquals(create(request("r1", "board")), create(request("r1", "board")));
     }
 
     @Test
-    @DisplayName("A conflict carries the whole conference, for the same owner too")
+    @DisplayName("A conflict contains the whole conference, also for the same owner")
     void conflict() throws Exception {
         serve(new Policy(List.of(), Optional.empty(), OPTIONS), 100);
         Conference holder =
@@ -145,7 +145,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Rooms are the same when their raw values are")
+    @DisplayName("Two rooms are the same only when their raw values are the same")
     void rooms() {
         List<String> rooms = List.of("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd");
         long granted = rooms.stream()
@@ -155,7 +155,7 @@ final class ReservationServiceTest {
     }
 
     @ParameterizedTest
-    @DisplayName("For every reason: the id is NOT_FOUND, the room free, the request a new one")
+    @DisplayName("After a deletion for any reason, the id gets NOT_FOUND, and the room is free")
     @EnumSource(mode = EnumSource.Mode.EXCLUDE, names = "UNRECOGNIZED")
     void deleted(DeleteReason reason) {
         Conference first = create(request("r1", "board")).getConference();
@@ -170,7 +170,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("A request for what is over already is denied, with a sentence")
+    @DisplayName("A request whose end has already passed gets a denial with a message")
     void tooLate() {
         var past = request("r1", "board").setDuration(seconds(60));
         clock.advance(java.time.Duration.ofMinutes(1));
@@ -180,7 +180,7 @@ final class ReservationServiceTest {
     }
 
     @ParameterizedTest
-    @DisplayName("The shorter duration counts; none is no limit")
+    @DisplayName("The shorter one of the requested and the maximum duration counts")
     @CsvSource({",,", "90,,90", ",60,60", "30,60,30", "90,60,60"})
     void durations(Long wanted, Long limit, Long given) throws Exception {
         var longest = Optional.ofNullable(limit).map(java.time.Duration::ofSeconds);
@@ -195,7 +195,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("A room whose name is denied is nobody's, also when only its raw form is sent")
+    @DisplayName("A rule denies a room to everybody, also when the request has only the raw room")
     void denied() throws Exception {
         var deny = List.of(new Glob("other"), new Glob("board-*"));
         serve(new Policy(deny, Optional.empty(), RoomOptions.NONE), 100);
@@ -224,27 +224,31 @@ final class ReservationServiceTest {
                         r -> r.setOwner(Owner.newBuilder().setUser("juliet"))),
                 broken("start_time: wanted a time, got none", r -> r.clearStartTime()),
                 broken(
-                        "start_time: wanted a valid one of the years 1 to 9999, got",
+                        "start_time: wanted a valid time in the years 1 to 9999, got",
                         r -> r.setStartTime(Timestamp.newBuilder().setSeconds(253402300800L))),
                 broken(
-                        "start_time: wanted a valid one of the years 1 to 9999, got",
+                        "start_time: wanted a valid time in the years 1 to 9999, got",
                         r -> r.setStartTime(Timestamp.newBuilder().setNanos(-1))),
-                broken("duration: wanted a positive one", r -> r.setDuration(seconds(0))),
-                broken("duration: wanted a positive one", r -> r.setDuration(seconds(-1))),
                 broken(
-                        "duration: wanted a positive one up to 10,000 years, or none, got "
-                                + "315576000001 s and 0 ns",
+                        "duration: wanted a positive duration of at most",
+                        r -> r.setDuration(seconds(0))),
+                broken(
+                        "duration: wanted a positive duration of at most",
+                        r -> r.setDuration(seconds(-1))),
+                broken(
+                        "duration: wanted a positive duration of at most 10,000 years, or none,"
+                                + " got 315576000001 s and 0 ns",
                         r -> r.setDuration(seconds(315_576_000_001L))),
                 broken(
-                        "duration: wanted a positive one",
+                        "duration: wanted a positive duration of at most",
                         r -> r.setDuration(seconds(1).toBuilder().setNanos(-1))),
                 broken(
-                        "duration: wanted a positive one",
+                        "duration: wanted a positive duration of at most",
                         r -> r.setDuration(seconds(Long.MAX_VALUE))));
     }
 
     @ParameterizedTest
-    @DisplayName("A request that breaks the contract is a fault that names the field")
+    @DisplayName("A request that breaks the contract gets an error that names the field")
     @MethodSource("broken")
     void brokenCreate(String text, Consumer<CreateConferenceRequest.Builder> breakIt) {
         var request = request("r1", "board");
@@ -256,7 +260,7 @@ final class ReservationServiceTest {
     }
 
     @ParameterizedTest
-    @DisplayName("The largest values of the contract are taken")
+    @DisplayName("The service accepts the largest values of the contract")
     @CsvSource({"253402300799, 999999999, 315576000000", "253402300799, 0, 1"})
     void largest(long start, int nanos, long duration) {
         var request = request("r1", "x".repeat(1023))
@@ -269,7 +273,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Without an id, GetConference and DeleteConference are invalid arguments")
+    @DisplayName("GetConference and DeleteConference without an id get INVALID_ARGUMENT")
     void noId() {
         for (Status status :
                 List.of(
@@ -281,20 +285,21 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("A full store is RESOURCE_EXHAUSTED, until something is deleted")
+    @DisplayName("A full store answers RESOURCE_EXHAUSTED until a conference is deleted")
     void full() throws Exception {
         serve(Policy.OPEN, 1);
         Conference first = create(request("r1", "one")).getConference();
         Status status = fault(() -> create(request("r2", "two")));
         assertEquals(Status.Code.RESOURCE_EXHAUSTED, status.getCode());
         assertEquals(
-                "the store holds 1 conferences, which is its maximum", status.getDescription());
+                "the store is full: it holds 1 conferences, its maximum number",
+                status.getDescription());
         delete(first.getId(), DeleteReason.DELETE_REASON_ENDED);
         assertTrue(create(request("r2", "two")).hasConference());
     }
 
     @Test
-    @DisplayName("What is no reservation any more, 256 KiB and over, is refused")
+    @DisplayName("The server refuses a request of more than 256 KiB")
     void oversized() {
         var owner = Owner.newBuilder().setRaw("j".repeat(300_000));
         Status status = fault(() -> create(request("r1", "board").setOwner(owner)));
@@ -302,7 +307,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Calls whose deadline passes while they wait are not carried out")
+    @DisplayName("The service does not carry out a deletion whose deadline passes while it waits")
     void givenUp() throws Exception {
         Gate gate = Gate.opened(clock);
         var patient = backend.serve(new Store(10, gate, new ClockIds(clock)), Policy.OPEN);
@@ -319,7 +324,8 @@ final class ReservationServiceTest {
         Patience.until(
                 () -> deletionInStore().filter(s -> s != Thread.State.RUNNABLE).isPresent(),
                 "the deletion did not wait for the lock of the store");
-        // The deadline counts from the arrival of the call, so the deletion's is the earlier one.
+        // The server counts a deadline from the arrival of its call. The deletion has arrived before
+        // this call starts, so the deletion's deadline in the server passes first.
         stub = patient.withDeadlineAfter(HASTY_SECONDS, TimeUnit.SECONDS);
         assertEquals(Status.Code.DEADLINE_EXCEEDED, fault(() -> get("x")).getCode());
         assertEquals(
@@ -346,7 +352,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("An unexpected error is INTERNAL without its text, which the log has")
+    @DisplayName("An unexpected error gets INTERNAL without its text; the log contains the text")
     void unexpected() throws Exception {
         try (LogRecorder log = new LogRecorder()) {
             var ids = new IllegalStateException("the table is gone");
@@ -360,7 +366,7 @@ final class ReservationServiceTest {
                     Policy.OPEN);
             Status status = fault(() -> create(request("r1", "board")));
             assertEquals(Status.Code.INTERNAL, status.getCode());
-            assertEquals("see the backend's log", status.getDescription());
+            assertEquals("the backend's log contains the cause", status.getDescription());
             assertEquals(
                     List.of("incident='' create room='board': INTERNAL"),
                     log.messages(Level.SEVERE));
@@ -369,7 +375,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Each call is one line, with its incident id; never a password")
+    @DisplayName("The log has one line for each call, with its incident id, never a password")
     void oneLineForEachCall() throws Exception {
         serve(new Policy(List.of(new Glob("denied")), Optional.empty(), OPTIONS), 100);
         try (LogRecorder log = new LogRecorder()) {

@@ -46,7 +46,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("While its conference exists, a request is answered with it")
+    @DisplayName("A repeated request gets its conference again while that exists")
     void sameRequest() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         assertEquals(first, granted(booking(clock.instant(), "r1", "board")));
@@ -54,14 +54,14 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("The request's id decides, not the room")
+    @DisplayName("A repeated request gets its conference also when it names another room")
     void sameRequestForAnotherRoom() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         assertEquals(first, granted(booking(clock.instant(), "r1", "hall")));
     }
 
     @Test
-    @DisplayName("A room that is held is not granted to another request; case matters")
+    @DisplayName("Another request does not get a held room; another spelling is another room")
     void anotherRequest() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         Booking other = booking(clock.instant(), "r2", "board");
@@ -70,7 +70,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("After its conference is deleted, a request is new and gets another id")
+    @DisplayName("After its conference is deleted, a request gets a conference with another id")
     void deletedRequest() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         assertEquals(Store.Deletion.DELETED, delete(first));
@@ -79,7 +79,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("A second deletion of an id leaves the later conference of its room alone")
+    @DisplayName("A second deletion of an id does not affect the later conference of the room")
     void deleteOnlyTheNamed() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         delete(first);
@@ -89,7 +89,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("A deletion whose caller gave up is not carried out")
+    @DisplayName("The store does not carry out a deletion whose caller has given up")
     void deleteGivenUp() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         assertEquals(Store.Deletion.GIVEN_UP, store.delete(first.id(), () -> true));
@@ -97,7 +97,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("Whether the caller gave up is asked when the lock is had, not before")
+    @DisplayName("The store asks whether the caller has given up only after it has the lock")
     void deleteGivenUpWhileItWaited() throws Exception {
         Gate gate = Gate.opened(clock);
         Store slow = new Store(10, gate, new ClockIds(clock));
@@ -123,7 +123,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("To the moment: a conference exists until start + duration, and then it does not")
+    @DisplayName("A conference exists until start + duration, exact to the nanosecond")
     void ends() {
         Conference first = granted(booking(clock.instant(), "r1", "board", MINUTE));
         clock.advance(MINUTE.minusNanos(1));
@@ -135,7 +135,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("When a conference is over, its request is new, and its room is free for others")
+    @DisplayName("When a conference is over, its request is a new one, and its room is free")
     void overIsFree() {
         Conference first = granted(booking(clock.instant(), "r1", "board", MINUTE));
         clock.advance(MINUTE);
@@ -146,7 +146,7 @@ final class StoreTest {
     }
 
     @ParameterizedTest
-    @DisplayName("An end far beyond the calendar is as good as any")
+    @DisplayName("A booking has the right end also when the end is far away")
     @CsvSource({
         "2030-01-02T03:04:05Z, 315576000000, true",
         "9999-12-31T23:59:59.999999999Z, 315576000000, true",
@@ -170,7 +170,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("What is over before it is made holds no room")
+    @DisplayName("A booking whose end has already passed does not hold the room")
     void tooLate() {
         Booking past = booking(clock.instant(), "r1", "board", MINUTE);
         clock.advance(MINUTE);
@@ -179,7 +179,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("At its maximum, the store still answers repeats and conflicts, and deletes")
+    @DisplayName("A full store still answers repeated requests and conflicts, and still deletes")
     void full() {
         Store small = store(1);
         Booking one = booking(clock.instant(), "r1", "board");
@@ -195,7 +195,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("Conferences that nobody asks for again do not fill the store for ever")
+    @DisplayName("A full store drops conferences that are over before it refuses a new one")
     void fullOfWhatIsOver() {
         Store small = store(3);
         small.create(booking(clock.instant(), "r1", "room1", MINUTE));
@@ -208,7 +208,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("Nobody gets between the look and the grant")
+    @DisplayName("No other request can run between the check of a room and its grant")
     void nobodyGetsBetween() throws Exception {
         CountDownLatch entered = new CountDownLatch(1);
         CountDownLatch goOn = new CountDownLatch(1);
@@ -244,7 +244,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("Of many requests for a room at the same time, one is granted")
+    @DisplayName("When many requests for a room arrive at the same time, one gets it")
     void races() throws Exception {
         int callers = 8;
         int rooms = 200;
@@ -270,7 +270,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("A booking can be logged: its password is not in the text")
+    @DisplayName("The text of a booking does not contain its password")
     void passwordIsNotInTheText() {
         var options = new RoomOptions(
                 OptionalInt.of(7), true, Optional.of(new Secret("hunter2")));

@@ -45,7 +45,7 @@ final class TlsTest {
         return backend.serve(Backend.options(Optional.of(tls), Optional.empty()));
     }
 
-    /** Returns the status of a call over TLS; NOT_FOUND is that of one that was let in. */
+    /** Returns the status of a call over TLS; NOT_FOUND means that the server accepted it. */
     private Status.Code call(String address, Path ca, Optional<Authority.Pair> client)
             throws Exception {
         var credentials = TlsChannelCredentials.newBuilder().trustManager(ca.toFile());
@@ -60,7 +60,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("TLS lets in who trusts it, under its name")
+    @DisplayName("With TLS, only a client that trusts the server under its name can call")
     void tls() throws Exception {
         String address = serveTls(false);
         assertEquals(
@@ -75,7 +75,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("mTLS lets in clients with a certificate of the authority, and nobody else")
+    @DisplayName("With mTLS, only a client with a certificate of the authority can call")
     void mutualTls() throws Exception {
         String address = localhost(serveTls(true));
         assertEquals(
@@ -89,7 +89,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("A file for TLS that is missing is named")
+    @DisplayName("The error for a missing TLS file names the file")
     void missingFile() {
         Path missing = goodFolder.resolve("missing.pem");
         var error = assertThrows(
@@ -101,7 +101,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("A pair that cannot work is refused at once, not in every handshake")
+    @DisplayName("A pair that is not valid gets an error at the start, not in a handshake")
     void unusablePair() throws Exception {
         Path broken = Files.writeString(goodFolder.resolve("broken.pem"), "no PEM");
         authority.openssl(
@@ -139,7 +139,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("A kind of key that the server does not speak is named, with those that it does")
+    @DisplayName("The error for a key of another kind names the kinds that the server supports")
     void unknownKindOfKey() throws Exception {
         authority.openssl(
                 List.of(),
@@ -153,7 +153,7 @@ final class TlsTest {
                         Optional.empty()));
         assertTrue(
                 error.getMessage().endsWith(
-                        ": the key of the certificate has to be RSA or EC, and is EdDSA"),
+                        ": wanted a certificate with a key of RSA or EC, got a key of EdDSA"),
                 error::getMessage);
     }
 }
