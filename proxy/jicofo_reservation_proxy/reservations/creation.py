@@ -67,7 +67,8 @@ class Creation:
         patience_seconds = asked.budget.left_seconds if is_admitted else 0
         with self._locks.hold(asked.room_key, patience_seconds) as is_free:
             if not is_free:
-                return Handled(ROOM_IS_BUSY, asked.backend)
+                fault = ROOM_IS_BUSY if is_admitted else IN_FLIGHT_LIMIT_REACHED
+                return Handled(fault, asked.backend)
             if not is_admitted:
                 return self._fallback.answer(asked, IN_FLIGHT_LIMIT_REACHED)
             self._deliver_pending(asked)

@@ -1,7 +1,7 @@
 """The use cases with a store that cannot be used: every request still gets an answer."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -212,6 +212,17 @@ def test_a_delete_with_an_unreachable_store(world: World) -> None:
     world.elsewhere.away = {"find"}
     assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
     assert world.backend.deleted == []
+
+
+def test_a_post_without_a_place_for_a_room_that_is_locked(world: World) -> None:
+    """A POST that reaches the in-flight limit is refused as overloaded, also for a locked room."""
+    with ExitStack() as stack:
+        stack.enter_context(world.locks.hold((NAME, "board"), 0))
+        for _ in range(4):
+            assert stack.enter_context(world.use_cases._in_flight.admit(NAME, 0))
+        reply = world.use_cases.create(request(), PROSODY, INCIDENT).reply
+    assert isinstance(reply, Fault)
+    assert reply.kind is FaultKind.OVERLOADED
 
 
 def test_a_fallback_grant_is_read_from_the_ledger_alone(world: World) -> None:
