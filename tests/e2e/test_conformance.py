@@ -19,6 +19,8 @@ from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.conformance import Kit, Verdict, cases
 from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.settings.schema import BackendName
+from jicofo_reservation_proxy.settings.validation import validate
 from jicofo_reservation_stub import Policy, ReservationService, Store
 
 from .support import TIMEOUT_SECONDS, Context, Script, granting, serving_grpc
@@ -100,6 +102,15 @@ def test_a_failure_shows_the_wanted_and_the_actual_answer(conformance: Run) -> N
         "here'); if the backend does not implement this method, use --without get\n"
     ) in out
     assert out.endswith("2 cases: 2 failed\n")
+
+
+def test_a_backend_whose_delete_is_switched_off(target: str) -> None:
+    """With `methods.delete = ""` the kit skips the cases that delete, and sends no deletion."""
+    settings = validate({"backends": {"a": {"target": target, "methods": {"delete": ""}}}})
+    with Kit(settings.backends[BackendName("a")]) as kit:
+        needing = [case for case in cases() if "delete" in case.needs]
+        assert needing
+        assert {kit.run(case).verdict for case in needing} == {Verdict.SKIPPED}
 
 
 def test_the_kit_makes_no_retries(conformance: Run) -> None:

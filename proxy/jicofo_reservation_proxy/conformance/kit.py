@@ -44,7 +44,7 @@ class Kit:
 
     - `backend`: a gRPC target, or the settings of a backend (TLS, keys, paths of methods)
     - `without`: the capabilities that the backend leaves out; the kit skips the cases that need
-      them
+      them. The settings `methods.delete = ""` add "delete" to them.
     - `denied_room`: a room that the backend denies to everyone
     - `key`: the key path of the backend's settings, for error messages
 
@@ -61,7 +61,8 @@ class Kit:
     ) -> None:
         if isinstance(backend, str):
             backend = _backend(backend)
-        self._without = frozenset(without)
+        # A backend without the method cannot be asked to delete.
+        self._without = frozenset(without) | (set() if backend.methods.delete else {"delete"})
         self._denied_room = denied_room
         self._run = uuid4().hex[:8]
         self._deletes = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 
 from jicofo_reservation_proxy.model import Room
+from jicofo_reservation_proxy.regexes import Pattern, compile_regex
 from jicofo_reservation_proxy.settings.schema import Route
 
 DEFAULT_BACKEND = "default"
@@ -13,8 +14,8 @@ DEFAULT_BACKEND = "default"
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    tenant: re.Pattern[str] | None
-    room: re.Pattern[str] | None
+    tenant: Pattern | None
+    room: Pattern | None
     backend: str
 
     def matches(self, room: Room) -> bool:
@@ -56,11 +57,12 @@ def _compile(route: Route) -> _Rule:
     )
 
 
-def _pattern(glob: str | None, regex: str | None) -> re.Pattern[str] | None:
+def _pattern(glob: str | None, regex: str | None) -> Pattern | None:
     if glob is not None:
+        # `translate` makes expressions that `re` matches without backtracking.
         return re.compile(translate(glob), re.IGNORECASE)
-    return re.compile(regex, re.IGNORECASE) if regex is not None else None
+    return compile_regex(regex) if regex is not None else None
 
 
-def _fits(pattern: re.Pattern[str] | None, text: str) -> bool:
+def _fits(pattern: Pattern | None, text: str) -> bool:
     return pattern is None or pattern.fullmatch(text) is not None

@@ -18,6 +18,7 @@ HeaderName = NewType("HeaderName", str)
 HostName = NewType("HostName", str)
 Listen = NewType("Listen", str)
 MethodPath = NewType("MethodPath", str)
+OptionalMethodPath = NewType("OptionalMethodPath", str)
 PluginPath = NewType("PluginPath", str)
 Regex = NewType("Regex", str)
 Target = NewType("Target", str)
@@ -134,10 +135,19 @@ class Methods:
         default=MethodPath(f"{_SERVICE}/GetConference"),
         metadata=_doc("The method path that the proxy calls for GetConference."),
     )
-    delete: MethodPath = field(
-        default=MethodPath(f"{_SERVICE}/DeleteConference"),
-        metadata=_doc("The method path that the proxy calls for DeleteConference."),
+    delete: OptionalMethodPath = field(
+        default=OptionalMethodPath(f"{_SERVICE}/DeleteConference"),
+        metadata=_doc(
+            'The method path that the proxy calls for DeleteConference. Empty (`""`): the backend '
+            "has no such method. The proxy then sends no deletions, and a room becomes free when "
+            "the time of its conference is over."
+        ),
     )
+
+    @property
+    def has_default_delete(self) -> bool:
+        """Whether `delete` is the path of the contract."""
+        return self.delete == Methods.__dataclass_fields__["delete"].default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,8 +250,9 @@ class Route:
     tenant_regex: Regex | None = field(
         default=None,
         metadata=_doc(
-            "A regular expression in Python's syntax, instead of `tenant`. It must match the "
-            "whole tenant."
+            "A regular expression in RE2's syntax, instead of `tenant`. It must match the whole "
+            "tenant. It needs the extra `regex` "
+            "(`pip install 'jicofo-reservation-proxy[regex]'`)."
         ),
     )
     room: str | None = field(
@@ -254,8 +265,8 @@ class Route:
     room_regex: Regex | None = field(
         default=None,
         metadata=_doc(
-            "A regular expression in Python's syntax, instead of `room`. It must match the whole "
-            "name."
+            "A regular expression in RE2's syntax, instead of `room`. It must match the whole "
+            "name. It needs the extra `regex`, as `tenant_regex` does."
         ),
     )
     backend: str = field(
@@ -334,12 +345,13 @@ class Settings:
         ),
     )
     respond_within: ResponseTime = field(
-        default=ResponseTime(timedelta(seconds=12)),
+        default=ResponseTime(timedelta(seconds=9)),
         metadata=_doc(
             "The time budget of one request, including all waiting, calls and retries, from "
-            "100ms to 18s. The maximum is below 20s because Prosody stops waiting for an answer "
-            "after 20s. Jicofo waits without a limit and delays all its other rooms in the "
-            "meantime."
+            "100ms to 18s. Keep it at least 1s below Prosody's `reservations_api_timeout` (20 by "
+            "default, 10 in the example of the module): after that time Prosody refuses the room, "
+            "and the backend may have created it. Jicofo waits without a limit and delays all its "
+            "other rooms in the meantime."
         ),
     )
     expire_after: Grace = field(

@@ -5,7 +5,7 @@ type. Each error message says which value was wanted and which value the tree ha
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.ids import BACKEND_NAME
+from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, compile_regex
 
 from .addresses import is_local_target
 from .schema import (
@@ -35,6 +36,7 @@ from .schema import (
     HostName,
     Listen,
     MethodPath,
+    OptionalMethodPath,
     PluginPath,
     Regex,
     ResponseTime,
@@ -45,6 +47,12 @@ from .schema import (
     ThreadCount,
 )
 
+MAX_DEPTH = 16
+"""The maximum number of tables and arrays inside each other. No setting needs more than five."""
+
+MAX_SHOWN_CHARACTERS = 200
+"""An error message shows only the beginning of a longer value."""
+
 
 def validate(
     tree: Mapping[str, Any], origins: Mapping[tuple[str, ...], str] | None = None
@@ -53,8 +61,11 @@ def validate(
 
     `origins` maps key paths to the source of their values, for error messages. Raises
     `SettingsError` with every invalid value. If all values are valid, raises `SettingsError` with
-    every contradiction between them.
+    every contradiction between them. A tree that is nested too deeply is a single fault.
     """
+    if (path := _too_deep(tree)) is not None:
+        message = f"wanted at most {MAX_DEPTH} tables and arrays inside each other, got more"
+        raise SettingsError([SettingFault(path, message, _origin((path,), origins or {}))])
     try:
         settings = CONVERTER.structure(tree, Settings)
     except BaseValidationError as error:
@@ -69,6 +80,26 @@ def validate(
     return settings
 
 
+def _too_deep(tree: Mapping[str, Any]) -> str | None:
+    """Return the key at the top level whose value is nested too deeply; `None` if there is none.
+
+    The function does not recurse: a tree of some thousand levels would exceed Python's limit.
+    """
+    for key, value in tree.items():
+        level: list[Any] = [value]
+        for _ in range(MAX_DEPTH):
+            level = [inner for outer in level for inner in _inside(outer)]
+        if any(isinstance(value, Mapping | list | tuple) for value in level):
+            return str(key)
+    return None
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
 class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the message
     """A value that is not valid for its setting."""
 
@@ -81,8 +112,16 @@ class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the mes
         """Return the message, without the value of a credential, which may be a secret."""
         is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
         hidden = f"a value of type {type(self.got).__name__} (not shown: it may be a secret)"
-        got = hidden if is_secret else repr(self.got)
+        got = hidden if is_secret else _shown(self.got)
         return f"wanted {self.wanted}, got {got}"
+
+
+def _shown(value: object) -> str:
+    """Return a value for an error message; cut a long value."""
+    text = repr(value)
+    if len(text) <= MAX_SHOWN_CHARACTERS:
+        return text
+    return text[:MAX_SHOWN_CHARACTERS] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 _CREDENTIALS = {("tls",), ("auth",)}
@@ -90,6 +129,7 @@ _NO_SECRETS = {"plugin", "server_name"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
+_METHOD_PATH = r"/[^/\s]+/[^/\s]+"
 _LISTEN = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
@@ -189,10 +229,15 @@ def _is_host(text: str) -> bool:
 
 def _regex(value: object, _: object) -> str:
     try:
-        re.compile(_text(value))
-    except (re.error, OverflowError, RecursionError) as error:
+        compile_regex(_text(value))
+    except RegexError as error:
         raise _Unwanted(
-            f"a valid regular expression in Python's syntax (error: {error})", value
+            f"a valid regular expression in RE2's syntax (error: {error})", value
+        ) from None
+    except RegexUnavailableError:
+        raise ValueError(
+            "wanted the Python package google-re2, which matches regular expressions, got none; "
+            "install it with: pip install 'jicofo-reservation-proxy[regex]'"
         ) from None
     return str(value)
 
@@ -242,8 +287,10 @@ def _make_converter() -> Converter:
         HeaderName: _header,
         HostName: _matching(r"\S+", "a host name, such as reservations.example.com"),
         Listen: _listen,
-        MethodPath: _matching(
-            r"/[^/\s]+/[^/\s]+", "a method path of the form /package.Service/Method"
+        MethodPath: _matching(_METHOD_PATH, "a method path of the form /package.Service/Method"),
+        OptionalMethodPath: _matching(
+            rf"(?:{_METHOD_PATH})?",
+            'a method path of the form /package.Service/Method, or "" for a backend without it',
         ),
         PluginPath: _matching(
             r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
@@ -316,7 +363,7 @@ def _contradictions(settings: Settings) -> Iterator[SettingFault]:
 
 
 def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
-    tls, auth = backend.tls, backend.auth
+    tls, auth, methods = backend.tls, backend.auth, backend.methods
     if tls and bool(tls.cert_file) != bool(tls.key_file):
         missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
         yield SettingFault(
@@ -335,6 +382,18 @@ def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault
             "wanted TLS or a target on this machine, because the proxy sends a secret, "
             f"got plaintext to {backend.target!r}; set {key}.tls",
         )
+    names: dict[str, str] = {}
+    for name, path in (
+        ("create", methods.create),
+        ("get", methods.get),
+        ("delete", methods.delete),
+    ):
+        if (other := names.setdefault(path, name)) != name:
+            yield SettingFault(
+                f"{key}.methods.{name}",
+                f"wanted another path than methods.{other}, because each method does something "
+                f"else, got {path!r}",
+            )
 
 
 def _route_contradictions(

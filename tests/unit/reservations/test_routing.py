@@ -46,6 +46,21 @@ def test_patterns(route: Route, matching: list[str], others: list[str]) -> None:
     assert {room: backend_of(room, route) for room in others} == dict.fromkeys(others)
 
 
+def test_a_bad_expression_takes_no_time() -> None:
+    """An expression for which a backtracking engine needs exponential time is matched at once.
+
+    Python's own `re` needs 4 s for 26 letters; here the test would not end.
+    """
+    route = Route(room_regex=Regex(r"(\w+-?)+\.board"), backend="a")
+    assert backend_of("a" * 1000, route) is None
+    assert backend_of("a" * 1000 + ".board", route) == "a"
+
+
+def test_a_bad_glob_takes_no_time() -> None:
+    """A glob with many stars is matched at once too."""
+    assert backend_of("a" * 1000, Route(room="a*" * 30 + "b", backend="a")) is None
+
+
 def test_the_first_match_wins() -> None:
     """Routes are tried in their order."""
     routes = [Route(room="board", backend="a"), Route(backend="b"), Route(room="x", backend="a")]

@@ -39,7 +39,7 @@ def test_defaults() -> None:
     assert settings.listen == "127.0.0.1:7777"
     assert settings.threads == 64
     assert settings.drain_within == timedelta(seconds=20)
-    assert settings.respond_within == timedelta(seconds=12)
+    assert settings.respond_within == timedelta(seconds=9)
     assert settings.expire_after == timedelta(minutes=5)
     assert settings.give_up_after == timedelta(days=7)
 
@@ -59,6 +59,7 @@ def test_defaults_of_a_backend() -> None:
     assert backend.methods.create == f"{service}/CreateConference"
     assert backend.methods.get == f"{service}/GetConference"
     assert backend.methods.delete == f"{service}/DeleteConference"
+    assert backend.methods.has_default_delete
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,42 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, reason: str) -> 
     assert fault.startswith(f"{file}: wanted valid TOML, got a parser error: {reason}")
 
 
+DEEP = 5000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"listen = {'[' * DEEP}{']' * DEEP}",
+        f"listen = {'{a = ' * DEEP}1{'}' * DEEP}",
+        f"[{'.'.join('a' * DEEP)}]",
+        f"[[routes]]\n{'.'.join('a' * DEEP)} = 1",
+    ],
+)
+def test_a_file_that_is_nested_too_deeply(tmp_path: Path, content: str) -> None:
+    """A file with thousands of levels gets one message, and no traceback."""
+    file = tmp_path / "proxy.toml"
+    file.write_text(content)
+    (fault,) = faults(file)
+    assert "inside each other" in fault or "parser error" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("LISTEN", "[" * DEEP + "]" * DEEP),
+        ("ROUTES", "[" * DEEP + "]" * DEEP),
+        ("BACKENDS", "{a = " * DEEP + "1" + "}" * DEEP),
+        ("__".join("A" * DEEP), "1"),
+    ],
+)
+def test_a_variable_that_is_nested_too_deeply(name: str, text: str) -> None:
+    """A variable with thousands of levels gets one short message, and no traceback."""
+    (fault,) = faults(variables={name: text})
+    assert "wanted" in fault
+    assert len(fault) < 4 * DEEP, "the message shows the name of the variable, and not the value"
+
+
 def test_overrides_do_not_change_the_file(file: Path) -> None:
     """Overrides do not change the file: a second `load` returns the file's own values."""
     load(file, {ENVIRONMENT_PREFIX + "ROUTES__0__ROOM": "y"})

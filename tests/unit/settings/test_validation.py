@@ -1,5 +1,6 @@
 """The valid values of each setting, and the error message for every other value."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -207,8 +208,9 @@ AUTHORIZATION = (
     "wanted a header other than 'authorization', because the bearer token uses it,"
     " got 'authorization'"
 )
-UNTERMINATED = "missing ), unterminated subpattern at position 0"
-REGEX = "wanted a valid regular expression in Python's syntax"
+UNTERMINATED = "missing ): ("
+NO_ARGUMENT = "no argument for repetition operator: *"
+REGEX = "wanted a valid regular expression in RE2's syntax"
 NAME = (
     "wanted a name of lower-case letters, digits and single underscores that begins with a letter"
     " and does not end with an underscore"
@@ -416,8 +418,25 @@ REQUIRED = "wanted a value, because this key is required, got none"
                 backend(methods={key: bad}),
                 f"backends.a.methods.{key}: {METHOD}, got {bad!r}",
             )
-            for key in ("create", "get", "delete")
+            for key in ("create", "get")
             for bad in ("", "/a", "a/b", "/a/b/c", "/a/ b", "//b", "/a/")
+        ),
+        *(
+            (
+                backend(methods={"delete": bad}),
+                f'backends.a.methods.delete: {METHOD}, or "" for a backend without it, got {bad!r}',
+            )
+            for bad in ("/a", "a/b", "/a/b/c", "/a/ b", "//b", "/a/", " ")
+        ),
+        *(
+            (
+                backend(methods={key: "/a.B/C", other: "/a.B/C"}),
+                (
+                    f"backends.a.methods.{key}: wanted another path than methods.{other}, because "
+                    "each method does something else, got '/a.B/C'"
+                ),
+            )
+            for key, other in (("get", "create"), ("delete", "create"), ("delete", "get"))
         ),
         ({"routes": {}}, f"routes: {ARRAY}, got {{}}"),
         ({"routes": ["a"]}, "routes.0: wanted a table, got 'a'"),
@@ -445,7 +464,7 @@ REQUIRED = "wanted a value, because this key is required, got none"
         ),
         (
             routed({"tenant_regex": "*", "backend": "a"}),
-            f"routes.0.tenant_regex: {REGEX} (error: nothing to repeat at position 0), got '*'",
+            f"routes.0.tenant_regex: {REGEX} (error: {NO_ARGUMENT}), got '*'",
         ),
         (
             {"backends": {"a": {"target": "localhost:1"}, "b": {"target": "localhost:2"}}},
@@ -681,11 +700,61 @@ def test_durations_too_large_for_python(text: str) -> None:
     assert faults({"drain_within": text}) == [f"drain_within: {DRAIN}, got {text!r}"]
 
 
-def test_repetition_counts_too_large_for_python() -> None:
-    """A repetition count that is too large for Python makes a regular expression invalid."""
-    (fault,) = faults(routed({"backend": "a", "room_regex": "a{9999999999}"}))
+@pytest.mark.parametrize("regex", ["(a{1000}){1000}", "(?=a)", r"(a)\1", "a\ud800"])
+def test_expressions_that_are_not_linear_are_refused(regex: str) -> None:
+    """RE2 refuses an expression that it cannot match in linear time, or that is too large."""
+    (fault,) = faults(routed({"backend": "a", "room_regex": regex}))
     assert fault.startswith(f"routes.0.room_regex: {REGEX} (error: ")
-    assert fault.endswith("got 'a{9999999999}'")
+    assert fault.endswith(f"got {regex!r}")
+
+
+def test_without_google_re2_the_message_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An expression without its package is a fault that names the package and the extra."""
+    monkeypatch.setitem(sys.modules, "re2", None)
+    assert faults(routed({"backend": "a", "room_regex": "a+"})) == [
+        (
+            "routes.0.room_regex: wanted the Python package google-re2, which matches regular "
+            "expressions, got none; install it with: pip install 'jicofo-reservation-proxy[regex]'"
+        )
+    ]
+    assert validate(routed({"backend": "a", "room": "a*"})).routes[0].room == "a*"
+
+
+def nested(levels: int, *, of: type = dict) -> object:
+    """Return this many tables or arrays inside each other."""
+    value: object = "x"
+    for _ in range(levels):
+        value = {"a": value} if of is dict else [value]
+    return value
+
+
+@pytest.mark.parametrize("of", [dict, list])
+@pytest.mark.parametrize("levels", [17, 5000, 100_000])
+@pytest.mark.parametrize("key", ["backends", "listen", "routes", "nope"])
+def test_settings_that_are_nested_too_deeply(key: str, levels: int, of: type) -> None:
+    """A deep tree is one fault, and never a traceback."""
+    with pytest.raises(SettingsError) as caught:
+        validate({key: nested(levels, of=of)}, {(key, "a"): "from $X"})
+    assert str(caught.value) == (
+        f"{key}: wanted at most 16 tables and arrays inside each other, got more (from $X)"
+    )
+
+
+def test_sixteen_levels_are_not_too_deep() -> None:
+    """A tree with sixteen levels gets the usual message."""
+    (fault,) = faults({"listen": nested(16)})
+    assert fault.startswith("listen: wanted a string, got {'a': ")
+
+
+def test_a_long_value_is_cut() -> None:
+    """A message shows at most 200 characters of a value."""
+    (fault,) = faults({"state": "x" * 1000})
+    assert (
+        fault
+        == f"state: wanted 'disk' or 'memory', got {'x' * 199!r}"[:-1] + "\N{HORIZONTAL ELLIPSIS}"
+    )
 
 
 NO_CONTENT = f"wanted the path of a file, not the content of the file, got {HIDDEN}"
