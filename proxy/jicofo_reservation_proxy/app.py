@@ -178,9 +178,7 @@ class Proxy:
         self, backends: Mapping[BackendName, BackendSettings]
     ) -> Mapping[str, Backend]:
         return {
-            name: GrpcBackend(
-                name, self.channels[name], backend.answer_within.total_seconds(), self.metrics
-            )
+            name: GrpcBackend(name, backend, self.channels[name], self.metrics)
             for name, backend in backends.items()
         }
 

@@ -242,12 +242,14 @@ class Fault:
 
     `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" if the proxy made
     no call. `detail` is the text of the backend, of gRPC or of the proxy. `code` and `detail` are
-    for the log and never for a user.
+    for the log and never for a user. `granted_id` is the id of a conference that the backend
+    granted in an answer that the proxy cannot use, or "".
     """
 
     kind: FaultKind
     code: str
     detail: str
+    granted_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

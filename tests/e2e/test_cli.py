@@ -21,6 +21,7 @@ from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http.server import Server
 
+from .http2 import answering
 from .support import (
     PROSODY,
     START,
@@ -187,7 +188,18 @@ def test_check_of_a_backend_without_get_exits_with_0(out: Output) -> None:
     with serving_grpc(granting()) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
-    assert "backends.default: ok, it answered; it does not implement GetConference" in text
+    assert "backends.default: ok, it answered UNIMPLEMENTED (no GetConference here)" in text
+
+
+def test_check_of_a_target_that_is_no_grpc_server_exits_with_7(out: Output) -> None:
+    """`check` does not take an HTTP 404, which gRPC reports as UNIMPLEMENTED, for a backend."""
+    with answering(404) as target:
+        code, text, _ = out.of("check", "--target", target)
+    assert code == 7
+    assert (
+        "backends.default: wanted an answer of a gRPC server, got one of an HTTP server (Received "
+        "http2 header with status: 404); check the target, and the routes of the ingress before it"
+    ) in text
 
 
 def test_check_without_a_backend_names_the_built_in_stub(out: Output) -> None:

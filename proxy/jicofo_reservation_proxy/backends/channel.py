@@ -21,6 +21,10 @@ from .credentials import Credentials, Metadata
 Option = tuple[str, str | int]
 Options = tuple[Option, ...]
 
+MAX_RESPONSE_BYTES = 64 * 1024
+"""The largest response that the proxy reads. The fields of the largest valid response have less
+than 12 kB."""
+
 _OPTIONS: Options = (
     ("grpc.primary_user_agent", f"jicofo-reservation-proxy/{__version__}"),
     # After an outage of 10 s, a channel reconnects in 0.8 s with this back-off. With gRPC's default
@@ -34,6 +38,7 @@ _OPTIONS: Options = (
     # Otherwise a new channel to the same target could reuse the connection of the channel that it
     # replaces.
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
 )
 
 RETRY_POLICY = {

@@ -37,6 +37,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key under which gRPC carries a serialized `google.rpc.Status`."""
 
 MAX_ID_BYTES = 255
+MAX_JID_BYTES = 3071
+"""The length of the longest JID (RFC 7622). A room or an owner is never longer."""
 MAX_SECRET_BYTES = 255
 MAX_URL_BYTES = 2048
 
@@ -53,7 +55,12 @@ logger = logging.getLogger(__name__)
 
 
 class ContractBreach(Exception):  # noqa: N818 - the contract's own word
-    """A backend returned a response that the contract forbids; the text is for the log."""
+    """A backend returned a response that the contract forbids; the text is for the log.
+
+    `granted_id` is the id of the conference if the response granted one, otherwise "".
+    """
+
+    granted_id = ""
 
 
 def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConferenceRequest:
@@ -93,7 +100,11 @@ def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -
     """Return the decision of the backend about a room. Raises `ContractBreach`."""
     match response.WhichOneof("outcome"):
         case "conference":
-            return Granted(_conference(response.conference, request.start_time_ms))
+            try:
+                return Granted(_conference(response.conference, request.start_time_ms))
+            except ContractBreach as breach:
+                breach.granted_id = _usable_id(response.conference)
+                raise
         case "conflict":
             return Conflict(_conference(response.conflict.conference))
         case "denial":
@@ -148,6 +159,10 @@ def denial_reason(number: int) -> str:
     return name.removeprefix("DENIAL_REASON_").lower()
 
 
+def _usable_id(message: pb.Conference) -> str:
+    return message.id if len(message.id.encode()) <= MAX_ID_BYTES else ""
+
+
 def _conference(message: pb.Conference, default_start_ms: int | None = None) -> Conference:
     id_bytes = len(message.id.encode())
     _want(
@@ -157,8 +172,8 @@ def _conference(message: pb.Conference, default_start_ms: int | None = None) -> 
     )
     return Conference(
         id=message.id,
-        room=message.room,
-        owner=message.owner,
+        room=_name("room", message.room),
+        owner=_name("owner", message.owner),
         start_time_ms=_start_time_ms(message, default_start_ms),
         duration_seconds=_duration_seconds(message),
         max_occupants=message.max_occupants if message.HasField("max_occupants") else None,
@@ -168,6 +183,16 @@ def _conference(message: pb.Conference, default_start_ms: int | None = None) -> 
         url=message.url if _is_typeable(message.url, MAX_URL_BYTES) else None,
         sip_id=message.sip_id if message.HasField("sip_id") else None,
     )
+
+
+def _name(field: str, text: str) -> str:
+    size = len(text.encode())
+    _want(
+        that=size <= MAX_JID_BYTES,
+        wanted=f"a {field} of at most {MAX_JID_BYTES} bytes",
+        got=f"{size} bytes",
+    )
+    return text
 
 
 def _start_time_ms(message: pb.Conference, default_ms: int | None) -> int:

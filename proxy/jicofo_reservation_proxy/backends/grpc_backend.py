@@ -25,18 +25,30 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.settings.schema import Backend
 
 from . import circuit_breaker, contract
 from .backend import PROBE_ID
 from .circuit_breaker import Circuit, CircuitOpenError
 from .credential_rotation import BackendChannel
 from .credentials import Metadata
-from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, broken, code_of, denied, failed
+from .grpc_statuses import (
+    DELETE_OUTCOMES,
+    GET_OUTCOMES,
+    broken,
+    code_of,
+    denied,
+    failed,
+    is_from_http,
+)
+from .missing_delete import MissingDelete
 
 FAIR_SECONDS = 2.0
 """The circuit breaker counts only calls with at least this time-out, or with the time-out
 `answer_within` if that is shorter. A call gets a shorter time-out when its request has little time
 left; the failure of such a call does not prove that the backend is slow."""
+
+_UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.name
 
 _NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
@@ -47,7 +59,7 @@ ResponseT = TypeVar("ResponseT")
 class GrpcBackend:
     """A `Backend` that calls a `ReservationService` over a channel.
 
-    Every call ends within `answer_within_seconds`, even if `within_seconds` is longer. After
+    Every call ends within the setting `answer_within`, even if `within_seconds` is longer. After
     several calls that took too long, the circuit breaker refuses the next calls
     (circuit_breaker.py).
     """
@@ -55,13 +67,15 @@ class GrpcBackend:
     def __init__(
         self,
         name: str,
+        settings: Backend,
         channel: BackendChannel,
-        answer_within_seconds: float,
         metrics: Metrics,
     ) -> None:
         self.name = name
         self._channel = channel
-        self._answer_within_seconds = answer_within_seconds
+        self._answer_within_seconds = settings.answer_within.total_seconds()
+        self._has_delete = settings.methods.delete != ""
+        self._missing_delete = MissingDelete(is_default_path=settings.methods.has_default_delete)
         self._metrics = metrics
         self._circuit = Circuit(
             name,
@@ -87,18 +101,6 @@ class GrpcBackend:
             return denied(error) or failed(error)
         except contract.ContractBreach as breach:
             return broken(breach)
-
-    def _probe(self, incident_id: str, within_seconds: float) -> Fault | None:
-        """Make a harmless call before a deletion.
-
-        Return the fault when the call shows that the backend is unreachable, otherwise `None`.
-        """
-        outcome = self._get("probe", PROBE_ID, incident_id, within_seconds).outcome
-        if isinstance(outcome, Fault) and (
-            outcome.kind in _NOT_REACHED or outcome.code == "CANCELLED"
-        ):
-            return outcome
-        return None
 
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float
@@ -129,14 +131,18 @@ class GrpcBackend:
     ) -> Result[DeleteOutcome]:
         """Deliver a deletion to the backend.
 
-        NOT_FOUND and UNIMPLEMENTED also mean that the conference is gone. The proxy first makes a
-        probe (a harmless call). If the probe cannot reach the backend, the proxy does not send the
-        deletion, and the result has an empty `code`. The probe is needed because gRPC does not say
-        whether a failed call was sent.
+        NOT_FOUND also means that the conference is gone. UNIMPLEMENTED means that nothing is left
+        to do only if it is proven that the backend has no such method (missing_delete.py). The
+        proxy first makes a probe (a harmless call). If the probe cannot reach the backend, the
+        proxy does not send the deletion, and the result has an empty `code`. The probe is needed
+        because gRPC does not say whether a failed call was sent.
         """
+        if not self._has_delete:
+            return Result(Deleted(is_unsupported=True), "")
         budget = Budget(min(self._answer_within_seconds, within_seconds))
-        if not_reached := self._probe(incident_id, budget.left_seconds):
-            return Result(not_reached, "")
+        probed = self._get("probe", PROBE_ID, incident_id, budget.left_seconds).outcome
+        if isinstance(probed, Fault) and _has_not_reached(probed):
+            return Result(probed, "")
         message = contract.delete_message(deletion)
         try:
             calls = self._channel.calls
@@ -145,10 +151,21 @@ class GrpcBackend:
         except _NotAskedError as error:
             return Result(error.fault, "")
         except grpc.RpcError as error:
-            if outcome := DELETE_OUTCOMES.get(code_of(error)):
-                return Result(outcome, code_of(error).name)
-            return failed(error)
+            return self._not_ok(error, probed)
+        self._missing_delete.note_acknowledged()
         return Result(Deleted(), "OK")
+
+    def _not_ok(self, error: grpc.RpcError, probed: GetOutcome) -> Result[DeleteOutcome]:
+        """Return the outcome of a deletion that was not answered OK."""
+        failure = failed(error)
+        if outcome := DELETE_OUTCOMES.get(code_of(error)):
+            self._missing_delete.note_acknowledged()
+            return Result(outcome, failure.code)
+        if failure.code == _UNIMPLEMENTED:
+            by_the_service = _is_of_the_service(probed) and not is_from_http(failure.outcome)
+            if self._missing_delete.is_proven(by_the_service=by_the_service):
+                return Result(Deleted(is_unsupported=True), failure.code)
+        return Result(failure.outcome, failure.code)
 
     def _call(
         self, method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], call: _Call[RequestT]
@@ -206,6 +223,19 @@ class _Call(Generic[RequestT]):
     metadata: Metadata
     incident_id: str
     within_seconds: float
+
+
+def _has_not_reached(probed: Fault) -> bool:
+    """Return whether a probe shows that the backend is unreachable."""
+    return probed.kind in _NOT_REACHED or probed.code == "CANCELLED" or is_from_http(probed)
+
+
+def _is_of_the_service(probed: GetOutcome) -> bool:
+    """Return whether the service itself answered a probe.
+
+    UNIMPLEMENTED does not show that: the service may not be registered on the server that answered.
+    """
+    return not isinstance(probed, Fault) or probed.code not in {"", _UNIMPLEMENTED}
 
 
 def _is_too_slow(error: BaseException) -> bool:

@@ -20,17 +20,14 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 
-from .contract import localized_message
+from .contract import ContractBreach, localized_message
 
 GET_OUTCOMES: Mapping[grpc.StatusCode, NotFound] = {grpc.StatusCode.NOT_FOUND: NotFound()}
 """The error statuses of GetConference that are an answer: the conference does not exist."""
 
-DELETE_OUTCOMES: Mapping[grpc.StatusCode, Deleted] = {
-    grpc.StatusCode.NOT_FOUND: Deleted(),
-    grpc.StatusCode.UNIMPLEMENTED: Deleted(is_unsupported=True),
-}
-"""The error statuses of DeleteConference that are an answer: the conference is gone already, or the
-backend needs no deletions."""
+DELETE_OUTCOMES: Mapping[grpc.StatusCode, Deleted] = {grpc.StatusCode.NOT_FOUND: Deleted()}
+"""The error statuses of DeleteConference that are an answer: the conference is gone already.
+missing_delete.py decides what UNIMPLEMENTED means."""
 
 STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
     grpc.StatusCode.OK: FaultKind.BROKEN,
@@ -55,6 +52,13 @@ STATUS_FAULTS: Mapping[grpc.StatusCode, FaultKind] = {
 denial that the backend sends as an error status (`denied`)."""
 
 
+_HTTP_STATUS = "Received http2 header with status: "
+"""gRPC begins the text of a status with these words if it made the status from an HTTP status."""
+
+_TOO_LARGE = ("message larger than max", "metadata size exceeds")
+"""gRPC uses these words if an answer is larger than a limit of the channel (channel.py)."""
+
+
 def code_of(error: grpc.RpcError) -> grpc.StatusCode:
     """Return the status of an error from an RPC. Such an error is also a `grpc.Call`."""
     code: grpc.StatusCode = cast("grpc.Call", error).code()
@@ -65,7 +69,18 @@ def failed(error: grpc.RpcError) -> Result[Fault]:
     """Return the fault for an error status."""
     code = code_of(error)
     detail = cast("grpc.Call", error).details() or ""
-    return Result(Fault(STATUS_FAULTS[code], code.name, detail), code.name)
+    # gRPC reports an answer that is too large with the status of an overloaded backend.
+    is_too_large = any(words in detail for words in _TOO_LARGE)
+    kind = FaultKind.BROKEN if is_too_large else STATUS_FAULTS[code]
+    return Result(Fault(kind, code.name, detail), code.name)
+
+
+def is_from_http(fault: Fault) -> bool:
+    """Return whether gRPC made the status from an HTTP status, so no gRPC server answered.
+
+    For example, an ingress without a route answers 404, which gRPC reports as UNIMPLEMENTED.
+    """
+    return fault.detail.startswith(_HTTP_STATUS)
 
 
 def denied(error: grpc.RpcError) -> Result[Denied] | None:
@@ -75,6 +90,7 @@ def denied(error: grpc.RpcError) -> Result[Denied] | None:
     return Result(Denied(message, f"status_{code.lower()}"), code) if message else None
 
 
-def broken(breach: Exception) -> Result[Fault]:
+def broken(breach: ContractBreach) -> Result[Fault]:
     """Return the fault for a response that breaks the contract."""
-    return Result(Fault(FaultKind.BROKEN, "OK", f"breach of the contract: {breach}"), "OK")
+    detail = f"breach of the contract: {breach}"
+    return Result(Fault(FaultKind.BROKEN, "OK", detail, breach.granted_id), "OK")

@@ -7,6 +7,7 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import Fault, FaultKind
 
 from .backend import PROBE_ID, Backend
+from .grpc_statuses import is_from_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,17 @@ def probe(name: str, backend: Backend) -> Probe:
     result = backend.get(PROBE_ID, new_incident_id(), float("inf"))
     milliseconds = (time.perf_counter() - started) * 1000
     match result.outcome:
-        case Fault(code="UNIMPLEMENTED"):
-            verdict = "ok, it answered; it does not implement GetConference, which is optional"
+        case Fault() as fault if is_from_http(fault):
+            verdict = (
+                "wanted an answer of a gRPC server, got one of an HTTP server "
+                f"({fault.detail}); check the target, and the routes of the ingress before it"
+            )
+            return Probe(name, verdict, fault.kind)
+        case Fault(code="UNIMPLEMENTED", detail=detail):
+            verdict = (
+                f"ok, it answered UNIMPLEMENTED ({detail}): it does not implement GetConference, "
+                "which is optional; if it does, another service listens at this target"
+            )
             return Probe(name, verdict, None)
         case Fault(kind, code, detail):
             verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"

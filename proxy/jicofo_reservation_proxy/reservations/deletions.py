@@ -173,4 +173,6 @@ class Deletions:
             }
         level = logging.INFO if is_delivered else logging.WARNING
         message = "deletion delivered" if is_delivered else "deletion pending"
+        if isinstance(outcome, Deleted) and outcome.is_unsupported:
+            message = "deletion not needed"
         logs.event(logger, level, message, fields)
