@@ -42,9 +42,10 @@ class Ledger(Protocol):
 
         The record keeps the latest end that a client was told. The record gets a new
         revision. If the conference was over, it is open again and its deletion is cancelled,
-        durably. Other open or abandoned conferences of the room are removed, because a backend
-        grants a room to one conference at a time. Raises `StateError` if the cancellation cannot be
-        stored; the conference is then unchanged.
+        durably. A record of the same conference in another room is replaced. Other open or
+        abandoned conferences of the room are removed, because a backend grants a room to one
+        conference at a time. Raises `StateError` if the cancellation cannot be stored; the
+        conference is then unchanged.
         """
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
@@ -53,9 +54,24 @@ class Ledger(Protocol):
     def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
         """Record, durably, that a client ended a conference, also if the ledger does not know it.
 
-        Nothing changes if the conference is already pending or gone. A fallback grant is gone after
-        this call, because no backend knows it. Raises `StateError` if the end cannot be stored; the
+        The conference stays open until its end is durable, and `grant` waits until then. Nothing
+        changes if the conference is already pending or gone. A fallback grant is gone after this
+        call, because no backend knows it. Raises `StateError` if the end cannot be stored; the
         conference is then unchanged.
+        """
+
+    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> None:
+        """Record that the backend granted a conference and no client got it: it is pending.
+
+        Nothing changes if a client has the conference, or if it is pending already. The method
+        waits until the change is durable. If it cannot be stored, the change stays in memory, and
+        the store tries again: nothing was promised to a client.
+        """
+
+    def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
+        """Record that a conference is over if its end has passed, before `expire` would do so.
+
+        Return whether the conference is over. It is not over if a client was told a later end.
         """
 
     def expire(self, before_ms: int) -> Sequence[Record]:
@@ -80,11 +96,7 @@ class Ledger(Protocol):
         """Return the conferences of a room in this state; the last changed conference is last."""
 
     def pending(self, backend: str) -> Sequence[Record]:
-        """Return the conferences whose deletion is pending; older deletions come first.
-
-        Omit a conference whose end is not durable yet: the conference becomes open again if its end
-        cannot be stored.
-        """
+        """Return the conferences whose deletion is pending; older deletions come first."""
 
     def pending_since(self, before_ms: int) -> Sequence[Record]:
         """Return the pending conferences of all backends that were over before this time."""

@@ -51,19 +51,21 @@ class SqliteLedger:
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
-        self._ending: set[ConferenceRef] = set()  # conferences whose end is being written
+        self._ending: dict[ConferenceRef, Record] = {}  # ends that are being written
         self._end_was_written = threading.Condition(self._lock)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._index.put(record)
-        self._writes = WriteBehind(
-            database, self._index.records.get, self._lock, has_thread=write_behind
-        )
+        self._writes = WriteBehind(database, self._latest, self._lock, has_thread=write_behind)
 
     def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
         """Record that a client has this conference. If it was over, wait for the disk."""
         with self._lock:
+            # If an end is being written, only its result says whether this grant cancels it.
+            self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
-            told, revision = _later_end(known, conference), next(self._revisions)
+            is_same = known is not None and known.room in {"", room}
+            told = _later_end(known if is_same else None, conference)
+            revision = next(self._revisions)
             record = Record(ref, room=room, conference=told, revision=revision)
             if not self._index.is_over(ref):
                 self._add(record)
@@ -91,7 +93,7 @@ class SqliteLedger:
             self.settle(ref)
             return
         with self._lock:
-            # Wait for another DELETE of this conference: a failed write undoes that DELETE.
+            # Wait for another DELETE of this conference.
             self._end_was_written.wait_for(lambda: ref not in self._ending)
             known = self._index.records.get(ref)
             if self._index.is_gone(ref):
@@ -104,14 +106,41 @@ class SqliteLedger:
             record = known
             if record is None or record.state is not RecordState.PENDING:
                 record = _over(record or Record(ref), over_at_ms, DeleteReason.ENDED)
-                self._change(record)
-            self._ending.add(ref)
+                self._writes.note(ref)
+            self._ending[ref] = record
+        is_durable = False
         try:
-            self._make_durable(record, known)
+            self._writes.write(ref, lambda: self._finish_end(record, is_durable=False))
+            is_durable = True
         finally:
-            with self._lock:
-                self._ending.discard(ref)
-                self._end_was_written.notify_all()
+            self._finish_end(record, is_durable=is_durable)
+
+    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> None:
+        """Record that a conference that no client got is pending; wait for the disk."""
+        with self._lock:
+            known = self._index.records.get(ref)
+            if known is not None and known.state is not RecordState.ABANDONED:
+                return
+            record = _over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
+            if not self._add(record, supersedes=False):
+                return
+        try:
+            self._writes.write(ref, lambda: None)
+        except StateError as error:
+            logger.warning(
+                "the deletion of conference %s is not on the disk yet: %s", encode(ref), error
+            )
+
+    def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
+        """Record that a conference is over if its end has passed; return whether it is over."""
+        with self._lock:
+            if not self._index.is_over(ref):
+                record = self._index.records.get(ref) or Record(ref, room=room)
+                record = dataclasses.replace(record, conference=record.conference or conference)
+                ends_at_ms = record.ends_at_ms
+                if ends_at_ms is not None and ends_at_ms <= now_ms:
+                    self._add(_over(record, ends_at_ms, DeleteReason.EXPIRED), supersedes=False)
+            return self._index.is_over(ref)
 
     def expire(self, before_ms: int) -> list[Record]:
         """Record that the open conferences whose end was before this time are over; return them."""
@@ -157,9 +186,7 @@ class SqliteLedger:
     def pending(self, backend: str) -> list[Record]:
         """Return the conferences of a backend whose deletion is pending."""
         with self._lock:
-            return [
-                found for found in self._index.pending(backend) if found.ref not in self._ending
-            ]
+            return self._index.pending(backend)
 
     def pending_since(self, before_ms: int) -> list[Record]:
         """Return the pending conferences that were over before this time."""
@@ -199,8 +226,27 @@ class SqliteLedger:
 
         self._writes.write(record.ref, undo)
 
-    def _add(self, record: Record, *, supersedes: bool = True) -> None:
-        """Add a granted conference. If the ledger is full, evict another conference.
+    def _finish_end(self, end: Record, *, is_durable: bool) -> None:
+        """Make an end visible after it was written, or drop it. A second call does nothing."""
+        ref = end.ref
+        with self._lock:
+            if self._ending.pop(ref, None) is None:
+                return
+            self._end_was_written.notify_all()
+            current = self._index.records.get(ref)
+            # It may have expired or been deleted at its backend in the meantime.
+            is_over = self._index.is_gone(ref) or (current and current.state is RecordState.PENDING)
+            if is_durable and not is_over:
+                self._index.put(end)
+            elif current is not end:
+                self._writes.note(ref)  # the database may have the end that is not visible
+
+    def _latest(self, ref: ConferenceRef) -> Record | None:
+        """Return the record to write. The caller holds the lock."""
+        return self._ending.get(ref) or self._index.records.get(ref)
+
+    def _add(self, record: Record, *, supersedes: bool = True) -> bool:
+        """Add a conference; return whether there was space. A full ledger evicts another one.
 
         With `supersedes`, remove the conferences that the new conference replaces.
         """
@@ -211,10 +257,11 @@ class SqliteLedger:
                 " proxy will not delete it at its end",
                 encode(record.ref),
             )
-            return
+            return False
         if supersedes:
             self._supersede(record)
         self._change(record)
+        return True
 
     def _supersede(self, record: Record) -> None:
         for other in self._index.superseded_by(record):
