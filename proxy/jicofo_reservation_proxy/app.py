@@ -196,6 +196,7 @@ def _policy(settings: Settings, backends: Mapping[BackendName, BackendSettings])
     return Policy(
         settings.conflicts,
         settings.respond_within.total_seconds(),
+        settings.threads,
         {
             name: int(backend.allow_for.total_seconds())
             for name, backend in backends.items()

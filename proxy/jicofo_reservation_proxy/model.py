@@ -115,6 +115,13 @@ class Conference:
     url: str | None = None
     sip_id: int | None = None
 
+    @property
+    def ends_at_ms(self) -> int | None:
+        """The end of the conference; `None` if it has no end."""
+        if self.duration_seconds is None:
+            return None
+        return self.start_time_ms + 1000 * self.duration_seconds
+
 
 class ConferenceRef(NamedTuple):
     """The full name of a conference: its backend, and the id that the backend gave it.
@@ -200,7 +207,7 @@ class Denied:
     """The client does not get the room.
 
     `message` is for the user and may be empty; `reason` is for the log. A denial by the proxy
-    itself has no message, and its reason is `NO_ROUTE` or `OTHER_OWNER`.
+    itself has no message, and its reason is `NO_ROUTE`, `OTHER_OWNER` or `OVER`.
     """
 
     message: str
@@ -212,6 +219,10 @@ NO_ROUTE = "no_route"
 
 OTHER_OWNER = "other_owner"
 """A conference of another owner holds the room."""
+
+
+OVER = "over"
+"""The backend named a conference whose end has passed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.http.answers import TAKEN
 
 from .support import (
     CURL,
@@ -211,7 +212,8 @@ def test_conflicts_can_be_reported_as_in_the_handbook(tmp_path: Path) -> None:
     with running(tmp_path, _held_by("romeo@example.com"), conflicts="report") as jicofo:
         for client, public_id in ((jicofo, 7), (Client(jicofo.port, PROSODY), "default.7")):
             reply = client.create()
-            assert (reply.status, reply.json) == (409, {"conflict_id": public_id})
+            taken = {"conflict_id": public_id, "message": TAKEN}
+            assert (reply.status, reply.json) == (409, taken)
             assert client.get(public_id).json["mail_owner"] == "romeo@example.com"
 
 

@@ -11,7 +11,7 @@ import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
-from jicofo_reservation_proxy.http.server import Server
+from jicofo_reservation_proxy.http.server import LINGER_SECONDS, Server
 
 from tests.unit.ledgers import eventually
 
@@ -20,6 +20,7 @@ from .support import (
     TIMEOUT_SECONDS,
     Client,
     Context,
+    Reply,
     Script,
     backends,
     conference,
@@ -50,7 +51,8 @@ class _Gate:
     ) -> pb.CreateConferenceResponse:
         self.waiting.release()
         assert self.released.wait(TIMEOUT_SECONDS)
-        return pb.CreateConferenceResponse(conference=conference(request))
+        found = conference(request, request.room.raw)
+        return pb.CreateConferenceResponse(conference=found)
 
 
 @contextmanager
@@ -58,11 +60,14 @@ def _server(
     tmp_path: Path,
     servicer: reservation_pb2_grpc.ReservationServiceServicer | None = None,
     threads: int = 8,
+    **values: object,
 ) -> Iterator[Server]:
     """Yield a server that listens but does not run yet."""
     with (
         serving_grpc(servicer or granting()) as target,
-        Proxy(settings(tmp_path, threads=threads, backends=backends(default=target))) as proxy,
+        Proxy(
+            settings(tmp_path, threads=threads, backends=backends(default=target), **values)
+        ) as proxy,
     ):
         server = Server(proxy.flask, proxy.settings)
         try:
@@ -123,7 +128,7 @@ def test_extra_threads_answer_while_a_backend_hangs(tmp_path: Path) -> None:
             assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         refused = [client.create(f"late{n}").status for n in range(6)]
         assert client.delete("default.x").status == 200
-        assert 4 < len(server.task_dispatcher.threads) <= 6
+        assert 4 < len(server.task_dispatcher.threads) <= 10
         gate.released.set()
         for caller in callers:
             caller.join()
@@ -197,6 +202,60 @@ def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path) -> None:
         reply = read_reply(connection)
         assert connection.recv(1) == b""
     assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+
+def _get(connection: socket.socket) -> Reply:
+    connection.sendall(b"GET /conference/null HTTP/1.1\r\nHost: x\r\n\r\n")
+    return read_reply(connection)
+
+
+def test_an_idle_connection_stays_open_after_its_last_answer(tmp_path: Path) -> None:
+    """During a drain, a request on a connection that was just answered is answered too.
+
+    Otherwise Jicofo's next POST would fail on the user's screen (clients.md "idle connection").
+    """
+    with (
+        _server(tmp_path) as server,
+        _running(server) as thread,
+        _connect(server) as connection,
+        _connect(server) as other,
+    ):
+        assert _get(connection).headers.get("connection") != "close"
+        assert _get(other).status == 404
+        server.stop()
+        while not server.is_draining:
+            thread.join(0.01)
+        thread.join(1.0)  # longer than the drain of a server without such a connection
+        reply = _get(connection)
+        assert (reply.status, reply.headers["connection"]) == (404, "close")
+        assert connection.recv(1) == b""
+        assert other.recv(1) == b"", "the drain ends, and closes the connection"
+        thread.join(TIMEOUT_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_a_connection_that_was_never_answered_does_not_delay_the_end(tmp_path: Path) -> None:
+    """A connection without an answer, or with an old one, is closed at once."""
+    with (
+        _server(tmp_path) as server,
+        _running(server) as thread,
+        _connect(server) as connection,
+        _connect(server) as answered,
+    ):
+        assert _get(answered).status == 404
+        (old,) = [each for each in server.active_channels.values() if each.answered_at > 0]
+        old.answered_at -= LINGER_SECONDS
+        server.stop()
+        thread.join(TIMEOUT_SECONDS)
+        assert not thread.is_alive()
+        assert connection.recv(1) == b""
+        assert server.left_seconds > 20 - LINGER_SECONDS
+
+
+def test_connections_linger_for_at_most_half_of_the_drain(tmp_path: Path) -> None:
+    """With a short `drain_within`, half of it remains for the deletions."""
+    with _server(tmp_path, drain_within="2s") as server:
+        assert server._linger_seconds == 1.0
 
 
 def test_a_server_can_be_stopped_again_after_its_end(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Deletions and answers hold when the backend, or what stands before it, behaves strangely."""
 
+import itertools
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,19 +10,25 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import missing_delete
+from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.write_behind import Change
 
 from .http2 import answering
 from .support import (
+    JICOFO,
     PATIENT,
     PROSODY,
     TIMEOUT_SECONDS,
     Client,
     Context,
     Script,
+    conference,
     granting,
     serving_grpc,
     serving_http,
@@ -215,3 +223,204 @@ def test_no_way_to_send_too_much_is_read_as_overloaded(tmp_path: Path, kind: str
 
     with served(tmp_path, Script(create)) as (_, client):
         assert client.create().status == 502
+
+
+class Rows:
+    """A backend that uses the row of a booking as the id, so each id comes back.
+
+    `rooms` maps the room of each row to its id; a row is free after the deletion.
+    """
+
+    def __init__(self, *, has_get: bool = True) -> None:
+        self.rooms: dict[str, str] = {}
+        self.script = Script(self._create, self._get if has_get else None, self._delete)
+
+    def _create(
+        self, request: pb.CreateConferenceRequest, _: Context
+    ) -> pb.CreateConferenceResponse:
+        taken = self.rooms.values()
+        row = next(str(row) for row in itertools.count(1) if str(row) not in taken)
+        self.rooms[request.room.raw] = row
+        return pb.CreateConferenceResponse(conference=conference(request, row))
+
+    def _get(self, request: pb.GetConferenceRequest, context: Context) -> pb.GetConferenceResponse:
+        for room, row in self.rooms.items():
+            if row == request.conference_id:
+                found = pb.Conference(id=row, room=room)
+                found.start_time.GetCurrentTime()
+                return pb.GetConferenceResponse(conference=found)
+        return missing(request, context)
+
+    def _delete(
+        self, request: pb.DeleteConferenceRequest, _: Context
+    ) -> pb.DeleteConferenceResponse:
+        self.rooms = {room: row for room, row in self.rooms.items() if row != request.conference_id}
+        return pb.DeleteConferenceResponse()
+
+
+@pytest.mark.parametrize("has_get", [True, False])
+@pytest.mark.parametrize("user_agent", [PROSODY, JICOFO])
+def test_a_room_is_opened_again_under_the_same_id(
+    tmp_path: Path, user_agent: str, caplog: pytest.LogCaptureFixture, *, has_get: bool
+) -> None:
+    """A backend that uses ids again gets one create and one deletion for each meeting."""
+    rows = Rows(has_get=has_get)
+    with served(tmp_path, rows.script) as (proxy, prosody):
+        client = Client(prosody.port, user_agent)
+        for number in range(1, 4):
+            reply = client.create()
+            assert reply.status == 200
+            assert rows.rooms == {"testroom": "1"}
+            assert client.delete(reply.json["id"]).status == 200
+            eventually(lambda: count(proxy, RecordState.PENDING) == 0)
+            assert (len(rows.script.creates), len(rows.script.deletes)) == (number, number)
+    warnings = [line for line in caplog.messages if "uses ids again" in line]
+    assert len(warnings) == 1
+
+
+def test_a_row_that_moved_to_another_room(tmp_path: Path) -> None:
+    """If the backend gave a forgotten row to another room, that room opens and can be ended."""
+    rows = Rows()
+    with served(tmp_path, rows.script) as (proxy, client):
+        assert client.create("kitchen").status == 200
+        rows.rooms.clear()
+        public_id = client.create("board").json["id"]
+        assert client.delete(public_id).status == 200
+        eventually(lambda: count(proxy, RecordState.PENDING) == 0)
+    assert [deletion.conference_id for deletion in rows.script.deletes] == ["1"]
+    assert rows.rooms == {}
+
+
+def test_one_id_for_two_open_rooms_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second room gets 502, no deletion is sent, and the log says why."""
+    backend = granting("364758328")
+    backend.get = missing
+    with served(tmp_path, backend) as (_, client):
+        first = client.create("kitchen").json["id"]
+        assert client.create("board").status == 502
+        assert not backend.deletes
+        assert client.delete(first).status == 200
+        assert client.create("board").status == 200
+    refused = fields(caplog, "create")[0]
+    assert str(refused["detail"]).startswith("'364758328' is the id of a conference in another")
+
+
+@pytest.mark.parametrize("user_agent", [PROSODY, JICOFO])
+def test_a_conference_that_is_over_already_is_not_passed_on(
+    tmp_path: Path, user_agent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that would read "Reservation expired" gets a new conference, or a sentence."""
+    over = {"start_time": Timestamp(seconds=1_600_000_000), "duration": Duration(seconds=60)}
+    names = itertools.count(1)
+
+    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        number = next(names)
+        values = over if number != 2 else {}
+        return pb.CreateConferenceResponse(conference=conference(request, str(number), **values))
+
+    backend = Script(create)
+    with served(tmp_path, backend) as (proxy, prosody):
+        client = Client(prosody.port, user_agent)
+        assert client.create("board").status == 200
+        assert [deletion.conference_id for deletion in backend.deletes] == ["1"]
+        refused = client.create("kitchen")
+        assert (refused.status, refused.json) == (
+            403,
+            {"message": "The time of this meeting is over."},
+        )
+        eventually(lambda: count(proxy, RecordState.PENDING) == 0)
+    assert {deletion.conference_id for deletion in backend.deletes} == {"1", "3", "4"}
+    assert {deletion.reason for deletion in backend.deletes} == {pb.DELETE_REASON_EXPIRED}
+    warned = fields(caplog, "the backend named a conference that is over")
+    assert [line["id"] for line in warned] == ["default.1", "default.3", "default.4"]
+
+
+def test_a_delete_that_is_answered_503_ends_no_meeting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A POST that arrives while the write of a DELETE fails does not deliver that DELETE."""
+    backend = granting("7")
+    backend.delete = abort(grpc.StatusCode.UNAVAILABLE)  # type: ignore[assignment]
+    began, goes_on, statuses = threading.Event(), threading.Event(), list[int]()
+    with served(tmp_path, backend, state="memory") as (proxy, client):
+        writes = proxy.ledger._writes  # type: ignore[attr-defined]
+        commit = writes._commit
+
+        def fail(changes: list[Change]) -> None:
+            if any(record and record.state is RecordState.PENDING for _, record in changes):
+                began.set()
+                assert goes_on.wait(TIMEOUT_SECONDS)
+                raise StateError("the disk is full")
+            commit(changes)
+
+        public_id = client.create().json["id"]
+        monkeypatch.setattr(writes, "_commit", fail)
+        deleting = threading.Thread(target=lambda: statuses.append(client.delete(public_id).status))
+        deleting.start()
+        assert began.wait(TIMEOUT_SECONDS)
+        asking = threading.Thread(target=lambda: statuses.append(client.create().status))
+        asking.start()
+        eventually(lambda: len(backend.creates) == 2)
+        assert not backend.deletes
+        goes_on.set()
+        deleting.join(TIMEOUT_SECONDS)
+        asking.join(TIMEOUT_SECONDS)
+        monkeypatch.setattr(writes, "_commit", commit)
+        assert 200 in statuses
+        assert count(proxy, RecordState.OPEN) == 1
+        assert not backend.deletes
+
+
+def test_a_granted_conference_that_cannot_be_used_is_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A grant with an unusable password is 502, and the backend learns that the room is free."""
+    backend = granting("7", password="\n")
+    with served(tmp_path, backend) as (_, client):
+        assert client.create().status == 502
+        eventually(lambda: backend.deletes)
+    assert [deletion.conference_id for deletion in backend.deletes] == ["7"]
+    assert [line["id"] for line in fields(caplog, "granted, but no client got it")] == ["default.7"]
+
+
+def test_one_slow_room_does_not_refuse_other_rooms(tmp_path: Path) -> None:
+    """Of 64 POSTs for a slow room one calls, four wait, and the others get 503 at once."""
+    released, statuses = threading.Event(), list[int]()
+
+    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        if request.room.raw == "slow":
+            assert released.wait(TIMEOUT_SECONDS)
+        return pb.CreateConferenceResponse(conference=conference(request, request.room.raw))
+
+    backend = Script(create)
+    with served(tmp_path, backend, threads=64) as (_, client):
+
+        def ask() -> None:
+            statuses.append(client.create("slow").status)
+
+        asking = [threading.Thread(target=ask) for _ in range(64)]
+        for thread in asking:
+            thread.start()
+        eventually(lambda: len(statuses) == 59)
+        assert [client.create(f"room{number}").status for number in range(40)] == [200] * 40
+        released.set()
+        for thread in asking:
+            thread.join(TIMEOUT_SECONDS)
+    assert sorted(statuses) == [200] * 5 + [503] * 59
+
+
+@pytest.mark.parametrize(
+    "public_id", ["91234567890123", "gone.c0ffee", "null", "default.", "caf%C3%A9", "1e+14"]
+)
+def test_a_delete_that_leads_nowhere_is_200_with_one_warning(
+    tmp_path: Path, public_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unknown alias, or a backend that is gone from the settings, is logged."""
+    backend = granting()
+    with served(tmp_path, backend) as (_, client):
+        assert client.delete(public_id).status == 200
+    warned = fields(caplog, "DELETE of an unknown conference")
+    assert [line["id"] for line in warned] == [public_id.replace("%C3%A9", "\u00e9")]
+    assert not backend.deletes

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from jicofo_reservation_proxy.model import (
     NO_ROUTE,
     OTHER_OWNER,
+    OVER,
     BadInput,
     Deleted,
     DeleteReply,
@@ -30,6 +31,7 @@ from jicofo_reservation_proxy.text_rules import one_line
 DENIED = "This room is not available."
 NOT_FOUND = "There is no such conference."
 TAKEN = "This room is in use by someone else."
+MEETING_OVER = "The time of this meeting is over."
 NO_BACKEND = "Rooms of this name are not available here."
 
 # Prosody repeats a refusal for 30 to 90 s without a new request (clients.md).
@@ -57,7 +59,11 @@ FAULT_ANSWERS: Mapping[FaultKind, tuple[int, str]] = {
 }
 """The HTTP status of every fault, and the sentence that a user reads."""
 
-DENIAL_SENTENCES: Mapping[str, str] = {NO_ROUTE: NO_BACKEND, OTHER_OWNER: TAKEN}
+DENIAL_SENTENCES: Mapping[str, str] = {
+    NO_ROUTE: NO_BACKEND,
+    OTHER_OWNER: TAKEN,
+    OVER: MEETING_OVER,
+}
 """The reason of a denial by the proxy itself → the sentence that a user reads."""
 
 Value = str | int | bool

@@ -6,6 +6,7 @@
 """
 
 import logging
+import time
 
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
@@ -42,6 +43,7 @@ class _Task(WSGITask):  # type: ignore[misc]
 
     def build_response_header(self) -> bytes:
         """Return the head. During a graceful shutdown it says that the connection will close."""
+        self.channel.answered_at = time.monotonic()
         if self.channel.server.is_draining:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
@@ -64,6 +66,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     socket that it cannot lock again and again. That would divide the throughput by 3 with 16
     connections and by 6 with 64 (benchmarks/README.md).
     """
+
+    answered_at = -float("inf")
+    """The time of the last answer on this connection, in seconds of `time.monotonic`."""
 
     task_class = _Task
     error_task_class = _JsonErrorTask

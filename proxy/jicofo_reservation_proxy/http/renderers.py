@@ -21,7 +21,7 @@ from jicofo_reservation_proxy.model import (
 )
 from jicofo_reservation_proxy.text_rules import format_time, one_line
 
-from .answers import Answer, Value, answer, render_denied, render_fault, render_not_found
+from .answers import TAKEN, Answer, Value, answer, render_denied, render_fault, render_not_found
 
 MAX_NAME_CHARACTERS = 2047
 """The length of the longest bare JID (RFC 7622)."""
@@ -46,7 +46,7 @@ class Renderer:
             case Reservation():
                 return answer(reply, self._created(request, reply))
             case Taken(public_id):
-                return answer(reply, {"conflict_id": public_id})
+                return answer(reply, {"conflict_id": public_id, "message": TAKEN})
             case Denied():
                 return render_denied(reply)
             case Fault():

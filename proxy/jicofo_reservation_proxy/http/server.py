@@ -16,6 +16,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from jicofo_reservation_proxy.errors import ListenError
+from jicofo_reservation_proxy.reservations.room_queue import max_waiting_in_all
 from jicofo_reservation_proxy.settings.addresses import is_loopback_listen, split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 
@@ -31,6 +32,10 @@ IDLE_SECONDS = 600
 """How long the proxy keeps an idle connection. If the proxy closes a connection within 2 s of its
 last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
 connection, so ten minutes cost little."""
+
+LINGER_SECONDS = 2.5
+"""During a graceful shutdown, an idle connection stays open for this time after its last answer,
+for the same reason. It stays open for at most half of `drain_within`."""
 
 _POLL_SECONDS = 0.05
 _QUIET_SECONDS = 0.2
@@ -53,6 +58,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._stopping = False
         # Reentrant: a signal handler may interrupt the thread that holds this lock.
         self._ending = threading.RLock()
+        self._linger_seconds = min(LINGER_SECONDS, self._drain_seconds / 2)
         self.left_seconds = self._drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
@@ -111,7 +117,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         quiet_since = time.monotonic()
         while self.active_channels and time.monotonic() < min(until, quiet_since + _QUIET_SECONDS):
             self._poll(timeout=_POLL_SECONDS)
-            if self._is_busy():
+            if self._is_busy() or self._lingers():
                 quiet_since = time.monotonic()
         if cut_off := sum(channel.is_busy for channel in list(self.active_channels.values())):
             logger.warning("%d requests are cut off: drain_within has passed", cut_off)
@@ -141,17 +147,23 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self.set_socket_options(connection)
             self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
 
+    def _lingers(self) -> bool:
+        """Return whether a client might still send a request on an idle connection."""
+        since = time.monotonic() - self._linger_seconds
+        return any(channel.answered_at > since for channel in list(self.active_channels.values()))
+
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))
 
 
 def _threads(settings: Settings) -> int:
-    """Return the maximum number of threads: the setting `threads`, and a quarter more.
+    """Return the maximum number of threads: the setting `threads`, and about half more.
 
-    The setting limits the threads that wait for backends. The additional threads are for DELETEs
-    and refusals (reservations/in_flight_limits.py).
+    The setting limits the threads that wait for backends (reservations/in_flight_limits.py). A
+    quarter more is for POSTs that wait for their room, and a quarter for DELETEs and refusals.
     """
-    return settings.threads + max(2, settings.threads // 4)
+    waiting = max_waiting_in_all(settings.threads)
+    return settings.threads + waiting + max(2, settings.threads // 4)
 
 
 def _max_connections() -> int:

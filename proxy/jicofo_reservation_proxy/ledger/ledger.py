@@ -60,12 +60,13 @@ class Ledger(Protocol):
         conference is then unchanged.
         """
 
-    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> None:
+    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> bool:
         """Record that the backend granted a conference and no client got it: it is pending.
 
-        Nothing changes if a client has the conference, or if it is pending already. The method
-        waits until the change is durable. If it cannot be stored, the change stays in memory, and
-        the store tries again: nothing was promised to a client.
+        Return whether the record changed. It does not change if a client has the conference, if it
+        is pending already, or if the ledger knows it from another room. The method waits until the
+        pending deletion is durable. If it cannot be stored, it stays in memory, and the store tries
+        again: nothing was promised to a client.
         """
 
     def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:

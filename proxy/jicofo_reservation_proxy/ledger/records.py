@@ -59,10 +59,7 @@ class Record:
     @property
     def ends_at_ms(self) -> int | None:
         """The end of the conference; `None` if the end is unknown or the conference has no end."""
-        held = self.conference
-        if held is None or held.duration_seconds is None:
-            return None
-        return held.start_time_ms + 1000 * held.duration_seconds
+        return self.conference.ends_at_ms if self.conference else None
 
 
 def is_unchanged(found: Record | None, known: Record | None) -> bool:

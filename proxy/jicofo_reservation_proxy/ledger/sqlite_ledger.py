@@ -115,21 +115,23 @@ class SqliteLedger:
         finally:
             self._finish_end(record, is_durable=is_durable)
 
-    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> None:
+    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> bool:
         """Record that a conference that no client got is pending; wait for the disk."""
         with self._lock:
             known = self._index.records.get(ref)
-            if known is not None and known.state is not RecordState.ABANDONED:
-                return
+            is_pending = known is not None and known.state is RecordState.PENDING
+            if known is not None and not is_pending and not _is_abandoned_in(known, room):
+                return False
             record = _over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
-            if not self._add(record, supersedes=False):
-                return
+            if not is_pending and not self._add(record, supersedes=False):
+                return False
         try:
             self._writes.write(ref, lambda: None)
         except StateError as error:
             logger.warning(
                 "the deletion of conference %s is not on the disk yet: %s", encode(ref), error
             )
+        return not is_pending
 
     def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
         """Record that a conference is over if its end has passed; return whether it is over."""
@@ -301,6 +303,10 @@ def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
     return dataclasses.replace(
         record, state=RecordState.PENDING, over_at_ms=over_at_ms, reason=reason
     )
+
+
+def _is_abandoned_in(record: Record, room: str) -> bool:
+    return record.state is RecordState.ABANDONED and record.room in {"", room}
 
 
 def _later_end(known: Record | None, conference: Conference) -> Conference:

@@ -18,6 +18,13 @@ ROOM_IS_BUSY = Fault(
     "",
     "another request or a deletion held the lock of the room or of the conference too long",
 )
+ROOM_QUEUE_IS_FULL = Fault(
+    FaultKind.OVERLOADED, "", "the backend was not called: too many requests wait for this room"
+)
+
+SHARE = 0.4
+"""The maximum share of its remaining time that a POST spends on each call for an earlier
+conference. The larger part remains for the creation."""
 
 FROM_LEDGER = "ledger"
 FROM_FALLBACK = "fallback_grant"
@@ -37,6 +44,11 @@ class RoomRequest:
     def room_key(self) -> RoomKey:
         """The key of the room's lock."""
         return self.backend, self.request.room.raw
+
+    @property
+    def share_seconds(self) -> float:
+        """The time for one call for an earlier conference."""
+        return SHARE * self.budget.left_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.text_rules import one_line
 
+from .context import RoomRequest
 from .retry_schedule import RetrySchedule
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,24 @@ class Deletions:
             return False
         return isinstance(self._send(ref, incident_id, within_seconds).outcome, Deleted)
 
+    def attempt_for(self, asked: RoomRequest, ref: ConferenceRef) -> bool:
+        """Send a deletion before a POST is answered; return whether the backend acknowledged it.
+
+        The caller holds the locks of the conference and of its room.
+        """
+        return self.attempt(ref, asked.incident_id, asked.share_seconds)
+
+    def deliver_pending(self, asked: RoomRequest) -> None:
+        """Deliver the pending deletions of a room in order; stop at the first failure.
+
+        The caller holds the lock of the room.
+        """
+        room = asked.request.room.raw
+        for record in self._ledger.in_room(asked.backend, room, RecordState.PENDING):
+            with self._locks.hold(record.ref, 0) as is_free:
+                if not (is_free and self.attempt_for(asked, record.ref)):
+                    return
+
     def attempt_if_free(self, record: Record, within_seconds: float) -> bool:
         """Send a pending deletion if the locks of its room and of its conference are free.
 
@@ -86,9 +105,38 @@ class Deletions:
                 return self._send(ref, incident_id, within_seconds)
         return None
 
+    def withdraw(self, asked: RoomRequest, ref: ConferenceRef) -> None:
+        """End a conference that the backend granted for a POST, and that no client got.
+
+        The caller holds the lock of the room. A conference that a client has stays open.
+        """
+        room = asked.request.room.raw
+        try:
+            if self._ledger.withdraw(ref, room, self._now_ms()):
+                fields = {"id": encode(ref), "room": room, "incident": asked.incident_id}
+                logs.event(logger, logging.WARNING, "granted, but no client got it", fields)
+                self.wake(ref.backend)
+        except StateError as error:
+            self._withdraw_now(asked, ref, error)
+
+    def _withdraw_now(self, asked: RoomRequest, ref: ConferenceRef, error: StateError) -> None:
+        """Send the deletion of such a conference at once, because the ledger cannot store it."""
+        try:
+            with self._locks.hold(ref, 0) as is_free:
+                if is_free and self._ledger.find(ref) is None:
+                    self._send(ref, asked.incident_id, asked.share_seconds)
+        except StateError:
+            logger.error(  # noqa: TRY400 - the text says enough
+                "cannot end conference %s, which no client got: %s", encode(ref), error
+            )
+
     def cancel(self, ref: ConferenceRef) -> None:
         """Forget the attempts at a deletion that was cancelled."""
         self._schedule.forget(ref)
+
+    def has_no_delete(self, backend: str) -> bool:
+        """Return whether the backend has said that it does not support deletions."""
+        return backend in self._has_no_delete
 
     def is_uncertain(self, ref: ConferenceRef) -> bool:
         """Return whether the deletion of this conference is uncertain."""
@@ -140,7 +188,9 @@ class Deletions:
         self._schedule.note_sent(ref)  # the deletion stays uncertain if the next line raises
         self._ledger.settle(ref)
         self._schedule.delivered(ref)
-        if deleted.is_unsupported and ref.backend not in self._has_no_delete:
+        if not deleted.is_unsupported:
+            self._has_no_delete.discard(ref.backend)
+        elif ref.backend not in self._has_no_delete:
             self._has_no_delete.add(ref.backend)
             logger.warning(
                 "backends.%s does not support DeleteConference; its rooms become free only when"

@@ -7,9 +7,12 @@ the backend before it answers the client.
 The client gets a fault only in three cases:
 
 - The proxy cannot read the alias or the record of the conference.
-- The ledger cannot store the deletion, and the record has changed or another thread holds a lock of
-  the conference or its room. A client may have got the conference in the meantime.
+- The ledger cannot store the deletion, and another thread holds a lock of the conference or its
+  room. A client may be getting the conference at this moment.
 - The ledger cannot store the deletion, and the backend does not acknowledge it.
+
+A DELETE is void if a client got the conference again before the end was stored. The proxy answers
+200, and the conference goes on.
 """
 
 import logging
@@ -17,8 +20,9 @@ from collections.abc import Callable
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
-from jicofo_reservation_proxy.ledger.records import Record
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
+from jicofo_reservation_proxy.observability import logs
 
 from .context import Handled, state_fault
 from .deletions import Deletions
@@ -48,6 +52,8 @@ class Ending:
         """Record that the conference with this public id is over. Raises `StateError`."""
         ref = self._numeric_ids.ref(public_id)
         if ref is None:
+            fields = {"id": public_id, "incident": incident_id}
+            logs.event(logger, logging.WARNING, "DELETE of an unknown conference", fields)
             return Handled(Deleted())
         known = self._ledger.find(ref)
         try:
@@ -59,15 +65,25 @@ class Ending:
         self._deletions.wake(ref.backend)
         return Handled(Deleted(), ref.backend)
 
+    def _is_void(self, ref: ConferenceRef, known: Record | None) -> bool:
+        """Return whether a client got the conference after the record `known` was read."""
+        found = self._ledger.find(ref)
+        if found is None or found.state is not RecordState.OPEN:
+            return False
+        return known is None or found.revision != known.revision
+
     def _delete_now(
         self, ref: ConferenceRef, known: Record | None, incident_id: str, error: StateError
     ) -> Handled[DeleteReply]:
         """Send a deletion that the ledger cannot store, before the client gets its answer."""
-        if self._ledger.find(ref) is None and self._ledger.is_over(ref):
+        is_gone = self._ledger.find(ref) is None and self._ledger.is_over(ref)
+        if is_gone or self._is_void(ref, known):
             return Handled(Deleted(), ref.backend)
         result = self._deletions.attempt_unnoted(
             ref, known, incident_id, self._respond_within_seconds
         )
+        if result is None and self._is_void(ref, known):
+            return Handled(Deleted(), ref.backend)
         if result is None:
             return Handled(state_fault(error), ref.backend)
         if isinstance(result.outcome, Fault):

@@ -22,10 +22,10 @@ class Grants:
     ) -> Reservation | Fault:
         """Record that the client has a conference from now on, and return the reply.
 
-        If the reply is a fault, a conference that was over stays over.
+        If the reply is a fault, the ledger does not change.
         """
         reply = self.reservation(asked.dialect, ref, conference)
-        if isinstance(reply, Fault) and self._ledger.is_over(ref):
+        if isinstance(reply, Fault):
             return reply
         try:
             self._ledger.grant(ref, asked.request.room.raw, conference)

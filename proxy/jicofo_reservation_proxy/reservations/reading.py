@@ -1,6 +1,6 @@
 """Reading a conference: GET."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.clock import Budget
@@ -34,6 +34,7 @@ class Reading:
         grants: Grants,
         in_flight: InFlightLimits,
         respond_within_seconds: float,
+        now_ms: Callable[[], int],
     ) -> None:
         self._backends = backends
         self._ledger = ledger
@@ -41,6 +42,7 @@ class Reading:
         self._grants = grants
         self._in_flight = in_flight
         self._respond_within_seconds = respond_within_seconds
+        self._now_ms = now_ms
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id. Raises `StateError`."""
@@ -50,6 +52,8 @@ class Reading:
         result = self._ask(ref, incident_id)
         reply: GetReply
         match result.outcome:
+            case Found(conference) if self._has_ended(conference):
+                reply = NotFound()
             case Found(conference):
                 self._ledger.update(ref, conference)
                 reply = self._grants.reservation(dialect, ref, conference)
@@ -72,6 +76,13 @@ class Reading:
             return backend.get(ref.conference_id, incident_id, budget.left_seconds)
 
     def _remembered(self, ref: ConferenceRef) -> Conference | None:
-        """Return a conference from the ledger; `None` if its record is missing or incomplete."""
+        """Return a conference from the ledger, if its record is complete and it has not ended."""
         record = self._ledger.find(ref)
-        return record.conference if record and record.is_whole else None
+        if record is None or not record.is_whole:
+            return None
+        held = record.conference
+        return None if held is None or self._has_ended(held) else held
+
+    def _has_ended(self, conference: Conference) -> bool:
+        """Return whether a client would close the room of this conference at once."""
+        return conference.ends_at_ms is not None and conference.ends_at_ms <= self._now_ms()

@@ -31,8 +31,10 @@ from .ending import Ending
 from .fallback import Fallback
 from .grants import Grants
 from .in_flight_limits import InFlightLimits
+from .named_conferences import NamedConferences
 from .numeric_ids import NumericIds
 from .reading import Reading
+from .room_queue import RoomQueue
 from .routing import Router
 
 
@@ -40,11 +42,13 @@ from .routing import Router
 class Policy:
     """The operator's settings for the use cases.
 
-    `fallback_seconds` maps each backend that allows fallback grants to their duration in seconds.
+    `threads` is the setting. `fallback_seconds` maps each backend that allows fallback grants to
+    their duration in seconds.
     """
 
     conflicts: Literal["answer", "report"]
     respond_within_seconds: float
+    threads: int
     fallback_seconds: Mapping[str, int]
 
 
@@ -72,11 +76,15 @@ class UseCases:
         fallback = Fallback(ledger, grants, conflicts, deletions, policy.fallback_seconds, now_ms)
         self._router = router
         self._in_flight = in_flight
+        self._room_queue = RoomQueue(store.locks, policy.threads)
         self._respond_within_seconds = within_seconds
+        named = NamedConferences(backends, ledger, deletions, now_ms)
         self._creation = Creation(
-            backends, ledger, store.locks, deletions, grants, conflicts, fallback
+            backends, store.locks, named, deletions, grants, conflicts, fallback
         )
-        self._reading = Reading(backends, ledger, numeric_ids, grants, in_flight, within_seconds)
+        self._reading = Reading(
+            backends, ledger, numeric_ids, grants, in_flight, within_seconds, now_ms
+        )
         self._ending = Ending(ledger, numeric_ids, deletions, within_seconds, now_ms)
 
     def create(
@@ -88,11 +96,21 @@ class UseCases:
             return Handled(Denied("", NO_ROUTE))
         budget = Budget(self._respond_within_seconds)
         asked = RoomRequest(request, dialect, incident_id, backend, budget)
-        with self._in_flight.admit(backend, budget.left_seconds) as is_admitted:
-            try:
+        try:
+            return self._create(asked)
+        except StateError as error:
+            return Handled(state_fault(error), backend)
+
+    def _create(self, asked: RoomRequest) -> Handled[CreateReply]:
+        """Wait for the room, then for a place at the backend, and create the conference.
+
+        A request that waits for its room takes no place from the requests for other rooms.
+        """
+        with self._room_queue.enter(asked.room_key, asked.budget.left_seconds) as fault:
+            if fault is not None:
+                return Handled(fault, asked.backend)
+            with self._in_flight.admit(asked.backend, asked.budget.left_seconds) as is_admitted:
                 return self._creation.create(asked, is_admitted=is_admitted)
-            except StateError as error:
-                return Handled(state_fault(error), backend)
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id."""

@@ -376,8 +376,8 @@ class Settings:
             "The maximum number of requests that call or wait for backends at the same time, "
             "from 1 to 1000. The proxy refuses all further POSTs with 503. Half of this number is "
             "reserved in equal parts for the backends, so that a slow backend cannot use all "
-            "threads. The proxy has a quarter more threads than this number, for requests that "
-            "do not wait for a backend."
+            "threads. The proxy has about half more threads than this number: for POSTs that wait "
+            "for their room (at most 4 for one room), and for requests that wait for nothing."
         ),
     )
     drain_within: DrainTime = field(

@@ -229,9 +229,14 @@ def test_denials(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
 def test_taken(dialect: Dialect) -> None:
-    """As in the handbook, a room that is taken is 409 with the id of the conference."""
-    assert created(dialect, Taken(7), request()) == Answer(409, b'{"conflict_id": 7}')
-    assert created(dialect, Taken("a.b"), request()) == Answer(409, b'{"conflict_id": "a.b"}')
+    """As in the handbook, a room that is taken is 409 with the id of the conference.
+
+    Jicofo shows the message if its GET after the 409 fails.
+    """
+    taken = b'"message": "This room is in use by someone else."'
+    assert created(dialect, Taken(7), request()) == Answer(409, b'{"conflict_id": 7, %s}' % taken)
+    answer = created(dialect, Taken("a.b"), request())
+    assert answer == Answer(409, b'{"conflict_id": "a.b", %s}' % taken)
 
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])

@@ -232,12 +232,13 @@ def test_a_conference_that_a_client_has_is_not_withdrawn(ledger: SqliteLedger, r
     assert state(ledger) is OPEN
 
 
-def test_a_pending_conference_is_not_withdrawn_again(ledger: SqliteLedger) -> None:
-    """A pending conference keeps its time and its reason."""
-    grant(ledger)
-    ledger.end(ref(), 5)
-    ledger.withdraw(ref(), "board", 9)
-    assert [record.over_at_ms for record in ledger.pending("default")] == [5]
+def test_a_pending_conference_is_not_withdrawn_again(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A pending conference keeps its time and its reason, and is on the disk afterwards."""
+    assert ledger.end_early(ref(), "board", conference(), END_MS)
+    assert on_disk(tmp_path) == {}
+    assert not ledger.withdraw(ref(), "board", 9)
+    assert [record.over_at_ms for record in ledger.pending("default")] == [END_MS]
+    assert on_disk(tmp_path) == {"7": PENDING}
 
 
 def test_a_conference_is_withdrawn_also_on_a_failing_disk(

@@ -8,6 +8,7 @@ The world checks each promise at the moment at which it could be broken: when th
 delete, when the client gets an answer, and at the end (`World.finish`).
 """
 
+import dataclasses
 import enum
 import itertools
 import shutil
@@ -99,6 +100,8 @@ class Kind(enum.Enum):
     BROKEN_DONE = "broken, done"
     OVERLOADED = "overloaded"
     NOT_ASKED = "not asked"
+    NO_ROUTE = "answered 404 by an ingress"
+    BREACH = "done, and the answer breaks the contract"
     KILLED = "killed"
     """The proxy is killed before the call is done."""
     KILLED_DONE = "killed, done"
@@ -116,6 +119,8 @@ _FAULTS: Mapping[Kind, Fault] = {
     Kind.BROKEN_DONE: Fault(FaultKind.BROKEN, "INTERNAL", ""),
     Kind.OVERLOADED: Fault(FaultKind.OVERLOADED, "RESOURCE_EXHAUSTED", ""),
     Kind.NOT_ASKED: Fault(FaultKind.SATURATED, "", ""),
+    Kind.NO_ROUTE: Fault(FaultKind.BROKEN, "UNIMPLEMENTED", ""),
+    Kind.BREACH: Fault(FaultKind.BROKEN, "OK", ""),
 }
 _DONE = {
     Kind.GOOD,
@@ -123,6 +128,7 @@ _DONE = {
     Kind.LOST,
     Kind.SLOW_DONE,
     Kind.BROKEN_DONE,
+    Kind.BREACH,
     Kind.KILLED_DONE,
 }
 _LATE = {Kind.SLOW_LATE, Kind.DOWN_LATE, Kind.CANCELLED_LATE}
@@ -153,10 +159,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The duration and the password of the conferences that the backend grants."""
+    """The times and the password of the conferences that the backend grants.
+
+    `starts` is the start in seconds after the start that the client asked for.
+    """
 
     seconds: int | None = 3600
     password: str | None = None
+    starts: int = 0
+
+
+HAS_ENDED = Terms(seconds=3600, starts=-7200)
+"""The terms of a conference that is over before it is granted."""
 
 
 @dataclass(slots=True)
@@ -170,8 +184,7 @@ class Held:
     @property
     def ends_at_ms(self) -> int | None:
         """When the conference ends; `None` if it has no end."""
-        seconds = self.conference.duration_seconds
-        return None if seconds is None else self.conference.start_time_ms + 1000 * seconds
+        return self.conference.ends_at_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,20 +200,26 @@ class Late:
 class Told:
     """What a client was told of a conference, and what the client has sent since.
 
-    `is_live`: a client is in the conference. `was_deleted`: a client sent a DELETE since it got the
-    conference last. `is_promised`: such a DELETE was answered 200. `is_kept`: the ledger must know
-    the conference.
+    `held`: the conference at the backend; `None` for a fallback grant. A backend may use the id of
+    a deleted conference for another one. `is_live`: a client is in the conference. `was_deleted`:
+    a client sent a DELETE since it got the conference last. `is_promised`: such a DELETE was
+    answered 200. `is_kept`: the ledger must know the conference.
     """
 
     conference_id: str
     room: str
     public_id: PublicId
     ends_at_ms: int | None
-    is_fallback: bool
+    held: Held | None
     is_live: bool = False
     was_deleted: bool = False
     is_promised: bool = False
     is_kept: bool = True
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether the proxy granted the room without the backend."""
+        return self.held is None
 
 
 @dataclass(slots=True)
@@ -214,12 +233,16 @@ class Post:
 class FakeBackend:
     """A backend that keeps the contract, except for `lag`; its connection may be unreliable.
 
+    With `reuses_ids` it breaks the contract: a new conference gets the lowest free id.
+
     `script` says how the backend handles the next calls, `otherwise` how it handles the calls after
     them. `calls` has the deletions that it got, and the conferences that its answers named, since
     the last POST.
     """
 
-    def __init__(self, world: "World", *, expires_itself: bool, has_numbers: bool) -> None:
+    def __init__(
+        self, world: "World", *, expires_itself: bool, has_numbers: bool, reuses_ids: bool
+    ) -> None:
         self.script: deque[Call] = deque()
         self.otherwise = Call()
         self.terms = Terms()
@@ -228,20 +251,25 @@ class FakeBackend:
         self.known: dict[str, Held] = {}
         self.late: list[Late] = []
         self.deleting: list[str] = []
-        self.lagging: dict[str, str] = {}
+        self.lagging: dict[str, Granted | Conflict] = {}
         self.named_old: set[str] = set()
         self.undeletable: set[str] = set()
         self.calls: list[tuple[str, str]] = []
+        self.granted: list[Held] = []
         self._world = world
         self._expires_itself = expires_itself
         self._has_numbers = has_numbers
+        self.reuses_ids = reuses_ids
         self._numbers = itertools.count(1001)
 
-    def lag(self, room: str) -> None:
-        """Let the next answer name the room's last conference if that is already deleted."""
+    def lag(self, room: str, *, grants: bool) -> None:
+        """Let the next answer name the room's last conference if that is already deleted.
+
+        `grants` says whether the answer is a grant or a conflict.
+        """
         old = [key for key, held in self.known.items() if held.conference.room == room]
         if old and old[-1] not in self.conferences:
-            self.lagging[room] = old[-1]
+            self.lagging[room] = (Granted if grants else Conflict)(self.known[old[-1]].conference)
 
     def expire(self) -> None:
         """Remove the conferences whose time is over, if this backend does that itself."""
@@ -270,10 +298,15 @@ class FakeBackend:
                 cancelled = self._late_of(outcome)
                 self.late = [late for late in self.late if late not in cancelled]
             self._world.meanwhile(call.after, room)
+            granted_id = outcome.conference.id if isinstance(outcome, Granted) else ""
+            if call.kind in {Kind.GOOD, Kind.BREACH} and granted_id:
+                self.granted.append(self.known[granted_id])
             if fault := self._lost(call):
-                return Result(fault, fault.code)
+                breach_id = granted_id if call.kind is Kind.BREACH else ""
+                return Result(dataclasses.replace(fault, granted_id=breach_id), fault.code)
             if isinstance(outcome, Granted | Conflict):
                 self.calls.append(("create", outcome.conference.id))
+                self._world.note_named(outcome.conference)
             return Result(outcome, "OK")
 
     def _late_of(self, outcome: CreateOutcome) -> list[Late]:
@@ -350,25 +383,34 @@ class FakeBackend:
     def _create(self, request: CreateRequest) -> Granted | Conflict:
         self.expire()
         room = request.room.raw
-        if old := self.lagging.pop(room, None):
-            self.named_old.add(old)
-            return Conflict(self.known[old].conference)
+        if (old := self.lagging.pop(room, None)) and old.conference.id not in self.conferences:
+            self.named_old.add(old.conference.id)
+            return old
         for held in self.conferences.values():
             if held.conference.room == room:
                 is_same = held.request_id == request.request_id
                 return (Granted if is_same else Conflict)(held.conference)
-        number = next(self._numbers)
         conference = Conference(
-            id=str(number) if self._has_numbers else f"order/{number}",
+            id=self._new_id(),
             room=room,
             owner=request.mail_owner or "",
-            start_time_ms=request.start_time_ms,
+            start_time_ms=request.start_time_ms + 1000 * self.terms.starts,
             duration_seconds=self.terms.seconds,
             password=self.terms.password,
         )
         held = Held(conference, request.request_id)
+        self.known.pop(conference.id, None)
         self.conferences[conference.id] = self.known[conference.id] = held
+        self.named_old.discard(conference.id)
+        self.undeletable.discard(conference.id)
         return Granted(conference)
+
+    def _new_id(self) -> str:
+        for number in itertools.count(1001) if self.reuses_ids else self._numbers:
+            new = str(number) if self._has_numbers else f"order/{number}"
+            if new not in self.conferences:
+                return new
+        raise AssertionError
 
     def _delete(self, conference_id: str, reason: DeleteReason) -> None:
         self._world.check_delete(conference_id, reason)
@@ -388,9 +430,15 @@ class World:
         allows: bool = False,
         expires_itself: bool = False,
         has_numbers: bool = True,
+        reuses_ids: bool = False,
     ) -> None:
         self.now_ms = 1_700_000_000_000
-        self.backend = FakeBackend(self, expires_itself=expires_itself, has_numbers=has_numbers)
+        self.backend = FakeBackend(
+            self, expires_itself=expires_itself, has_numbers=has_numbers, reuses_ids=reuses_ids
+        )
+        self.withdrawn: dict[str, Held] = {}
+        self.not_durable: set[str] = set()
+        self.named_over: set[str] = set()
         self.told: dict[str, Told] = {}
         self.posts: dict[str, Post] = {}
         self._fallback_seconds = {NAME: FALLBACK_SECONDS} if allows else {}
@@ -448,7 +496,7 @@ class World:
         handled = self._use_cases.get(str(told.public_id), JICOFO, self._incident())
         if isinstance(handled.reply, Reservation):
             assert handled.reply.conference.id == told.conference_id
-        elif told.is_live and not self._is_past(told.ends_at_ms):
+        elif told.is_live and not self._has_ended(told.ends_at_ms):
             is_there = told.conference_id in self.backend.conferences
             is_right = isinstance(handled.reply, Fault) or not is_there
             assert is_right, f"{told.conference_id} is not found"
@@ -467,8 +515,11 @@ class World:
         self.delivery.step(NAME, lambda: until)
         self._is_stepping = before
         for conference_id in self._abandoned() - abandoned:
-            held = self.backend.known.get(conference_id)
-            assert held is None or held.tries, f"{conference_id} is abandoned without an attempt"
+            told = self.told.get(conference_id)
+            # The backend may have used the id again since then.
+            held = [told.held if told else None, self.backend.known.get(conference_id)]
+            tries = sum(each.tries for each in held if each)
+            assert tries or not any(held), f"{conference_id} is abandoned without an attempt"
 
     def advance(self, seconds: float) -> None:
         """Let time pass while the proxy runs."""
@@ -552,6 +603,12 @@ class World:
         self._deliver_all()
         for told in self._left():
             assert not told.is_promised, f"the deletion of {told.conference_id} is lost"
+        for conference_id, held in self.withdrawn.items():
+            is_left = self.backend.conferences.get(conference_id) is held
+            excused = self.backend.undeletable | self._abandoned() | self.not_durable
+            has_client = conference_id in self.told and self.told[conference_id].held is held
+            is_excused = conference_id in excused or has_client
+            assert not is_left or is_excused, f"{conference_id} is held by nobody"
         for seconds in (301, 3600, 301):
             self.advance(seconds)
             self._deliver_all()
@@ -565,21 +622,35 @@ class World:
 
     # Checks.
 
+    def note_named(self, conference: Conference) -> None:
+        """Note that the backend named a conference, if that is over already."""
+        if self._has_ended(conference.ends_at_ms):
+            self.named_over.add(conference.id)
+
     def check_delete(self, conference_id: str, reason: DeleteReason) -> None:
         """Check that the backend may delete this conference at this moment."""
         told, held = self.told.get(conference_id), self.backend.known.get(conference_id)
-        assert not (told and told.is_live and not self._is_past(told.ends_at_ms)), (
+        if told and told.held is not held:
+            told = None  # the backend has used the id for another conference
+        if told and not told.is_kept and self.withdrawn.get(conference_id) is held:
+            return  # a crash lost this grant, so the proxy withdrew it as unknown
+        assert not (told and told.is_live and not self._may_end(conference_id, told.ends_at_ms)), (
             f"{conference_id} is deleted, and a client is in it"
         )
         is_gone = conference_id not in self.backend.conferences
         if is_gone or conference_id in self.backend.undeletable:
             return  # a repeated deletion: the proxy does not remember the reason of the first one
+        if told is None and self.backend.reuses_ids:
+            return  # a deletion of the earlier conference; no client had the new one
         if reason is DeleteReason.ENDED:
+            if self.withdrawn.get(conference_id) is held:
+                return
             assert told, f"{conference_id} is deleted, and no client ever had it"
             assert told.was_deleted, f"{conference_id} is deleted, and no client sent a DELETE"
         else:
             assert held
-            assert self._is_past(held.ends_at_ms), f"{conference_id} is deleted before its time"
+            may_end = self._may_end(conference_id, held.ends_at_ms)
+            assert may_end, f"{conference_id} is deleted before its time"
 
     def check_order(self, conference_id: str) -> None:
         """Check that the worker delivers the deletions of a room in the order of their ends."""
@@ -592,6 +663,8 @@ class World:
     def _check_answer(self, reservation: Reservation, source: str) -> None:
         """Check that the conference that a client is told of exists."""
         conference_id = reservation.conference.id
+        has_ended = self._has_ended(reservation.conference.ends_at_ms)
+        assert not has_ended, f"{conference_id} is over, and a client gets it"
         if source == "":
             has = self.backend.conferences.keys() | self.backend.named_old
             assert conference_id in has, f"{conference_id} is not at the backend"
@@ -607,7 +680,7 @@ class World:
         """Check that a client that asks again gets the same conference if it still exists."""
         if before is None or before is after or after.is_fallback or before.is_fallback:
             return
-        is_there = before.conference_id in self.backend.conferences
+        is_there = self.backend.conferences.get(before.conference_id) is before.held
         assert not is_there or after.conference_id in self.backend.named_old, (
             f"asked again, got {after.conference_id} for {before.conference_id}"
         )
@@ -626,20 +699,32 @@ class World:
         return [
             told
             for told in self.told.values()
-            if told.conference_id in self.backend.conferences
+            if told.held
+            and self.backend.conferences.get(told.conference_id) is told.held
             and told.conference_id not in self.backend.undeletable | self._abandoned()
         ]
 
     def _abandoned(self) -> set[str]:
         """Return the conferences whose deletion the proxy has abandoned, after the right time."""
         return {
-            told.conference_id
-            for told in self.told.values()
-            if (record := self.ledger.find(ConferenceRef(NAME, told.conference_id)))
+            conference_id
+            for conference_id in self.told.keys() | self.withdrawn.keys()
+            if (record := self.ledger.find(ConferenceRef(NAME, conference_id)))
             and record.state is RecordState.ABANDONED
             and record.over_at_ms is not None
             and self.now_ms - record.over_at_ms > GIVE_UP // timedelta(milliseconds=1)
         }
+
+    def _has_ended(self, ends_at_ms: int | None) -> bool:
+        return ends_at_ms is not None and self.now_ms >= ends_at_ms
+
+    def _may_end(self, conference_id: str, ends_at_ms: int | None) -> bool:
+        """Return whether the proxy may end a conference that nobody deleted.
+
+        It may do so `GRACE` after the end, or after the end if somebody asks for the room.
+        """
+        is_asked_for = conference_id in self.named_over and self._has_ended(ends_at_ms)
+        return is_asked_for or self._is_past(ends_at_ms)
 
     def _is_past(self, ends_at_ms: int | None) -> bool:
         grace_ms = GRACE // timedelta(milliseconds=1)
@@ -650,27 +735,45 @@ class World:
     def _post(self, post: Post, *, is_lost: bool) -> CreateReply:
         before, self._is_stepping = self._is_stepping, False
         outer, self.backend.calls = self.backend.calls, []
-        promised = {name for name, told in self.told.items() if told.is_promised}
+        outer_granted, self.backend.granted = self.backend.granted, []
+        promised = {name: told.held for name, told in self.told.items() if told.is_promised}
         handled = self._use_cases.create(post.request, post.dialect, self._incident())
         self._is_stepping = before
         if isinstance(handled.reply, Reservation):
             room = post.request.room.raw
-            if handled.source == "" and handled.reply.conference.id in promised:
-                self._check_cancelled(handled.reply.conference.id)
+            given_id = handled.reply.conference.id
+            is_same = promised.get(given_id) is self.backend.known.get(given_id)
+            if handled.source == "" and given_id in promised and is_same:
+                self._check_cancelled(given_id)
             self._take(room, handled.reply, handled, is_lost=is_lost)
-        self.backend.calls = outer
+        self._note_withdrawn(handled.reply)
+        self.backend.calls, self.backend.granted = outer, outer_granted
         return handled.reply
+
+    def _note_withdrawn(self, reply: CreateReply) -> None:
+        """Note the last conference that the backend granted, if the client did not get it."""
+        given_id = reply.conference.id if isinstance(reply, Reservation) else ""
+        is_refused = isinstance(reply, Fault) and "in another room" in reply.detail
+        for held in self.backend.granted[-1:]:
+            granted_id = held.conference.id
+            is_there = self.backend.conferences.get(granted_id) is held
+            record = self.ledger.find(ConferenceRef(NAME, granted_id))
+            is_open = record is not None and record.state is RecordState.OPEN
+            if is_there and granted_id != given_id and not is_refused and not is_open:
+                self.withdrawn[granted_id] = held
+                if not self._disk_works:
+                    self.not_durable.add(granted_id)
 
     def _take(
         self, room: str, reservation: Reservation, handled: Handled[CreateReply], *, is_lost: bool
     ) -> None:
         self._check_answer(reservation, handled.source)
         conference = reservation.conference
-        ends_at_ms = Held(conference, "").ends_at_ms
-        is_fallback = conference.id not in self.backend.known
-        told = Told(conference.id, room, reservation.public_id, ends_at_ms, is_fallback)
+        held = self.backend.known.get(conference.id)
+        told = Told(conference.id, room, reservation.public_id, conference.ends_at_ms, held)
         before = self.meeting(room)
-        if known := self.told.pop(conference.id, None):
+        known = self.told.pop(conference.id, None)
+        if known and known.held is held:
             if known is before:
                 before = told
             told.is_live = known.is_live
@@ -706,7 +809,7 @@ class World:
             store,
             self.delivery.deletions,
             InFlightLimits({NAME: 32}, 32),
-            Policy("answer", RESPOND_WITHIN_SECONDS, self._fallback_seconds),
+            Policy("answer", RESPOND_WITHIN_SECONDS, 32, self._fallback_seconds),
             lambda: self.now_ms,
         )
 

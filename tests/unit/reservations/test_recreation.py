@@ -25,7 +25,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.model import Deleted, Denied, Dialect, Fault, Reservation
 
-from .recreation import Call, Kind, Meanwhile, Terms, Told, World
+from .recreation import HAS_ENDED, Call, Kind, Meanwhile, Terms, Told, World
 
 IS_LONG = os.environ.get("FAULTS") == "long"
 """Whether the state machine runs for minutes (`make faults`)."""
@@ -95,7 +95,7 @@ def test_an_old_answer_names_a_conference_that_is_gone(world: World) -> None:
     """If the backend names a gone conference, the proxy deletes it again and asks again."""
     old = ended(world)
     world.step()
-    world.backend.lag("room")
+    world.backend.lag("room", grants=False)
     assert granted(world).conference_id != old.conference_id
 
 
@@ -304,7 +304,10 @@ CALLS = st.lists(
     st.builds(Call, st.sampled_from([*[Kind.GOOD] * 6, *Kind]), MEANWHILE, MEANWHILE), max_size=5
 )
 """How the backend handles the next calls; `otherwise` says how it handles the calls after them."""
-TERMS = st.builds(Terms, st.sampled_from([3600, 60, None]), st.sampled_from([None, None, "secret"]))
+TERMS = st.one_of(
+    st.builds(Terms, st.sampled_from([3600, 60, None]), st.sampled_from([None, None, "secret"])),
+    st.just(HAS_ENDED),
+)
 OUTAGES = st.sampled_from(
     [kind for kind in Kind if kind not in {Kind.KILLED, Kind.KILLED_DONE, Kind.DENIED}]
 )
@@ -324,10 +327,20 @@ class Recreation(RuleBasedStateMachine):
         allows=st.booleans(),
         expires=st.booleans(),
         numbers=st.booleans(),
+        reuses=st.booleans(),
         kills=st.booleans(),
         ends=st.booleans(),
     )
-    def begin(self, *, allows: bool, expires: bool, numbers: bool, kills: bool, ends: bool) -> None:
+    def begin(
+        self,
+        *,
+        allows: bool,
+        expires: bool,
+        numbers: bool,
+        reuses: bool,
+        kills: bool,
+        ends: bool,
+    ) -> None:
         """Choose the settings and the backend, and begin with a meeting or with an ended one."""
         self.world.close()
         self.world = World(
@@ -335,6 +348,7 @@ class Recreation(RuleBasedStateMachine):
             allows=allows,
             expires_itself=expires,
             has_numbers=numbers,
+            reuses_ids=reuses,
         )
         self.ends_by_kill = kills
         told = granted(self.world)
@@ -435,10 +449,10 @@ class Recreation(RuleBasedStateMachine):
         """Let the backend carry out a late deletion."""
         self.world.backend.delete_late()
 
-    @rule(room=ROOMS)
-    def lag(self, room: str) -> None:
+    @rule(room=ROOMS, grants=st.booleans())
+    def lag(self, room: str, *, grants: bool) -> None:
         """Let the backend name an old conference once more."""
-        self.world.backend.lag(room)
+        self.world.backend.lag(room, grants=grants)
 
     @rule(has_delete=st.booleans())
     def upgrade(self, *, has_delete: bool) -> None:

@@ -113,7 +113,7 @@ def world() -> Iterator[World]:
             store,
             delivery.deletions,
             InFlightLimits({NAME: 4}, 4),
-            Policy("answer", 1.0, {}),
+            Policy("answer", 1.0, 4, {}),
             lambda: START_MS,
         )
         yield World(ledger, elsewhere, store.locks, backend, delivery, use_cases)
@@ -143,14 +143,19 @@ def test_a_store_in_another_process(world: World) -> None:
     assert world.backend.deleted == ["7"]
 
 
-@pytest.mark.parametrize(("method", "code"), [("is_over", ""), ("in_room", ""), ("grant", "OK")])
-def test_a_post_with_an_unreachable_store(world: World, method: str, code: str) -> None:
-    """If the store is unreachable, a POST gets a fault, and the client gets no conference."""
+@pytest.mark.parametrize(
+    ("method", "code", "is_asked"),
+    [("is_over", "", True), ("in_room", "", False), ("grant", "OK", True)],
+)
+def test_a_post_with_an_unreachable_store(
+    world: World, method: str, code: str, *, is_asked: bool
+) -> None:
+    """If the store is unreachable, a POST gets a fault, and a granted conference is withdrawn."""
     world.elsewhere.away = {method}
     handled = world.use_cases.create(request(), JICOFO, INCIDENT)
     assert is_state_fault(handled.reply)
     assert (handled.backend, handled.code) == (NAME, code)
-    assert world.ledger.find(ref()) is None
+    assert [record.ref for record in world.ledger.pending(NAME)] == [ref()] * is_asked
 
 
 @pytest.mark.parametrize("method", ["is_over", "update"])
@@ -171,7 +176,7 @@ def test_a_delete_that_cannot_be_stored(world: World) -> None:
 def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that got the same conference meanwhile keeps it, even if the records are equal."""
+    """A DELETE before a newer grant is void: it is answered 200, and never delivered."""
     world.ledger.grant(ref(), "board", conference())
 
     def granted_meanwhile(*_: object) -> None:
@@ -179,7 +184,8 @@ def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
         raise StateError("the disk is full")
 
     monkeypatch.setattr(world.ledger, "end", granted_meanwhile)
-    assert is_state_fault(world.use_cases.delete("default.7", INCIDENT).reply)
+    assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
+    world.delivery.step(NAME)
     assert world.backend.deleted == []
 
 
@@ -214,10 +220,9 @@ def test_a_delete_with_an_unreachable_store(world: World) -> None:
     assert world.backend.deleted == []
 
 
-def test_a_post_without_a_place_for_a_room_that_is_locked(world: World) -> None:
-    """A POST that reaches the in-flight limit is refused as overloaded, also for a locked room."""
+def test_a_post_beyond_the_in_flight_limit(world: World) -> None:
+    """A POST that reaches the in-flight limit is refused as overloaded."""
     with ExitStack() as stack:
-        stack.enter_context(world.locks.hold((NAME, "board"), 0))
         for _ in range(4):
             assert stack.enter_context(world.use_cases._in_flight.admit(NAME, 0))
         reply = world.use_cases.create(request(), PROSODY, INCIDENT).reply

@@ -1,0 +1,161 @@
+"""Named conferences: whether the conference in a backend's answer may go to a client.
+
+A backend may name a conference that is over, or a conference of another room:
+
+- A client has ended the conference, and its deletion is pending. The answer is outdated once the
+  deletion was delivered.
+- The backend has acknowledged the deletion, and grants the same id. Either the answer is outdated,
+  or the backend uses the id again. Backends that use the row of a booking as the id do so.
+- The end of the conference has passed. A client would open the room and close it at once.
+- The ledger knows the id from another room: one id for two rooms.
+
+The contract forbids most of this. But many backends do it, and no client must suffer from it.
+"""
+
+import enum
+import logging
+from collections.abc import Callable, Mapping
+
+from jicofo_reservation_proxy.backends.backend import Backend
+from jicofo_reservation_proxy.ids import encode
+from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.ledger.records import Record
+from jicofo_reservation_proxy.model import (
+    Conference,
+    ConferenceRef,
+    Conflict,
+    Found,
+    GetOutcome,
+    Granted,
+    NotFound,
+)
+from jicofo_reservation_proxy.observability import logs
+
+from .context import RoomRequest
+from .deletions import Deletions
+
+UNIQUE_IDS = (
+    "The id MUST be unique among all conferences of this backend for ever. The backend MUST NOT use"
+    " an id again."
+)
+"""The sentence of the contract (reservation.proto, `Conference.id`)."""
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(enum.Enum):
+    """The verdict on the conference in an answer."""
+
+    VALID = "valid"
+    """A client may get the conference."""
+    OUTDATED = "outdated"
+    """The conference is over at the backend now: ask the backend once more."""
+    OVER = "over"
+    """The end of the conference has passed."""
+    IN_ANOTHER_ROOM = "in another room"
+    """The ledger knows the conference from another room."""
+
+
+class NamedConferences:
+    """Judges the conferences in the answers to CreateConference."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        ledger: Ledger,
+        deletions: Deletions,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._backends = backends
+        self._ledger = ledger
+        self._deletions = deletions
+        self._now_ms = now_ms
+        self._reusing: set[str] = set()
+
+    def judge(
+        self,
+        asked: RoomRequest,
+        ref: ConferenceRef,
+        outcome: Granted | Conflict,
+        *,
+        is_last: bool,
+    ) -> Verdict:
+        """Judge the conference of an answer; end it at the backend if it is over.
+
+        The caller holds the locks of the room and of the conference. With `is_last`, the backend
+        was asked before, so its answer is not outdated. Raises `StateError`.
+        """
+        record = self._ledger.find(ref)
+        if record and record.room not in {"", asked.request.room.raw}:
+            if not self._has_moved(asked, ref, record):
+                return Verdict.IN_ANOTHER_ROOM
+        elif not is_last and self._ledger.is_over(ref):
+            is_gone = record is None
+            if self._is_outdated(asked, ref, outcome, is_gone=is_gone):
+                return Verdict.OUTDATED
+        if self._has_passed(outcome.conference):
+            return self._end(asked, ref, outcome.conference, is_last=is_last)
+        return Verdict.VALID
+
+    def _has_moved(self, asked: RoomRequest, ref: ConferenceRef, record: Record) -> bool:
+        """Return whether the backend says that the conference is in the room of the request."""
+        match self._get(asked, ref):
+            case Found(conference) if conference.room == asked.request.room.raw:
+                fields = {"id": encode(ref), "room": conference.room, "old_room": record.room}
+                logs.event(logger, logging.WARNING, "conference moved to another room", fields)
+                return True
+            case _:
+                return False
+
+    def _is_outdated(
+        self, asked: RoomRequest, ref: ConferenceRef, outcome: Granted | Conflict, *, is_gone: bool
+    ) -> bool:
+        """Return whether to ask again, because the conference is over at the backend now.
+
+        A gone conference of a backend without deletions is not over there.
+        """
+        if is_gone and self._deletions.has_no_delete(asked.backend):
+            return False
+        if is_gone and isinstance(outcome, Granted):
+            return not self._is_new(asked, ref)
+        return self._deletions.attempt_for(asked, ref) or self._deletions.is_uncertain(ref)
+
+    def _is_new(self, asked: RoomRequest, ref: ConferenceRef) -> bool:
+        """Return whether a granted conference with the id of a gone one is a new conference."""
+        match self._get(asked, ref):
+            case NotFound():
+                return False
+            case Found(conference) if conference.room not in {"", asked.request.room.raw}:
+                return False
+        if asked.backend not in self._reusing:
+            self._reusing.add(asked.backend)
+            logger.warning(
+                "backends.%s uses ids again, such as %s; the contract says: %s",
+                asked.backend,
+                encode(ref),
+                UNIQUE_IDS,
+            )
+        return True
+
+    def _get(self, asked: RoomRequest, ref: ConferenceRef) -> GetOutcome:
+        backend = self._backends[asked.backend]
+        seconds = asked.share_seconds
+        return backend.get(ref.conference_id, asked.incident_id, seconds).outcome
+
+    def _has_passed(self, conference: Conference) -> bool:
+        ends_at_ms = conference.ends_at_ms
+        return ends_at_ms is not None and ends_at_ms <= self._now_ms()
+
+    def _end(
+        self, asked: RoomRequest, ref: ConferenceRef, conference: Conference, *, is_last: bool
+    ) -> Verdict:
+        """End a conference whose end has passed, unless a client was told a later end."""
+        room = asked.request.room.raw
+        fields = {"id": encode(ref), "room": room}
+        logs.event(logger, logging.WARNING, "the backend named a conference that is over", fields)
+        if not self._ledger.end_early(ref, room, conference, self._now_ms()) or is_last:
+            return Verdict.OVER
+        if self._deletions.attempt_for(asked, ref):
+            return Verdict.OUTDATED
+        self._deletions.withdraw(asked, ref)  # so that the pending deletion is on the disk
+        return Verdict.OUTDATED if self._deletions.is_uncertain(ref) else Verdict.OVER

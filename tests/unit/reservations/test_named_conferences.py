@@ -1,0 +1,502 @@
+"""Answers that name a strange conference: over, gone, in another room, or granted and not given."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import cast
+
+import pytest
+from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
+from jicofo_reservation_proxy.http.forms import parse_create
+from jicofo_reservation_proxy.http.owners import guest_test
+from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
+from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
+from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.model import (
+    OVER,
+    ClientKind,
+    Conference,
+    Conflict,
+    CreateOutcome,
+    CreateReply,
+    CreateRequest,
+    Deleted,
+    DeleteOutcome,
+    DeleteReason,
+    Deletion,
+    Denied,
+    Dialect,
+    Fault,
+    FaultKind,
+    Found,
+    GetOutcome,
+    Granted,
+    NotFound,
+    Reservation,
+    Result,
+)
+from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.reservations.grants import Grants
+from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
+from jicofo_reservation_proxy.reservations.named_conferences import NamedConferences
+from jicofo_reservation_proxy.reservations.numeric_ids import NumericIds
+from jicofo_reservation_proxy.reservations.routing import Router
+from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+
+from tests.unit.ledgers import START_MS, Elsewhere, abandon, failing_disk, ref
+from tests.unit.reservations.deliveries import BROKEN, DONE, NO_SUCH_METHOD, NOT_SENT
+
+INCIDENT = "0123456789ab"
+NAME = "default"
+UNIMPLEMENTED = Fault(FaultKind.BROKEN, "UNIMPLEMENTED", "")
+OPEN, PENDING, ABANDONED = RecordState
+
+
+def conference(
+    conference_id: str = "7", room: str = "board", *, ends: int | None = 3600
+) -> Conference:
+    """Return a conference that began an hour ago; `ends` is its end in seconds from now."""
+    seconds = None if ends is None else 3600 + ends
+    return Conference(conference_id, room, "", START_MS - 3_600_000, seconds)
+
+
+@dataclass
+class Backend:
+    """A backend with prepared answers; `calls` has the calls in their order."""
+
+    creates: deque[CreateOutcome] = field(default_factory=deque)
+    got: GetOutcome = field(default_factory=NotFound)
+    deleted: Result[DeleteOutcome] = DONE
+    calls: list[str] = field(default_factory=list)
+    reasons: list[DeleteReason] = field(default_factory=list)
+
+    def create(
+        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+    ) -> Result[CreateOutcome]:
+        """Return the next prepared answer; repeat the last one."""
+        del request, client, incident_id, within_seconds
+        self.calls.append("create")
+        return Result(self.creates.popleft() if len(self.creates) > 1 else self.creates[0], "OK")
+
+    def get(
+        self, conference_id: str, incident_id: str, within_seconds: float
+    ) -> Result[GetOutcome]:
+        """Return the prepared answer."""
+        del incident_id, within_seconds
+        self.calls.append(f"get {conference_id}")
+        return Result(self.got, "X")
+
+    def delete(
+        self, deletion: Deletion, incident_id: str, within_seconds: float
+    ) -> Result[DeleteOutcome]:
+        """Return the prepared answer."""
+        del incident_id, within_seconds
+        self.calls.append(f"delete {deletion.conference_id}")
+        self.reasons.append(deletion.reason)
+        return self.deleted
+
+
+@dataclass
+class World:
+    """The use cases, and the objects that they use."""
+
+    ledger: SqliteLedger
+    elsewhere: Elsewhere
+    store: Store
+    backend: Backend
+    delivery: Delivery
+    use_cases: UseCases
+
+    def post(
+        self, *outcomes: CreateOutcome, dialect: Dialect = PROSODY, room: str = "board"
+    ) -> CreateReply:
+        """Ask for the room; the backend answers these outcomes in turn. Forget earlier calls."""
+        self.backend.creates = deque(outcomes)
+        self.backend.calls.clear()
+        form = f"name={room}&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
+        request = parse_create("application/x-www-form-urlencoded", form.encode(), guest_test(()))
+        assert isinstance(request, CreateRequest)
+        return self.use_cases.create(request, dialect, INCIDENT).reply
+
+    def gone(self) -> None:
+        """Grant conference 7, end it, and let the backend acknowledge its deletion."""
+        assert self.post(Granted(conference())) == given(conference())
+        assert self.use_cases.delete("default.7", INCIDENT).reply == Deleted()
+        self.delivery.step(NAME)
+        assert self.ledger.is_over(ref())
+        assert self.state() is None
+
+    def state(self, conference_id: str = "7") -> RecordState | None:
+        """Return the state of a conference in the ledger."""
+        record = self.ledger.find(ref(conference_id))
+        return record.state if record else None
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """Return use cases over a ledger in memory; the delivery has no thread."""
+    with (
+        closing(Database(None)) as database,
+        closing(SqliteLedger(database, write_behind=False)) as ledger,
+    ):
+        backend, elsewhere = Backend(), Elsewhere(ledger)
+        store = Store(cast("Ledger", elsewhere), SqliteAliases(database), LocalLocks())
+        delivery = Delivery(
+            {NAME: backend},
+            store,
+            Metrics(),
+            expire_after=timedelta(minutes=5),
+            give_up_after=timedelta(days=7),
+            now_ms=lambda: START_MS,
+        )
+        use_cases = UseCases(
+            Router((), {NAME}),
+            {NAME: backend},
+            store,
+            delivery.deletions,
+            InFlightLimits({NAME: 4}, 4),
+            Policy("answer", 1.0, 4, {}),
+            lambda: START_MS,
+        )
+        yield World(ledger, elsewhere, store, backend, delivery, use_cases)
+
+
+def given(conference: Conference) -> Reservation:
+    """Return the reply that gives a conference to Prosody."""
+    return Reservation(f"default.{conference.id}", conference)
+
+
+# -- ids that are used again ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "got",
+    [
+        Found(conference()),
+        Found(conference(room="")),
+        UNIMPLEMENTED,
+        Fault(FaultKind.SLOW, "DEADLINE_EXCEEDED", ""),
+    ],
+)
+def test_an_id_that_is_used_again_is_a_new_conference(
+    world: World, got: GetOutcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The proxy asks GetConference once, sends no deletion, and warns once for each backend."""
+    for _ in range(3):
+        world.backend.got = NotFound()
+        world.gone()
+        world.backend.got = got
+        assert world.post(Granted(conference())) == given(conference())
+        assert world.backend.calls == ["create", "get 7"]
+        assert world.state() is OPEN
+        world.ledger.end(ref(), START_MS)
+        world.delivery.step(NAME)
+    warnings = [line for line in caplog.messages if "uses ids again" in line]
+    assert warnings == [
+        (
+            "backends.default uses ids again, such as default.7; the contract says: The id MUST be "
+            "unique among all conferences of this backend for ever. The backend MUST NOT use an id "
+            "again."
+        )
+    ]
+
+
+@pytest.mark.parametrize("got", [NotFound(), Found(conference(room="kitchen"))])
+def test_an_outdated_grant_of_a_gone_conference(world: World, got: GetOutcome) -> None:
+    """If GetConference does not find the conference in this room, the proxy asks again."""
+    world.gone()
+    world.backend.got = got
+    assert world.post(Granted(conference()), Granted(conference("8"))) == given(conference("8"))
+    assert world.backend.calls == ["create", "get 7", "create"]
+
+
+def test_a_backend_that_insists_on_a_gone_conference(world: World) -> None:
+    """The proxy asks only once more; then the conference goes on."""
+    world.gone()
+    assert world.post(Granted(conference())) == given(conference())
+    assert world.backend.calls == ["create", "get 7", "create"]
+    assert world.state() is OPEN
+
+
+def test_a_conflict_with_a_gone_conference(world: World) -> None:
+    """If another request created the conference, the answer is outdated: it is deleted again."""
+    world.gone()
+    reply = world.post(Conflict(conference()), Granted(conference("8")))
+    assert reply == given(conference("8"))
+    assert world.backend.calls == ["create", "delete 7", "create"]
+
+
+def test_a_backend_without_deletions_uses_no_id_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A conference that the backend cannot delete goes on, without a question or a warning."""
+    world.backend.deleted = NO_SUCH_METHOD
+    world.gone()
+    caplog.clear()
+    assert world.post(Granted(conference())) == given(conference())
+    assert world.backend.calls == ["create"]
+    assert not caplog.records
+
+
+# -- one id for two rooms -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [OPEN, PENDING, ABANDONED])
+def test_a_conference_that_moved(
+    world: World, state: RecordState, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If GetConference names the new room, the old record was stale and is replaced."""
+    in_state(world, state)
+    world.backend.got = Found(conference())
+    assert world.post(Granted(conference())) == given(conference())
+    assert world.backend.calls == ["create", "get 7"]
+    record = world.ledger.find(ref())
+    assert record
+    assert (record.room, record.state) == ("board", OPEN)
+    (line,) = [line for line in caplog.records if "moved" in line.getMessage()]
+    assert vars(line)["fields"] == {"id": "default.7", "room": "board", "old_room": "kitchen"}
+
+
+@pytest.mark.parametrize("outcome", [Granted(conference()), Conflict(conference())])
+@pytest.mark.parametrize(
+    "got",
+    [Found(conference(room="kitchen")), Found(conference(room="")), NotFound(), UNIMPLEMENTED],
+)
+@pytest.mark.parametrize("state", [OPEN, PENDING, ABANDONED])
+def test_one_id_for_two_rooms(
+    world: World, state: RecordState, got: GetOutcome, outcome: Granted | Conflict
+) -> None:
+    """Otherwise the room is refused with the reason in the log, and no deletion is sent."""
+    in_state(world, state)
+    world.backend.got = got
+    reply = world.post(outcome)
+    assert isinstance(reply, Fault)
+    assert reply.kind is FaultKind.BROKEN
+    assert reply.detail.startswith("'7' is the id of a conference in another room; the contract ")
+    assert world.backend.calls == ["create", "get 7"]
+    record = world.ledger.find(ref())
+    assert record
+    assert (record.room, record.state) == ("kitchen", state)
+
+
+def in_state(world: World, state: RecordState) -> None:
+    """Let the ledger know conference 7 in the kitchen, in this state."""
+    world.ledger.grant(ref(), "kitchen", conference(room="kitchen"))
+    if state is not OPEN:
+        world.ledger.end(ref(), START_MS)
+    if state is ABANDONED:
+        abandon(world.ledger, ref())
+
+
+# -- conferences that are over already ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Granted, Conflict])
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("ends", [0, -1800])
+def test_a_conference_that_is_over_is_ended_and_asked_for_again(
+    world: World, kind: type[Granted | Conflict], *, is_known: bool, ends: int
+) -> None:
+    """The proxy ends it at the backend with the reason EXPIRED, and the next answer counts."""
+    over = conference(ends=ends)
+    if is_known:
+        world.ledger.grant(ref(), "board", over)
+    assert world.post(kind(over), Granted(conference("8"))) == given(conference("8"))
+    assert world.backend.calls == ["create", "delete 7", "create"]
+    assert world.backend.reasons == [DeleteReason.EXPIRED]
+
+
+def test_a_backend_that_names_only_conferences_that_are_over(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is refused with a sentence, and the log has a warning."""
+    over = [Granted(conference(name, ends=-1)) for name in ("7", "8")]
+    assert world.post(*over) == Denied("", OVER)
+    assert world.backend.calls == ["create", "delete 7", "create"]
+    world.delivery.step(NAME)
+    assert world.backend.calls[3:] == ["delete 8"]
+    warned = [line for line in caplog.records if "is over" in line.getMessage()]
+    assert [(line.levelno, vars(line)["fields"]["id"]) for line in warned] == [
+        (logging.WARNING, "default.7"),
+        (logging.WARNING, "default.8"),
+    ]
+
+
+def test_a_conference_that_is_over_and_cannot_be_ended(world: World) -> None:
+    """If the deletion was certainly not sent, asking again is useless; it is delivered later."""
+    world.backend.deleted = NOT_SENT
+    assert world.post(Granted(conference(ends=-1))) == Denied("", OVER)
+    assert world.backend.calls == ["create", "delete 7"]
+    assert world.state() is PENDING
+
+
+def test_a_client_that_was_told_a_later_end_keeps_its_conference(world: World) -> None:
+    """A conference that the backend shortened is refused to others, and not ended."""
+    world.ledger.grant(ref(), "board", conference())
+    assert world.post(Conflict(conference(ends=-1))) == Denied("", OVER)
+    assert world.backend.calls == ["create"]
+    assert world.state() is OPEN
+
+
+def test_a_get_of_a_conference_that_is_over(world: World) -> None:
+    """A GET does not find a conference whose end has passed, also not in the ledger."""
+    world.ledger.grant(ref(), "board", conference(ends=-1))
+    world.backend.got = Found(conference(ends=-1))
+    assert world.use_cases.get("default.7", JICOFO, INCIDENT).reply == NotFound()
+    world.backend.got = UNIMPLEMENTED
+    assert world.use_cases.get("default.7", JICOFO, INCIDENT).reply == UNIMPLEMENTED
+
+
+# -- granted at the backend, and not given to the client ------------------------------------------
+
+CLASSES: dict[str, type] = {
+    "NumericIds": NumericIds,
+    "SqliteLedger": SqliteLedger,
+    "NamedConferences": NamedConferences,
+    "Grants": Grants,
+}
+BREACH = Fault(FaultKind.BROKEN, "OK", "breach of the contract", granted_id="7")
+
+
+def fail(*_: object, **__: object) -> None:
+    """Fail as a full disk does."""
+    raise StateError("the disk is full")
+
+
+def crash(*_: object, **__: object) -> None:
+    """Fail as a bug does."""
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("outcome", "patched", "error"),
+    [
+        (BREACH, "", None),
+        (Granted(conference("order")), "NumericIds.of", fail),
+        (Granted(conference()), "SqliteLedger.grant", fail),
+        (Granted(conference()), "SqliteLedger.is_over", fail),
+        (Granted(conference()), "NamedConferences.judge", fail),
+        (Granted(conference()), "NamedConferences.judge", crash),
+        (Granted(conference()), "Grants.give", crash),
+        (Granted(conference(ends=-1)), "", None),
+    ],
+)
+def test_a_granted_conference_that_the_client_does_not_get_is_ended(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: CreateOutcome,
+    patched: str,
+    error: object,
+) -> None:
+    """On each path on which the client gets no 200, the proxy ends the granted conference."""
+    granted_id = outcome.granted_id if isinstance(outcome, Fault) else outcome.conference.id  # type: ignore[union-attr]
+    with monkeypatch.context() as patch:
+        if patched:
+            class_name, method = patched.split(".")
+            patch.setattr(CLASSES[class_name], method, error)
+        try:
+            reply: object = world.post(outcome)
+        except ZeroDivisionError:
+            reply = None
+    assert not isinstance(reply, Reservation)
+    world.delivery.step(NAME)
+    assert f"delete {granted_id}" in world.backend.calls
+    assert world.ledger.is_over(ref(granted_id))
+    assert world.state(granted_id) is None
+
+
+def test_a_conference_that_is_locked_after_the_question(world: World) -> None:
+    """A conference whose lock is held too long is ended too, once the lock is free."""
+    with world.store.locks.hold(ref(), 0) as is_free:
+        assert is_free
+        reply = world.post(Granted(conference()))
+        assert isinstance(reply, Fault)
+        world.delivery.step(NAME)
+        assert world.backend.calls == ["create"]
+    world.delivery.step(NAME)
+    assert world.backend.calls == ["create", "delete 7"]
+
+
+def test_a_withdrawn_conference_is_deleted_before_the_next_question(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next POST for the room delivers the deletion first. The log names the conference."""
+    world.post(BREACH)
+    assert world.post(Granted(conference("8"))) == given(conference("8"))
+    assert world.backend.calls == ["delete 7", "create"]
+    (line,) = [line for line in caplog.records if "no client got it" in line.getMessage()]
+    fields = {"id": "default.7", "room": "board", "incident": INCIDENT}
+    assert vars(line)["fields"] == fields
+
+
+def test_a_conference_that_a_client_has_is_not_ended(world: World) -> None:
+    """If an unusable answer grants a conference that a client has, the meeting goes on."""
+    assert world.post(Granted(conference())) == given(conference())
+    world.post(BREACH)
+    world.delivery.step(NAME)
+    assert world.backend.calls == ["create"]
+    assert world.state() is OPEN
+
+
+def test_an_unusable_conflict_ends_nothing(world: World) -> None:
+    """A conference that another request created is never ended by a refusal."""
+    world.elsewhere.away = {"grant"}
+    reply = world.post(Conflict(conference()))
+    assert isinstance(reply, Fault)
+    world.delivery.step(NAME)
+    assert world.backend.calls == ["create"]
+
+
+def test_a_ledger_that_cannot_store_the_deletion(world: World) -> None:
+    """If the store is unreachable, the deletion is sent at once."""
+    world.elsewhere.away = {"withdraw"}
+    world.post(BREACH)
+    assert world.backend.calls == ["create", "delete 7"]
+
+
+@pytest.mark.parametrize("away", [{"withdraw"}, {"withdraw", "find"}])
+def test_a_ledger_that_cannot_store_the_deletion_of_a_meeting(
+    world: World, away: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If a client has the conference, or if the proxy cannot know that, it sends nothing."""
+    assert world.post(Granted(conference())) == given(conference())
+    world.elsewhere.away = away
+    world.post(BREACH)
+    assert world.backend.calls == ["create"]
+    assert ("cannot end conference default.7" in caplog.text) == ("find" in away)
+
+
+def test_a_failing_disk_keeps_the_deletion_in_memory(world: World) -> None:
+    """With a failing disk the deletion is pending in memory, and delivered."""
+    with failing_disk(world.ledger):
+        world.post(BREACH)
+        world.delivery.step(NAME)
+    assert world.backend.calls == ["create", "delete 7"]
+
+
+def test_an_answer_that_is_outdated_withdraws_nothing(world: World) -> None:
+    """A stale grant of a gone conference is not ended once more."""
+    world.gone()
+    assert world.post(Granted(conference()), Denied("no", "")) == Denied("no", "")
+    world.delivery.step(NAME)
+    assert world.backend.calls == ["create", "get 7", "create"]
+
+
+def test_a_pending_deletion_that_fails_is_not_doubled(world: World) -> None:
+    """A conference whose deletion is pending is not withdrawn as well."""
+    world.ledger.grant(ref(), "board", conference())
+    world.ledger.end(ref(), START_MS)
+    world.backend.deleted = BROKEN
+    world.elsewhere.away = {"grant"}
+    assert isinstance(world.post(Granted(conference())), Fault)
+    record = world.ledger.find(ref())
+    assert record == replace(record, state=PENDING, over_at_ms=START_MS)  # type: ignore[type-var]
+    assert len(world.ledger.pending(NAME)) == 1
