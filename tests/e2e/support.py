@@ -1,5 +1,6 @@
 """Real servers for the tests: the proxy on a socket, and backends with scripted answers."""
 
+import itertools
 import json
 import socket
 import threading
@@ -79,6 +80,16 @@ def granting(conference_id: str = "364758328", **fields: object) -> Script:
 
     def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
         return pb.CreateConferenceResponse(conference=conference(request, conference_id, **fields))
+
+    return Script(create)
+
+
+def granting_all() -> Script:
+    """Return a backend that grants every request a conference of its own."""
+    numbers = itertools.count(1)
+
+    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        return pb.CreateConferenceResponse(conference=conference(request, str(next(numbers))))
 
     return Script(create)
 

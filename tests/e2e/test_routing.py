@@ -150,6 +150,7 @@ def test_methods_can_have_other_paths(tmp_path: Path) -> None:
     """The proxy calls the method paths of the setting `methods`."""
     methods = {
         "create": "/jicofo.reservation.v1.ReservationService/GetConference",
+        "get": "/no.such.Service/Read",
         "delete": "/no.such.Service/Method",
     }
     backend = granting()

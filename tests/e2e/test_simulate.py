@@ -40,7 +40,7 @@ from tests.unit.simulation.servers import (
     reservation,
 )
 
-from .support import TIMEOUT_SECONDS, Context, conference, granting, running
+from .support import TIMEOUT_SECONDS, Context, conference, granting_all, running
 from .support import Script as Backend
 
 FAST = Habits(
@@ -154,7 +154,7 @@ def test_each_run_uses_new_room_names(simulate: Simulate, tmp_path: Path) -> Non
 
 def test_anonymous_users_have_no_owner_or_a_new_guest(simulate: Simulate, tmp_path: Path) -> None:
     """With --anonymous, Jicofo sends no owner, and Prosody sends a new guest at each opening."""
-    backend = granting()
+    backend = granting_all()
     with running(tmp_path / "state", backend) as proxy:
         assert simulate("jicofo", proxy.port, "--anonymous", "--rooms", "1").code == exits.OK
         assert not backend.creates[0].HasField("owner")
