@@ -27,7 +27,7 @@ class Accounts:
     holdings: Sequence[Holding]
     attempts: Sequence[Attempt]
     deletes: Sequence[Change]
-    left_ids: Collection[str]
+    left_serials: Collection[int]
     outages: Sequence[Outage]
 
     @classmethod
@@ -37,7 +37,7 @@ class Accounts:
             [*chain.from_iterable(room.holdings for room in rooms)],
             [*chain.from_iterable(room.attempts for room in rooms)],
             store.changes("delete"),
-            store.ids,
+            store.serials,
             outages,
         )
 
@@ -51,7 +51,7 @@ class Accounts:
             holding
             for holding in self.holdings
             if holding.is_deleted
-            and holding.conference_id in self.left_ids
+            and holding.serial in self.left_serials
             and not self._is_held_after(holding)
         ]
 
@@ -88,10 +88,10 @@ class Accounts:
 
     def lines(self, kills: int, backend_outages: int) -> Iterator[str]:
         """Yield the lines for pytest's summary."""
-        promised = {held.conference_id for held in self.holdings if held.is_deleted}
-        delivered = Counter(change.conference_id for change in self.deletes)
-        done = {change.conference_id for change in self.deletes if change.has_changed}
-        again = {held.conference_id for held in self.holdings if self._is_held_after(held)}
+        promised = {held.serial for held in self.holdings if held.is_deleted}
+        delivered = Counter(change.serial for change in self.deletes)
+        done = {change.serial for change in self.deletes if change.has_changed}
+        again = {held.serial for held in self.holdings if self._is_held_after(held)}
         statuses = Counter(
             f"{attempt.method} {attempt.status or 'dropped'}" for attempt in self.attempts
         )
@@ -105,19 +105,19 @@ class Accounts:
             f"DELETEs answered 200: {len(promised)}, of these delivered {len(promised & done)}, "
             f"cancelled {len(again)}; delivered more than once "
             f"{sum(count > 1 for count in delivered.values())}; "
-            f"conferences left at the backend {len(self.left_ids)}"
+            f"conferences left at the backend {len(self.left_serials)}"
         )
 
     @property
     def _effects(self) -> Iterator[tuple[Holding, Change]]:
         """Yield each holding with the call that deleted its conference at the backend."""
-        ended = {change.conference_id: change for change in self.deletes if change.has_changed}
+        ended = {change.serial: change for change in self.deletes if change.has_changed}
         for holding in self.holdings:
-            if holding.conference_id in ended:
-                yield holding, ended[holding.conference_id]
+            if holding.serial in ended:
+                yield holding, ended[holding.serial]
 
     def _is_held_after(self, holding: Holding) -> bool:
         return any(
-            later.conference_id == holding.conference_id and later.since > holding.until
+            later.serial == holding.serial and later.since > holding.until
             for later in self.holdings
         )

@@ -36,11 +36,13 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
         """Grant the room, unless the conference of another request holds it."""
+        ends_at_once = (self._store.failure(self._replica, "create") or ("", None))[0] == "ended"
         wanted = CreateRequest(
             request.request_id,
             request.room.raw,
             request.owner.raw,
             request.start_time.ToMilliseconds(),
+            ends_at_once,
         )
         with self._failing("create", request.room.raw, context) as is_waited_for:
             stored, is_own = self._store.create(self._replica, wanted, is_waited_for)
@@ -77,6 +79,10 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
             context.abort(grpc.StatusCode.UNAVAILABLE, "simulated refusal")
         if failure == "break":
             context.abort(grpc.StatusCode.INTERNAL, "simulated error")
+        if failure == "no_route":
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Received http2 header with status: 404")
+        if failure == "no_service":
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if failure == "wait":
             self._wait(method, failure, seconds)
         try:
@@ -100,11 +106,14 @@ def _is_waited_for(context: grpc.ServicerContext) -> bool:
 
 
 def _message(stored: Stored) -> pb.Conference:
-    """Return a conference; its `url` contains the backend's own id."""
+    """Return a conference; its `url` contains its serial number."""
     message = pb.Conference(
-        id=stored.id, room=stored.room, owner=stored.owner, url=f"conference:{stored.id}"
+        id=stored.id, room=stored.room, owner=stored.owner, url=f"conference:{stored.serial}"
     )
-    message.start_time.FromMilliseconds(stored.start_time_ms)
+    if stored.has_ended:
+        message.start_time.seconds, message.duration.seconds = 1_600_000_000, 60
+    else:
+        message.start_time.FromMilliseconds(stored.start_time_ms)
     return message
 
 

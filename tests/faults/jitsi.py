@@ -49,7 +49,7 @@ class Attempt:
 class Holding:
     """A conference that a client held, from the answer to its POST until it began the DELETE."""
 
-    conference_id: str
+    serial: int
     since: float
     until: float
     is_deleted: bool
@@ -91,9 +91,9 @@ class Room:
         self._wait(RNG.uniform(0, self.meeting_seconds))
         until = time.monotonic()
         reply = self._send("DELETE", lambda: self.client.delete(public_id))
-        conference_id = created.json["url"].removeprefix("conference:")
+        serial = int(created.json["url"].removeprefix("conference:"))
         is_deleted = reply is not None and reply.status == 200
-        self.holdings.append(Holding(conference_id, since, until, is_deleted))
+        self.holdings.append(Holding(serial, since, until, is_deleted))
         self.answered()
         if RNG.random() < MOVES:
             self._number += 1

@@ -11,21 +11,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Self
 
 Method = Literal["create", "get", "delete"]
-Failure = Literal["refuse", "break", "wait", "late", "not_serving"]
+Failure = Literal[
+    "refuse", "break", "no_route", "no_service", "ended", "wait", "late", "not_serving"
+]
 """A failure that a replica simulates.
 
 - `refuse`: it answers UNAVAILABLE.
 - `break`: it answers INTERNAL.
+- `no_route`: it answers as gRPC reports an ingress without a route (HTTP 404).
+- `no_service`: it answers as a server on which the service is not registered yet.
+- `ended`: it grants conferences that are over already.
 - `wait`: it waits, and then carries out the call.
 - `late`: it carries out the call, and answers late.
 - `not_serving`: it carries out the call, but its health service says NOT_SERVING.
 """
 
 BUSY_SECONDS = 20.0
+
+REUSING = "again"
+"""In rooms whose name begins with this word, a new conference gets the lowest free id, so ids come
+back. The serial number of a conference never comes back."""
+
+FIRST_ROW = 1_000_001
+"""The first id of a conference in such a room."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conference (
@@ -34,17 +47,18 @@ CREATE TABLE IF NOT EXISTS conference (
     request_id    TEXT NOT NULL UNIQUE,
     room          TEXT NOT NULL UNIQUE,
     owner         TEXT NOT NULL,
-    start_time_ms INTEGER NOT NULL
+    start_time_ms INTEGER NOT NULL,
+    has_ended     INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS call (at REAL, replica TEXT, method TEXT, subject TEXT);
 CREATE TABLE IF NOT EXISTS change (
-    at REAL, replica TEXT, method TEXT, conference_id TEXT, has_changed INTEGER
+    at REAL, replica TEXT, method TEXT, serial INTEGER, has_changed INTEGER
 );
 CREATE TABLE IF NOT EXISTS failure (
     replica TEXT, method TEXT, failure TEXT, seconds REAL, PRIMARY KEY (replica, method)
 );
 """
-_COLUMNS = "id, request_id, room, owner, start_time_ms"
+_COLUMNS = "number, id, request_id, room, owner, start_time_ms, has_ended"
 
 
 class GivenUpError(Exception):
@@ -53,23 +67,29 @@ class GivenUpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """The fields of a CreateConference request that the backend uses."""
+    """The fields of a CreateConference request that the backend uses.
+
+    With `ends_at_once` the conference is over before it is granted.
+    """
 
     request_id: str
     room: str
     owner: str
     start_time_ms: int
+    ends_at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A conference that exists."""
 
+    serial: int
     id: str
     request_id: str
     room: str
     owner: str
     start_time_ms: int
+    has_ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +106,13 @@ class Call:
 class Change:
     """A call that the backend carried out.
 
-    `has_changed` is false for a DELETE of an unknown conference.
+    `has_changed` is false for a DELETE of an unknown conference; its serial number is 0.
     """
 
     at: float
     replica: str
     method: str
-    conference_id: str
+    serial: int
     has_changed: bool
 
 
@@ -133,7 +153,7 @@ class Store:
                 stored = Stored(*found)
                 return stored, stored.request_id == request.request_id
             stored = self._insert(connection, request)
-            self._note(connection, replica, "create", stored.id, has_changed=True)
+            self._note(connection, replica, "create", stored.serial)
             return stored, True
 
     def get(self, conference_id: str) -> Stored | None:
@@ -143,9 +163,9 @@ class Store:
     def delete(self, replica: str, conference_id: str, is_waited_for: Callable[[], bool]) -> None:
         """Delete a conference; the deletion of an unknown conference changes nothing."""
         with self._transaction(is_waited_for) as connection:
-            sql = "DELETE FROM conference WHERE id = ?"
-            count = connection.execute(sql, (conference_id,)).rowcount
-            self._note(connection, replica, "delete", conference_id, has_changed=count > 0)
+            sql = "DELETE FROM conference WHERE id = ? RETURNING number"
+            found = connection.execute(sql, (conference_id,)).fetchall()
+            self._note(connection, replica, "delete", found[0][0] if found else 0)
 
     def note_call(self, replica: str, method: Method, subject: str) -> None:
         """Record that a call arrived, before its result is known."""
@@ -185,6 +205,11 @@ class Store:
         return [Stored(*row) for row in self._execute(sql, ())]
 
     @property
+    def serials(self) -> list[int]:
+        """The serial numbers of the conferences that exist."""
+        return [stored.serial for stored in self.conferences]
+
+    @property
     def ids(self) -> list[str]:
         """The ids of the conferences that exist."""
         return [stored.id for stored in self.conferences]
@@ -200,27 +225,35 @@ class Store:
         return [Change(*row) for row in rows]
 
     def _insert(self, connection: sqlite3.Connection, request: CreateRequest) -> Stored:
-        values = (request.request_id, request.room, request.owner, request.start_time_ms)
-        number = connection.execute(
-            "INSERT INTO conference (request_id, room, owner, start_time_ms) VALUES (?, ?, ?, ?)",
+        values = (
+            request.request_id,
+            request.room,
+            request.owner,
+            request.start_time_ms,
+            request.ends_at_once,
+        )
+        serial = connection.execute(
+            "INSERT INTO conference (request_id, room, owner, start_time_ms, has_ended)"
+            " VALUES (?, ?, ?, ?, ?)",
             values,
         ).lastrowid
-        # Every second id is not a number, so that Jicofo needs an alias for it.
-        conference_id = str(number) if number and number % 2 else f"order/{number}"
+        assert serial
+        conference_id = self._id(connection, request.room, serial)
         sql = "UPDATE conference SET id = ? WHERE number = ?"
-        connection.execute(sql, (conference_id, number))
-        return Stored(conference_id, *values)
+        connection.execute(sql, (conference_id, serial))
+        return Stored(serial, conference_id, *values)
+
+    def _id(self, connection: sqlite3.Connection, room: str, serial: int) -> str:
+        if room.startswith(REUSING):
+            taken = {found[0] for found in connection.execute("SELECT id FROM conference")}
+            return next(str(row) for row in count(FIRST_ROW) if str(row) not in taken)
+        # Every second id is not a number, so that Jicofo needs an alias for it.
+        return str(serial) if serial % 2 else f"order/{serial}"
 
     def _note(
-        self,
-        connection: sqlite3.Connection,
-        replica: str,
-        method: Method,
-        conference_id: str,
-        *,
-        has_changed: bool,
+        self, connection: sqlite3.Connection, replica: str, method: Method, serial: int
     ) -> None:
-        row = (time.monotonic(), replica, method, conference_id, has_changed)
+        row = (time.monotonic(), replica, method, serial, serial > 0)
         connection.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?)", row)
 
     @contextmanager

@@ -14,14 +14,22 @@ from tests.e2e.support import JICOFO, PROSODY
 from .accounts import Accounts, Outage
 from .jitsi import Room
 from .processes import Backend, Proxy, Stage, until
-from .store import Failure, Method, Store
+from .store import REUSING, Failure, Method, Store
 from .timing import MARGIN_SECONDS
 
 RESPOND_SECONDS = 3.0
 ROOMS = 8
 KILLS = 5
 RNG = random.SystemRandom()
-FAILURES: tuple[Failure, ...] = ("refuse", "break", "wait", "late")
+FAILURES: tuple[Failure, ...] = (
+    "refuse",
+    "break",
+    "no_route",
+    "no_service",
+    "ended",
+    "wait",
+    "late",
+)
 METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", "get", "delete"))
 
 
@@ -79,7 +87,7 @@ class Failures:
 
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: bool) -> None:
-    """A proxy that is killed again and again keeps its promises.
+    """A proxy that is killed again and again keeps its promises, also with strange backends.
 
     It delivers every DELETE that it answered 200, deletes no live meeting, and answers every
     request in time while it runs.
@@ -118,7 +126,8 @@ def test_nothing_is_lost_in_a_crash(stage: Stage, figures: list[str], is_long: b
 
 def _room(proxy: Proxy, number: int, answered: Callable[[], None]) -> Room:
     client = proxy.client(JICOFO if number % 2 else PROSODY)
-    return Room(f"room{number}", client, answered, pause_seconds=0.3, meeting_seconds=0.3)
+    name = f"{REUSING if number < 4 else 'room'}{number}"
+    return Room(name, client, answered, pause_seconds=0.3, meeting_seconds=0.3)
 
 
 def _meetings(rooms: list[Room]) -> int:

@@ -22,7 +22,7 @@ def test_a_repeated_post_after_a_late_answer_gets_the_same_conference(stage: Sta
     repeated = client.create("room")
     assert repeated.status == 200
     (change,) = stage.store.changes("create")
-    assert repeated.json["url"] == f"conference:{change.conference_id}"
+    assert repeated.json["url"] == f"conference:{change.serial}"
 
 
 def test_a_repeated_post_after_a_crash_gets_the_same_conference(stage: Stage) -> None:
