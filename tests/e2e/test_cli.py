@@ -179,7 +179,11 @@ def test_check_of_a_good_backend_exits_with_0(out: Output) -> None:
     with serving_grpc(backend) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
-    assert text.startswith("settings: ok\nstate_dir: ok, ")
+    assert text.startswith(
+        "settings: ok\n"
+        "respond_within: 9s; Prosody's reservations_api_timeout must be at least 10\n"
+        "state_dir: ok, "
+    )
     assert re.search(r"^backends\.default: ok, answered in [0-9]+ ms$", text, re.MULTILINE)
 
 

@@ -1,6 +1,7 @@
 """`check`: check the settings, the credentials, the state directory and the backends."""
 
 import argparse
+import math
 
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends.probe import Probe, probe
@@ -8,6 +9,7 @@ from jicofo_reservation_proxy.errors import StateInUseError
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.validation import format_duration
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
@@ -24,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check everything; return the highest exit code of all backends. Raises `ProxyError`."""
     settings = load_settings(arguments)
     print("settings: ok")
+    print(f"respond_within: {_respond_within(settings)}")
     print(f"state_dir: ok, {_check_state(settings)}")
     with Proxy(settings, keeps_state=False) as proxy:
         if not settings.backends:
@@ -34,6 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
     for found in probes:
         print(f"backends.{found.backend}: {found.verdict}")
     return max(map(_exit_code, probes))
+
+
+def _respond_within(settings: Settings) -> str:
+    """Return the time budget, and the shortest time-out of Prosody that fits (clients.md)."""
+    seconds = math.ceil(settings.respond_within.total_seconds()) + 1
+    return (
+        f"{format_duration(settings.respond_within)}; Prosody's reservations_api_timeout must be "
+        f"at least {seconds}"
+    )
 
 
 def _check_state(settings: Settings) -> str:

@@ -95,7 +95,8 @@ const (
 	// The reason is not given. The backend MUST treat DELETE_REASON_UNSPECIFIED
 	// like DELETE_REASON_ENDED.
 	DeleteReason_DELETE_REASON_UNSPECIFIED DeleteReason = 0
-	// Jitsi said that the meeting is over.
+	// Jitsi said that the meeting is over, or no client got the conference that the
+	// backend granted.
 	DeleteReason_DELETE_REASON_ENDED DeleteReason = 1
 	// The end of the conference has passed, and Jitsi never said that the meeting
 	// is over.
@@ -372,10 +373,11 @@ type Conference struct {
 	// handle.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The backend MUST set room to Room.raw of the request that created the
-	// conference.
+	// conference. The proxy refuses more than 3071 bytes.
 	Room string `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
 	// The backend MUST set owner to Owner.raw of the request that created the
-	// conference. Empty if that request had no owner.
+	// conference. Empty if that request had no owner. The proxy refuses more than
+	// 3071 bytes.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// When the conference begins. Clients add duration to start_time and close the
 	// room at that time. The backend MUST set start_time in a conflict and in the
@@ -386,7 +388,8 @@ type Conference struct {
 	// How long the conference lasts. Absent: without a time limit. If the backend
 	// sets duration, it MUST be positive. The proxy rounds duration down to whole
 	// seconds, but to at least one second. A client cannot change the end of a room
-	// that is already open.
+	// that is already open. The backend SHOULD NOT name a conference whose end has
+	// passed: no client can use it.
 	Duration *durationpb.Duration `protobuf:"bytes,5,opt,name=duration,proto3" json:"duration,omitempty"`
 	// The maximum number of people in the room. Absent, zero or negative: this
 	// conference sets no limit.

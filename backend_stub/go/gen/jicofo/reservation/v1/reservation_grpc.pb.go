@@ -95,7 +95,9 @@ type ReservationServiceClient interface {
 	// up. The reason is that people may be meeting in this conference again.
 	//
 	// The backend MAY leave this RPC unimplemented. The room is then free when the
-	// time of its conference is over.
+	// time of its conference is over. The operator of the proxy SHOULD then set
+	// methods.delete to "". Otherwise the proxy repeats its deletions for ten
+	// minutes, until it believes UNIMPLEMENTED.
 	DeleteConference(ctx context.Context, in *DeleteConferenceRequest, opts ...grpc.CallOption) (*DeleteConferenceResponse, error)
 }
 
@@ -198,7 +200,9 @@ type ReservationServiceServer interface {
 	// up. The reason is that people may be meeting in this conference again.
 	//
 	// The backend MAY leave this RPC unimplemented. The room is then free when the
-	// time of its conference is over.
+	// time of its conference is over. The operator of the proxy SHOULD then set
+	// methods.delete to "". Otherwise the proxy repeats its deletions for ten
+	// minutes, until it believes UNIMPLEMENTED.
 	DeleteConference(context.Context, *DeleteConferenceRequest) (*DeleteConferenceResponse, error)
 	mustEmbedUnimplementedReservationServiceServer()
 }

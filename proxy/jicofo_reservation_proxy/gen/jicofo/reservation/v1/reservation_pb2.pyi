@@ -73,7 +73,9 @@ class _DeleteReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeleteRe
     like DELETE_REASON_ENDED.
     """
     DELETE_REASON_ENDED: _DeleteReason.ValueType  # 1
-    """Jitsi said that the meeting is over."""
+    """Jitsi said that the meeting is over, or no client got the conference that the
+    backend granted.
+    """
     DELETE_REASON_EXPIRED: _DeleteReason.ValueType  # 2
     """The end of the conference has passed, and Jitsi never said that the meeting
     is over.
@@ -87,7 +89,9 @@ DELETE_REASON_UNSPECIFIED: DeleteReason.ValueType  # 0
 like DELETE_REASON_ENDED.
 """
 DELETE_REASON_ENDED: DeleteReason.ValueType  # 1
-"""Jitsi said that the meeting is over."""
+"""Jitsi said that the meeting is over, or no client got the conference that the
+backend granted.
+"""
 DELETE_REASON_EXPIRED: DeleteReason.ValueType  # 2
 """The end of the conference has passed, and Jitsi never said that the meeting
 is over.
@@ -245,11 +249,12 @@ class Conference(_message.Message):
     """
     room: _builtins.str
     """The backend MUST set room to Room.raw of the request that created the
-    conference.
+    conference. The proxy refuses more than 3071 bytes.
     """
     owner: _builtins.str
     """The backend MUST set owner to Owner.raw of the request that created the
-    conference. Empty if that request had no owner.
+    conference. Empty if that request had no owner. The proxy refuses more than
+    3071 bytes.
     """
     max_occupants: _builtins.int
     """The maximum number of people in the room. Absent, zero or negative: this
@@ -292,7 +297,8 @@ class Conference(_message.Message):
         """How long the conference lasts. Absent: without a time limit. If the backend
         sets duration, it MUST be positive. The proxy rounds duration down to whole
         seconds, but to at least one second. A client cannot change the end of a room
-        that is already open.
+        that is already open. The backend SHOULD NOT name a conference whose end has
+        passed: no client can use it.
         """
 
     def __init__(

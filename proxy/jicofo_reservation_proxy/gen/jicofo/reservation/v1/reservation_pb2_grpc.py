@@ -142,7 +142,9 @@ class ReservationServiceServicer:
         up. The reason is that people may be meeting in this conference again.
 
         The backend MAY leave this RPC unimplemented. The room is then free when the
-        time of its conference is over.
+        time of its conference is over. The operator of the proxy SHOULD then set
+        methods.delete to "". Otherwise the proxy repeats its deletions for ten
+        minutes, until it believes UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

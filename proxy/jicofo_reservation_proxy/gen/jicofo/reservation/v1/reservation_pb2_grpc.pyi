@@ -101,7 +101,9 @@ class ReservationServiceStub:
     up. The reason is that people may be meeting in this conference again.
 
     The backend MAY leave this RPC unimplemented. The room is then free when the
-    time of its conference is over.
+    time of its conference is over. The operator of the proxy SHOULD then set
+    methods.delete to "". Otherwise the proxy repeats its deletions for ten
+    minutes, until it believes UNIMPLEMENTED.
     """
 
 @_typing.type_check_only
@@ -168,7 +170,9 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     up. The reason is that people may be meeting in this conference again.
 
     The backend MAY leave this RPC unimplemented. The room is then free when the
-    time of its conference is over.
+    time of its conference is over. The operator of the proxy SHOULD then set
+    methods.delete to "". Otherwise the proxy repeats its deletions for ten
+    minutes, until it believes UNIMPLEMENTED.
     """
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -250,7 +254,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         up. The reason is that people may be meeting in this conference again.
 
         The backend MAY leave this RPC unimplemented. The room is then free when the
-        time of its conference is over.
+        time of its conference is over. The operator of the proxy SHOULD then set
+        methods.delete to "". Otherwise the proxy repeats its deletions for ten
+        minutes, until it believes UNIMPLEMENTED.
         """
 
 def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
