@@ -274,7 +274,9 @@ def test_a_room_is_opened_again_under_the_same_id(
             assert client.delete(reply.json["id"]).status == 200
             eventually(lambda: count(proxy, RecordState.PENDING) == 0)
             assert (len(rows.script.creates), len(rows.script.deletes)) == (number, number)
-    warnings = [line for line in caplog.messages if "uses ids again" in line]
+    warnings = [
+        line for line in caplog.messages if "after it has acknowledged its deletion" in line
+    ]
     assert len(warnings) == 1
 
 

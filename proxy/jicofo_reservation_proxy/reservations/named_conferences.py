@@ -4,8 +4,9 @@ A backend may name a conference that is over, or a conference of another room:
 
 - A client has ended the conference, and its deletion is pending. The answer is outdated once the
   deletion was delivered.
-- The backend has acknowledged the deletion, and grants the same id. Either the answer is outdated,
-  or the backend uses the id again. Backends that use the row of a booking as the id do so.
+- The backend has acknowledged the deletion, and names the same id. Either the answer is outdated,
+  or the backend uses the id again. Backends that use the row of a booking as the id do so. The
+  proxy sends no deletion then: somebody may be in the new conference.
 - The end of the conference has passed. A client would open the room and close it at once.
 - The ledger knows the id from another room: one id for two rooms.
 
@@ -86,13 +87,11 @@ class NamedConferences:
         was asked before, so its answer is not outdated. Raises `StateError`.
         """
         record = self._ledger.find(ref)
-        if record and record.room not in {"", asked.request.room.raw}:
+        if record and not _is_same(record.room, asked):
             if not self._has_moved(asked, ref, record):
                 return Verdict.IN_ANOTHER_ROOM
-        elif not is_last and self._ledger.is_over(ref):
-            is_gone = record is None
-            if self._is_outdated(asked, ref, outcome, is_gone=is_gone):
-                return Verdict.OUTDATED
+        elif not is_last and self._is_outdated(asked, ref, record):
+            return Verdict.OUTDATED
         if self._has_passed(outcome.conference):
             return self._end(asked, ref, outcome.conference, is_last=is_last)
         return Verdict.VALID
@@ -100,37 +99,37 @@ class NamedConferences:
     def _has_moved(self, asked: RoomRequest, ref: ConferenceRef, record: Record) -> bool:
         """Return whether the backend says that the conference is in the room of the request."""
         match self._get(asked, ref):
-            case Found(conference) if conference.room == asked.request.room.raw:
+            case Found(conference) if conference.room and _is_same(conference.room, asked):
                 fields = {"id": encode(ref), "room": conference.room, "old_room": record.room}
                 logs.event(logger, logging.WARNING, "conference moved to another room", fields)
                 return True
             case _:
                 return False
 
-    def _is_outdated(
-        self, asked: RoomRequest, ref: ConferenceRef, outcome: Granted | Conflict, *, is_gone: bool
-    ) -> bool:
+    def _is_outdated(self, asked: RoomRequest, ref: ConferenceRef, record: Record | None) -> bool:
         """Return whether to ask again, because the conference is over at the backend now.
 
         A gone conference of a backend without deletions is not over there.
         """
-        if is_gone and self._deletions.has_no_delete(asked.backend):
+        if not self._ledger.is_over(ref):
             return False
-        if is_gone and isinstance(outcome, Granted):
-            return not self._is_new(asked, ref)
+        if record is None:  # the conference is gone
+            has_delete = not self._deletions.has_no_delete(asked.backend)
+            return has_delete and not self._is_new(asked, ref)
         return self._deletions.attempt_for(asked, ref) or self._deletions.is_uncertain(ref)
 
     def _is_new(self, asked: RoomRequest, ref: ConferenceRef) -> bool:
-        """Return whether a granted conference with the id of a gone one is a new conference."""
+        """Return whether a conference with the id of a gone one is a new conference."""
         match self._get(asked, ref):
             case NotFound():
                 return False
-            case Found(conference) if conference.room not in {"", asked.request.room.raw}:
+            case Found(conference) if not _is_same(conference.room, asked):
                 return False
         if asked.backend not in self._reusing:
             self._reusing.add(asked.backend)
             logger.warning(
-                "backends.%s uses ids again, such as %s; the contract says: %s",
+                "backends.%s names %s again after it has acknowledged its deletion; "
+                "the contract says: %s",
                 asked.backend,
                 encode(ref),
                 UNIQUE_IDS,
@@ -159,3 +158,11 @@ class NamedConferences:
             return Verdict.OUTDATED
         self._deletions.withdraw(asked, ref)  # so that the pending deletion is on the disk
         return Verdict.OUTDATED if self._deletions.is_uncertain(ref) else Verdict.OVER
+
+
+def _is_same(room: str, asked: RoomRequest) -> bool:
+    """Return whether a room is the room of the request; "" is an unknown room.
+
+    The comparison ignores case, as for JIDs.
+    """
+    return room.lower() in {"", asked.request.room.raw.lower()}
