@@ -18,6 +18,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.write_behind import Change
+from jicofo_reservation_proxy.model import ConferenceRef
 
 from .http2 import answering
 from .support import (
@@ -105,6 +106,9 @@ def test_deletions_survive_a_route_that_answers_an_http_status(tmp_path: Path, s
             attempts = proxy.metrics.deletion_attempts.labels("default", "ended", "failed")
             eventually(attempts._value.get)
             assert count(proxy, RecordState.PENDING) == 5
+            refs = [ConferenceRef("default", str(number)) for number in range(5)]
+            if status != 200:  # gRPC does not show that the status is of HTTP
+                assert not any(map(proxy.delivery.deletions.is_uncertain, refs)), "one was sent"
         backend = granting()
         with serving_grpc(backend, address=address):
             eventually(lambda: count(proxy, RecordState.PENDING) == 0)
@@ -144,6 +148,26 @@ def test_unimplemented_is_a_proof_only_from_the_service_itself(
         attempts = proxy.metrics.deletion_attempts.labels("default", "ended", result)
         eventually(attempts._value.get)
         eventually(lambda: count(proxy, RecordState.PENDING) == is_kept)
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize("code", [grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND])
+def test_a_backend_that_acknowledged_a_deletion_has_the_method(
+    tmp_path: Path, code: grpc.StatusCode
+) -> None:
+    """After one acknowledged deletion, UNIMPLEMENTED proves nothing any more."""
+    backend = granting()
+    backend.get = missing
+    if code is not grpc.StatusCode.OK:
+        backend.delete = abort(code)  # type: ignore[assignment]
+    with served(tmp_path, backend) as (proxy, client):
+        client.delete("default.1")
+        eventually(lambda: count(proxy, RecordState.PENDING) == 0)
+        backend.delete = abort(grpc.StatusCode.UNIMPLEMENTED)  # type: ignore[assignment]
+        client.delete("default.2")
+        attempts = proxy.metrics.deletion_attempts.labels("default", "ended", "failed")
+        eventually(attempts._value.get)
+        assert count(proxy, RecordState.PENDING) == 1
 
 
 def test_a_backend_that_reports_a_missing_method_for_less_than_ten_minutes(

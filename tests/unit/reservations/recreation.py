@@ -12,7 +12,7 @@ import dataclasses
 import enum
 import itertools
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,11 +175,10 @@ HAS_ENDED = Terms(seconds=3600, starts=-7200)
 
 @dataclass(slots=True)
 class Held:
-    """A conference at the backend. `tries` counts the calls to delete it."""
+    """A conference at the backend."""
 
     conference: Conference
     request_id: str
-    tries: int = 0
 
     @property
     def ends_at_ms(self) -> int | None:
@@ -236,8 +235,8 @@ class FakeBackend:
     With `reuses_ids` it breaks the contract: a new conference gets the lowest free id.
 
     `script` says how the backend handles the next calls, `otherwise` how it handles the calls after
-    them. `calls` has the deletions that it got, and the conferences that its answers named, since
-    the last POST.
+    them. `tries` counts the calls to delete each id. `calls` has the deletions that it got, and the
+    conferences that its answers named, since the last POST.
     """
 
     def __init__(
@@ -256,6 +255,7 @@ class FakeBackend:
         self.undeletable: set[str] = set()
         self.calls: list[tuple[str, str]] = []
         self.granted: list[Held] = []
+        self.tries: Counter[str] = Counter()
         self._world = world
         self._expires_itself = expires_itself
         self._has_numbers = has_numbers
@@ -337,8 +337,7 @@ class FakeBackend:
         assert conference_id not in self.deleting, "two deletes of one conference at once"
         room = self._room(conference_id)
         self.calls.append(("delete", conference_id))
-        if conference_id in self.known:
-            self.known[conference_id].tries += 1
+        self.tries[conference_id] += 1
         self.deleting.append(conference_id)
         try:
             with self._taken(room) as call:
@@ -515,11 +514,9 @@ class World:
         self.delivery.step(NAME, lambda: until)
         self._is_stepping = before
         for conference_id in self._abandoned() - abandoned:
-            told = self.told.get(conference_id)
-            # The backend may have used the id again since then.
-            held = [told.held if told else None, self.backend.known.get(conference_id)]
-            tries = sum(each.tries for each in held if each)
-            assert tries or not any(held), f"{conference_id} is abandoned without an attempt"
+            is_known = conference_id in self.backend.known
+            tries = self.backend.tries[conference_id]
+            assert tries or not is_known, f"{conference_id} is abandoned without an attempt"
 
     def advance(self, seconds: float) -> None:
         """Let time pass while the proxy runs."""
