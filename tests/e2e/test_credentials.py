@@ -263,6 +263,21 @@ def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(
         assert channel.calls is not before
 
 
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o644, True), (0o640, False), (0o600, False)])
+@pytest.mark.parametrize("name", ["api_key_file", "bearer_token_file"])
+def test_a_secret_that_all_users_can_read_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, mode: int, *, is_warned: bool
+) -> None:
+    """The log names the setting, the file and its mode, and not the secret."""
+    file = tmp_path / "secret"
+    file.write_text("s3cret")
+    file.chmod(mode)
+    channel = BackendChannel("a", _backend("unix:/x", auth={name: str(file)}), Metrics())
+    channel.close()
+    warning = f"backends.a.auth.{name}: all users of this machine can read {file} (mode 0644)"
+    assert caplog.messages == [warning] * is_warned
+
+
 def test_rotation_by_symlink_swap_fails_no_call(tmp_path: Path) -> None:
     """No request fails while Kubernetes replaces certificates by swapping a directory's symlink."""
     authority, backend = Authority(tmp_path / "ca"), granting()

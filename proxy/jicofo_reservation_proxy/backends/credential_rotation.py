@@ -52,6 +52,8 @@ class BackendChannel:
         self._metrics = metrics
         self._plugin = credentials.load_plugin(f"{self._key}.auth", backend.auth)
         self._credentials = credentials.load(self._key, backend)
+        for warning in credentials.readable_by_others(self._key, backend):
+            logger.warning("%s", warning)
         self._channel = self._dial(self._credentials)
         self._calls = self._bind(self._channel, self._credentials)
         self._retired: list[tuple[grpc.Channel, float]] = []

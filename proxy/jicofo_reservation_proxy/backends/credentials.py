@@ -9,6 +9,7 @@ import os
 import re
 import ssl
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,28 @@ def load(key: str, backend: Backend) -> Credentials:
     """
     tls = _load_tls(f"{key}.tls", backend.tls) if backend.tls is not None else None
     return Credentials(tls=tls, metadata=_load_metadata(f"{key}.auth", backend.auth))
+
+
+def readable_by_others(key: str, backend: Backend) -> Iterator[str]:
+    """Yield a warning for each file with a secret that all users of the machine can read."""
+    tls, auth = backend.tls or Tls(), backend.auth
+    files = {
+        "tls.key_file": tls.key_file,
+        "auth.api_key_file": auth.api_key_file,
+        "auth.bearer_token_file": auth.bearer_token_file,
+    }
+    for name, file in files.items():
+        mode = _mode(file)
+        if mode & stat.S_IROTH:
+            yield f"{key}.{name}: all users of this machine can read {file} (mode {mode:04o})"
+
+
+def _mode(file: Path | None) -> int:
+    """Return the permissions of a file; 0 if there is no file."""
+    try:
+        return stat.S_IMODE(file.stat().st_mode) if file else 0
+    except OSError:
+        return 0
 
 
 def load_plugin(key: str, auth: Auth) -> grpc.AuthMetadataPlugin | None:

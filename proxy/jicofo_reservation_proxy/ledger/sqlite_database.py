@@ -109,8 +109,9 @@ class Database:
             _check(state_dir / FILE_NAME)
             return _connect(self.name, stack)
         except OSError as error:
+            file = error.filename or state_dir
             raise StateError(
-                f"state_dir: cannot write to {state_dir}: {error.strerror}; {HINT}"
+                f"state_dir: cannot write to {file}: {error.strerror}; {HINT}"
             ) from error
         except sqlite3.Error as error:
             raise StateError(f"{self.name}: cannot be used as the ledger: {error}") from error

@@ -155,19 +155,23 @@ def test_a_directory_that_cannot_be_written_to(
 ) -> None:
     """The error names a directory that is not writable, and the reason of the system."""
 
-    def touch(path: Path, mode: int = 0o666) -> None:
-        raise PermissionError(13, "Permission denied", str(path), mode)
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "touch", touch)  # root may write to any directory
-    with pytest.raises(StateError) as caught:
-        Database(tmp_path)
-    assert str(caught.value) == f"state_dir: cannot write to {tmp_path}: Permission denied; {HINT}"
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", refuse)  # root may write to any directory
+        with pytest.raises(StateError) as caught:
+            Database(tmp_path)
+    file = tmp_path / FILE_NAME
+    assert str(caught.value) == f"state_dir: cannot write to {file}: Permission denied; {HINT}"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_really_cannot_be_written_to() -> None:
     """The error is the same for a real directory in which not even root can create files."""
-    with pytest.raises(StateError, match=r"^state_dir: cannot write to /proc/sys/kernel: "):
+    with pytest.raises(
+        StateError, match=r"^state_dir: cannot write to /proc/sys/kernel/ledger\.sqlite3: "
+    ):
         Database(Path("/proc/sys/kernel"))
 
 
@@ -178,7 +182,46 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(StateError) as caught:
             Database(tmp_path)
-        assert str(caught.value).startswith(f"{file}: cannot be used as the ledger: ")
+        assert str(caught.value) == f"state_dir: cannot write to {file}: Is a directory; {HINT}"
+
+
+@pytest.mark.parametrize("name", [LOCK_NAME, FILE_NAME])
+def test_a_symbolic_link_is_not_followed(tmp_path: Path, name: str) -> None:
+    """A link in the state directory is refused, and its target is unchanged."""
+    target, state_dir = tmp_path / "target", tmp_path / "state"
+    target.write_text("precious")
+    state_dir.mkdir(mode=0o700)
+    (state_dir / name).symlink_to(target)
+    with pytest.raises(StateError) as caught:
+        Database(state_dir)
+    assert str(caught.value) == (
+        f"state_dir: wanted a regular file, got the symbolic link {state_dir / name}; remove the "
+        "link, or set state_dir to the directory that holds the ledger"
+    )
+    assert target.read_text() == "precious"
+
+
+def test_a_directory_that_all_users_can_write_is_refused(tmp_path: Path) -> None:
+    """Whoever can write the directory can replace the ledger."""
+    tmp_path.chmod(0o1777)
+    with pytest.raises(StateError) as caught:
+        Database(tmp_path)
+    assert str(caught.value) == (
+        "state_dir: wanted a directory that only the proxy's user can write, got "
+        f"{tmp_path} with mode 1777; run: chmod 700 {tmp_path}"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_a_group_can_write_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kubernetes makes such a directory for `fsGroup`, so it is a warning only."""
+    tmp_path.chmod(0o2770)
+    Database(tmp_path).close()
+    assert caplog.messages == [
+        f"state_dir: {tmp_path} has mode 2770: its group can replace the ledger"
+    ]
 
 
 # -- one process at a time ---------------------------------------------------------------------
