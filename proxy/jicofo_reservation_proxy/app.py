@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from flask import Flask
 
+from .admin.control_socket import ControlSocket
 from .backends.backend import Backend
 from .backends.credential_rotation import BackendChannel, CredentialRotation
 from .backends.grpc_backend import GrpcBackend
@@ -19,6 +20,7 @@ from .http.dialects import recognition
 from .http.handlers import Handlers
 from .http.owners import guest_test
 from .http.wsgi import make_flask
+from .ledger import records
 from .ledger.ledger import Store
 from .ledger.records import RecordState
 from .ledger.room_locks import LocalLocks
@@ -70,13 +72,14 @@ class Proxy:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
         with ExitStack() as stack:
             backends, routes = self._choose_backends(stack, servicer)
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
             self.channels = self._open_channels(stack, backends)
             self.backends = self._make_backends(backends)
-            store = self._open_store(stack, keeps_state=keeps_state)
+            store = self._open_store(stack)
             self.ledger = store.ledger
             self.delivery = self._make_delivery(store)
             use_cases = UseCases(
@@ -148,13 +151,21 @@ class Proxy:
         backend = BackendSettings(target=Target(local.target), health_check="off")
         return {BackendName(DEFAULT_BACKEND): backend}, ()
 
-    def _open_store(self, stack: ExitStack, *, keeps_state: bool) -> Store:
-        is_on_disk = keeps_state and self.settings.state == "disk"
-        database = Database(self.settings.state_dir if is_on_disk else None)
+    def _open_store(self, stack: ExitStack) -> Store:
+        state_dir = self.settings.state_dir
+        database = Database(state_dir if self._keeps_state else None)
         stack.callback(database.close)
         ledger = SqliteLedger(database)
         stack.callback(ledger.close)
-        return Store(ledger, SqliteAliases(database), LocalLocks())
+        if self._keeps_state:
+            commands = {
+                "ledger": lambda: records.to_json(ledger.dump()),
+                "backup": database.copy,
+            }
+            stack.callback(ControlSocket(state_dir, commands).close)
+        aliases = SqliteAliases(database)
+        stack.callback(aliases.close)
+        return Store(ledger, aliases, LocalLocks())
 
     def _make_delivery(self, store: Store) -> Delivery:
         return Delivery(

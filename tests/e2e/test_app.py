@@ -135,8 +135,8 @@ def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
         headers = {"User-Agent": JICOFO}
         reply = client.post("/conference", data=FORM, content_type=TYPE, headers=headers)
         assert reply.status_code == 503
-        assert client.get("/conference/90000000000001").status_code == 503
-        assert client.delete("/conference/90000000000001").status_code == 503
+        assert client.get("/conference/90000000000001").status_code == 404
+        assert client.delete("/conference/90000000000001").status_code == 200
         assert client.delete("/conference/default.other").status_code == 200
 
 

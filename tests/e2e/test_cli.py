@@ -6,11 +6,12 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http.server import Server
+
+from tests.unit.ledgers import eventually, stored
 
 from .http2 import answering
 from .support import (
@@ -33,6 +36,7 @@ from .support import (
     exchange,
     granting,
     read_reply,
+    running,
     serving_grpc,
 )
 
@@ -440,6 +444,46 @@ def test_ledger_lists_conferences_and_pending_deletions(out: Output) -> None:
     assert (ended[1], ended[2], ended[5]) == ("default.7", "-", "ended")
     assert len(out.of("ledger", "pending")[1].splitlines()) == 2
     assert len(out.of("ledger", "abandoned")[1].splitlines()) == 1
+
+
+def test_ledger_asks_the_running_proxy(out: Output, tmp_path: Path) -> None:
+    """While a proxy uses the ledger, `ledger` shows its conferences, also new ones."""
+    with running(tmp_path / "state", granting("7")) as client:
+        assert client.create("board").status == 200
+        code, text, _ = out.of("ledger", "open")
+        assert code == 0
+        assert text.splitlines()[1].split()[:3] == ["open", "default.7", "board"]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_ledger_backup_makes_a_ledger_that_a_proxy_can_use(
+    out: Output, tmp_path: Path, *, is_running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ledger backup FILE` copies the ledger, also of a running proxy, for its user only."""
+    restored = tmp_path / "restored"
+    restored.mkdir(mode=0o700)
+    file = restored / "ledger.sqlite3"
+    with ExitStack() as stack:
+        client = stack.enter_context(running(tmp_path / "state", granting("7")))
+        assert client.create("board").status == 200
+        eventually(lambda: len(stored(tmp_path / "state")) == 1)
+        if not is_running:
+            stack.close()
+        code, text, _ = out.of("ledger", "backup", str(file))
+    assert code == 0
+    assert text.startswith(f"{file}: ")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(restored))
+    assert "default.7" in out.of("ledger", "open")[1]
+    code, _, errors = out.of("ledger", "backup", str(file))
+    assert code == 5
+    assert f"{file}: cannot write the copy of the ledger: File exists; name a new file" in errors
+
+
+@pytest.mark.parametrize("argv", [["backup"], ["open", "file"]])
+def test_ledger_with_a_wrong_command_line_exits_with_2(out: Output, argv: list[str]) -> None:
+    """A file belongs to `backup`, and `backup` needs a file."""
+    assert out.of("ledger", *argv)[0] == 2
 
 
 def test_a_ledger_in_memory_gives_a_warning(

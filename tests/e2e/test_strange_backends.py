@@ -17,8 +17,9 @@ from jicofo_reservation_proxy.backends import missing_delete
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.write_behind import Change
 from jicofo_reservation_proxy.model import ConferenceRef
+
+from tests.unit.ledgers import Changes
 
 from .http2 import answering
 from .support import (
@@ -374,7 +375,7 @@ def test_a_delete_that_is_answered_503_ends_no_meeting(
         writes = proxy.ledger._writes  # type: ignore[attr-defined]
         commit = writes._commit
 
-        def fail(changes: list[Change]) -> None:
+        def fail(changes: Changes) -> None:
             if any(record and record.state is RecordState.PENDING for _, record in changes):
                 began.set()
                 assert goes_on.wait(TIMEOUT_SECONDS)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
-from jicofo_reservation_proxy.ledger.sqlite_ledger import read
 
 from tests.e2e.support import PROSODY, Client
+from tests.unit.ledgers import stored
 
 from .backend import READY
 from .store import Store
@@ -193,7 +193,7 @@ class Proxy(Process):
 
     def records(self, state: RecordState) -> list[Record]:
         """Return the conferences in this state from the ledger on the disk."""
-        return [record for record in read(self.state_dir) if record.state is state]
+        return [record for record in stored(self.state_dir) if record.state is state]
 
     def wait_until_delivered(self) -> None:
         """Wait until the ledger on the disk has no pending deletion."""

@@ -3,9 +3,9 @@
 import pytest
 from jicofo_reservation_proxy.ids import ALIAS_BASE
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.sqlite_ledger import read
 
 from tests.e2e.support import JICOFO, PROSODY
+from tests.unit.ledgers import stored
 
 from .processes import Proxy, Stage, until
 from .timing import SHORT
@@ -39,7 +39,7 @@ def test_a_fallback_grant_survives_a_restart(stage: Stage, user_agent: str) -> N
     assert reply.json["start_time"] == granted.json["start_time"]
     assert client.delete(public_id).status == 200
     assert client.get(public_id).status == 404
-    until(lambda: not read(proxy.state_dir), "the ledger is empty")
+    until(lambda: not stored(proxy.state_dir), "the ledger is empty")
     assert stage.store.calls() == []
 
 

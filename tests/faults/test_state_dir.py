@@ -33,7 +33,7 @@ def _refusal(proxy: Proxy) -> str:
 def test_an_unwritable_state_directory_is_refused(stage: Stage) -> None:
     """A proxy does not start if it cannot write to the state directory; the error names it."""
     proxy = stage.proxy(NOWHERE, state_dir=UNWRITABLE)
-    assert f"state_dir: cannot write to {UNWRITABLE}: " in _refusal(proxy)
+    assert f"state_dir: cannot write to {UNWRITABLE}/ledger.sqlite3: " in _refusal(proxy)
 
 
 def test_a_file_as_state_directory_is_refused(stage: Stage) -> None:

@@ -1,20 +1,26 @@
 """Helpers that the tests of the ledger and of the deliveries share."""
 
 import pickle
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
-from jicofo_reservation_proxy.ledger.sqlite_database import Database
-from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
+from jicofo_reservation_proxy.ledger.records import Record
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
 from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
 START_MS = 2_471_018_112_000
+
+Changes = Sequence[tuple[ConferenceRef, Record | None]]
+"""The changes that the ledger writes together."""
 LONG_SECONDS = 60.0
 """A time limit for waits: far longer than any step of these tests takes."""
 
@@ -56,6 +62,24 @@ def opened(
         ) as ledger,
     ):
         yield ledger
+
+
+def stored(state_dir: Path) -> list[Record]:
+    """Return the records that are on the disk, also while a ledger locks the files.
+
+    A checkpoint of the proxy may change the files while they are copied; then try again.
+    """
+    until = time.monotonic() + LONG_SECONDS
+    while True:
+        with tempfile.TemporaryDirectory() as copy:
+            for file in state_dir.glob(FILE_NAME + "*"):
+                with suppress(FileNotFoundError):
+                    shutil.copy(file, copy)
+            try:
+                return read(Path(copy))
+            except StateError:
+                if time.monotonic() > until:
+                    raise
 
 
 def abandon(ledger: Ledger, name: ConferenceRef) -> None:

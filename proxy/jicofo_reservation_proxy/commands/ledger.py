@@ -1,10 +1,20 @@
-"""`ledger`: list the conferences in the state directory."""
+"""`ledger`: list the conferences in the state directory, or copy the ledger.
+
+While a proxy uses the state directory, the command asks this proxy. Otherwise it reads the file.
+"""
 
 import argparse
+import os
+import sys
+from pathlib import Path
 
+from jicofo_reservation_proxy.admin.control_socket import ask
+from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import encode
-from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.ledger.records import Record, RecordState, from_json
+from jicofo_reservation_proxy.ledger.sqlite_database import backup
 from jicofo_reservation_proxy.ledger.sqlite_ledger import read
+from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.text_rules import format_time, one_line
 
 from . import exit_codes
@@ -17,29 +27,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add_setting_flags(parser)
     parser.add_argument(
-        "state",
+        "what",
         nargs="?",
-        choices=[state.value for state in RecordState],
+        choices=[*(state.value for state in RecordState), "backup"],
         help="List only the conferences in this state. open: a client has the conference. "
         "pending: the proxy has not yet delivered the deletion to the backend. "
-        "abandoned: the proxy has given up delivering the deletion. Default: all states.",
+        "abandoned: the proxy has given up delivering the deletion. Default: all states. "
+        "backup: copy the ledger to FILE.",
+    )
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="The new file for backup."
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table. Raises `ProxyError`."""
-    settings = load_settings(arguments)
-    records = [
-        record
-        for record in read(settings.state_dir)
-        if arguments.state in {None, record.state.value}
-    ]
+    """Print the table, or copy the ledger. Raises `ProxyError`."""
+    if (arguments.what == "backup") != (arguments.file is not None):
+        print("jicofo-reservation-proxy ledger: FILE belongs to backup", file=sys.stderr)
+        return exit_codes.USAGE
+    state_dir = load_settings(arguments).state_dir
+    if arguments.file:
+        _back_up(state_dir, arguments.file)
+    else:
+        _print_table(state_dir, arguments.what)
+    return exit_codes.OK
+
+
+def _back_up(state_dir: Path, file: Path) -> None:
+    copy = ask(state_dir, "backup") if is_in_use(state_dir) else backup(state_dir)
+    try:
+        with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
+            target.write(copy)
+    except OSError as error:
+        raise StateError(
+            f"{file}: cannot write the copy of the ledger: {error.strerror}; name a new file"
+        ) from error
+    print(f"{file}: {len(copy)} bytes; to restore it, see docs/operations.md")
+
+
+def _print_table(state_dir: Path, state: str | None) -> None:
+    if is_in_use(state_dir):
+        found = from_json(ask(state_dir, "ledger"), str(state_dir))
+    else:
+        found = read(state_dir)
+    records = [record for record in found if state in {None, record.state.value}]
     rows = [("STATE", "ID", "ROOM", "ENDS", "OVER", "REASON"), *map(_row, records)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-    return exit_codes.OK
 
 
 def _row(record: Record) -> tuple[str, ...]:

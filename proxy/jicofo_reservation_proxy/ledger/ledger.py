@@ -37,36 +37,40 @@ from .room_locks import Locks
 class Ledger(Protocol):
     """The conferences and their states."""
 
-    def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
+    def grant(
+        self, ref: ConferenceRef, room: str, conference: Conference, within_seconds: float
+    ) -> None:
         """Record that a client has this conference.
 
         The record keeps the latest end that a client was told. The record gets a new
         revision. If the conference was over, it is open again and its deletion is cancelled,
         durably. A record of the same conference in another room is replaced. Other open or
         abandoned conferences of the room are removed, because a backend grants a room to one
-        conference at a time. Raises `StateError` if the cancellation cannot be stored; the
-        conference is then unchanged.
+        conference at a time. Raises `StateError` if the cancellation cannot be stored within this
+        time; the conference is then unchanged.
         """
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
         """Record the new data of an open conference; do nothing if the conference is not open."""
 
-    def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
+    def end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> None:
         """Record, durably, that a client ended a conference, also if the ledger does not know it.
 
         The conference stays open until its end is durable, and `grant` waits until then. Nothing
         changes if the conference is already pending or gone. A fallback grant is gone after this
-        call, because no backend knows it. Raises `StateError` if the end cannot be stored; the
-        conference is then unchanged.
+        call, because no backend knows it. Raises `StateError` if the end cannot be stored within
+        this time; the conference is then unchanged.
         """
 
-    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> bool:
+    def withdraw(
+        self, ref: ConferenceRef, room: str, over_at_ms: int, within_seconds: float
+    ) -> bool:
         """Record that the backend granted a conference and no client got it: it is pending.
 
         Return whether the record changed. It does not change if a client has the conference, if it
         is pending already, or if the ledger knows it from another room. The method waits until the
-        pending deletion is durable. If it cannot be stored, it stays in memory, and the store tries
-        again: nothing was promised to a client.
+        pending deletion is durable, but not longer than this time. If it cannot be stored, it stays
+        in memory, and the store tries again: nothing was promised to a client.
         """
 
     def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
@@ -110,8 +114,11 @@ class Ledger(Protocol):
 class Aliases(Protocol):
     """The aliases: numbers for Jicofo, for conferences whose own id is not a usable number."""
 
-    def alias(self, ref: ConferenceRef) -> int:
-        """Return the alias of a conference; store a new alias durably before that."""
+    def alias(self, ref: ConferenceRef, within_seconds: float) -> int:
+        """Return the alias of a conference; store a new alias durably before that.
+
+        Raises `StateError` if the alias cannot be stored within this time.
+        """
 
     def resolve(self, number: int) -> ConferenceRef | None:
         """Return the conference that an alias stands for; `None` if the alias is unknown."""

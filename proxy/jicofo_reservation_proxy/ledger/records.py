@@ -107,6 +107,16 @@ def to_row(record: Record) -> tuple[object, ...]:
     )
 
 
+def to_json(found: Iterable[Record]) -> bytes:
+    """Return the records as lines of JSON; `from_json` gives back the records."""
+    return b"".join(json.dumps(to_row(record)).encode() + b"\n" for record in found)
+
+
+def from_json(lines: bytes, name: str) -> list[Record]:
+    """Return the records of `to_json`. Raises `StateError` if a line is invalid."""
+    return from_rows((json.loads(line) for line in lines.splitlines()), name)
+
+
 def from_rows(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
     """Return the records in rows of the database. Raises `StateError` if a row is invalid."""
     try:

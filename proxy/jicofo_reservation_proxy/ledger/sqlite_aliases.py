@@ -1,7 +1,8 @@
 """The aliases in SQLite: numbers for Jicofo, for conferences whose own id is not a usable number.
 
 An alias is on the disk before Jicofo gets it: after a restart, only the alias leads from a GET or a
-DELETE of Jicofo to the conference.
+DELETE of Jicofo to the conference. All aliases are in memory too, so that only a new alias waits
+for the disk.
 
 The module also stores the backend to which all other numbers belong (`number_owner`). So these
 numbers still lead to their conferences after the operator has added a second backend.
@@ -10,19 +11,22 @@ numbers still lead to their conferences after the operator has added a second ba
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from jicofo_reservation_proxy import ids
 from jicofo_reservation_proxy.clock import now_ms
-from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.model import ConferenceRef
 
 from .sqlite_database import Database
+from .write_behind import WriteBehind
 
-MAX_ALIASES = 1_000_000
-"""About 100 MB of disk. When there are this many aliases, a new alias evicts the oldest alias."""
+MAX_ALIASES = 200_000
+"""About 20 MB of disk and 60 MB of memory. When there are this many aliases, a new alias evicts the
+oldest alias."""
+
+CLOSE_SECONDS = 5.0
+"""How long the end of the process waits for the last changes."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,8 @@ logger = logging.getLogger(__name__)
 class SqliteAliases:
     """The `Aliases` in a database. Any thread may call the methods.
 
-    The constructor and all methods raise `StateError` if the database cannot be read or written.
+    `write_behind` says whether a thread writes the waiting changes; without it, `alias` writes them
+    itself. The constructor raises `StateError` if the database cannot be read.
     """
 
     def __init__(
@@ -38,33 +43,43 @@ class SqliteAliases:
         database: Database,
         *,
         max_aliases: int = MAX_ALIASES,
+        write_behind: bool = True,
         now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self._database = database
         self._max_aliases = max_aliases
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._count: int = database.rows("SELECT count(*) FROM alias")[0][0]
+        self._table = _Table(database)
+        thread_name = "aliases" if write_behind else None
+        self._writes = WriteBehind(database, self._table, self._lock, thread_name)
 
-    def alias(self, ref: ConferenceRef) -> int:
-        """Return the alias of a conference; write a new alias to the disk before that."""
+    def alias(self, ref: ConferenceRef, within_seconds: float) -> int:
+        """Return the alias of a conference; a new alias is on the disk before that."""
         string_id = ids.encode(ref)
-        known = self._database.rows("SELECT number FROM alias WHERE string_id = ?", string_id)
-        return known[0][0] if known else self._make(ref, string_id)
+        with self._lock:
+            number = self._table.numbers.get(string_id)
+            if number is None:
+                number = self._make(ref, string_id)
+            if number not in self._table.unwritten:
+                return number
+            change = self._writes.last_number
+        self._writes.write(change, within_seconds)
+        return number
 
     def resolve(self, number: int) -> ConferenceRef | None:
         """Return the conference that an alias stands for; `None` if the alias is unknown."""
-        found = self._database.rows("SELECT string_id FROM alias WHERE number = ?", number)
-        ref = ids.decode(found[0][0]) if found else None
+        with self._lock:
+            found = self._table.rows.get(number)
+        ref = ids.decode(found[0]) if found else None
         return ref if isinstance(ref, ConferenceRef) else None
 
     def forget(self, ref: ConferenceRef) -> None:
         """Remove the alias of a conference that is gone, if it has one."""
-        if not self._count:
-            return
-        with self._transaction() as connection:
-            sql = "DELETE FROM alias WHERE string_id = ?"
-            self._count -= connection.execute(sql, (ids.encode(ref),)).rowcount
+        string_id = ids.encode(ref)
+        with self._lock:
+            if string_id in self._table.numbers:
+                self._remove(string_id)
 
     @property
     def number_owner(self) -> str | None:
@@ -81,53 +96,70 @@ class SqliteAliases:
                 (backend,),
             )
 
+    def flush(self) -> None:
+        """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
+        self._writes.flush()
+
+    def close(self, within_seconds: float = CLOSE_SECONDS) -> None:
+        """Write the waiting changes; if that fails or takes too long, log that they are lost."""
+        self._writes.close(within_seconds)
+
     def _make(self, ref: ConferenceRef, string_id: str) -> int:
-        with self._transaction() as connection:
-            known = connection.execute(
-                "SELECT number FROM alias WHERE string_id = ?", (string_id,)
-            ).fetchone()
-            if known:
-                return int(known[0])
-            self._make_room(connection)
-            number = next(
-                number
-                for attempt in count()
-                if self._insert(connection, number := ids.alias_candidate(ref, attempt), string_id)
+        while len(self._table.rows) >= self._max_aliases:
+            oldest = next(iter(self._table.numbers))
+            logger.warning(
+                "the ledger is full (%d aliases): evicted the oldest alias, of conference %s",
+                self._max_aliases,
+                oldest,
             )
+            self._remove(oldest)
+        candidates = (ids.alias_candidate(ref, attempt) for attempt in count())
+        number = next(number for number in candidates if number not in self._table.rows)
+        self._table.numbers[string_id] = number
+        self._table.rows[number] = string_id, self._now_ms()
+        self._table.unwritten.add(number)
+        self._writes.note(number)
         return number
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Change the aliases and their count together; if the change fails, change neither."""
-        with self._lock:
-            before = self._count
-            try:
-                with self._database.transaction() as connection:
-                    yield connection
-            except StateError:
-                self._count = before
-                raise
+    def _remove(self, string_id: str) -> None:
+        number = self._table.numbers.pop(string_id)
+        del self._table.rows[number]
+        self._table.unwritten.discard(number)
+        self._writes.note(number)
 
-    def _insert(self, connection: sqlite3.Connection, number: int, string_id: str) -> bool:
-        """Insert an alias if its number is free; return whether it was free."""
-        cursor = connection.execute(
-            "INSERT INTO alias (number, string_id, made_at_ms) VALUES (?, ?, ?)"
-            " ON CONFLICT (number) DO NOTHING",
-            (number, string_id, self._now_ms()),
-        )
-        self._count += cursor.rowcount
-        return cursor.rowcount == 1
 
-    def _make_room(self, connection: sqlite3.Connection) -> None:
-        if self._count < self._max_aliases:
-            return
-        (string_id,) = connection.execute(
-            "DELETE FROM alias WHERE number ="
-            " (SELECT number FROM alias ORDER BY made_at_ms LIMIT 1) RETURNING string_id"
-        ).fetchone()
-        logger.warning(
-            "the ledger is full (%d aliases): evicted the oldest alias, of conference %s",
-            self._max_aliases,
-            string_id,
+class _Table:
+    """The aliases, as `WriteBehind` writes them (write_behind.Table describes the methods).
+
+    `rows` maps a number to the id of its conference and to the time when the alias was made.
+    `numbers` maps an id to its number; the oldest alias is first. `unwritten` has the numbers that
+    are not on the disk yet.
+    """
+
+    def __init__(self, database: Database) -> None:
+        found = database.rows("SELECT number, string_id, made_at_ms FROM alias ORDER BY made_at_ms")
+        self.rows: dict[int, tuple[str, int]] = {number: (name, at) for number, name, at in found}
+        self.numbers = {name: number for number, (name, _) in self.rows.items()}
+        self.unwritten: set[int] = set()
+
+    def latest(self, key: int) -> tuple[str, int] | None:
+        return self.rows.get(key)
+
+    def written(self, key: int, value: tuple[str, int] | None) -> None:
+        if value is not None and self.rows.get(key) == value:
+            self.unwritten.discard(key)
+
+    def failed(self, key: int, value: tuple[str, int] | None) -> None:
+        """Keep the alias: it is given to nobody before it is written."""
+
+    def store(
+        self,
+        connection: sqlite3.Connection,
+        changes: Sequence[tuple[int, tuple[str, int] | None]],
+    ) -> None:
+        gone = [(number,) for number, value in changes if value is None]
+        connection.executemany("DELETE FROM alias WHERE number = ?", gone)
+        connection.executemany(
+            "INSERT OR REPLACE INTO alias (number, string_id, made_at_ms) VALUES (?, ?, ?)",
+            [(number, *value) for number, value in changes if value],
         )
-        self._count -= 1

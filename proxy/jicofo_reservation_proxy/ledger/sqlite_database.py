@@ -53,6 +53,9 @@ MIGRATIONS = (_ALIASES, _CONFERENCES)
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
+CLOSE_SECONDS = 1.0
+"""How long `close` and `copy` wait for a write that is in progress."""
+
 
 class Database:
     """The open database of a state directory, or a database in memory if `state_dir` is `None`.
@@ -78,9 +81,28 @@ class Database:
             self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Close the file and release the directory. Other methods raise `StateError` afterwards."""
-        with self._lock:
-            self._stack.close()
+        """Close the file and release the directory. Other methods raise `StateError` afterwards.
+
+        If the disk hangs, the end of the process closes the file.
+        """
+        if self._lock.acquire(timeout=CLOSE_SECONDS):
+            try:
+                self._stack.close()
+            finally:
+                self._lock.release()
+
+    def copy(self) -> bytes:
+        """Return the file of a new database with the same rows. Raises `StateError`."""
+        if not self._lock.acquire(timeout=CLOSE_SECONDS):
+            raise StateError(f"{self.name}: the disk does not answer")
+        try:
+            with closing(sqlite3.connect(":memory:")) as target:
+                self._connection.backup(target)
+                return target.serialize()
+        except sqlite3.Error as error:
+            raise StateError(f"{self.name}: {error}") from error
+        finally:
+            self._lock.release()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -125,7 +147,7 @@ class Database:
 
 @contextmanager
 def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
-    """Open the ledger of a state directory read-only, even while another process writes to it.
+    """Open the ledger of a state directory read-only. No process may use it meanwhile.
 
     Raises `StateError` if there is no ledger, or if it cannot be read.
     """
@@ -148,14 +170,23 @@ def reading(state_dir: Path) -> Iterator[sqlite3.Connection]:
         raise StateError(f"{file}: cannot be read as the ledger: {error}") from error
 
 
+def backup(state_dir: Path) -> bytes:
+    """Return a copy of the ledger of a state directory that no proxy uses. Raises `StateError`."""
+    with reading(state_dir) as connection, closing(sqlite3.connect(":memory:")) as target:
+        connection.backup(target)
+        return target.serialize()
+
+
 def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
     """Open the database for writing, and upgrade its schema to the current version.
 
     `synchronous = FULL` makes a commit in WAL mode survive a power cut, not only the end of the
     process.
     """
-    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, 1.0, isolation_level=None, check_same_thread=False)
     stack.enter_context(closing(connection))
+    # Another process, such as a shell with an open transaction, must not block the proxy.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     version = _version(connection)

@@ -7,8 +7,10 @@ promises them: a client ended a conference, and a deletion was cancelled.
 
 import dataclasses
 import logging
+import sqlite3
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -26,6 +28,9 @@ MAX_CONFERENCES = 100_000
 """About 130 MB of memory and 20 MB of disk. When there are this many conferences, a new conference
 evicts the oldest abandoned one, or otherwise the oldest open one. Pending conferences are never
 evicted."""
+
+CLOSE_SECONDS = 5.0
+"""How long the end of the process waits for the last changes."""
 
 _DROPPED = "the ledger is full (%d conferences): evicted the oldest %s conference, %s"
 
@@ -51,17 +56,20 @@ class SqliteLedger:
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
-        self._ending: dict[ConferenceRef, Record] = {}  # ends that are being written
-        self._end_was_written = threading.Condition(self._lock)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._index.put(record)
-        self._writes = WriteBehind(database, self._latest, self._lock, has_thread=write_behind)
+        self._table = _Table(self._index, self._lock)
+        thread_name = "ledger" if write_behind else None
+        self._writes = WriteBehind(database, self._table, self._lock, thread_name)
 
-    def grant(self, ref: ConferenceRef, room: str, conference: Conference) -> None:
+    def grant(
+        self, ref: ConferenceRef, room: str, conference: Conference, within_seconds: float
+    ) -> None:
         """Record that a client has this conference. If it was over, wait for the disk."""
         with self._lock:
             # If an end is being written, only its result says whether this grant cancels it.
-            self._end_was_written.wait_for(lambda: ref not in self._ending)
+            if not self._table.wait_for_end(ref, within_seconds):
+                raise StateError(f"{self._database.name}: the disk does not answer in time")
             known = self._index.records.get(ref)
             is_same = known is not None and known.room in {"", room}
             told = _later_end(known if is_same else None, conference)
@@ -70,9 +78,17 @@ class SqliteLedger:
             if not self._index.is_over(ref):
                 self._add(record)
                 return
-            was_gone = self._index.is_gone(ref)
+            undo = _Undo(record, known, was_gone=self._index.is_gone(ref))
             self._add(record, supersedes=False)
-        self._make_durable(record, known, was_gone=was_gone)
+            self._table.cancelling[ref] = undo
+            number = self._writes.last_number
+        try:
+            self._writes.write(number, within_seconds)
+        finally:
+            with self._lock:
+                if self._table.cancelling.get(ref) is undo:
+                    self._table.undo(undo)
+                    self._writes.note(ref)
         with self._lock:
             self._supersede(record)
 
@@ -84,7 +100,7 @@ class SqliteLedger:
                 told = _later_end(known, conference)
                 self._change(dataclasses.replace(known, conference=told, is_whole=True))
 
-    def end(self, ref: ConferenceRef, over_at_ms: int) -> None:
+    def end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> None:
         """Record on the disk that a client ended a conference.
 
         Raises `StateError` also if the ledger is full of pending deletions.
@@ -92,30 +108,38 @@ class SqliteLedger:
         if ref.is_fallback:
             self.settle(ref)
             return
+        until = time.monotonic() + within_seconds
+        while not self._end(ref, over_at_ms, until - time.monotonic()):
+            pass
+
+    def _end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> bool:
+        """Return whether the end is on the disk; it is not if another DELETE failed to write it."""
         with self._lock:
-            # Wait for another DELETE of this conference.
-            self._end_was_written.wait_for(lambda: ref not in self._ending)
-            known = self._index.records.get(ref)
             if self._index.is_gone(ref):
-                return
+                return True
+            known = self._index.records.get(ref)
             if known is None and not self._make_room():
                 raise StateError(
                     f"{self._database.name}: wanted space for one more deletion, got a ledger full "
                     "of pending deletions; the log says why the backends do not acknowledge them"
                 )
-            record = known
-            if record is None or record.state is not RecordState.PENDING:
-                record = _over(record or Record(ref), over_at_ms, DeleteReason.ENDED)
+            end: Record | None = None
+            is_pending = known is not None and known.state is RecordState.PENDING
+            if not is_pending and ref not in self._table.ending:
+                end = _over(known or Record(ref), over_at_ms, DeleteReason.ENDED)
+                self._table.ending[ref] = end
                 self._writes.note(ref)
-            self._ending[ref] = record
-        is_durable = False
+            number = self._writes.last_number
         try:
-            self._writes.write(ref, lambda: self._finish_end(record, is_durable=False))
-            is_durable = True
+            self._writes.write(number, within_seconds)
         finally:
-            self._finish_end(record, is_durable=is_durable)
+            with self._lock:
+                self._table.drop_end(ref, end)
+        return end is not None or self.is_over(ref)
 
-    def withdraw(self, ref: ConferenceRef, room: str, over_at_ms: int) -> bool:
+    def withdraw(
+        self, ref: ConferenceRef, room: str, over_at_ms: int, within_seconds: float
+    ) -> bool:
         """Record that a conference that no client got is pending; wait for the disk."""
         with self._lock:
             known = self._index.records.get(ref)
@@ -125,8 +149,9 @@ class SqliteLedger:
             record = _over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
             if not is_pending and not self._add(record, supersedes=False):
                 return False
+            number = self._writes.last_number
         try:
-            self._writes.write(ref, lambda: None)
+            self._writes.write(number, within_seconds)
         except StateError as error:
             logger.warning(
                 "the deletion of conference %s is not on the disk yet: %s", encode(ref), error
@@ -202,50 +227,18 @@ class SqliteLedger:
         with self._lock:
             return {state: self._index.count(state) for state in RecordState}
 
+    def dump(self) -> list[Record]:
+        """Return all conferences, also those that are not on the disk yet."""
+        with self._lock:
+            return sorted(self._index.records.values(), key=_age)
+
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
         self._writes.flush()
 
-    def close(self) -> None:
-        """Write the waiting changes; if that fails, log that they are lost."""
-        self._writes.close()
-
-    def _make_durable(
-        self, record: Record, previous: Record | None, *, was_gone: bool = False
-    ) -> None:
-        """Wait until a change is written; undo it and raise `StateError` if the write fails."""
-
-        def undo() -> None:
-            with self._lock:
-                if self._index.records.get(record.ref) is not record or previous is record:
-                    return
-                if previous is None:
-                    self._forget(record.ref)
-                else:
-                    self._change(previous)
-                if was_gone:
-                    self._index.note_gone(record.ref)
-
-        self._writes.write(record.ref, undo)
-
-    def _finish_end(self, end: Record, *, is_durable: bool) -> None:
-        """Make an end visible after it was written, or drop it. A second call does nothing."""
-        ref = end.ref
-        with self._lock:
-            if self._ending.pop(ref, None) is None:
-                return
-            self._end_was_written.notify_all()
-            current = self._index.records.get(ref)
-            # It may have expired or been deleted at its backend in the meantime.
-            is_over = self._index.is_gone(ref) or (current and current.state is RecordState.PENDING)
-            if is_durable and not is_over:
-                self._index.put(end)
-            elif current is not end:
-                self._writes.note(ref)  # the database may have the end that is not visible
-
-    def _latest(self, ref: ConferenceRef) -> Record | None:
-        """Return the record to write. The caller holds the lock."""
-        return self._ending.get(ref) or self._index.records.get(ref)
+    def close(self, within_seconds: float = CLOSE_SECONDS) -> None:
+        """Write the waiting changes; if that fails or takes too long, log that they are lost."""
+        self._writes.close(within_seconds)
 
     def _add(self, record: Record, *, supersedes: bool = True) -> bool:
         """Add a conference; return whether there was space. A full ledger evicts another one.
@@ -289,8 +282,93 @@ class SqliteLedger:
             self._writes.note(ref)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Undo:
+    """A cancellation that is not on the disk yet, and the record before it."""
+
+    record: Record
+    previous: Record | None
+    was_gone: bool
+
+
+class _Table:
+    """The records, as `WriteBehind` writes them (write_behind.Table describes the methods).
+
+    `ending` has the ends that are not on the disk yet: until then the index does not have them.
+    `cancelling` has the cancellations that are not on the disk yet: the index has them already, so
+    that no deletion is sent in the meantime.
+    """
+
+    def __init__(self, index: Index, lock: threading.Lock) -> None:
+        self.ending: dict[ConferenceRef, Record] = {}
+        self.cancelling: dict[ConferenceRef, _Undo] = {}
+        self._index = index
+        self._has_no_end = threading.Condition(lock)
+
+    def latest(self, key: ConferenceRef) -> Record | None:
+        return self.ending.get(key) or self._index.records.get(key)
+
+    def written(self, key: ConferenceRef, value: Record | None) -> None:
+        """Make an end visible; forget the undo of a cancellation."""
+        undo = self.cancelling.get(key)
+        if undo and undo.record is value:
+            del self.cancelling[key]
+        end = self.ending.get(key)
+        if end is None or end is not value:
+            return
+        self.drop_end(key, end)
+        current = self._index.records.get(key)
+        # It may have expired or been deleted at its backend in the meantime.
+        is_pending = current is not None and current.state is RecordState.PENDING
+        if not is_pending and not self._index.is_gone(key):
+            self._index.put(end)
+
+    def failed(self, key: ConferenceRef, value: Record | None) -> None:
+        """Drop an end; undo a cancellation."""
+        end = self.ending.get(key)
+        if end is not None and end is value:
+            self.drop_end(key, end)
+        undo = self.cancelling.get(key)
+        if undo and undo.record is value:
+            self.undo(undo)
+
+    def store(
+        self,
+        connection: sqlite3.Connection,
+        changes: Sequence[tuple[ConferenceRef, Record | None]],
+    ) -> None:
+        gone = [records.key(ref) for ref, record in changes if record is None]
+        connection.executemany(records.DELETE, gone)
+        connection.executemany(
+            records.UPSERT, [records.to_row(record) for _, record in changes if record]
+        )
+
+    def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
+        """Wait until no end of a conference is being written; return whether that is so."""
+        return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
+
+    def drop_end(self, ref: ConferenceRef, end: Record | None) -> None:
+        """Forget an end that is not visible; do nothing if another one took its place."""
+        if end is not None and self.ending.get(ref) is end:
+            del self.ending[ref]
+            self._has_no_end.notify_all()
+
+    def undo(self, undo: _Undo) -> None:
+        """Restore the record before a cancellation, unless the record has changed since."""
+        ref = undo.record.ref
+        del self.cancelling[ref]
+        if self._index.records.get(ref) is not undo.record:
+            return
+        if undo.previous is None:
+            self._index.remove(ref)
+        else:
+            self._index.put(undo.previous)
+        if undo.was_gone:
+            self._index.note_gone(ref)
+
+
 def read(state_dir: Path) -> list[Record]:
-    """Return the conferences in the ledger of a state directory, also while a proxy uses it.
+    """Return the conferences in the ledger of a state directory that no proxy uses.
 
     Raises `StateError` if the ledger cannot be read.
     """
@@ -303,6 +381,12 @@ def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
     return dataclasses.replace(
         record, state=RecordState.PENDING, over_at_ms=over_at_ms, reason=reason
     )
+
+
+def _age(record: Record) -> tuple[int, int]:
+    """Return the sort key that `records.SELECT` uses too."""
+    start_ms = record.conference.start_time_ms if record.conference else 0
+    return record.over_at_ms or 0, start_ms
 
 
 def _is_abandoned_in(record: Record, room: str) -> bool:

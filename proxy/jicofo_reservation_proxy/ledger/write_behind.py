@@ -1,18 +1,19 @@
-"""Write-behind: changes of the ledger wait for a short time and are then written together.
+"""Write-behind: changes of a table wait for a short time and are then written together.
 
-A thread that needs its change on the disk calls `write`. That call also writes the waiting changes
-of all other threads (a group commit).
+Only one thread writes to the disk. A disk may hang, so no other thread touches it: a thread that
+needs its change on the disk calls `write`, and waits for a limited time. That call also makes the
+waiting changes of all other threads be written (a group commit).
 """
 
 import logging
+import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.model import ConferenceRef
 
-from . import records
-from .records import Record
 from .sqlite_database import Database
 
 WRITE_AFTER_SECONDS = 0.05
@@ -21,131 +22,211 @@ WRITE_AFTER_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 """The time between a failed write and the next attempt."""
 
-Change = tuple[ConferenceRef, Record | None]
-"""A conference and its record; `None` means that the conference's row is deleted."""
+HANGING_SECONDS = 2.0
+"""A disk hangs if a write takes longer. Then `write` does not wait any more, so that a disk that
+hangs does not take all threads."""
+
+KeyT = TypeVar("KeyT")
+KeyT_contra = TypeVar("KeyT_contra", contravariant=True)
+ValueT = TypeVar("ValueT")
 
 logger = logging.getLogger(__name__)
 
 
-class WriteBehind:
-    """The changes that wait to be written to a database.
+class Table(Protocol[KeyT_contra, ValueT]):
+    """The data in memory that a `WriteBehind` writes.
 
-    `find` returns the record of a conference; `lock` guards the data that `find` reads. With
-    `has_thread`, a thread writes the waiting changes; without it, the caller must call `flush`.
+    The caller of all methods except `store` holds the lock of the table.
+    """
+
+    def latest(self, key: KeyT_contra) -> ValueT | None:
+        """Return the value to write; `None` means that the row is deleted."""
+
+    def written(self, key: KeyT_contra, value: ValueT | None) -> None:
+        """Note that a value is on the disk."""
+
+    def failed(self, key: KeyT_contra, value: ValueT | None) -> None:
+        """Note that a value could not be written. It keeps waiting, unless it changes now."""
+
+    def store(
+        self, connection: sqlite3.Connection, changes: Sequence[tuple[KeyT_contra, ValueT | None]]
+    ) -> None:
+        """Write rows in a transaction. Called without the lock."""
+
+
+class WriteBehind(Generic[KeyT, ValueT]):
+    """The changes of one table that wait to be written to a database.
+
+    `lock` guards the data of the table. With a `thread_name`, a thread of this name writes the
+    waiting changes; without it, `write` and `flush` write them.
     """
 
     def __init__(
         self,
         database: Database,
-        find: Callable[[ConferenceRef], Record | None],
+        table: Table[KeyT, ValueT],
         lock: threading.Lock,
-        *,
-        has_thread: bool,
+        thread_name: str | None,
     ) -> None:
         self._database = database
-        self._find = find
+        self._table = table
         self._lock = lock
+        # Three conditions of one lock, so that a change wakes only a thread that waits for it.
+        self._has_work = threading.Condition(lock)
+        self._is_hurried = threading.Condition(lock)
+        self._has_result = threading.Condition(lock)
         self._writing = threading.Lock()
-        self._waiting: dict[ConferenceRef, None] = {}
-        self._writer = _Writer(self.flush) if has_thread else None
+        self._numbers = 0
+        self._waiting: dict[KeyT, int] = {}
+        self._written = 0
+        self._failed = 0
+        self._failures = 0
+        self._error = ""
+        self._began: float | None = None
+        self._is_urgent = False
+        self._is_stopped = False
+        self._thread: threading.Thread | None = None
+        if thread_name:
+            self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
+            self._thread.start()
 
-    def note(self, ref: ConferenceRef) -> None:
-        """Add a conference to the waiting changes. The caller holds the lock."""
-        self._waiting[ref] = None
-        if self._writer:
-            self._writer.wake()
+    def note(self, key: KeyT) -> None:
+        """Add a key to the waiting changes. The caller holds the lock."""
+        if not self._waiting:
+            self._has_work.notify()
+        self._numbers += 1
+        self._waiting[key] = self._numbers
 
-    def write(self, ref: ConferenceRef, on_failure: Callable[[], None]) -> None:
-        """Return after the changes of a conference are written; write them if necessary.
+    def write(self, number: int, within_seconds: float) -> None:
+        """Return after the changes up to this number (`last_number`) are written.
 
-        If the write fails, this method calls `on_failure` before another thread can write, and
-        raises `StateError`. The changes then keep waiting.
+        Raises `StateError` if they cannot be written, or not within this time. The changes then
+        keep waiting.
         """
-        with self._writing:
-            with self._lock:
-                is_written = ref not in self._waiting
-            if is_written:
-                return
-            try:
-                self._write_what_waits()
-            except StateError:
-                on_failure()
-                raise
+        if self._thread is None:
+            self.flush()
+            return
+        until = time.monotonic() + within_seconds
+        with self._lock:
+            failures = self._failures
+            self._hurry()
+            while self._written < number:
+                if self._failures != failures and self._failed >= number:
+                    raise StateError(self._error)
+                left_seconds = min(until, self._hangs_at()) - time.monotonic()
+                if left_seconds <= 0 or self._is_stopped:
+                    raise StateError(f"{self._database.name}: the disk does not answer in time")
+                self._has_result.wait(left_seconds)
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last change. The caller holds the lock."""
+        return self._numbers
 
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
         with self._writing:
             self._write_what_waits()
 
-    def close(self) -> None:
-        """Write the waiting changes; if that fails, log that they are lost."""
-        if self._writer:
-            self._writer.stop()
+    def close(self, within_seconds: float) -> None:
+        """Write the waiting changes; if that fails or takes too long, log that they are lost."""
+        with self._lock:
+            self._is_stopped = True
+            self._hurry()
+            self._has_result.notify_all()
+        if self._thread:
+            self._thread.join(within_seconds)
+        if not self._writing.acquire(timeout=0 if self._thread else -1):
+            logger.error(
+                "the last changes of the ledger are lost: %s: the disk does not answer",
+                self._database.name,
+            )
+            return
         try:
-            self.flush()
+            self._write_what_waits()
         except StateError as error:
             # The text of the error says enough; a stack trace would not help.
             logger.error("the last changes of the ledger are lost: %s", error)  # noqa: TRY400
+        finally:
+            self._writing.release()
+
+    def _hurry(self) -> None:
+        """Make the thread write now. The caller holds the lock."""
+        self._is_urgent = True
+        self._has_work.notify()
+        self._is_hurried.notify()
+
+    def _hangs_at(self) -> float:
+        """Return the time at which the write that is in progress counts as hanging."""
+        return float("inf") if self._began is None else self._began + HANGING_SECONDS
 
     def _write_what_waits(self) -> None:
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
-            changes = [(ref, self._find(ref)) for ref in waiting]
-        is_written = False
+            waiting, self._waiting, self._is_urgent = self._waiting, {}, False
+            changes = [(key, self._table.latest(key)) for key in waiting]
+            number, self._began = self._numbers, time.monotonic()
+        error: BaseException | None = None
         try:
             self._commit(changes)
-            is_written = True
+        except BaseException as caught:
+            error = caught
+            raise
         finally:
-            if not is_written:
-                with self._lock:
-                    self._waiting = waiting | self._waiting
+            with self._lock:
+                self._began = None
+                if error is None:
+                    self._note_written(changes, number)
+                else:
+                    self._note_failed(changes, waiting, number, error)
+                self._has_result.notify_all()
 
-    def _commit(self, changes: Sequence[Change]) -> None:
-        if not changes:
-            return
-        with self._database.transaction() as connection:
-            gone = [records.key(ref) for ref, record in changes if record is None]
-            connection.executemany(records.DELETE, gone)
-            connection.executemany(
-                records.UPSERT, [records.to_row(record) for _, record in changes if record]
-            )
+    def _commit(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
+        if changes:
+            with self._database.transaction() as connection:
+                self._table.store(connection, changes)
 
+    def _note_written(self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int) -> None:
+        self._written = number
+        for key, value in changes:
+            self._table.written(key, value)
+            if self._table.latest(key) != value and key not in self._waiting:
+                self.note(key)  # it changed while it was written
 
-class _Writer:
-    """The thread that writes each waiting change a short time after it was made."""
-
-    def __init__(self, flush: Callable[[], None]) -> None:
-        self._flush = flush
-        self._woken = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Tell the thread that a change is waiting."""
-        self._woken.set()
-
-    def stop(self) -> None:
-        """End the thread, and wait until it has ended."""
-        self._stopped.set()
-        self._woken.set()
-        self._thread.join()
+    def _note_failed(
+        self,
+        changes: Sequence[tuple[KeyT, ValueT | None]],
+        waiting: dict[KeyT, int],
+        number: int,
+        error: BaseException,
+    ) -> None:
+        self._waiting = waiting | self._waiting
+        self._failed, self._failures, self._error = number, self._failures + 1, str(error)
+        for key, value in changes:
+            self._table.failed(key, value)
 
     def _run(self) -> None:
         complaint = ""
-        while not self._stopped.is_set():
-            self._woken.wait()
-            # Clear the event before `_stopped` is checked. `stop` sets `_stopped` before the event,
-            # so its wake-up is not lost.
-            self._woken.clear()
-            if self._stopped.wait(WRITE_AFTER_SECONDS):
-                return
+        while self._wait_for_changes():
             try:
-                self._flush()
+                self.flush()
                 complaint = ""
             except StateError as error:
                 if str(error) != complaint:
                     complaint = str(error)
                     logger.error("cannot write changes to the ledger: %s", error)  # noqa: TRY400
-                self._stopped.wait(RETRY_SECONDS)
-                self._woken.set()
+                self._pause(RETRY_SECONDS)
+            except Exception:  # a bug must not end the thread
+                logger.exception("cannot write changes to the ledger: a fault of the proxy")
+                self._pause(RETRY_SECONDS)
+
+    def _wait_for_changes(self) -> bool:
+        """Wait until changes must be written; return whether the thread goes on."""
+        with self._lock:
+            self._has_work.wait_for(lambda: self._waiting or self._is_urgent or self._is_stopped)
+        self._pause(WRITE_AFTER_SECONDS)
+        return not self._is_stopped
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless a thread waits for its change."""
+        with self._lock:
+            self._is_hurried.wait_for(lambda: self._is_urgent or self._is_stopped, seconds)

@@ -52,7 +52,7 @@ class Conflicts:
         if may_share(asked.dialect, asked.request, existing):
             reply = self._grants.give(asked, ref, existing)
         elif self._reports and not self._ledger.is_over(ref):
-            reply = self._grants.reservation(asked.dialect, ref, existing)
+            reply = self._grants.reservation(asked.dialect, ref, existing, asked.budget)
         else:
             return Denied("", OTHER_OWNER)
         if self._reports and isinstance(reply, Reservation):

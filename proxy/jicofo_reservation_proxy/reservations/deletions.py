@@ -112,7 +112,7 @@ class Deletions:
         """
         room = asked.request.room.raw
         try:
-            if self._ledger.withdraw(ref, room, self._now_ms()):
+            if self._ledger.withdraw(ref, room, self._now_ms(), asked.budget.left_seconds):
                 fields = {"id": encode(ref), "room": room, "incident": asked.incident_id}
                 logs.event(logger, logging.WARNING, "granted, but no client got it", fields)
                 self.wake(ref.backend)

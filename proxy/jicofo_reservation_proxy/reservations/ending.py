@@ -18,6 +18,7 @@ A DELETE is void if a client got the conference again before the end was stored.
 import logging
 from collections.abc import Callable
 
+from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
@@ -27,6 +28,10 @@ from jicofo_reservation_proxy.observability import logs
 from .context import Handled, state_fault
 from .deletions import Deletions
 from .numeric_ids import NumericIds
+
+DISK_SHARE = 0.5
+"""The maximum share of its time that a DELETE waits for the disk. The rest remains for the backend,
+which can take the deletion in place of the disk."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +61,11 @@ class Ending:
             logs.event(logger, logging.WARNING, "DELETE of an unknown conference", fields)
             return Handled(Deleted())
         known = self._ledger.find(ref)
+        budget = Budget(self._respond_within_seconds)
         try:
-            self._ledger.end(ref, self._now_ms())
+            self._ledger.end(ref, self._now_ms(), DISK_SHARE * budget.left_seconds)
         except StateError as error:
-            return self._delete_now(ref, known, incident_id, error)
+            return self._delete_now(ref, known, incident_id, error, budget)
         if ref.is_fallback:
             self._deletions.forget_alias(ref)
         self._deletions.wake(ref.backend)
@@ -73,15 +79,17 @@ class Ending:
         return known is None or found.revision != known.revision
 
     def _delete_now(
-        self, ref: ConferenceRef, known: Record | None, incident_id: str, error: StateError
+        self,
+        ref: ConferenceRef,
+        known: Record | None,
+        incident_id: str,
+        error: StateError,
+        budget: Budget,
     ) -> Handled[DeleteReply]:
         """Send a deletion that the ledger cannot store, before the client gets its answer."""
-        is_gone = self._ledger.find(ref) is None and self._ledger.is_over(ref)
-        if is_gone or self._is_void(ref, known):
+        if self._ledger.find(ref) is None and self._ledger.is_over(ref):
             return Handled(Deleted(), ref.backend)
-        result = self._deletions.attempt_unnoted(
-            ref, known, incident_id, self._respond_within_seconds
-        )
+        result = self._deletions.attempt_unnoted(ref, known, incident_id, budget.left_seconds)
         if result is None and self._is_void(ref, known):
             return Handled(Deleted(), ref.backend)
         if result is None:

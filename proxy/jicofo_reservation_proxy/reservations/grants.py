@@ -1,5 +1,6 @@
 """Grants: the proxy records a conference in the ledger, and then gives it to a client."""
 
+from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, Dialect, Fault, Reservation
@@ -24,21 +25,22 @@ class Grants:
 
         If the reply is a fault, the ledger does not change.
         """
-        reply = self.reservation(asked.dialect, ref, conference)
+        reply = self.reservation(asked.dialect, ref, conference, asked.budget)
         if isinstance(reply, Fault):
             return reply
         try:
-            self._ledger.grant(ref, asked.request.room.raw, conference)
+            self._ledger.grant(ref, asked.request.room.raw, conference, asked.budget.left_seconds)
         except StateError as error:
             return state_fault(error)
         self._deletions.cancel(ref)
         return reply
 
     def reservation(
-        self, dialect: Dialect, ref: ConferenceRef, conference: Conference
+        self, dialect: Dialect, ref: ConferenceRef, conference: Conference, budget: Budget
     ) -> Reservation | Fault:
         """Return the reservation for a conference, with an id that the client accepts."""
         try:
-            return Reservation(self._numeric_ids.of(dialect, ref), conference)
+            public_id = self._numeric_ids.of(dialect, ref, budget.left_seconds)
+            return Reservation(public_id, conference)
         except StateError as error:
             return state_fault(error)

@@ -23,13 +23,13 @@ class NumericIds:
         self._backends = backends
         self._number_owner = _number_owner(aliases, backends)
 
-    def of(self, dialect: Dialect, ref: ConferenceRef) -> PublicId:
-        """Return the id by which a client will know a conference."""
+    def of(self, dialect: Dialect, ref: ConferenceRef, within_seconds: float) -> PublicId:
+        """Return the id by which a client will know a conference, within this time."""
         if not dialect.numeric_ids:
             return ids.encode(ref)
         is_plain = len(self._backends) == 1 and not ref.is_fallback
         number = ids.own_number(ref.conference_id) if is_plain else None
-        return number if number is not None else self._aliases.alias(ref)
+        return number if number is not None else self._aliases.alias(ref, within_seconds)
 
     def ref(self, public_id: str) -> ConferenceRef | None:
         """Return the conference that a client's id stands for; `None` if the id is unknown."""

@@ -49,26 +49,26 @@ class Reading:
         ref = self._numeric_ids.ref(public_id)
         if ref is None or self._ledger.is_over(ref):
             return Handled(NotFound())
-        result = self._ask(ref, incident_id)
+        budget = Budget(self._respond_within_seconds)
+        result = self._ask(ref, incident_id, budget)
         reply: GetReply
         match result.outcome:
             case Found(conference) if self._has_ended(conference):
                 reply = NotFound()
             case Found(conference):
                 self._ledger.update(ref, conference)
-                reply = self._grants.reservation(dialect, ref, conference)
+                reply = self._grants.reservation(dialect, ref, conference, budget)
             case Fault() if remembered := self._remembered(ref):
-                reply = self._grants.reservation(dialect, ref, remembered)
+                reply = self._grants.reservation(dialect, ref, remembered, budget)
                 return Handled(reply, ref.backend, result.code, FROM_LEDGER)
             case NotFound() | Fault() as reply:
                 pass
         return Handled(reply, ref.backend, result.code)
 
-    def _ask(self, ref: ConferenceRef, incident_id: str) -> Result[GetOutcome]:
+    def _ask(self, ref: ConferenceRef, incident_id: str, budget: Budget) -> Result[GetOutcome]:
         if ref.is_fallback:
             conference = self._remembered(ref)
             return Result(Found(conference) if conference else NotFound(), "")
-        budget = Budget(self._respond_within_seconds)
         with self._in_flight.admit(ref.backend, budget.left_seconds) as is_admitted:
             if not is_admitted:
                 return Result(IN_FLIGHT_LIMIT_REACHED, "")

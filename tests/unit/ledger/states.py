@@ -5,10 +5,10 @@ from pathlib import Path
 
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME
-from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from tests.unit.ledgers import START_MS, conference, opened, ref
+from tests.unit.ledgers import LONG_SECONDS, START_MS, conference, opened, ref, stored
 
 OPEN, PENDING, ABANDONED = RecordState
 FALLBACK = ConferenceRef("default", "6f1d", is_fallback=True)
@@ -18,7 +18,7 @@ END_MS = START_MS + 3_600_000
 
 def grant(ledger: SqliteLedger, conference_id: str = "7", room: str = "board") -> ConferenceRef:
     """Grant a conference of one hour; return its reference."""
-    ledger.grant(ref(conference_id), room, conference(conference_id))
+    ledger.grant(ref(conference_id), room, conference(conference_id), LONG_SECONDS)
     return ref(conference_id)
 
 
@@ -30,7 +30,7 @@ def state(ledger: SqliteLedger, conference_id: str = "7") -> RecordState | None:
 
 def on_disk(state_dir: Path) -> dict[str, RecordState]:
     """Return the states of the conferences that the ledger would know after a power cut."""
-    return {record.ref.conference_id: record.state for record in read(state_dir)}
+    return {record.ref.conference_id: record.state for record in stored(state_dir)}
 
 
 def after_a_kill(state_dir: Path) -> list[Record]:

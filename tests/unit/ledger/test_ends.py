@@ -1,7 +1,7 @@
 """Ends that are being written, conferences that no client got, and ends that have passed."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
-from jicofo_reservation_proxy.ledger.write_behind import Change
 from jicofo_reservation_proxy.model import DeleteReason
 
 from tests.unit.ledger.states import (
@@ -25,6 +24,7 @@ from tests.unit.ledger.states import (
 )
 from tests.unit.ledgers import (
     LONG_SECONDS,
+    Changes,
     abandon,
     conference,
     failing_disk,
@@ -55,7 +55,7 @@ def ending(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
     """Begin a DELETE of conference 7, whose write waits; the context ends when it is answered."""
     disk, commit = SlowDisk(), ledger._writes._commit
 
-    def slow(changes: Sequence[Change]) -> None:
+    def slow(changes: Changes) -> None:
         monkeypatch.setattr(ledger._writes, "_commit", commit)
         disk.began.set()
         assert disk.goes_on.wait(LONG_SECONDS)
@@ -65,7 +65,7 @@ def ending(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
 
     def end() -> None:
         try:
-            ledger.end(ref(), 5)
+            ledger.end(ref(), 5, LONG_SECONDS)
         except StateError:
             assert disk.fails
 
@@ -175,7 +175,7 @@ def test_two_deletes_while_the_end_is_written(
     if is_known:
         grant(ledger)
     with ending(ledger, monkeypatch) as disk:
-        second = threading.Thread(target=ledger.end, args=(ref(), 6))
+        second = threading.Thread(target=ledger.end, args=(ref(), 6, LONG_SECONDS))
         second.start()
         disk.finish()
         second.join(LONG_SECONDS)
@@ -196,9 +196,9 @@ def test_an_exception_in_a_write_does_not_lock_the_conference(
     with monkeypatch.context() as patch:
         patch.setattr(ledger._writes, "_commit", explode)
         with pytest.raises(MemoryError):
-            ledger.end(ref(), 5)
+            ledger.end(ref(), 5, LONG_SECONDS)
     together(lambda: grant(ledger))
-    ledger.end(ref(), 6)
+    ledger.end(ref(), 6, LONG_SECONDS)
     assert state(ledger) is PENDING
 
 
@@ -212,13 +212,13 @@ def test_a_withdrawn_conference_is_pending_on_the_disk(
     """A conference that no client got is ended like any other, durably and in its room."""
     if before != "unknown":
         grant(ledger)
-        ledger.end(ref(), 5)
+        ledger.end(ref(), 5, LONG_SECONDS)
     if before == "gone":
         ledger.settle(ref())
     if before == "abandoned":
         abandon(ledger, ref())
         assert state(ledger) is ABANDONED
-    ledger.withdraw(ref(), "board", 9)
+    ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
     (record,) = ledger.in_room("default", "board", PENDING)
     assert (record.over_at_ms, record.reason) == (9, DeleteReason.ENDED)
     assert after_a_kill(tmp_path) == [record]
@@ -228,7 +228,7 @@ def test_a_withdrawn_conference_is_pending_on_the_disk(
 def test_a_conference_that_a_client_has_is_not_withdrawn(ledger: SqliteLedger, room: str) -> None:
     """An open conference stays open, also if another room was refused for it."""
     grant(ledger)
-    ledger.withdraw(ref(), room, 9)
+    ledger.withdraw(ref(), room, 9, LONG_SECONDS)
     assert state(ledger) is OPEN
 
 
@@ -236,7 +236,7 @@ def test_a_pending_conference_is_not_withdrawn_again(ledger: SqliteLedger, tmp_p
     """A pending conference keeps its time and its reason, and is on the disk afterwards."""
     assert ledger.end_early(ref(), "board", conference(), END_MS)
     assert on_disk(tmp_path) == {}
-    assert not ledger.withdraw(ref(), "board", 9)
+    assert not ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
     assert [record.over_at_ms for record in ledger.pending("default")] == [END_MS]
     assert on_disk(tmp_path) == {"7": PENDING}
 
@@ -246,7 +246,7 @@ def test_a_conference_is_withdrawn_also_on_a_failing_disk(
 ) -> None:
     """Nothing was promised, so the deletion is pending in memory, and on the disk later."""
     with failing_disk(ledger):
-        ledger.withdraw(ref(), "board", 9)
+        ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
         assert state(ledger) is PENDING
     assert "conference default.7 is not on the disk yet" in caplog.text
     ledger.flush()
@@ -256,8 +256,8 @@ def test_a_conference_is_withdrawn_also_on_a_failing_disk(
 def test_a_full_ledger_withdraws_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """If the ledger is full of pending deletions, the log names the conference."""
     with opened(tmp_path, max_conferences=1) as ledger:
-        ledger.end(ref("8"), 5)
-        ledger.withdraw(ref(), "board", 9)
+        ledger.end(ref("8"), 5, LONG_SECONDS)
+        ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
         assert state(ledger) is None
     assert "conference default.7 is not stored" in caplog.text
 
@@ -276,7 +276,7 @@ def test_an_end_that_has_passed(ledger: SqliteLedger) -> None:
 
 def test_a_client_that_was_told_a_later_end(ledger: SqliteLedger) -> None:
     """A conference is not over before the end that its client was told."""
-    ledger.grant(ref(), "board", conference(lasts=7200))
+    ledger.grant(ref(), "board", conference(lasts=7200), LONG_SECONDS)
     assert not ledger.end_early(ref(), "board", conference(), END_MS)
     assert state(ledger) is OPEN
     assert ledger.end_early(ref(), "board", conference(), END_MS + 3_600_000)
@@ -285,14 +285,14 @@ def test_a_client_that_was_told_a_later_end(ledger: SqliteLedger) -> None:
 def test_a_conference_without_an_end_has_not_passed(ledger: SqliteLedger) -> None:
     """A conference without an end is not over, whoever was told so."""
     assert not ledger.end_early(ref(), "board", conference(lasts=None), 2 * END_MS)
-    ledger.grant(ref(), "board", conference(lasts=None))
+    ledger.grant(ref(), "board", conference(lasts=None), LONG_SECONDS)
     assert not ledger.end_early(ref(), "board", conference(), 2 * END_MS)
 
 
 def test_a_conference_that_is_over_already_is_unchanged(ledger: SqliteLedger) -> None:
     """A conference that a client ended keeps its reason; a gone one stays gone."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     assert ledger.end_early(ref(), "board", conference(), END_MS)
     assert [record.reason for record in ledger.pending("default")] == [DeleteReason.ENDED]
     ledger.settle(ref())
@@ -308,10 +308,10 @@ def test_a_grant_for_another_room_replaces_the_record(
     ledger: SqliteLedger, tmp_path: Path, *, is_over: bool
 ) -> None:
     """The record moves to the new room, without the end that the old room's client was told."""
-    ledger.grant(ref(), "board", conference(lasts=7200))
+    ledger.grant(ref(), "board", conference(lasts=7200), LONG_SECONDS)
     if is_over:
-        ledger.end(ref(), 5)
-    ledger.grant(ref(), "kitchen", conference())
+        ledger.end(ref(), 5, LONG_SECONDS)
+    ledger.grant(ref(), "kitchen", conference(), LONG_SECONDS)
     ledger.flush()
     (record,) = after_a_kill(tmp_path)
     assert (record.room, record.state, record.ends_at_ms) == ("kitchen", OPEN, END_MS)

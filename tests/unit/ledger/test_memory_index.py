@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.ledger.records import Record
-from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import DeleteReason
 
 from tests.unit.ledger.states import (
@@ -19,7 +19,16 @@ from tests.unit.ledger.states import (
     on_disk,
     state,
 )
-from tests.unit.ledgers import START_MS, abandon, conference, opened, ref, together
+from tests.unit.ledgers import (
+    LONG_SECONDS,
+    START_MS,
+    abandon,
+    conference,
+    opened,
+    ref,
+    stored,
+    together,
+)
 
 # -- ends ---------------------------------------------------------------------------------------
 
@@ -38,22 +47,22 @@ def test_an_open_conference_expires(ledger: SqliteLedger) -> None:
 
 def test_conferences_that_do_not_expire(ledger: SqliteLedger) -> None:
     """A conference does not expire if it has no end, is over already, or is unknown."""
-    ledger.grant(ref("always"), "a", conference("always", lasts=None))
+    ledger.grant(ref("always"), "a", conference("always", lasts=None), LONG_SECONDS)
     grant(ledger, "ended", "b")
-    ledger.end(ref("ended"), 5)
+    ledger.end(ref("ended"), 5, LONG_SECONDS)
     grant(ledger, "abandoned", "c")
-    ledger.end(ref("abandoned"), 1)
+    ledger.end(ref("abandoned"), 1, LONG_SECONDS)
     abandon(ledger, ref("abandoned"))
     grant(ledger, "gone", "d")
     ledger.settle(ref("gone"))
-    ledger.end(ref("unknown"), 5)
+    ledger.end(ref("unknown"), 5, LONG_SECONDS)
     assert ledger.expire(END_MS * 10) == []
     assert (state(ledger, "always"), state(ledger, "abandoned")) == (OPEN, ABANDONED)
 
 
 def test_an_expired_fallback_grant_is_removed(ledger: SqliteLedger, tmp_path: Path) -> None:
     """An expired fallback grant is removed, and no deletion is pending for it."""
-    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id), LONG_SECONDS)
     ledger.flush()
     assert [record.ref for record in ledger.expire(END_MS + 1)] == [FALLBACK]
     assert ledger.find(FALLBACK) is None
@@ -65,7 +74,7 @@ def test_an_expired_fallback_grant_is_removed(ledger: SqliteLedger, tmp_path: Pa
 def test_only_the_current_end_counts(ledger: SqliteLedger) -> None:
     """A conference whose end was moved expires once, at the latest end."""
     for hours in (1, 3, 2):
-        ledger.grant(ref(), "board", conference(lasts=hours * 3600))
+        ledger.grant(ref(), "board", conference(lasts=hours * 3600), LONG_SECONDS)
     assert ledger.expire(START_MS + 3 * 3_600_000) == []
     expired = ledger.expire(START_MS + 3 * 3_600_000 + 1)
     assert [record.over_at_ms for record in expired] == [START_MS + 3 * 3_600_000]
@@ -81,7 +90,7 @@ def test_a_conference_granted_twice_expires_once(ledger: SqliteLedger) -> None:
 def test_a_conference_that_was_over_expires_at_its_end(ledger: SqliteLedger) -> None:
     """A conference that was over and is open again expires at its end."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     grant(ledger)
     assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
 
@@ -89,7 +98,12 @@ def test_a_conference_that_was_over_expires_at_its_end(ledger: SqliteLedger) -> 
 def test_conferences_expire_in_the_order_of_their_ends(ledger: SqliteLedger) -> None:
     """Conferences expire, and become pending, in the order of their ends."""
     for conference_id, starts in (("b", 20), ("c", 30), ("a", 10)):
-        ledger.grant(ref(conference_id), conference_id, conference(conference_id, starts=starts))
+        ledger.grant(
+            ref(conference_id),
+            conference_id,
+            conference(conference_id, starts=starts),
+            LONG_SECONDS,
+        )
     expired = ledger.expire(END_MS + 20_001)
     assert [record.ref.conference_id for record in expired] == ["a", "b"]
     assert ledger.pending("default") == expired
@@ -114,7 +128,7 @@ def test_the_latest_end_that_a_client_was_told_is_valid(
 ) -> None:
     """A conference ends at the latest end that a client was told, as live rooms keep their end."""
     for starts, lasts in (told, now):
-        ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts))
+        ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts), LONG_SECONDS)
     record = ledger.find(ref())
     assert record
     assert record.conference
@@ -124,7 +138,7 @@ def test_the_latest_end_that_a_client_was_told_is_valid(
 
 def test_a_grant_completes_an_incomplete_record(ledger: SqliteLedger) -> None:
     """A grant adds the room and the conference to an id that the ledger knew from a DELETE only."""
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     grant(ledger)
     assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
 
@@ -136,9 +150,9 @@ def test_ends_do_not_pile_up(way: str) -> None:
         for number in range(5000):
             name = ref("7" if way in {"the same", "extended"} else str(number))
             lasts = 3600 + number if way == "extended" else 3600
-            ledger.grant(name, "board", conference(lasts=lasts))
+            ledger.grant(name, "board", conference(lasts=lasts), LONG_SECONDS)
             if way == "ended":
-                ledger.end(name, 5)
+                ledger.end(name, 5, LONG_SECONDS)
             if way in {"gone", "ended"}:
                 ledger.settle(name)
         assert len(ledger._index._ends) <= 1003
@@ -171,7 +185,7 @@ def test_changes_by_many_threads(tmp_path: Path) -> None:
                     if (step + seed) % 3 == 0:
                         grant(ledger, number, f"room{int(number) % 20}")
                     elif (step + seed) % 3 == 1 and len(ledger.pending("default")) < 15:
-                        ledger.end(ref(number), step)
+                        ledger.end(ref(number), step, LONG_SECONDS)
                     elif ledger.is_over(ref(number)):
                         ledger.settle(ref(number))
 
@@ -180,4 +194,4 @@ def test_changes_by_many_threads(tmp_path: Path) -> None:
         together(*[work(seed) for seed in range(6)])
         check_indexes(ledger)
         ledger.flush()
-        assert {record.ref: record for record in read(tmp_path)} == ledger._index.records
+        assert {record.ref: record for record in stored(tmp_path)} == ledger._index.records

@@ -24,6 +24,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
     MIGRATIONS,
     SCHEMA_VERSION,
     Database,
+    backup,
     reading,
 )
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
@@ -128,7 +129,7 @@ def test_opening_it_again_changes_nothing(tmp_path: Path) -> None:
 def test_directories_with_odd_names(tmp_path: Path, name: str) -> None:
     """Characters with a special meaning in a URL work in the name of the directory."""
     with opened(tmp_path / name) as ledger:
-        ledger.end(ref(), 1)
+        ledger.end(ref(), 1, LONG_SECONDS)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert rows(tmp_path / name, "SELECT conference_id FROM conference") == [("7",)]
 
@@ -376,14 +377,14 @@ def test_a_marked_file_without_its_tables(tmp_path: Path) -> None:
         with pytest.raises(StateError, match=f"^{file}: no such table: conference$"):
             SqliteLedger(opened_database)
         with pytest.raises(StateError, match=f"^{file}: no such table: alias$"):
-            SqliteAliases(opened_database)
+            SqliteAliases(opened_database, write_behind=False)
 
 
 def fill(state_dir: Path, conferences: int = 500) -> None:
     """Write a ledger of many pages."""
     with opened(state_dir) as ledger:
         for number in range(conferences):
-            ledger.grant(ref(str(number)), f"room{number}", conference(str(number)))
+            ledger.grant(ref(str(number)), f"room{number}", conference(str(number)), LONG_SECONDS)
 
 
 @pytest.mark.parametrize("page", [1, 3, 8, 15])
@@ -425,7 +426,7 @@ def test_a_damaged_ledger_with_a_write_ahead_log(tmp_path: Path) -> None:
     """The write-ahead log of a killed process is not changed either."""
     fill(tmp_path)
     with opened(tmp_path) as ledger:
-        ledger.end(ref("x"), 1)
+        ledger.end(ref("x"), 1, LONG_SECONDS)
         shutil.copytree(tmp_path, tmp_path / "copy")  # as if the process were killed now
     file = tmp_path / "copy" / FILE_NAME
     damaged = bytearray(file.read_bytes())
@@ -438,9 +439,9 @@ def test_a_damaged_ledger_with_a_write_ahead_log(tmp_path: Path) -> None:
 def test_a_write_ahead_log_that_is_cut_off(tmp_path: Path) -> None:
     """After a power cut in the middle of a write, all earlier commits are there."""
     with opened(tmp_path) as ledger:
-        ledger.end(ref("kept"), 1)
+        ledger.end(ref("kept"), 1, LONG_SECONDS)
         whole = (tmp_path / f"{FILE_NAME}-wal").stat().st_size
-        ledger.end(ref("cut"), 2)
+        ledger.end(ref("cut"), 2, LONG_SECONDS)
         shutil.copytree(tmp_path, tmp_path / "copy")
     wal = tmp_path / "copy" / f"{FILE_NAME}-wal"
     wal.write_bytes(wal.read_bytes()[: whole + 100])
@@ -466,11 +467,11 @@ def test_a_ledger_of_the_first_version(tmp_path: Path) -> None:
     """An upgrade keeps the aliases of version 1, and adds the table of conferences."""
     make_first_version(tmp_path)
     with closing(Database(tmp_path)) as opened_database:
-        aliases = SqliteAliases(opened_database)
+        aliases = SqliteAliases(opened_database, write_behind=False)
         assert aliases.resolve(alias_candidate(ref(), 0)) == ref()
         assert aliases.number_owner == "default"
         with closing(SqliteLedger(opened_database, write_behind=False)) as ledger:
-            ledger.end(ref(), 1)
+            ledger.end(ref(), 1, LONG_SECONDS)
     assert rows(tmp_path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert rows(tmp_path, "SELECT count(*) FROM conference") == [(1,)]
 
@@ -513,13 +514,20 @@ def ledger_file(tmp_path: Path) -> Iterator[Database]:
 
 
 def test_a_transaction_is_atomic(tmp_path: Path, ledger_file: Database) -> None:
-    """Other connections see the changes of a transaction after its end, and not before."""
-    count = "SELECT count(*) FROM alias"
+    """The next process sees the changes of a transaction after its end, and not before."""
+
+    def count(name: str) -> object:
+        copy = tmp_path / name
+        copy.mkdir()
+        for file in tmp_path.glob(FILE_NAME + "*"):
+            shutil.copy(file, copy)
+        return rows(copy, "SELECT count(*) FROM alias")
+
     with ledger_file.transaction() as connection:
         connection.execute(INSERT, (1, "a.x"))
         connection.execute(INSERT, (2, "a.y"))
-        assert rows(tmp_path, count) == [(0,)]
-    assert rows(tmp_path, count) == [(2,)]
+        assert count("during") == [(0,)]
+    assert count("after") == [(2,)]
 
 
 def test_a_transaction_that_fails_is_undone(ledger_file: Database) -> None:
@@ -575,15 +583,63 @@ def test_a_database_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # -- reading from another process --------------------------------------------------------------
 
 
-def test_reading_beside_a_writer(tmp_path: Path, ledger_file: Database) -> None:
-    """A reader sees the last commit, also during another write, and cannot write itself."""
+def test_no_other_program_can_use_an_open_ledger(tmp_path: Path, ledger_file: Database) -> None:
+    """Another program can neither lock nor read the file, so it cannot block the proxy."""
+    with pytest.raises(StateError, match="database is locked"), reading(tmp_path):
+        pass
+    attempt = (
+        f"import sqlite3; sqlite3.connect({ledger_file.name!r}, 0.1).execute('BEGIN IMMEDIATE')"
+    )
+    other = subprocess.run([sys.executable, "-c", attempt], capture_output=True, check=False)
+    assert b"database is locked" in other.stderr
     with ledger_file.transaction() as connection:
         connection.execute(INSERT, (1, "a.x"))
-    with ledger_file.transaction() as connection, reading(tmp_path) as reader:
-        connection.execute(INSERT, (2, "a.y"))
-        assert reader.execute("SELECT number FROM alias").fetchall() == [(1,)]
+    assert not (tmp_path / f"{FILE_NAME}-shm").exists()
+
+
+def test_a_ledger_that_another_program_has_locked(tmp_path: Path) -> None:
+    """The proxy does not start while another program has a transaction open."""
+    Database(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match="cannot be used as the ledger: database is locked"):
+            Database(tmp_path)
+    Database(tmp_path).close()
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    """A reader cannot write."""
+    Database(tmp_path).close()
     with pytest.raises(StateError, match="readonly"), reading(tmp_path) as reader:
         reader.execute("DELETE FROM alias")
+
+
+def test_a_copy_of_an_open_ledger(tmp_path: Path, ledger_file: Database) -> None:
+    """`copy` and `backup` return a file with the same rows, which a proxy can use."""
+    with ledger_file.transaction() as connection:
+        connection.execute(INSERT, (1, "a.x"))
+    copy = ledger_file.copy()
+    ledger_file.close()
+    for number, content in enumerate((copy, backup(tmp_path))):
+        directory = tmp_path / str(number)
+        directory.mkdir(mode=0o700)
+        (directory / FILE_NAME).write_bytes(content)
+        with closing(Database(directory)) as database:
+            assert database.rows("SELECT number FROM alias") == [(1,)]
+    with pytest.raises(StateError, match="closed"):
+        ledger_file.copy()
+
+
+def test_a_copy_while_the_disk_hangs(
+    ledger_file: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy, and the end of the process, do not wait for a write that hangs."""
+    monkeypatch.setattr(sqlite_database, "CLOSE_SECONDS", 0.01)
+    with ledger_file.transaction(), pytest.raises(StateError, match="does not answer"):
+        ledger_file.copy()
+    with ledger_file.transaction():
+        ledger_file.close()
+    ledger_file.close()
 
 
 def test_reading_where_there_is_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger import memory_index
+from jicofo_reservation_proxy.ledger import memory_index, records
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import MAX_CONFERENCES, SqliteLedger, read
@@ -28,7 +28,7 @@ from tests.unit.ledger.states import (
     on_disk,
     state,
 )
-from tests.unit.ledgers import START_MS, abandon, conference, opened, ref
+from tests.unit.ledgers import LONG_SECONDS, START_MS, abandon, conference, opened, ref, stored
 
 # -- states -------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ def test_an_unknown_conference(ledger: SqliteLedger) -> None:
 def test_an_end(ledger: SqliteLedger) -> None:
     """After a DELETE the conference is pending, with its end and its reason."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     record = Record(ref(), PENDING, "board", conference(), over_at_ms=5, reason=DeleteReason.ENDED)
     assert ledger.pending("default") == [record]
     assert ledger.in_room("default", "board", PENDING) == [record]
@@ -74,14 +74,14 @@ def test_an_end(ledger: SqliteLedger) -> None:
 def test_a_repeated_end(ledger: SqliteLedger) -> None:
     """A repeated DELETE changes nothing: the first DELETE set the time of the end."""
     grant(ledger)
-    ledger.end(ref(), 5)
-    ledger.end(ref(), 9)
+    ledger.end(ref(), 5, LONG_SECONDS)
+    ledger.end(ref(), 9, LONG_SECONDS)
     assert [record.over_at_ms for record in ledger.pending("default")] == [5]
 
 
 def test_the_end_of_an_unknown_conference(ledger: SqliteLedger) -> None:
     """The ledger also stores a DELETE for an unknown id, without a room."""
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     assert ledger.pending("default") == [
         Record(ref(), PENDING, over_at_ms=5, reason=DeleteReason.ENDED)
     ]
@@ -91,13 +91,13 @@ def test_the_end_of_an_unknown_conference(ledger: SqliteLedger) -> None:
 def test_a_conference_that_is_gone(ledger: SqliteLedger) -> None:
     """After its deletion was delivered, a conference is gone, and the ledger remembers that."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     ledger.settle(ref())
     assert ledger.find(ref()) is None
     assert ledger.pending("default") == []
     assert ledger.in_room("default", "board", PENDING) == []
     assert ledger.is_over(ref())
-    ledger.end(ref(), 9)
+    ledger.end(ref(), 9, LONG_SECONDS)
     assert ledger.find(ref()) is None
     ledger.settle(ref())
     assert ledger.is_over(ref())
@@ -107,7 +107,7 @@ def test_a_conference_that_is_gone(ledger: SqliteLedger) -> None:
 def test_a_conference_that_is_over_can_be_granted_again(ledger: SqliteLedger, before: str) -> None:
     """A new grant makes a pending, abandoned or gone conference open again."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     if before == "abandoned":
         abandon(ledger, ref())
     if before == "gone":
@@ -116,7 +116,7 @@ def test_a_conference_that_is_over_can_be_granted_again(ledger: SqliteLedger, be
     assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
     assert not ledger.is_over(ref())
     assert ledger.pending("default") == []
-    ledger.end(ref(), 9)
+    ledger.end(ref(), 9, LONG_SECONDS)
     assert [record.over_at_ms for record in ledger.pending("default")] == [9]
 
 
@@ -125,7 +125,7 @@ def test_old_deletions_are_abandoned(ledger: SqliteLedger) -> None:
     for number in range(4):
         grant(ledger, str(number), f"room{number}")
     for number in range(3):
-        ledger.end(ref(str(number)), 10 * number)
+        ledger.end(ref(str(number)), 10 * number, LONG_SECONDS)
     too_old = [record.ref for record in ledger.pending_since(20)]
     assert too_old == [ref("0"), ref("1")]
     for name in [*too_old, ref("3"), ref("unknown")]:
@@ -145,9 +145,9 @@ def test_old_deletions_are_abandoned(ledger: SqliteLedger) -> None:
 def test_a_new_end_of_an_abandoned_conference(ledger: SqliteLedger) -> None:
     """A new DELETE makes an abandoned deletion pending again."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     abandon(ledger, ref())
-    ledger.end(ref(), 9)
+    ledger.end(ref(), 9, LONG_SECONDS)
     assert [(record.state, record.over_at_ms) for record in ledger.pending("default")] == [
         (PENDING, 9)
     ]
@@ -157,10 +157,10 @@ def test_pending_deletions_are_in_order(ledger: SqliteLedger) -> None:
     """The pending deletions of a backend are in the order of their DELETEs, not of their grants."""
     for conference_id in ("c", "a", "b"):
         grant(ledger, conference_id, conference_id)
-    ledger.grant(ref("x", "other"), "x", conference("x"))
+    ledger.grant(ref("x", "other"), "x", conference("x"), LONG_SECONDS)
     for conference_id in ("b", "c", "a"):
-        ledger.end(ref(conference_id), 5)
-    ledger.end(ref("x", "other"), 5)
+        ledger.end(ref(conference_id), 5, LONG_SECONDS)
+    ledger.end(ref("x", "other"), 5, LONG_SECONDS)
     assert [record.ref.conference_id for record in ledger.pending("default")] == ["b", "c", "a"]
     assert [record.ref.conference_id for record in ledger.pending("other")] == ["x"]
 
@@ -168,8 +168,8 @@ def test_pending_deletions_are_in_order(ledger: SqliteLedger) -> None:
 def test_the_same_room_at_two_backends(ledger: SqliteLedger) -> None:
     """Rooms or conferences of the same name at different backends are different."""
     for backend in ("a", "b"):
-        ledger.grant(ref("7", backend), "board", conference())
-    ledger.end(ref("7", "a"), 5)
+        ledger.grant(ref("7", backend), "board", conference(), LONG_SECONDS)
+    ledger.end(ref("7", "a"), 5, LONG_SECONDS)
     assert [record.ref.backend for record in ledger.in_room("a", "board", PENDING)] == ["a"]
     assert [record.ref.backend for record in ledger.in_room("b", "board", OPEN)] == ["b"]
 
@@ -186,8 +186,8 @@ def test_a_new_conference_in_a_room(ledger: SqliteLedger, tmp_path: Path) -> Non
     """A new conference replaces the open conference of its room, but no pending conference."""
     for conference_id in ("ended", "open"):
         grant(ledger, conference_id)
-        ledger.end(ref("ended"), 5)
-    ledger.grant(FALLBACK, "elsewhere", conference(FALLBACK.conference_id))
+        ledger.end(ref("ended"), 5, LONG_SECONDS)
+    ledger.grant(FALLBACK, "elsewhere", conference(FALLBACK.conference_id), LONG_SECONDS)
     ledger.flush()
     grant(ledger, "new")
     assert state(ledger, "open") is None
@@ -202,7 +202,7 @@ def test_a_new_conference_in_a_room(ledger: SqliteLedger, tmp_path: Path) -> Non
 def test_a_conference_that_goes_on_in_a_room(ledger: SqliteLedger, before: str) -> None:
     """A conference that is open again replaces the open conference of its room."""
     grant(ledger, "old")
-    ledger.end(ref("old"), 5)
+    ledger.end(ref("old"), 5, LONG_SECONDS)
     if before == "gone":
         ledger.settle(ref("old"))
     grant(ledger, "new")
@@ -212,7 +212,7 @@ def test_a_conference_that_goes_on_in_a_room(ledger: SqliteLedger, before: str) 
 
 def test_a_grant_replaces_a_fallback_grant(ledger: SqliteLedger) -> None:
     """When the backend grants the room, the fallback grant is removed."""
-    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id), LONG_SECONDS)
     grant(ledger)
     assert ledger.find(FALLBACK) is None
     assert not ledger.is_over(ref())
@@ -220,8 +220,8 @@ def test_a_grant_replaces_a_fallback_grant(ledger: SqliteLedger) -> None:
 
 def test_the_end_of_a_fallback(ledger: SqliteLedger) -> None:
     """A fallback grant that ends is gone at once; no deletion is pending for it."""
-    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id))
-    ledger.end(FALLBACK, 5)
+    ledger.grant(FALLBACK, "board", conference(FALLBACK.conference_id), LONG_SECONDS)
+    ledger.end(FALLBACK, 5, LONG_SECONDS)
     assert ledger.find(FALLBACK) is None
     assert ledger.is_over(FALLBACK)
     assert ledger.pending("default") == []
@@ -245,16 +245,16 @@ def test_the_same_records_in_the_same_order(tmp_path: Path) -> None:
         sip_id=2**62,
     )
     with opened(tmp_path) as ledger:
-        ledger.grant(ref("a"), "[acme]caf%c3%a9 'x'", told)
-        ledger.grant(FALLBACK, "s", conference(FALLBACK.conference_id))
+        ledger.grant(ref("a"), "[acme]caf%c3%a9 'x'", told, LONG_SECONDS)
+        ledger.grant(FALLBACK, "s", conference(FALLBACK.conference_id), LONG_SECONDS)
         for number, over_at_ms in enumerate((30, 10, 20)):
             grant(ledger, str(number), f"room{number}")
-            ledger.end(ref(str(number)), over_at_ms)
-        ledger.end(ref("unknown"), 15)
+            ledger.end(ref(str(number)), over_at_ms, LONG_SECONDS)
+        ledger.end(ref("unknown"), 15, LONG_SECONDS)
         ledger.expire(END_MS + 1)
         abandon(ledger, ref("1"))
         before = {record.ref: record for record in ledger._index.records.values()}
-    assert {record.ref: record for record in read(tmp_path)} == before
+    assert {record.ref: record for record in stored(tmp_path)} == before
     with opened(tmp_path) as ledger:
         assert ledger._index.records == before
         assert [record.over_at_ms for record in ledger.pending("default")] == [15, 20, 30]
@@ -267,7 +267,7 @@ def test_a_restart_changes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path) as ledger:
         for number in range(5):
             grant(ledger, str(number), f"room{number}")
-            ledger.end(ref(str(number)), 50 - number)
+            ledger.end(ref(str(number)), 50 - number, LONG_SECONDS)
     with opened(tmp_path) as ledger:
         first = ledger.pending("default")
     with opened(tmp_path) as ledger:
@@ -290,9 +290,9 @@ def test_what_expires_after_a_restart(tmp_path: Path) -> None:
 def test_secrets_are_never_written(tmp_path: Path, told: Conference) -> None:
     """A password or PIN is only in memory; the next process knows that the record is incomplete."""
     with opened(tmp_path) as ledger:
-        ledger.grant(ref(), "board", told)
-        ledger.end(ref(), 5)
-        ledger.grant(ref(), "board", told)
+        ledger.grant(ref(), "board", told, LONG_SECONDS)
+        ledger.end(ref(), 5, LONG_SECONDS)
+        ledger.grant(ref(), "board", told, LONG_SECONDS)
         ledger.flush()
         record = ledger.find(ref())
         assert record
@@ -301,19 +301,19 @@ def test_secrets_are_never_written(tmp_path: Path, told: Conference) -> None:
         assert f"{FILE_NAME}-wal" in {file.name for file in files}
         assert all(b"hunter2" not in file.read_bytes() for file in files)
     assert all(b"hunter2" not in file.read_bytes() for file in tmp_path.iterdir())
-    assert read(tmp_path) == [Record(ref(), OPEN, "board", conference(), is_whole=False)]
+    assert stored(tmp_path) == [Record(ref(), OPEN, "board", conference(), is_whole=False)]
 
 
 def test_an_incomplete_record_stays_incomplete(tmp_path: Path) -> None:
     """A record stays incomplete through changes and restarts, until the backend grants it again."""
     with opened(tmp_path) as ledger:
-        ledger.grant(ref(), "board", conference(pin="1234"))
+        ledger.grant(ref(), "board", conference(pin="1234"), LONG_SECONDS)
     for _ in range(2):
         with opened(tmp_path) as ledger:
-            ledger.end(ref(), 5)
+            ledger.end(ref(), 5, LONG_SECONDS)
             assert [record.is_whole for record in ledger.pending("default")] == [False]
     with opened(tmp_path) as ledger:
-        ledger.grant(ref(), "board", conference(pin="1234"))
+        ledger.grant(ref(), "board", conference(pin="1234"), LONG_SECONDS)
         record = ledger.find(ref())
         assert record
         assert record.is_whole
@@ -346,7 +346,7 @@ def test_invalid_rows(tmp_path: Path, change: str) -> None:
 
 def test_the_stored_options(ledger: SqliteLedger) -> None:
     """The column `options` has only the fields that are meant to be stored."""
-    ledger.end(grant(ledger), 5)
+    ledger.end(grant(ledger), 5, LONG_SECONDS)
     ((options,),) = ledger._database.rows("SELECT options FROM conference")
     assert set(json.loads(options)) == {"room", "max_occupants", "lobby", "url", "sip_id"}
 
@@ -387,15 +387,15 @@ def test_a_full_ledger_evicts_the_oldest_conference(
     """A full ledger evicts the oldest abandoned, then the oldest open conference, and logs it."""
     for conference_id in ("ended", "open", "abandoned"):
         grant(small, conference_id, conference_id)
-    small.end(ref("abandoned"), 1)
+    small.end(ref("abandoned"), 1, LONG_SECONDS)
     abandon(small, ref("abandoned"))
-    small.end(ref("ended"), 5)
+    small.end(ref("ended"), 5, LONG_SECONDS)
     grant(small, "newer", "newer")
     assert dropped(caplog) == []
     grant(small, "n1", "n1")
     assert state(small, "abandoned") is None
     assert "evicted the oldest abandoned conference, " in dropped(caplog)[0]
-    small.end(ref("unknown"), 5)
+    small.end(ref("unknown"), 5, LONG_SECONDS)
     assert state(small, "open") is None
     assert dropped(caplog) == [
         "the ledger is full (4 conferences): evicted the oldest open conference, default.open"
@@ -418,7 +418,7 @@ def test_a_stored_conference_needs_no_space(
         grant(small, str(number), f"room{number}")
     for number in range(4):
         grant(small, str(number), f"room{number}")
-        small.end(ref(str(number)), 5)
+        small.end(ref(str(number)), 5, LONG_SECONDS)
     assert dropped(caplog) == []
     grant(small, "0", "room0")
     assert len(small._index.records) == 4
@@ -428,7 +428,7 @@ def fill_with_pending(ledger: SqliteLedger) -> None:
     """Add four pending conferences."""
     for number in range(4):
         grant(ledger, str(number), f"room{number}")
-        ledger.end(ref(str(number)), 5)
+        ledger.end(ref(str(number)), 5, LONG_SECONDS)
 
 
 def test_pending_conferences_are_never_evicted(
@@ -452,11 +452,11 @@ def test_a_delete_in_a_full_ledger(small: SqliteLedger) -> None:
     """A full ledger refuses a DELETE of an unknown conference, but not of a stored one."""
     fill_with_pending(small)
     with pytest.raises(StateError, match="more deletion, got a ledger full of pending deletions; "):
-        small.end(ref("unknown"), 5)
+        small.end(ref("unknown"), 5, LONG_SECONDS)
     assert not small.is_over(ref("unknown"))
-    small.end(ref("2"), 9)
+    small.end(ref("2"), 9, LONG_SECONDS)
     small.settle(ref("1"))
-    small.end(ref("unknown"), 5)
+    small.end(ref("unknown"), 5, LONG_SECONDS)
     assert [record.ref.conference_id for record in small.pending("default")] == [
         "0",
         "2",
@@ -468,7 +468,7 @@ def test_a_delete_in_a_full_ledger(small: SqliteLedger) -> None:
 def test_a_gone_conference_in_a_full_ledger(small: SqliteLedger) -> None:
     """A conference that a client has is not over, also if a full ledger does not store it."""
     grant(small, "back", "back")
-    small.end(ref("back"), 5)
+    small.end(ref("back"), 5, LONG_SECONDS)
     small.settle(ref("back"))
     fill_with_pending(small)
     grant(small, "back", "back")
@@ -482,7 +482,7 @@ def test_a_ledger_in_memory() -> None:
     """A ledger in memory works in the same way, and the next one is empty."""
     with opened(None, write_behind=True) as ledger:
         grant(ledger)
-        ledger.end(ref(), 5)
+        ledger.end(ref(), 5, LONG_SECONDS)
         assert state(ledger) is PENDING
     with opened(None) as ledger:
         assert ledger.counts == {OPEN: 0, PENDING: 0, ABANDONED: 0}
@@ -494,11 +494,15 @@ def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_reading_beside_a_running_proxy(tmp_path: Path) -> None:
-    """The records can be read while a proxy uses the ledger."""
+def test_all_records_of_a_running_proxy(tmp_path: Path) -> None:
+    """`dump` returns the records as JSON can carry them, in the order in which `read` does."""
     with opened(tmp_path) as ledger:
-        ledger.end(grant(ledger), 5)
-        assert read(tmp_path) == ledger.pending("default")
+        ledger.end(grant(ledger), 5, LONG_SECONDS)
+        grant(ledger, "8", "kitchen")
+        lines = records.to_json(ledger.dump())
+    assert records.from_json(lines, "x") == read(tmp_path)
+    with pytest.raises(StateError, match="invalid row"):
+        records.from_json(b"[1]\n", "x")
 
 
 # -- any sequence of operations -----------------------------------------------------------------
@@ -538,12 +542,12 @@ class Promises:
             assert self._is_broken()
 
     def _grant(self, name: str, room: str, lasts: int) -> None:
-        self.ledger.grant(ref(name), room, conference(name, lasts=lasts))
+        self.ledger.grant(ref(name), room, conference(name, lasts=lasts), LONG_SECONDS)
         self.alive.add(name)
         self.over.discard(name)
 
     def _end(self, name: str, over_at_ms: int) -> None:
-        self.ledger.end(ref(name), over_at_ms)
+        self.ledger.end(ref(name), over_at_ms, LONG_SECONDS)
         if not self.ledger.find(ref(name)):
             return
         self.over.add(name)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,6 @@ from jicofo_reservation_proxy.ledger import write_behind
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
-from jicofo_reservation_proxy.ledger.write_behind import Change
 from jicofo_reservation_proxy.model import ConferenceRef, DeleteReason
 
 from tests.unit.ledger.states import (
@@ -31,6 +29,7 @@ from tests.unit.ledgers import (
     LONG_SECONDS,
     READ_ONLY,
     START_MS,
+    Changes,
     abandon,
     conference,
     eventually,
@@ -60,7 +59,7 @@ def test_a_promised_deletion_is_on_the_disk(
     """A promised DELETE survives a power cut right after the promise."""
     if is_known:
         grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     (record,) = after_a_kill(tmp_path)
     assert record == ledger.find(ref())
     assert record.reason is DeleteReason.ENDED
@@ -79,7 +78,7 @@ def test_an_end_is_not_pending_before_it_is_on_the_disk(
 
     monkeypatch.setattr(ledger._writes, "_commit", look_and_write)
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     assert seen == [0]
     assert len(ledger.pending("default")) == 1
 
@@ -99,13 +98,13 @@ def test_two_deletes_at_once_on_a_failing_disk(
         raise StateError("the disk is full")
 
     def end() -> None:
-        ledger.end(ref(), 5)
+        ledger.end(ref(), 5, LONG_SECONDS)
         answers.append("answered")
 
     second = threading.Thread(target=end)
     monkeypatch.setattr(ledger._writes, "_commit", fail_once)
     with pytest.raises(StateError, match="the disk is full"):
-        ledger.end(ref(), 4)
+        ledger.end(ref(), 4, LONG_SECONDS)
     second.join(LONG_SECONDS)
     assert answers == ["answered"]
     assert [record.state for record in after_a_kill(tmp_path)] == [RecordState.PENDING]
@@ -126,9 +125,9 @@ def test_a_get_moves_the_end(ledger: SqliteLedger) -> None:
 def test_a_new_grant_removes_an_abandoned_conference(ledger: SqliteLedger) -> None:
     """A new grant in its room removes an abandoned conference: the backend no longer holds it."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     abandon(ledger, ref())
-    ledger.grant(ref("8"), "board", conference("8"))
+    ledger.grant(ref("8"), "board", conference("8"), LONG_SECONDS)
     assert ledger.find(ref()) is None
     assert ledger.counts[RecordState.ABANDONED] == 0
 
@@ -137,7 +136,7 @@ def test_a_new_grant_removes_an_abandoned_conference(ledger: SqliteLedger) -> No
 def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, before: str) -> None:
     """A cancellation is on the disk, so no later process deletes the conference."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     if before == "abandoned":
         abandon(ledger, ref())
         ledger.flush()
@@ -167,17 +166,17 @@ def test_a_known_end_is_written_before_it_is_promised(ledger: SqliteLedger, tmp_
     grant(ledger)
     ledger.flush()
     ledger.expire(END_MS + 1)
-    ledger.end(ref(), END_MS + 2)
+    ledger.end(ref(), END_MS + 2, LONG_SECONDS)
     assert on_disk(tmp_path) == {"7": PENDING}
 
 
 def test_nothing_to_write(ledger: SqliteLedger) -> None:
     """A change that is already written is not written again."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     with failing_disk(ledger):
         ledger.flush()
-        ledger.end(ref(), 9)
+        ledger.end(ref(), 9, LONG_SECONDS)
 
 
 def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
@@ -187,7 +186,7 @@ def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> 
     with failing_disk(ledger):
         for _ in range(2):
             with pytest.raises(StateError, match=READ_ONLY):
-                ledger.end(ref(), 5)
+                ledger.end(ref(), 5, LONG_SECONDS)
             assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
             assert ledger.pending("default") == []
             assert [found.ref for found in ledger.in_room("default", "board", OPEN)] == [ref()]
@@ -199,7 +198,7 @@ def test_an_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> 
 def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
     """If the end of an unknown id cannot be written, the id stays unknown."""
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
-        ledger.end(ref(), 5)
+        ledger.end(ref(), 5, LONG_SECONDS)
     assert ledger.find(ref()) is None
     assert not ledger.is_over(ref())
     ledger.flush()
@@ -209,10 +208,10 @@ def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: P
 def test_an_end_of_an_abandoned_conference_that_cannot_be_written(ledger: SqliteLedger) -> None:
     """If a new end of an abandoned conference cannot be written, it stays abandoned."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     abandon(ledger, ref())
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
-        ledger.end(ref(), 9)
+        ledger.end(ref(), 9, LONG_SECONDS)
     assert state(ledger) is ABANDONED
     assert ledger.pending("default") == []
 
@@ -223,7 +222,7 @@ def test_a_known_end_that_cannot_be_written(ledger: SqliteLedger) -> None:
     ledger.flush()
     ledger.expire(END_MS + 1)
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
-        ledger.end(ref(), END_MS + 2)
+        ledger.end(ref(), END_MS + 2, LONG_SECONDS)
     assert state(ledger) is PENDING
 
 
@@ -233,7 +232,7 @@ def test_a_cancellation_that_cannot_be_written(
 ) -> None:
     """If a cancellation cannot be written, the conference stays over, also on the disk."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     if before == "abandoned":
         abandon(ledger, ref())
         ledger.flush()
@@ -253,7 +252,7 @@ def test_a_grant_of_a_gone_conference_that_cannot_be_written(
 ) -> None:
     """A gone conference is not granted while the disk still has it as pending."""
     grant(ledger)
-    ledger.end(ref(), 5)
+    ledger.end(ref(), 5, LONG_SECONDS)
     with failing_disk(ledger):
         ledger.settle(ref())
         for _ in range(2):
@@ -268,7 +267,7 @@ def test_a_grant_of_a_gone_conference_that_cannot_be_written(
 def test_a_cancellation_that_cannot_be_written_leaves_the_room_alone(ledger: SqliteLedger) -> None:
     """If a cancellation cannot be written, the open conference of the room stays open."""
     grant(ledger, "old")
-    ledger.end(ref("old"), 5)
+    ledger.end(ref("old"), 5, LONG_SECONDS)
     grant(ledger, "new")
     with failing_disk(ledger), pytest.raises(StateError, match=READ_ONLY):
         grant(ledger, "old")
@@ -287,9 +286,9 @@ def test_a_full_disk(ledger: SqliteLedger, tmp_path: Path) -> None:
         with pytest.raises(StateError, match="database or disk is full"):
             ledger.flush()
         with pytest.raises(StateError, match="database or disk is full"):
-            ledger.end(ref("5"), 5)
+            ledger.end(ref("5"), 5, LONG_SECONDS)
     connection.execute("PRAGMA max_page_count = 1000")
-    ledger.end(ref("6"), 5)
+    ledger.end(ref("6"), 5, LONG_SECONDS)
     expected = {str(number): OPEN for number in range(100)} | {"6": PENDING}
     assert on_disk(tmp_path) == expected
 
@@ -312,7 +311,7 @@ def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     ledger = SqliteLedger(database, write_behind=False)
     database.close()
     with pytest.raises(StateError, match="closed database"):
-        ledger.end(ref(), 5)
+        ledger.end(ref(), 5, LONG_SECONDS)
     grant(ledger)
     ledger.close()
     (record,) = caplog.records
@@ -341,7 +340,7 @@ def test_many_threads_end_at_once(tmp_path: Path) -> None:
             barrier.wait(LONG_SECONDS)
             for number in range(10):
                 grant(ledger, f"{worker}-{number}", f"room{worker}-{number}")
-                ledger.end(ref(f"{worker}-{number}"), 5)
+                ledger.end(ref(f"{worker}-{number}"), 5, LONG_SECONDS)
                 assert on_disk(tmp_path)[f"{worker}-{number}"] is PENDING
             return [f"{worker}-{number}" for number in range(10)]
 
@@ -360,7 +359,7 @@ def test_many_threads_on_a_failing_disk(ledger: SqliteLedger) -> None:
         for number in range(50):
             barrier.wait(LONG_SECONDS)
             try:
-                ledger.end(ref(f"{worker}-{number}"), 5)
+                ledger.end(ref(f"{worker}-{number}"), 5, LONG_SECONDS)
                 promised.append((worker, number))
             except StateError:
                 pass
@@ -387,7 +386,7 @@ def test_an_end_that_is_not_written_is_in_no_later_write(
 
         monkeypatch.setattr(ledger._writes, "_commit", fail_once)
         with pytest.raises(StateError):
-            ledger.end(ref(), 5)
+            ledger.end(ref(), 5, LONG_SECONDS)
         flushes[0].result(LONG_SECONDS)
     assert after_a_kill(tmp_path) == []
 
@@ -410,7 +409,7 @@ def test_the_writer_complains_once(
     with opened(tmp_path, write_behind=True) as ledger:
         commit = ledger._writes._commit
 
-        def counted(changes: Sequence[Change]) -> None:
+        def counted(changes: Changes) -> None:
             tries.append(1)
             commit(changes)
 

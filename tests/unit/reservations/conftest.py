@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         closing(Database(tmp_path)) as database,
         closing(SqliteLedger(database, write_behind=False)) as ledger,
     ):
-        aliases = SqliteAliases(database)
+        aliases = SqliteAliases(database, write_behind=False)
         store = Store(ledger, aliases, LocalLocks())
         delivery = new_delivery(store, metrics, backends, clock)
         yield World(clock, ledger, aliases, metrics, store.locks, backends, delivery)

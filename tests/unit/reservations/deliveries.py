@@ -23,7 +23,7 @@ from jicofo_reservation_proxy.model import (
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
 
-from tests.unit.ledgers import START_MS, conference, ref
+from tests.unit.ledgers import LONG_SECONDS, START_MS, conference, ref
 
 EXPIRE_AFTER = timedelta(minutes=5)
 
@@ -141,8 +141,8 @@ class World:
     def end(self, conference_id: str = "7", room: str = "board", backend: str = "default") -> None:
         """Grant a conference, and let a client end it now."""
         name = ref(conference_id, backend)
-        self.ledger.grant(name, room, conference(conference_id))
-        self.ledger.end(name, self.clock.now_ms)
+        self.ledger.grant(name, room, conference(conference_id), LONG_SECONDS)
+        self.ledger.end(name, self.clock.now_ms, LONG_SECONDS)
 
     def state(self, conference_id: str = "7") -> RecordState | None:
         """Return the state of a conference in the ledger."""

@@ -788,7 +788,7 @@ class World:
         # A kill does not lose data that was written without a sync; only a power cut does.
         self._database._connection.execute("PRAGMA synchronous = OFF")
         self.ledger = SqliteLedger(self._database, write_behind=False)
-        aliases = SqliteAliases(self._database, now_ms=lambda: self.now_ms)
+        aliases = SqliteAliases(self._database, write_behind=False, now_ms=lambda: self.now_ms)
         store = Store(cast("Ledger", Elsewhere(self.ledger)), aliases, LocalLocks())
         backends = {NAME: self.backend}
         self.delivery = Delivery(

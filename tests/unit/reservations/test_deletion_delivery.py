@@ -24,7 +24,7 @@ from tests.unit.reservations.deliveries import BROKEN, DONE, LATER_MS, NOT_SENT,
 
 def test_nothing_to_deliver(world: World) -> None:
     """No deletion is sent for an open or abandoned conference; the thread looks again in 1 s."""
-    world.ledger.grant(ref("open"), "board", conference("open"))
+    world.ledger.grant(ref("open"), "board", conference("open"), LONG_SECONDS)
     world.end("abandoned")
     abandon(world.ledger, ref("abandoned"))
     assert world.step() == LOOK_SECONDS
@@ -79,7 +79,7 @@ def test_unknown_rooms_do_not_wait_for_each_other(world: World) -> None:
     """Deletions of ids whose room is unknown are sent independently of each other."""
     world.backend.answers["0"] = BROKEN
     for number in range(3):
-        world.ledger.end(ref(str(number)), START_MS)
+        world.ledger.end(ref(str(number)), START_MS, LONG_SECONDS)
     world.step()
     assert world.backend.told == ["0", "1", "2"]
 
@@ -92,7 +92,7 @@ def test_a_cancellation_during_a_step(world: World) -> None:
 
     def meanwhile(conference_id: str) -> None:
         if conference_id == "0":
-            world.ledger.grant(ref("1"), "room1", conference("1"))
+            world.ledger.grant(ref("1"), "room1", conference("1"), LONG_SECONDS)
             abandon(world.ledger, ref("2"))
 
     world.backend.meanwhile = meanwhile
@@ -256,8 +256,8 @@ def test_deletions_of_an_earlier_process_are_delivered(world: World) -> None:
 def test_threads_find_expired_conferences(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread finds expired conferences by itself, and wakes the threads of their backends."""
     monkeypatch.setattr(deletion_delivery, "LOOK_SECONDS", 0.01)
-    world.ledger.grant(ref(), "board", conference())
-    world.ledger.grant(ref("x", "other"), "board", conference("x"))
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
+    world.ledger.grant(ref("x", "other"), "board", conference("x"), LONG_SECONDS)
     with running(world):
         world.clock.now_ms = LATER_MS
         eventually(lambda: all(backend.calls for backend in world.backends.values()))

@@ -8,7 +8,7 @@ from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import DeleteReason, FaultKind
 
-from tests.unit.ledgers import conference, ref
+from tests.unit.ledgers import LONG_SECONDS, conference, ref
 from tests.unit.reservations.deliveries import (
     BROKEN,
     END_MS,
@@ -27,7 +27,7 @@ def test_a_conference_that_ends_without_a_delete_expires(
 ) -> None:
     """A conference expires `expire_after` after its end; its deletion has that end as its time."""
     caplog.set_level(logging.INFO)
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     world.clock.now_ms = END_MS + EXPIRE_AFTER // timedelta(milliseconds=1)
     world.step()
     assert world.backend.calls == []
@@ -43,7 +43,7 @@ def test_expired_conferences_of_another_backend(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that finds an expired conference of another backend wakes that backend's thread."""
-    world.ledger.grant(ref("x", "other"), "board", conference("x"))
+    world.ledger.grant(ref("x", "other"), "board", conference("x"), LONG_SECONDS)
     world.clock.now_ms = LATER_MS
     woken: list[str] = []
     monkeypatch.setattr(world.delivery._schedule, "wake", woken.append)
@@ -88,7 +88,7 @@ def test_no_deletion_is_abandoned_without_an_attempt(world: World, days: int) ->
         world.clock,
         expire_after=GIVE_UP_AFTER if days == 1 else EXPIRE_AFTER,
     )
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     for _ in range(10):
         world.clock.pass_by(days * 86400)
         patient.step("default")
@@ -98,7 +98,7 @@ def test_no_deletion_is_abandoned_without_an_attempt(world: World, days: int) ->
 def test_expired_conferences_are_not_abandoned_earlier(world: World) -> None:
     """The time until a deletion is abandoned begins when it is first due, not at the end."""
     world.backend.usual = BROKEN
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     world.clock.now_ms = END_MS + EXPIRE_AFTER // timedelta(milliseconds=1) + 1
     world.step()
     assert world.backend.told == ["7"]
@@ -122,8 +122,8 @@ def test_a_deletion_that_was_promised_again_is_not_abandoned(
     abandon = world.ledger.abandon
 
     def promised_anew(record: Record) -> bool:
-        world.ledger.grant(ref(), "board", conference())
-        world.ledger.end(ref(), world.clock.now_ms)
+        world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
+        world.ledger.end(ref(), world.clock.now_ms, LONG_SECONDS)
         return abandon(record)
 
     monkeypatch.setattr(world.ledger, "abandon", promised_anew)

@@ -51,7 +51,7 @@ from jicofo_reservation_proxy.reservations.numeric_ids import NumericIds
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 
-from tests.unit.ledgers import START_MS, Elsewhere, abandon, failing_disk, ref
+from tests.unit.ledgers import LONG_SECONDS, START_MS, Elsewhere, abandon, failing_disk, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, NO_SUCH_METHOD, NOT_SENT
 
 INCIDENT = "0123456789ab"
@@ -148,7 +148,9 @@ def world() -> Iterator[World]:
         closing(SqliteLedger(database, write_behind=False)) as ledger,
     ):
         backend, elsewhere = Backend(), Elsewhere(ledger)
-        store = Store(cast("Ledger", elsewhere), SqliteAliases(database), LocalLocks())
+        store = Store(
+            cast("Ledger", elsewhere), SqliteAliases(database, write_behind=False), LocalLocks()
+        )
         delivery = Delivery(
             {NAME: backend},
             store,
@@ -197,7 +199,7 @@ def test_an_id_that_is_used_again_is_a_new_conference(
         assert world.post(Granted(conference())) == given(conference())
         assert world.backend.calls == ["create", "get 7"]
         assert world.state() is OPEN
-        world.ledger.end(ref(), START_MS)
+        world.ledger.end(ref(), START_MS, LONG_SECONDS)
         world.delivery.step(NAME)
     warnings = [line for line in caplog.messages if "names default.7 again" in line]
     assert warnings == [
@@ -232,7 +234,7 @@ def test_a_conflict_with_a_gone_conference(world: World) -> None:
     reply = world.post(Conflict(conference()), Granted(conference("8")))
     assert reply == given(conference("8"))
     assert world.backend.calls == ["create", "get 7", "create"]
-    world.ledger.end(ref("8"), START_MS)
+    world.ledger.end(ref("8"), START_MS, LONG_SECONDS)
     world.backend.got = Found(conference())
     assert world.post(Conflict(conference())) == given(conference())
     assert world.backend.calls == ["delete 8", "create", "get 7"]
@@ -293,9 +295,9 @@ def test_one_id_for_two_rooms(
 
 def in_state(world: World, state: RecordState) -> None:
     """Let the ledger know conference 7 in the kitchen, in this state."""
-    world.ledger.grant(ref(), "kitchen", conference(room="kitchen"))
+    world.ledger.grant(ref(), "kitchen", conference(room="kitchen"), LONG_SECONDS)
     if state is not OPEN:
-        world.ledger.end(ref(), START_MS)
+        world.ledger.end(ref(), START_MS, LONG_SECONDS)
     if state is ABANDONED:
         abandon(world.ledger, ref())
 
@@ -312,7 +314,7 @@ def test_a_conference_that_is_over_is_ended_and_asked_for_again(
     """The proxy ends it at the backend with the reason EXPIRED, and the next answer counts."""
     over = conference(ends=ends)
     if is_known:
-        world.ledger.grant(ref(), "board", over)
+        world.ledger.grant(ref(), "board", over, LONG_SECONDS)
     assert world.post(kind(over), Granted(conference("8"))) == given(conference("8"))
     assert world.backend.calls == ["create", "delete 7", "create"]
     assert world.backend.reasons == [DeleteReason.EXPIRED]
@@ -344,7 +346,7 @@ def test_a_conference_that_is_over_and_cannot_be_ended(world: World) -> None:
 
 def test_a_client_that_was_told_a_later_end_keeps_its_conference(world: World) -> None:
     """A conference that the backend shortened is refused to others, and not ended."""
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     assert world.post(Conflict(conference(ends=-1))) == Denied("", OVER)
     assert world.backend.calls == ["create"]
     assert world.state() is OPEN
@@ -352,14 +354,14 @@ def test_a_client_that_was_told_a_later_end_keeps_its_conference(world: World) -
 
 def test_rooms_that_differ_only_in_case_are_the_same(world: World) -> None:
     """A backend may write a room in another case; that is no second room."""
-    world.ledger.grant(ref(), "BOARD", conference(room="BOARD"))
+    world.ledger.grant(ref(), "BOARD", conference(room="BOARD"), LONG_SECONDS)
     assert world.post(Conflict(conference(room="BOARD"))) == given(conference(room="BOARD"))
     assert world.backend.calls == ["create"]
 
 
 def test_a_get_of_a_conference_that_is_over(world: World) -> None:
     """A GET does not find a conference whose end has passed, also not in the ledger."""
-    world.ledger.grant(ref(), "board", conference(ends=-1))
+    world.ledger.grant(ref(), "board", conference(ends=-1), LONG_SECONDS)
     world.backend.got = Found(conference(ends=-1))
     assert world.use_cases.get("default.7", JICOFO, INCIDENT).reply == NotFound()
     world.backend.got = UNIMPLEMENTED
@@ -503,8 +505,8 @@ def test_an_answer_that_is_outdated_withdraws_nothing(world: World) -> None:
 
 def test_a_pending_deletion_that_fails_is_not_doubled(world: World) -> None:
     """A conference whose deletion is pending is not withdrawn as well."""
-    world.ledger.grant(ref(), "board", conference())
-    world.ledger.end(ref(), START_MS)
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
+    world.ledger.end(ref(), START_MS, LONG_SECONDS)
     world.backend.deleted = BROKEN
     world.elsewhere.away = {"grant"}
     assert isinstance(world.post(Granted(conference())), Fault)

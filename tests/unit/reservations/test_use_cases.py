@@ -98,7 +98,9 @@ def world() -> Iterator[World]:
         closing(SqliteLedger(database, write_behind=False)) as ledger,
     ):
         elsewhere, backend = Elsewhere(ledger), Backend()
-        store = Store(cast("Ledger", elsewhere), SqliteAliases(database), LocalLocks())
+        store = Store(
+            cast("Ledger", elsewhere), SqliteAliases(database, write_behind=False), LocalLocks()
+        )
         delivery = Delivery(
             {NAME: backend},
             store,
@@ -167,7 +169,7 @@ def test_a_get_with_an_unreachable_store(world: World, method: str) -> None:
 
 def test_a_delete_that_cannot_be_stored(world: World) -> None:
     """A DELETE that cannot be stored is delivered at once, also if the records are copies."""
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     world.elsewhere.away = {"end"}
     assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
     assert world.backend.deleted == ["7"]
@@ -177,10 +179,10 @@ def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A DELETE before a newer grant is void: it is answered 200, and never delivered."""
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
 
     def granted_meanwhile(*_: object) -> None:
-        world.ledger.grant(ref(), "board", conference())
+        world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
         raise StateError("the disk is full")
 
     monkeypatch.setattr(world.ledger, "end", granted_meanwhile)
@@ -192,7 +194,7 @@ def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
 @pytest.mark.parametrize("key", [(NAME, "board"), ref()])
 def test_a_delete_that_cannot_be_stored_while_a_lock_is_held(world: World, key: LockKey) -> None:
     """A DELETE that cannot be stored is not sent while the room or the conference is locked."""
-    world.ledger.grant(ref(), "board", conference())
+    world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
     world.elsewhere.away = {"end"}
     with world.locks.hold(key, 0) as is_free:
         assert is_free
@@ -202,7 +204,7 @@ def test_a_delete_that_cannot_be_stored_while_a_lock_is_held(world: World, key: 
 
 def test_a_delivered_deletion_that_cannot_be_recorded(world: World) -> None:
     """A delivered deletion is uncertain until the ledger has recorded the delivery."""
-    world.ledger.end(ref(), 5)
+    world.ledger.end(ref(), 5, LONG_SECONDS)
     world.elsewhere.away = {"settle"}
     with pytest.raises(StateError):
         world.delivery.step(NAME)
@@ -234,7 +236,7 @@ def test_a_fallback_grant_is_read_from_the_ledger_alone(world: World) -> None:
     """GET reads a fallback grant from the ledger only; an unreachable store is a fault."""
     fallback = ConferenceRef(NAME, "6f1d2c3b", is_fallback=True)
     granted = Conference("6f1d2c3b", "board", "", START_MS, duration_seconds=60)
-    world.ledger.grant(fallback, "board", granted)
+    world.ledger.grant(fallback, "board", granted, LONG_SECONDS)
     read = world.use_cases.get("default-6f1d2c3b", PROSODY, INCIDENT)
     assert read.reply == Reservation("default-6f1d2c3b", granted)
     world.elsewhere.away = {"find"}
@@ -246,7 +248,7 @@ def test_a_delivery_with_an_unreachable_store(
     world: World, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log reports an unreachable store without a stack trace; delivery continues afterwards."""
-    world.ledger.end(ref(), 5)
+    world.ledger.end(ref(), 5, LONG_SECONDS)
     world.elsewhere.away = {method}
     world.delivery.start()
     try:

@@ -1,0 +1,1 @@
+"""The interface for operators: the control socket in the state directory."""
