@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -74,6 +75,7 @@ class Proxy:
         self.metrics = Metrics()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
+        self._pid = os.getpid()
         with ExitStack() as stack:
             backends, routes = self._choose_backends(stack, servicer)
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
@@ -114,8 +116,10 @@ class Proxy:
         """Deliver pending deletions, then stop every thread and close every channel and file.
 
         `within_seconds` is the time for the deliveries; the default is the setting `drain_within`.
-        A second call does nothing.
+        A second call does nothing, and a call in a process that was forked later does nothing.
         """
+        if os.getpid() != self._pid:
+            return
         if within_seconds is not None:
             self._drain_seconds = within_seconds
         self._stack.close()
@@ -228,8 +232,9 @@ def create_app(
     The proxy closes itself when the interpreter ends. To close it earlier, call
     `app.extensions["jicofo_reservation_proxy"].close()`.
 
-    A server that forks must call this function in its worker, because gRPC's threads do not survive
-    a fork. It must have only one worker, because a state directory belongs to one process.
+    A server that forks must call this function in its worker, because threads do not survive a
+    fork: after a fork, the application answers every request with 503. The server must have only
+    one worker, because a state directory belongs to one process.
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """

@@ -2,14 +2,17 @@
 
 import io
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.app import EXTENSION, Proxy, create_app
 from jicofo_reservation_proxy.errors import CredentialsError, SettingsError, StateError
+from jicofo_reservation_proxy.http.wsgi import FORKED
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 
-from .support import JICOFO, START, Client, granting, running, settings
+from .support import JICOFO, START, TIMEOUT_SECONDS, Client, granting, running, settings
 
 FORM = f"name=testroom&start_time={START}"
 TYPE = "application/x-www-form-urlencoded"
@@ -138,6 +141,42 @@ def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
         assert client.get("/conference/90000000000001").status_code == 404
         assert client.delete("/conference/90000000000001").status_code == 200
         assert client.delete("/conference/default.other").status_code == 200
+
+
+FORKING = """
+import os, sys
+from pathlib import Path
+from jicofo_reservation_proxy.app import create_app
+from jicofo_reservation_proxy.settings.validation import validate
+
+backends = {"default": {"target": "127.0.0.1:1"}}
+given = {"state_dir": sys.argv[1], "drain_within": "0s", "backends": backends}
+app = create_app(validate(given))
+if os.fork() == 0:
+    client = app.test_client()
+    posted = [client.post("/conference", data={"name": "a"}) for _ in range(2)]
+    answers = [*posted, client.get("/conference/1"), client.delete("/conference/1")]
+    print([answer.status_code for answer in answers], answers[0].json["message"], flush=True)
+    app.extensions["jicofo_reservation_proxy"].close()
+    os._exit(0)  # gRPC's own clean-up may hang after a fork
+os.wait()
+print(app.test_client().delete("/conference/1").status_code)
+"""
+
+
+def test_after_a_fork_every_request_is_answered_503(tmp_path: Path) -> None:
+    """The forked process says so once, names the fix, and leaves the proxy of its parent alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    )
+    child, parent = done.stdout.splitlines()
+    assert child.startswith("[503, 503, 503, 503] The reservation system has a problem.")
+    assert parent == "200"
+    assert done.stderr.count(FORKED) == 1
 
 
 def test_metrics_of_an_unreadable_ledger_are_nan(

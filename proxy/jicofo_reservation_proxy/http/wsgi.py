@@ -6,6 +6,7 @@ Every answer is one flat JSON object: no HTML, no stack trace, no redirect (clie
 
 import http
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -30,6 +31,11 @@ USAGE = "Wanted POST /conference, or GET or DELETE /conference/{id}."
 
 _SLASHES = re.compile(r"/{2,}")
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
+
+FORKED = (
+    "this process was forked after the proxy was created, so the threads of the proxy do not run "
+    "in it; call create_app in the worker, after the fork (gunicorn: without --preload)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -115,15 +121,22 @@ class _Entrance:
     passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask takes 0.4
     of the time that a naive bridge adds to a gRPC call (benchmarks/README.md). Jicofo delays every
     other room until it has the answer.
+
+    After a fork it answers every request with 503: neither the threads of the proxy nor gRPC work
+    in the new process, and two processes must not share a state directory.
     """
 
     def __init__(self, handlers: Handlers, flask_app: "WSGIApplication") -> None:
         self._handlers = handlers
         self._flask_app = flask_app
+        self._pid = os.getpid()
+        self._has_complained = False
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
+        if os.getpid() != self._pid:
+            return _start(self._forked(), start_response)
         path = environ.get("PATH_INFO", "")
         if "//" in path or path.endswith("/"):
             path = environ["PATH_INFO"] = _SLASHES.sub("/", path).rstrip("/") or "/"
@@ -132,6 +145,12 @@ class _Entrance:
             if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
                 return self._create(environ, int(length), start_response)
         return self._flask_app(environ, start_response)
+
+    def _forked(self) -> Answer:
+        if not self._has_complained:
+            self._has_complained = True
+            logger.error(FORKED)
+        return render_fault(Fault(FaultKind.STATE, "", FORKED), new_incident_id())
 
     def _create(
         self, environ: "WSGIEnvironment", length: int, start_response: "StartResponse"
