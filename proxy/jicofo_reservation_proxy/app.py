@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -16,6 +16,7 @@ from .admin.control_socket import ControlSocket
 from .backends.backend import Backend
 from .backends.credential_rotation import BackendChannel, CredentialRotation
 from .backends.grpc_backend import GrpcBackend
+from .clock import SteadyClock
 from .errors import StateError
 from .http.dialects import recognition
 from .http.handlers import Handlers
@@ -27,7 +28,7 @@ from .ledger.records import RecordState
 from .ledger.room_locks import LocalLocks
 from .ledger.sqlite_aliases import SqliteAliases
 from .ledger.sqlite_database import Database
-from .ledger.sqlite_ledger import SqliteLedger
+from .ledger.sqlite_ledger import SqliteLedger, retry
 from .observability.metrics import Metrics
 from .reservations.deletion_delivery import Delivery
 from .reservations.in_flight_limits import InFlightLimits
@@ -73,6 +74,7 @@ class Proxy:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self._clock = SteadyClock()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
         self._pid = os.getpid()
@@ -91,6 +93,7 @@ class Proxy:
                 self.delivery.deletions,
                 _in_flight_limits(settings, backends),
                 _policy(settings, backends),
+                self._clock.now_ms,
             )
             stack.callback(CredentialRotation(self.channels.values()).stop)
             self._announce()
@@ -162,14 +165,21 @@ class Proxy:
         ledger = SqliteLedger(database)
         stack.callback(ledger.close)
         if self._keeps_state:
-            commands = {
-                "ledger": lambda: records.to_json(ledger.dump()),
-                "backup": database.copy,
+            commands: dict[str, Callable[[str], bytes]] = {
+                "ledger": lambda _: records.to_json(ledger.dump()),
+                "backup": lambda _: database.copy(),
+                "retry": partial(self._retry, ledger),
             }
             stack.callback(ControlSocket(state_dir, commands).close)
         aliases = SqliteAliases(database)
         stack.callback(aliases.close)
         return Store(ledger, aliases, LocalLocks())
+
+    def _retry(self, ledger: SqliteLedger, public_id: str) -> bytes:
+        """Make an abandoned deletion pending again, and deliver it soon. Raises `StateError`."""
+        ref = retry(ledger, public_id, self._clock.now_ms())
+        self.delivery.deletions.wake(ref.backend)
+        return b""
 
     def _make_delivery(self, store: Store) -> Delivery:
         return Delivery(
@@ -178,6 +188,8 @@ class Proxy:
             self.metrics,
             expire_after=self.settings.expire_after,
             give_up_after=self.settings.give_up_after,
+            now_ms=self._clock.now_ms,
+            is_in_doubt=lambda: self._clock.is_in_doubt,
         )
 
     def _open_channels(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.commands import main as cli
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http.server import Server
+from jicofo_reservation_proxy.ledger.sqlite_database import Database
 
 from tests.unit.ledgers import eventually, stored
 
@@ -480,7 +481,31 @@ def test_ledger_backup_makes_a_ledger_that_a_proxy_can_use(
     assert f"{file}: cannot write the copy of the ledger: File exists; name a new file" in errors
 
 
-@pytest.mark.parametrize("argv", [["backup"], ["open", "file"]])
+@pytest.mark.parametrize("is_running", [True, False])
+def test_ledger_retry_makes_an_abandoned_deletion_pending(
+    out: Output, tmp_path: Path, *, is_running: bool
+) -> None:
+    """`ledger retry ID` makes the proxy deliver an abandoned deletion again."""
+    backend = granting("7")
+    with running(tmp_path / "state", backend) as client:
+        assert client.create("board").status == 200
+    with closing(Database(tmp_path / "state")) as database, database.transaction() as connection:
+        connection.execute("UPDATE conference SET state = 'dead', over_at_ms = 5, reason = 'ended'")
+    assert "default.7" in out.of("ledger", "abandoned")[1]
+    with ExitStack() as stack:
+        if is_running:
+            stack.enter_context(running(tmp_path / "state", backend))
+        assert out.of("ledger", "retry", "default.8")[0] == 5
+        assert out.of("ledger", "retry", "default.7")[:2] == (0, "default.7: pending\n")
+        code, _, errors = out.of("ledger", "retry", "default.7")
+        assert code == 5
+        assert "wanted the id of an abandoned deletion, as `ledger abandoned` shows it" in errors
+        if not is_running:
+            stack.enter_context(running(tmp_path / "state", backend))
+        eventually(lambda: bool(backend.deletes))
+
+
+@pytest.mark.parametrize("argv", [["backup"], ["retry"], ["open", "file"]])
 def test_ledger_with_a_wrong_command_line_exits_with_2(out: Output, argv: list[str]) -> None:
     """A file belongs to `backup`, and `backup` needs a file."""
     assert out.of("ledger", *argv)[0] == 2

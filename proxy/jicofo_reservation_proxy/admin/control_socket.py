@@ -3,8 +3,8 @@
 The proxy locks its ledger, so no other process can read it. The socket is in the state directory,
 and only the user of the proxy and root can use it.
 
-A request is one line, the name of a command. The answer is a line, `ok` or `error: …`, and then the
-result until the end of the connection.
+A request is one line: the name of a command, and its argument if it has one. The answer is a line,
+`ok` or `error: …`, and then the result until the end of the connection.
 """
 
 import logging
@@ -20,7 +20,7 @@ from jicofo_reservation_proxy.errors import StateError
 
 SOCKET_NAME = "control.sock"
 
-MAX_COMMAND_BYTES = 100
+MAX_COMMAND_BYTES = 1000
 WAIT_SECONDS = 5.0
 """How long the proxy waits for each step of a client, which it serves one at a time."""
 
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class ControlSocket:
-    """Answers commands until `close`. `commands` maps the name of each command to its result.
+    """Answers commands until `close`. `commands` maps a name to the function for its argument.
 
     A command may raise `StateError`. The constructor raises `StateError` if it cannot listen.
     """
 
-    def __init__(self, state_dir: Path, commands: Mapping[str, Callable[[], bytes]]) -> None:
+    def __init__(self, state_dir: Path, commands: Mapping[str, Callable[[str], bytes]]) -> None:
         self._file = state_dir / SOCKET_NAME
         self._commands = commands
         self._is_closed = threading.Event()
@@ -66,13 +66,13 @@ class ControlSocket:
     def _answer(self, connection: socket.socket) -> None:
         if _peer_user(connection) not in {0, os.geteuid()}:
             return
-        name = _read_line(connection)
+        name, _, argument = _read_line(connection).partition(" ")
         command = self._commands.get(name)
         if command is None:
             connection.sendall(f"error: this proxy has no command {name!r}\n".encode())
             return
         try:
-            result = command()
+            result = command(argument)
         except StateError as error:
             connection.sendall(f"error: {error}\n".encode())
         except Exception:  # a bug in a command must not end the thread

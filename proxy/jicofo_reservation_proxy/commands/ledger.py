@@ -1,4 +1,4 @@
-"""`ledger`: list the conferences in the state directory, or copy the ledger.
+"""`ledger`: list the conferences in the state directory, retry a deletion, or copy the ledger.
 
 While a proxy uses the state directory, the command asks this proxy. Otherwise it reads the file.
 """
@@ -6,14 +6,16 @@ While a proxy uses the state directory, the command asks this proxy. Otherwise i
 import argparse
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from jicofo_reservation_proxy.admin.control_socket import ask
+from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import encode
 from jicofo_reservation_proxy.ledger.records import Record, RecordState, from_json
-from jicofo_reservation_proxy.ledger.sqlite_database import backup
-from jicofo_reservation_proxy.ledger.sqlite_ledger import read
+from jicofo_reservation_proxy.ledger.sqlite_database import Database, backup
+from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read, retry
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.text_rules import format_time, one_line
 
@@ -29,28 +31,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=[*(state.value for state in RecordState), "backup"],
+        choices=[*(state.value for state in RecordState), "retry", "backup"],
         help="List only the conferences in this state. open: a client has the conference. "
         "pending: the proxy has not yet delivered the deletion to the backend. "
         "abandoned: the proxy has given up delivering the deletion. Default: all states. "
+        "retry: make the abandoned deletion with this ID pending again. "
         "backup: copy the ledger to FILE.",
     )
     parser.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="The new file for backup."
+        "argument",
+        nargs="?",
+        metavar="ID|FILE",
+        help="retry: the id of the conference, as the table shows it. backup: the new file.",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table, or copy the ledger. Raises `ProxyError`."""
-    if (arguments.what == "backup") != (arguments.file is not None):
-        print("jicofo-reservation-proxy ledger: FILE belongs to backup", file=sys.stderr)
+    if (arguments.what in {"retry", "backup"}) != (arguments.argument is not None):
+        print("jicofo-reservation-proxy ledger: wanted retry ID or backup FILE", file=sys.stderr)
         return exit_codes.USAGE
     state_dir = load_settings(arguments).state_dir
-    if arguments.file:
-        _back_up(state_dir, arguments.file)
-    else:
-        _print_table(state_dir, arguments.what)
+    match arguments.what:
+        case "backup":
+            _back_up(state_dir, Path(arguments.argument))
+        case "retry":
+            _retry(state_dir, arguments.argument)
+        case state:
+            _print_table(state_dir, state)
     return exit_codes.OK
+
+
+def _retry(state_dir: Path, public_id: str) -> None:
+    if is_in_use(state_dir):
+        ask(state_dir, f"retry {public_id}")
+    else:
+        with closing(Database(state_dir)) as database, closing(SqliteLedger(database)) as ledger:
+            retry(ledger, public_id, now_ms())
+    print(f"{public_id}: pending")
 
 
 def _back_up(state_dir: Path, file: Path) -> None:

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ids import encode
+from jicofo_reservation_proxy.ids import decode, encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from . import records
@@ -194,6 +194,16 @@ class SqliteLedger:
             if is_pending:
                 self._change(dataclasses.replace(record, state=RecordState.ABANDONED))
         return is_pending
+
+    def retry(self, ref: ConferenceRef, now_ms: int) -> bool:
+        """Make an abandoned deletion pending again, from now on; return whether there was one."""
+        with self._lock:
+            known = self._index.records.get(ref)
+            is_abandoned = known is not None and known.state is RecordState.ABANDONED
+            if known is not None and is_abandoned:
+                reason = known.reason or DeleteReason.ENDED
+                self._change(_over(known, now_ms, reason))
+        return is_abandoned
 
     def find(self, ref: ConferenceRef) -> Record | None:
         """Return the record of a conference."""
@@ -375,6 +385,20 @@ def read(state_dir: Path) -> list[Record]:
     with reading(state_dir) as connection:
         rows = connection.execute(records.SELECT).fetchall()
     return records.from_rows(rows, str(state_dir))
+
+
+def retry(ledger: SqliteLedger, public_id: str, now_ms: int) -> ConferenceRef:
+    """Make the abandoned deletion of a conference pending again, from now on.
+
+    Raises `StateError` if the ledger has no such deletion.
+    """
+    ref = decode(public_id)
+    if not isinstance(ref, ConferenceRef) or not ledger.retry(ref, now_ms):
+        raise StateError(
+            "wanted the id of an abandoned deletion, as `ledger abandoned` shows it, got "
+            f"{public_id!r}"
+        )
+    return ref
 
 
 def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:

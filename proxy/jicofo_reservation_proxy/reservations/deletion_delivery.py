@@ -39,6 +39,9 @@ LOOK_SECONDS = 1.0
 BUSY_SECONDS = 0.1
 """How long a thread waits before it retries a deletion whose room or conference is locked."""
 
+SETTLING_SECONDS = 600.0
+"""The proxy abandons nothing in this time after its start: the system's clock may be wrong then."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,8 +49,9 @@ class Delivery:
     """Delivers the pending deletions of the ledger, and ends the conferences that have expired.
 
     `deletions` sends the deletions, also for the use cases. `clock` counts seconds from an
-    arbitrary start, for back-offs; `now_ms` is the time of day. The constructor raises `StateError`
-    if the store cannot be read.
+    arbitrary start, for back-offs. `now_ms` is the time of day. While `is_in_doubt` returns true,
+    that time may be wrong, and nothing expires. The constructor raises `StateError` if the store
+    cannot be read.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Delivery:
         give_up_after: timedelta,
         now_ms: Callable[[], int] = now_ms,
         clock: Callable[[], float] = time.monotonic,
+        is_in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
         self._backends = backends
         self._ledger = store.ledger
@@ -76,6 +81,8 @@ class Delivery:
             give_up_after=give_up_after,
             now_ms=now_ms,
         )
+        self._is_in_doubt = is_in_doubt
+        self._settled_at = clock() + SETTLING_SECONDS
         self._workers: list[_Worker] = []
 
     def start(self) -> None:
@@ -98,7 +105,8 @@ class Delivery:
         `clock`. During the drain every pending deletion is due. No attempt begins after the
         end of the drain. Raises `StateError`.
         """
-        self._expiry.run()
+        if not self._is_in_doubt():
+            self._expiry.run(may_abandon=self._clock() >= self._settled_at)
         pause_seconds = self._schedule.pause_seconds(name)
         if pause_seconds > 0 and until() is None:
             return min(LOOK_SECONDS, pause_seconds)

@@ -45,11 +45,12 @@ class Expiry:
         self._give_up_after_ms = give_up_after // _MILLISECOND
         self._now_ms = now_ms
 
-    def run(self) -> None:
+    def run(self, *, may_abandon: bool) -> None:
         """End the conferences and abandon the deletions whose time is over. Raises `StateError`."""
         now = self._now_ms()
         self._expire(now)
-        self._abandon(now)
+        if may_abandon:
+            self._abandon(now)
         self._schedule.trim(self._is_known)
 
     def _expire(self, now: int) -> None:

@@ -15,19 +15,19 @@ from jicofo_reservation_proxy.errors import StateError
 from tests.unit.ledgers import LONG_SECONDS
 
 
-def fail() -> bytes:
+def fail(_: str) -> bytes:
     """Fail as a command on a failing disk does."""
     raise StateError("the disk is full")
 
 
-def crash() -> bytes:
+def crash(_: str) -> bytes:
     """Fail as a bug does."""
     raise ZeroDivisionError
 
 
 COMMANDS = {
-    "echo": lambda: b"one\ntwo",
-    "large": lambda: b"x" * 5_000_000,
+    "echo": lambda argument: b"one\ntwo" + argument.encode(),
+    "large": lambda _: b"x" * 5_000_000,
     "fail": fail,
     "crash": crash,
 }
@@ -43,6 +43,7 @@ def state_dir(tmp_path: Path) -> Iterator[Path]:
 def test_a_command(state_dir: Path) -> None:
     """The client gets the result of a command, also a large one."""
     assert ask(state_dir, "echo") == b"one\ntwo"
+    assert ask(state_dir, "echo a b") == b"one\ntwoa b"
     assert ask(state_dir, "large") == b"x" * 5_000_000
 
 
@@ -133,7 +134,7 @@ def test_the_end_does_not_wait_for_a_client(
     monkeypatch.setattr(control_socket, "WAIT_SECONDS", 0.05)
     begun, goes_on = threading.Event(), threading.Event()
 
-    def hang() -> bytes:
+    def hang(_: str) -> bytes:
         begun.set()
         assert goes_on.wait(LONG_SECONDS)
         return b""

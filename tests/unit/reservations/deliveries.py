@@ -186,6 +186,7 @@ def new_delivery(
     clock: Clock,
     seconds: Callable[[], float] | None = None,
     expire_after: timedelta = EXPIRE_AFTER,
+    is_in_doubt: Callable[[], bool] = lambda: False,
 ) -> Delivery:
     """Return a delivery to these backends."""
     return Delivery(
@@ -196,6 +197,7 @@ def new_delivery(
         give_up_after=GIVE_UP_AFTER,
         now_ms=lambda: clock.now_ms,
         clock=seconds or (lambda: clock.now),
+        is_in_doubt=is_in_doubt,
     )
 
 

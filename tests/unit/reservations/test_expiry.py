@@ -7,6 +7,7 @@ import pytest
 from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import DeleteReason, FaultKind
+from jicofo_reservation_proxy.reservations.deletion_delivery import SETTLING_SECONDS
 
 from tests.unit.ledgers import LONG_SECONDS, conference, ref
 from tests.unit.reservations.deliveries import (
@@ -132,3 +133,40 @@ def test_a_deletion_that_was_promised_again_is_not_abandoned(
     assert world.state() is RecordState.PENDING
     assert world.delivery.deletions.is_uncertain(ref())
     assert "deletion abandoned" not in caplog.text
+
+
+def test_nothing_expires_and_nothing_is_abandoned_while_the_time_is_in_doubt(world: World) -> None:
+    """A clock that jumps eight days ahead for some seconds ends no meeting."""
+    world.backend.usual = BROKEN
+    world.end()
+    world.ledger.grant(ref("8"), "kitchen", conference("8"), LONG_SECONDS)
+    doubts = [True]
+    store = Store(world.ledger, world.aliases, world.locks)
+    delivery = new_delivery(
+        store, world.metrics, world.backends, world.clock, is_in_doubt=lambda: doubts[0]
+    )
+    world.clock.pass_by(SETTLING_SECONDS)
+    delivery.step("default")
+    world.clock.now_ms += GIVE_UP_AFTER // timedelta(milliseconds=1) + 86_400_000
+    delivery.step("default")
+    assert world.state("7") is RecordState.PENDING
+    assert world.state("8") is RecordState.OPEN
+    doubts[0] = False
+    delivery.step("default")
+    assert world.state("7") is RecordState.ABANDONED
+    assert world.state("8") is RecordState.PENDING
+
+
+def test_nothing_is_abandoned_in_the_first_ten_minutes(world: World) -> None:
+    """The clock may be wrong when the proxy starts, and nothing shows that."""
+    world.backend.usual = BROKEN
+    world.end()
+    world.clock.now_ms += GIVE_UP_AFTER // timedelta(milliseconds=1) + 1000
+    delivery = world.restarted()
+    delivery.step("default")
+    world.clock.pass_by(SETTLING_SECONDS - 1)
+    delivery.step("default")
+    assert world.state() is RecordState.PENDING
+    world.clock.pass_by(1)
+    delivery.step("default")
+    assert world.state() is RecordState.ABANDONED
