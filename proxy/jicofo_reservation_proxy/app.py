@@ -23,6 +23,7 @@ from .http.handlers import Handlers
 from .http.owners import guest_test
 from .http.wsgi import make_flask
 from .ledger import records
+from .ledger.file_watch import FileWatch
 from .ledger.ledger import Store
 from .ledger.records import RecordState
 from .ledger.room_locks import LocalLocks
@@ -173,6 +174,13 @@ class Proxy:
             stack.callback(ControlSocket(state_dir, commands).close)
         aliases = SqliteAliases(database)
         stack.callback(aliases.close)
+        if self._keeps_state:
+
+            def rewrite() -> None:
+                ledger.rewrite()
+                aliases.rewrite()
+
+            stack.callback(FileWatch(database, rewrite).close)
         return Store(ledger, aliases, LocalLocks())
 
     def _retry(self, ledger: SqliteLedger, public_id: str) -> bytes:

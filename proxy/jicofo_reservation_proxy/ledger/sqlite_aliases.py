@@ -51,6 +51,8 @@ class SqliteAliases:
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._table = _Table(database)
+        found = database.rows("SELECT backend FROM number_owner")
+        self._number_owner: str | None = found[0][0] if found else None
         thread_name = "aliases" if write_behind else None
         self._writes = WriteBehind(database, self._table, self._lock, thread_name)
 
@@ -84,8 +86,7 @@ class SqliteAliases:
     @property
     def number_owner(self) -> str | None:
         """The last backend that was the only backend, so that Jicofo got its own numbers."""
-        found = self._database.rows("SELECT backend FROM number_owner")
-        return found[0][0] if found else None
+        return self._number_owner
 
     def set_number_owner(self, backend: str) -> None:
         """Record that Jicofo gets this backend's own numbers from now on."""
@@ -95,6 +96,15 @@ class SqliteAliases:
                 " ON CONFLICT (only) DO UPDATE SET backend = excluded.backend",
                 (backend,),
             )
+        self._number_owner = backend
+
+    def rewrite(self) -> None:
+        """Write everything again, into a database that has nothing. Raises `StateError`."""
+        with self._lock:
+            for number in self._table.rows:
+                self._writes.note(number)
+        if self._number_owner is not None:
+            self.set_number_owner(self._number_owner)
 
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""

@@ -4,6 +4,7 @@ This module handles the schema, its versions, and commits that survive a power c
 describes the contents of the file.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
 
-from .state_directory import HINT, held, make
+from .state_directory import HINT, create, held, make
 
 APPLICATION_ID = int.from_bytes(b"JRPl", "big")
 """Marks the file as a ledger (SQLite's PRAGMA application_id)."""
@@ -53,6 +54,8 @@ MIGRATIONS = (_ALIASES, _CONFERENCES)
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
+MAX_LOG_BYTES = 8 * 1024 * 1024
+
 CLOSE_SECONDS = 1.0
 """How long `close` and `copy` wait for a write that is in progress."""
 
@@ -70,14 +73,17 @@ class Database:
 
     def __init__(self, state_dir: Path | None) -> None:
         self._lock = threading.Lock()
+        self._state_dir = state_dir
+        self._seen: dict[Path, os.stat_result] = {}
         with ExitStack() as stack:
             if state_dir is None:
                 self.name = "the ledger in memory"
-                self._connection = _connect(":memory:", stack)
+                self._connection = _connect(":memory:")
             else:
                 self.name = str(state_dir / FILE_NAME)
                 make(state_dir)
                 self._connection = self._open(state_dir, stack)
+            stack.callback(self._close_connection)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -90,6 +96,55 @@ class Database:
                 self._stack.close()
             finally:
                 self._lock.release()
+
+    def find_damage(self) -> str:
+        """Return what happened to the files since they were opened; "" if they are as before."""
+        for file in self._files:
+            try:
+                found, before = file.stat(), self._seen.get(file)
+            except FileNotFoundError:
+                if file in self._seen:
+                    return f"{file} was removed"
+                continue
+            except OSError as error:
+                return f"{file} cannot be read ({error.strerror})"
+            if before and (found.st_dev, found.st_ino) != (before.st_dev, before.st_ino):
+                return f"{file} was replaced"
+            if before and found.st_size < before.st_size and file.name == FILE_NAME:
+                return f"{file} was cut"
+            self._seen[file] = found
+        return ""
+
+    def renew(self) -> None:
+        """Open a new, empty database in place of the damaged one, which is kept under new names.
+
+        Raises `StateError`; then every write fails until `renew` succeeds.
+        """
+        if self._state_dir is None or not self._lock.acquire(timeout=CLOSE_SECONDS):
+            raise StateError(f"{self.name}: the disk does not answer")
+        try:
+            self._connection.close()
+            for file in self._files:
+                with suppress(FileNotFoundError):
+                    file.rename(file.with_name(f"{file.name}.damaged"))
+            self._seen.clear()
+            make(self._state_dir)
+            create(self._state_dir / FILE_NAME)
+            self._connection = _connect(self.name)
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"{self.name}: {error}") from error
+        finally:
+            self._lock.release()
+
+    def _close_connection(self) -> None:
+        self._connection.close()
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        """The files of the database, which exist while it is open."""
+        if self._state_dir is None:
+            return ()
+        return self._state_dir / FILE_NAME, self._state_dir / f"{FILE_NAME}-wal"
 
     def copy(self) -> bytes:
         """Return the file of a new database with the same rows. Raises `StateError`."""
@@ -127,9 +182,10 @@ class Database:
 
     def _open(self, state_dir: Path, stack: ExitStack) -> sqlite3.Connection:
         try:
+            _refuse_orphan(state_dir)
             stack.enter_context(held(state_dir, FILE_NAME))
             _check(state_dir / FILE_NAME)
-            return _connect(self.name, stack)
+            return _connect(self.name)
         except OSError as error:
             file = error.filename or state_dir
             raise StateError(
@@ -177,18 +233,47 @@ def backup(state_dir: Path) -> bytes:
         return target.serialize()
 
 
-def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
+def _refuse_orphan(state_dir: Path) -> None:
+    """Raise `StateError` if there is a write-ahead log without its database.
+
+    SQLite would delete the log, and with it the last deletions.
+    """
+    file, log = state_dir / FILE_NAME, state_dir / f"{FILE_NAME}-wal"
+    if _size(log) and not _size(file):
+        got = "an empty file" if file.exists() else "no file"
+        raise StateError(
+            f"{file}: wanted the ledger to which {log.name} belongs, got {got}; restore the ledger "
+            f"from a copy, or move {log.name} away to start with an empty ledger; the deletions in "
+            "it are then lost"
+        )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _connect(file: str) -> sqlite3.Connection:
     """Open the database for writing, and upgrade its schema to the current version.
 
     `synchronous = FULL` makes a commit in WAL mode survive a power cut, not only the end of the
     process.
     """
     connection = sqlite3.connect(file, 1.0, isolation_level=None, check_same_thread=False)
-    stack.enter_context(closing(connection))
+    try:
+        _set_up(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
     # Another process, such as a shell with an open transaction, must not block the proxy.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    # A log that grew in a burst of writes becomes small again.
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
     version = _version(connection)
     if version < SCHEMA_VERSION:
         connection.executescript(
@@ -196,7 +281,6 @@ def _connect(file: str, stack: ExitStack) -> sqlite3.Connection:
             f" PRAGMA application_id = {APPLICATION_ID};"
             f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )
-    return connection
 
 
 def _check(file: Path) -> None:

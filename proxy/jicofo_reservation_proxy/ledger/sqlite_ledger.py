@@ -242,6 +242,12 @@ class SqliteLedger:
         with self._lock:
             return sorted(self._index.records.values(), key=_age)
 
+    def rewrite(self) -> None:
+        """Let all conferences be written again, into a database that has none."""
+        with self._lock:
+            for ref in self._index.records:
+                self._writes.note(ref)
+
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
         self._writes.flush()

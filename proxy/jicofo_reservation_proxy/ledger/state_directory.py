@@ -58,13 +58,21 @@ def held(state_dir: Path, *files: str) -> Iterator[None]:
     directory is not writable.
     """
     for name in files:
-        _open(state_dir / name).close()
-    with _open(state_dir / LOCK_NAME) as file:
-        _lock(file, state_dir)
+        create(state_dir / name)
+    # The lock of the directory stays if somebody removes the file.
+    directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _closing(directory), _open(state_dir / LOCK_NAME) as file:
+        _lock(directory, file, state_dir)
+        _lock(file.fileno(), file, state_dir)
         file.truncate()
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def create(path: Path) -> None:
+    """Create a file for this user only, if it does not exist. Raises as `held` does."""
+    _open(path).close()
 
 
 def _open(path: Path) -> IO[str]:
@@ -86,21 +94,39 @@ def _open(path: Path) -> IO[str]:
 
 def is_in_use(state_dir: Path) -> bool:
     """Return whether a process uses the directory. This changes nothing in the directory."""
+    return any(_is_locked(path) for path in (state_dir, state_dir / LOCK_NAME))
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        with (state_dir / LOCK_NAME).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # missing or not readable: the caller sees the error when it opens the ledger
         return False
+    with _closing(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 
-def _lock(file: IO[str], state_dir: Path) -> None:
-    """Lock the file; retry, because `is_in_use` of another process locks it for microseconds."""
+@contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    """Close a file descriptor at the end."""
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, file: IO[str], state_dir: Path) -> None:
+    """Lock a descriptor; retry, because `is_in_use` of another process locks it for microseconds.
+
+    `file` has the id of the process that holds the lock.
+    """
     for _ in range(_LOCK_ATTEMPTS):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_LOCK_PAUSE_SECONDS)
         else:

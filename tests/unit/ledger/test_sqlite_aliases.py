@@ -303,7 +303,6 @@ def test_after_the_database_is_closed(tmp_path: Path) -> None:
         assert aliases.resolve(number) == REF
         attempts: list[Callable[[], object]] = [
             lambda: aliases.alias(OTHER, LONG_SECONDS),
-            lambda: aliases.number_owner,
             lambda: aliases.set_number_owner("default"),
         ]
         for attempt in attempts:

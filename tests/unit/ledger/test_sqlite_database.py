@@ -28,7 +28,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
     reading,
 )
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
-from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME
+from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
 
 from tests.unit.ledgers import LONG_SECONDS, conference, opened, ref
 
@@ -200,6 +200,53 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path, name: str) -> None:
         "link, or set state_dir to the directory that holds the ledger"
     )
     assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_log_without_its_database_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """SQLite would delete the log, and with it the last deletions."""
+    with opened(tmp_path) as ledger:
+        ledger.end(ref("x"), 1, LONG_SECONDS)
+        shutil.copytree(tmp_path, tmp_path / "copy")  # as if the process were killed now
+    file = tmp_path / "copy" / FILE_NAME
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    got = "no file" if content is None else "an empty file"
+    before = contents(file.parent)
+    with pytest.raises(StateError) as caught:
+        Database(file.parent)
+    assert str(caught.value) == (
+        f"{file}: wanted the ledger to which {FILE_NAME}-wal belongs, got {got}; restore the "
+        f"ledger from a copy, or move {FILE_NAME}-wal away to start with an empty ledger; the "
+        "deletions in it are then lost"
+    )
+    assert contents(file.parent) == before
+
+
+def test_a_large_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that grew in a burst of writes becomes small again."""
+    monkeypatch.setattr(sqlite_database, "MAX_LOG_BYTES", 100_000)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    with closing(Database(tmp_path)) as database:
+        with database.transaction() as connection:
+            rows = [(number, f"a.{'x' * 1000}{number}") for number in range(3000)]
+            connection.executemany(INSERT, rows)
+        assert log.stat().st_size > 1_000_000
+        for number in range(3):
+            with database.transaction() as connection:
+                connection.execute("DELETE FROM alias WHERE number = ?", (number,))
+        assert log.stat().st_size <= 110_000
+
+
+def test_a_second_process_is_refused_without_the_lock_file(tmp_path: Path) -> None:
+    """The lock of the directory stays if somebody removes the file."""
+    with closing(Database(tmp_path)):
+        (tmp_path / LOCK_NAME).unlink()
+        assert is_in_use(tmp_path)
+        with pytest.raises(StateInUseError):
+            Database(tmp_path)
+    assert not is_in_use(tmp_path)
 
 
 def test_a_directory_that_all_users_can_write_is_refused(tmp_path: Path) -> None:

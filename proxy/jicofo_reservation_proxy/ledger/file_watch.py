@@ -1,0 +1,64 @@
+"""The watch on the ledger's files: somebody may remove, replace or cut them while the proxy runs.
+
+SQLite does not notice that: it goes on with the removed files, and everything is lost at the end of
+the process. The watch notices it within seconds, and has the ledger written anew from memory.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from jicofo_reservation_proxy.errors import StateError
+
+from .sqlite_database import Database
+
+LOOK_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class FileWatch:
+    """A thread that looks at the files of a database until `close`.
+
+    `rewrite` makes everything that is in memory be written again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        rewrite: Callable[[], None],
+        every_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        self._database = database
+        self._rewrite = rewrite
+        self._every_seconds = every_seconds
+        self._is_closed = threading.Event()
+        self._complaint = ""
+        self._thread = threading.Thread(target=self._run, name="file-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread; do not wait for a disk that hangs."""
+        self._is_closed.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while not self._is_closed.wait(self._every_seconds):
+            self._look()
+
+    def _look(self) -> None:
+        damage = self._database.find_damage()
+        if not damage:
+            return
+        try:
+            self._database.renew()
+            self._rewrite()
+        except StateError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                logger.error(  # noqa: TRY400 - the text says enough
+                    "%s, and cannot be written anew: %s", damage, error
+                )
+        else:
+            self._complaint = ""
+            logger.error("%s; the ledger was written anew from memory", damage)
