@@ -1,10 +1,23 @@
 """The command `jicofo-reservation-proxy`; `python -m jicofo_reservation_proxy` runs it too."""
 
-import io
-import os
 import signal
 import sys
-from typing import NoReturn
+
+TOOLS = {"conformance", "simulate"}
+"""The commands that SIGTERM interrupts in the same way as Ctrl-C."""
+
+
+def _end(*_: object) -> None:
+    """End the process before a command handles SIGTERM; `serve` has nothing to finish yet."""
+    sys.exit(128 + signal.SIGINT if TOOLS & set(sys.argv[1:2]) else 0)
+
+
+# Before the other modules, which take a while to load.
+signal.signal(signal.SIGTERM, _end)
+
+import io  # noqa: E402
+import os  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 READER_GONE = 128 + signal.SIGPIPE
 """The exit code when the reader of the output closes the pipe. Shells report the same code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 EXTENSION = "jicofo_reservation_proxy"
 """The key of the `Proxy` in `app.extensions`."""
 
+CLOSING_SECONDS = 1.0
+"""The part of the drain in which no deletion is sent any more, and all files are closed."""
+
 _HELD: Mapping[RecordState, str] = {
     RecordState.OPEN: "open conferences",
     RecordState.PENDING: "pending deletions",
@@ -78,6 +82,7 @@ class Proxy:
         self._clock = SteadyClock()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
+        self._until = time.monotonic()
         self._pid = os.getpid()
         with ExitStack() as stack:
             backends, routes = self._choose_backends(stack, servicer)
@@ -96,7 +101,8 @@ class Proxy:
                 _policy(settings, backends),
                 self._clock.now_ms,
             )
-            stack.callback(CredentialRotation(self.channels.values()).stop)
+            rotation = CredentialRotation(self.channels.values())
+            stack.callback(lambda: rotation.stop(self._closing_seconds))
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
@@ -126,10 +132,17 @@ class Proxy:
             return
         if within_seconds is not None:
             self._drain_seconds = within_seconds
+        self._until = time.monotonic() + self._drain_seconds
         self._stack.close()
 
     def _stop_delivery(self) -> None:
-        self.delivery.stop(self._drain_seconds)
+        closing_seconds = min(CLOSING_SECONDS, self._drain_seconds / 5)
+        self.delivery.stop(max(0.0, self._until - time.monotonic() - closing_seconds))
+
+    @property
+    def _closing_seconds(self) -> float:
+        """The time that one part may take to close; a disk or a backend may hang."""
+        return max(CLOSING_SECONDS, self._until - time.monotonic())
 
     def _announce(self) -> None:
         """Log the number of conferences from an earlier process; export the current number."""
@@ -164,7 +177,7 @@ class Proxy:
         database = Database(state_dir if self._keeps_state else None)
         stack.callback(database.close)
         ledger = SqliteLedger(database)
-        stack.callback(ledger.close)
+        stack.callback(lambda: ledger.close(self._closing_seconds))
         if self._keeps_state:
             commands: dict[str, Callable[[str], bytes]] = {
                 "ledger": lambda _: records.to_json(ledger.dump()),
@@ -173,7 +186,7 @@ class Proxy:
             }
             stack.callback(ControlSocket(state_dir, commands).close)
         aliases = SqliteAliases(database)
-        stack.callback(aliases.close)
+        stack.callback(lambda: aliases.close(self._closing_seconds))
         if self._keeps_state:
 
             def rewrite() -> None:

@@ -4,6 +4,7 @@ import io
 import math
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,42 @@ def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
         assert client.get("/conference/90000000000001").status_code == 404
         assert client.delete("/conference/90000000000001").status_code == 200
         assert client.delete("/conference/default.other").status_code == 200
+
+
+@pytest.mark.parametrize(("drain", "most"), [("20s", 19.0), ("5s", 4.0), ("1s", 0.8), ("0s", 0.0)])
+def test_a_part_of_the_drain_is_left_for_closing_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drain: str, most: float
+) -> None:
+    """The deliveries end before the drain does, so that the whole end takes `drain_within`."""
+    given: list[float] = []
+    with Proxy(settings(tmp_path, drain_within=drain)) as proxy:
+        stop = proxy.delivery.stop
+
+        def note_and_stop(within_seconds: float) -> None:
+            given.append(within_seconds)
+            stop(within_seconds)
+
+        monkeypatch.setattr(proxy.delivery, "stop", note_and_stop)
+    assert most / 2 <= given[0] <= most
+
+
+def test_directories_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start removes the directory that a killed proxy left, and no other directory."""
+    with tempfile.TemporaryDirectory(prefix="t") as short:  # the path of a socket is short
+        temporary = Path(short)
+        monkeypatch.setattr("tempfile.tempdir", short)
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        names = [f"reservations-{number}-abc" for number in (ended.pid, 1, "x")]
+        for name in (*names, "other"):
+            (temporary / name).mkdir()
+        with Proxy(settings(tmp_path / "state")):
+            left = {entry.name for entry in temporary.iterdir()}
+            assert left > {*names[1:], "other"}
+            assert names[0] not in left
+        assert {entry.name for entry in temporary.iterdir()} == {*names[1:], "other"}
 
 
 FORKING = """

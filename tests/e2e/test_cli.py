@@ -429,6 +429,30 @@ def test_a_second_proxy_on_a_state_directory_exits_with_5(out: Output, tmp_path:
     assert f", used by process {proxy.process.pid}; stop that process" in errors
 
 
+@pytest.mark.parametrize(
+    ("argv", "code"), [([], 0), (["serve"], 0), (["check"], 0), (["conformance"], 130)]
+)
+def test_sigterm_before_the_command_is_loaded(argv: list[str], code: int) -> None:
+    """From our first line on, SIGTERM ends `serve` with 0, and tools with 130."""
+    program = (
+        "import signal, sys; import jicofo_reservation_proxy.__main__;"
+        " signal.raise_signal(signal.SIGTERM); print('still running')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+def test_the_tools_of_both_modules_are_the_same() -> None:
+    """`__main__` handles SIGTERM before it imports the commands, so it repeats the names."""
+    program = (
+        "from jicofo_reservation_proxy.__main__ import TOOLS;"
+        "from jicofo_reservation_proxy.commands.main import _TOOLS; assert TOOLS == _TOOLS"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+
 def test_ledger_lists_conferences_and_pending_deletions(out: Output) -> None:
     """`ledger` prints a table; an argument limits the table to one state."""
     assert out.of("ledger")[0] == 5

@@ -192,10 +192,10 @@ class CredentialRotation:
         self._thread = threading.Thread(target=self._run, name="credentials", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, within_seconds: float = 2 * TRY_SECONDS) -> None:
         """Stop the thread. Wait for its end, at most as long as two trial calls may take."""
         self._stopped.set()
-        self._thread.join(2 * TRY_SECONDS)
+        self._thread.join(min(within_seconds, 2 * TRY_SECONDS))
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):

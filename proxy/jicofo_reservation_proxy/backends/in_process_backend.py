@@ -5,9 +5,11 @@ Only the system user of the proxy can open the directory of the socket file, so 
 can call the backend.
 """
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -17,6 +19,8 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_g
 
 GRACE_SECONDS = 1.0
 
+_PREFIX = "reservations-"
+
 
 class InProcessBackend:
     """Serves a `ReservationServiceServicer` until `close` is called."""
@@ -24,7 +28,8 @@ class InProcessBackend:
     def __init__(
         self, servicer: reservation_pb2_grpc.ReservationServiceServicer, threads: int
     ) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="reservations-"))
+        _remove_left_over()
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self.target = f"unix:{self._directory / 'backend.sock'}"
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="backend")
         self._server = grpc.server(self._executor)
@@ -47,3 +52,13 @@ class InProcessBackend:
         self._server.stop(GRACE_SECONDS).wait()
         self._executor.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _remove_left_over() -> None:
+    """Remove the directories of processes that were killed. Their names have the process id."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        process_id = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        with suppress(OSError):  # another process removes it too
+            is_ours = process_id.isdecimal() and directory.stat().st_uid == os.geteuid()
+            if is_ours and not Path("/proc", process_id).exists():
+                shutil.rmtree(directory, ignore_errors=True)
