@@ -16,6 +16,9 @@ from .room_locks import RoomKey
 MAX_GONE = 10_000
 """The maximum number of gone conferences that the index remembers."""
 
+ROW_BYTES = 200
+"""About the size of a row in the database without its texts."""
+
 KeyT = TypeVar("KeyT")
 
 
@@ -31,6 +34,10 @@ class Index:
         self._pending: dict[str, dict[ConferenceRef, None]] = {}
         self._ends: list[tuple[int, int, ConferenceRef]] = []
         self._numbers = count()
+        self.bytes = 0
+        """About the number of bytes that the texts of all records need in the database."""
+        self.unknown = 0
+        """The number of pending conferences that the ledger knows only from a DELETE."""
         self._gone: dict[ConferenceRef, None] = {}
 
     def put(self, record: Record) -> None:
@@ -39,6 +46,8 @@ class Index:
         known = self.records.get(ref)
         self.remove(ref)
         self.records[ref] = record
+        self.bytes += _size(record)
+        self.unknown += _is_unknown(record)
         self._in_state[record.state][ref] = None
         if record.room:
             self._rooms.setdefault((ref.backend, record.room), {})[ref] = None
@@ -56,6 +65,8 @@ class Index:
         record = self.records.pop(ref, None)
         if record is None:
             return False
+        self.bytes -= _size(record)
+        self.unknown -= _is_unknown(record)
         del self._in_state[record.state][ref]
         _discard(self._rooms, (ref.backend, record.room), ref)
         _discard(self._pending, ref.backend, ref)
@@ -142,6 +153,17 @@ class Index:
         if record is None or record.state is not RecordState.OPEN:
             return False
         return record.ends_at_ms == ends_at_ms
+
+
+def _size(record: Record) -> int:
+    held = record.conference
+    url = held.url if held and held.url else ""
+    owner = held.owner if held else ""
+    return ROW_BYTES + sum(map(len, (record.ref.conference_id, record.room, owner, url)))
+
+
+def _is_unknown(record: Record) -> bool:
+    return record.state is RecordState.PENDING and not record.room
 
 
 def _discard(index: dict[KeyT, dict[ConferenceRef, None]], key: KeyT, ref: ConferenceRef) -> None:

@@ -8,7 +8,6 @@ The module also stores the backend to which all other numbers belong (`number_ow
 numbers still lead to their conferences after the operator has added a second backend.
 """
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from jicofo_reservation_proxy import ids
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.model import ConferenceRef
 
+from .eviction_log import EvictionLog
 from .sqlite_database import Database
 from .write_behind import WriteBehind
 
@@ -27,8 +27,6 @@ oldest alias."""
 
 CLOSE_SECONDS = 5.0
 """How long the end of the process waits for the last changes."""
-
-logger = logging.getLogger(__name__)
 
 
 class SqliteAliases:
@@ -48,6 +46,7 @@ class SqliteAliases:
     ) -> None:
         self._database = database
         self._max_aliases = max_aliases
+        self._evictions = EvictionLog("aliases", max_aliases)
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._table = _Table(database)
@@ -117,11 +116,7 @@ class SqliteAliases:
     def _make(self, ref: ConferenceRef, string_id: str) -> int:
         while len(self._table.rows) >= self._max_aliases:
             oldest = next(iter(self._table.numbers))
-            logger.warning(
-                "the ledger is full (%d aliases): evicted the oldest alias, of conference %s",
-                self._max_aliases,
-                oldest,
-            )
+            self._evictions.note(f"the oldest alias, of conference {oldest}")
             self._remove(oldest)
         candidates = (ids.alias_candidate(ref, attempt) for attempt in count())
         number = next(number for number in candidates if number not in self._table.rows)

@@ -56,6 +56,9 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 MAX_LOG_BYTES = 8 * 1024 * 1024
 
+LOCK_SECONDS = 0.5
+"""How long to wait for another program that uses the file."""
+
 CLOSE_SECONDS = 1.0
 """How long `close` and `copy` wait for a write that is in progress."""
 
@@ -258,7 +261,7 @@ def _connect(file: str) -> sqlite3.Connection:
     `synchronous = FULL` makes a commit in WAL mode survive a power cut, not only the end of the
     process.
     """
-    connection = sqlite3.connect(file, 1.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _set_up(connection)
     except BaseException:
@@ -308,7 +311,7 @@ def _check(file: Path) -> None:
 
 def _read_only(file: Path) -> sqlite3.Connection:
     uri = f"{file.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, isolation_level=None)
+    return sqlite3.connect(uri, LOCK_SECONDS, uri=True, isolation_level=None)
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -19,6 +19,7 @@ from jicofo_reservation_proxy.ids import decode, encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from . import records
+from .eviction_log import EvictionLog
 from .memory_index import Index
 from .records import Record, RecordState
 from .sqlite_database import Database, reading
@@ -32,7 +33,12 @@ evicted."""
 CLOSE_SECONDS = 5.0
 """How long the end of the process waits for the last changes."""
 
-_DROPPED = "the ledger is full (%d conferences): evicted the oldest %s conference, %s"
+MAX_BYTES = 64 * 1024 * 1024
+"""The limit for the texts of all conferences. An ordinary conference needs about 300 bytes."""
+
+UNKNOWN_SHARE = 4
+"""At most every fourth conference may be one that the ledger knows only from a DELETE. Otherwise
+DELETEs for conferences that never existed could fill the ledger while a backend is unreachable."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +55,13 @@ class SqliteLedger:
         database: Database,
         *,
         max_conferences: int = MAX_CONFERENCES,
+        max_bytes: int = MAX_BYTES,
         write_behind: bool = True,
     ) -> None:
         self._database = database
         self._max_conferences = max_conferences
+        self._max_bytes = max_bytes
+        self._evictions = EvictionLog("conferences", max_conferences)
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
@@ -118,10 +127,11 @@ class SqliteLedger:
             if self._index.is_gone(ref):
                 return True
             known = self._index.records.get(ref)
-            if known is None and not self._make_room():
+            if known is None and not self._has_room_for_unknown():
                 raise StateError(
-                    f"{self._database.name}: wanted space for one more deletion, got a ledger full "
-                    "of pending deletions; the log says why the backends do not acknowledge them"
+                    f"{self._database.name}: wanted space for the deletion of one more unknown "
+                    "conference, got a ledger full of deletions; the log says why the backends do "
+                    "not acknowledge them"
                 )
             end: Record | None = None
             is_pending = known is not None and known.state is RecordState.PENDING
@@ -278,16 +288,32 @@ class SqliteLedger:
         for other in self._index.superseded_by(record):
             self._forget(other)
 
-    def _make_room(self) -> bool:
-        """Evict a conference if the ledger is full; return whether there is space for another."""
-        if len(self._index.records) < self._max_conferences:
-            return True
-        for state in (RecordState.ABANDONED, RecordState.OPEN):
-            if ref := self._index.oldest(state):
-                logger.warning(_DROPPED, self._max_conferences, state.value, encode(ref))
-                self._forget(ref)
-                return True
-        return False
+    def _has_room_for_unknown(self) -> bool:
+        """Return whether there is space for a conference that is known only from a DELETE.
+
+        Such a conference evicts no open one: it may never have existed.
+        """
+        is_few = self._index.unknown < max(1, self._max_conferences // UNKNOWN_SHARE)
+        return is_few and self._make_room(RecordState.ABANDONED)
+
+    def _make_room(self, *states: RecordState) -> bool:
+        """Evict conferences if the ledger is full; return whether there is space for another.
+
+        Evict the oldest conferences in these states; by default, abandoned ones and then open ones.
+        """
+        while self._is_full():
+            for state in states or (RecordState.ABANDONED, RecordState.OPEN):
+                if ref := self._index.oldest(state):
+                    self._evictions.note(f"the oldest {state.value} conference, {encode(ref)}")
+                    self._forget(ref)
+                    break
+            else:
+                return False
+        return True
+
+    def _is_full(self) -> bool:
+        has_most = len(self._index.records) >= self._max_conferences
+        return has_most or self._index.bytes >= self._max_bytes
 
     def _change(self, record: Record) -> None:
         self._index.put(record)

@@ -185,8 +185,8 @@ def test_a_full_ledger_evicts_the_oldest_alias(
         (
             logging.WARNING,
             (
-                "the ledger is full (3 aliases): evicted the oldest alias,"
-                " of conference default.order~2F0"
+                "the ledger is full (3 aliases): evicted 1 since the last such line; the last one"
+                " was the oldest alias, of conference default.order~2F0"
             ),
         )
     ]
