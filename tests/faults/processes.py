@@ -69,7 +69,7 @@ class Process:
         self.file = file
         self._command = [sys.executable, "-m", *command]
         self._ready = ready
-        self._environ = environ
+        self.environ = dict(environ)
         self._begin = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,7 +84,7 @@ class Process:
         self._begin = self.file.stat().st_size if self.file.exists() else 0
         with self.file.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=output, cwd=ROOT, env=self._environ
+                self._command, stdout=output, stderr=output, cwd=ROOT, env=self.environ
             )
 
     def wait_until_ready(self) -> None:

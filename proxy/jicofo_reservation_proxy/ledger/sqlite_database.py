@@ -236,6 +236,11 @@ def backup(state_dir: Path) -> bytes:
         return target.serialize()
 
 
+def overwrite_log(connection: sqlite3.Connection) -> None:
+    """Make a transaction write at least one page, also if its statements change nothing."""
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
 def _refuse_orphan(state_dir: Path) -> None:
     """Raise `StateError` if there is a write-ahead log without its database.
 

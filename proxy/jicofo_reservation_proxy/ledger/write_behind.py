@@ -10,11 +10,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from jicofo_reservation_proxy.errors import StateError
 
-from .sqlite_database import Database
+from .sqlite_database import Database, overwrite_log
 
 WRITE_AFTER_SECONDS = 0.05
 """The time that a change waits, so that other changes can be written together with it."""
@@ -165,20 +166,33 @@ class WriteBehind(Generic[KeyT, ValueT]):
             waiting, self._waiting, self._is_urgent = self._waiting, {}, False
             changes = [(key, self._table.latest(key)) for key in waiting]
             number, self._began = self._numbers, time.monotonic()
-        error: BaseException | None = None
         try:
             self._commit(changes)
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
+        except BaseException as error:
             with self._lock:
+                self._note_failed(changes, waiting)
+            self._erase(changes)
+            with self._lock:
+                self._failed, self._failures, self._error = number, self._failures + 1, str(error)
                 self._began = None
-                if error is None:
-                    self._note_written(changes, number)
-                else:
-                    self._note_failed(changes, waiting, number, error)
                 self._has_result.notify_all()
+            raise
+        with self._lock:
+            self._note_written(changes, number)
+            self._began = None
+            self._has_result.notify_all()
+
+    def _erase(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
+        """Overwrite the rest of a failed write, before a thread learns of the failure.
+
+        If a sync failed, the log of SQLite already has the failed transaction: the next process
+        would find it after a kill.
+        """
+        with self._lock:
+            latest = [(key, self._table.latest(key)) for key, _ in changes]
+        with suppress(StateError), self._database.transaction() as connection:
+            overwrite_log(connection)
+            self._table.store(connection, latest)
 
     def _commit(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
         if changes:
@@ -196,11 +210,8 @@ class WriteBehind(Generic[KeyT, ValueT]):
         self,
         changes: Sequence[tuple[KeyT, ValueT | None]],
         waiting: dict[KeyT, int],
-        number: int,
-        error: BaseException,
     ) -> None:
         self._waiting = waiting | self._waiting
-        self._failed, self._failures, self._error = number, self._failures + 1, str(error)
         for key, value in changes:
             self._table.failed(key, value)
 
