@@ -9,6 +9,8 @@
  *   short   the call writes only half of the bytes
  *   broken  the call fails with EIO
  *
+ * The file $LEDGER_FAULTS/clock holds the seconds by which the system's clock is wrong.
+ *
  * If the directory $LEDGER_FAULTS/synced exists, each file is copied there when it was synced. The
  * copies are what a power cut would leave, if nothing else reached the disk.
  */
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 static int is_of_ledger(int fd, char *path, size_t size) {
@@ -97,6 +100,23 @@ static void keep_synced(int fd) {
         if (meet_fault("read", fd)) return -1;                                    \
         return real(fd, bytes, size, at);                                         \
     }
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    static time_t looked_at;
+    static long wrong_by;
+    char seconds[32];
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    if (clock != CLOCK_REALTIME || result) return result;
+    if (now->tv_sec != looked_at) {
+        looked_at = now->tv_sec;
+        fault_of("clock", seconds, sizeof seconds);
+        wrong_by = atol(seconds);
+    }
+    now->tv_sec += wrong_by;
+    return result;
+}
 
 /* SQLite syncs the directory after it has removed a journal. */
 int unlink(const char *path) {

@@ -1,12 +1,17 @@
 """The stage of each test, and the figures that pytest prints at the end of its output."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .disk import Disk
 from .processes import Stage
+
+SOURCE = Path(__file__).with_name("below_sqlite.c")
 
 _FIGURES: list[str] = []
 
@@ -16,6 +21,25 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """Yield a stage; it ends all its processes when the test ends."""
     with Stage(tmp_path) as stage:
         yield stage
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the library; skip the tests on a machine without a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        assert os.environ.get("CI") != "true", "CI needs a C compiler"
+        pytest.skip("there is no C compiler")
+    file = tmp_path_factory.mktemp("library") / "below_sqlite.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", str(file), str(SOURCE), "-ldl"], check=True)
+    return file
+
+
+@pytest.fixture
+def disk(library: Path, tmp_path: Path) -> Disk:
+    """Return a disk without faults."""
+    return Disk(tmp_path / "faults", library)
 
 
 @pytest.fixture

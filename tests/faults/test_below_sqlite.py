@@ -3,82 +3,31 @@
 A preloaded library (below_sqlite.c) stands between SQLite and the system. It needs a C compiler.
 """
 
-import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME
-from jicofo_reservation_proxy.ledger.sqlite_ledger import read
 
+from .disk import Disk
 from .processes import PATIENCE_SECONDS, Proxy, Stage, until
 from .timing import MARGIN_SECONDS, timed
 
-SOURCE = Path(__file__).with_name("below_sqlite.c")
 RESPOND_SECONDS = 4.0
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the library; skip the tests on a machine without a C compiler."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        assert os.environ.get("CI") != "true", "CI needs a C compiler"
-        pytest.skip("there is no C compiler")
-    file = tmp_path_factory.mktemp("library") / "below_sqlite.so"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
-    subprocess.run([compiler, *flags, "-o", str(file), str(SOURCE), "-ldl"], check=True)
-    return file
-
-
-@dataclass(frozen=True)
-class Disk:
-    """The disk of a proxy. `faults` is the directory that the library reads."""
-
-    faults: Path
-
-    def let(self, **faults: str) -> None:
-        """Let each kind of call (sync, write, read) have a fault from now on."""
-        for kind, fault in faults.items():
-            part = self.faults / f"{kind}.part"
-            part.write_text(fault)
-            part.rename(self.faults / kind)
-
-    def repair(self) -> None:
-        """Let all calls work."""
-        for kind in ("sync", "write", "read"):
-            (self.faults / kind).unlink(missing_ok=True)
-
-    def after_a_power_cut(self) -> set[str]:
-        """Return the pending conferences that the next process would find after a power cut."""
-        copy = self.faults / "after"
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        # In this order, a checkpoint between the two copies loses nothing.
-        for name in (f"{FILE_NAME}-wal", FILE_NAME):
-            shutil.copy(self.faults / "synced" / name, copy)
-        found = read(copy)
-        return {one.ref.conference_id for one in found if one.state is RecordState.PENDING}
 
 
 Begin = Callable[..., tuple[Proxy, Disk]]
 
 
 @pytest.fixture
-def begin(stage: Stage, library: Path, tmp_path: Path) -> Begin:
+def begin(stage: Stage, disk: Disk) -> Begin:
     """Return a function that prepares a proxy on such a disk, in front of a target."""
 
     def prepare(target: str = "127.0.0.1:1") -> tuple[Proxy, Disk]:
-        faults = tmp_path / "faults"
-        (faults / "synced").mkdir(parents=True, exist_ok=True)
         proxy = stage.proxy(target, respond_within=f"{RESPOND_SECONDS}s")
-        proxy.environ |= {"LD_PRELOAD": str(library), "LEDGER_FAULTS": str(faults)}
-        return proxy, Disk(faults)
+        disk.attach(proxy)
+        return proxy, disk
 
     return prepare
 
