@@ -29,6 +29,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
 )
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.ledger.state_directory import LOCK_NAME, is_in_use
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from tests.unit.ledgers import LONG_SECONDS, conference, opened, ref
 
@@ -521,6 +522,75 @@ def test_a_ledger_of_the_first_version(tmp_path: Path) -> None:
             ledger.end(ref(), 1, LONG_SECONDS)
     assert rows(tmp_path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert rows(tmp_path, "SELECT count(*) FROM conference") == [(1,)]
+
+
+SECOND_VERSION = """
+CREATE TABLE alias (
+    number     INTEGER PRIMARY KEY,
+    string_id  TEXT NOT NULL UNIQUE,
+    made_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX alias_by_age ON alias (made_at_ms);
+CREATE TABLE number_owner (
+    only    INTEGER PRIMARY KEY CHECK (only = 1),
+    backend TEXT NOT NULL
+) STRICT;
+CREATE TABLE conference (
+    backend          TEXT NOT NULL,
+    conference_id    TEXT NOT NULL,
+    is_stand_in      INTEGER NOT NULL,
+    state            TEXT NOT NULL,
+    room             TEXT NOT NULL,
+    owner            TEXT,
+    start_time_ms    INTEGER,
+    duration_seconds INTEGER,
+    options          TEXT NOT NULL,
+    is_whole         INTEGER NOT NULL,
+    over_at_ms       INTEGER,
+    reason           TEXT,
+    PRIMARY KEY (backend, conference_id, is_stand_in)
+) STRICT, WITHOUT ROWID;
+INSERT INTO alias VALUES (91234567890123, 'default.order~2F7', 1700000000000);
+INSERT INTO number_owner VALUES (1, 'default');
+INSERT INTO conference VALUES ('default', 'order/7', 0, 'open', 'board', 'juliet@example.com',
+    1700000000000, 3600, '{"room": "board", "max_occupants": null, "lobby": null, "url": null,
+    "sip_id": null}', 1, NULL, NULL);
+INSERT INTO conference VALUES ('default', '6f1d', 1, 'open', 'hall', '', 1700000000000, 60,
+    '{"room": "hall", "max_occupants": null, "lobby": null, "url": null, "sip_id": null}', 1,
+    NULL, NULL);
+INSERT INTO conference VALUES ('default', '8', 0, 'ended', 'kitchen', NULL, NULL, NULL, '{}', 1,
+    1700000001000, 'ended');
+INSERT INTO conference VALUES ('other', '9', 0, 'dead', '', NULL, NULL, NULL, '{}', 1,
+    1600000000000, 'expired');
+PRAGMA application_id = 1246908524;
+PRAGMA user_version = 2;
+"""
+"""The ledger of version 0.1.0 with each kind of row, as SQL."""
+
+
+def test_a_ledger_of_the_second_version(tmp_path: Path) -> None:
+    """A ledger of version 0.1.0 is taken over without loss."""
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as by_hand:
+        by_hand.execute("PRAGMA journal_mode = WAL")
+        by_hand.executescript(SECOND_VERSION)
+    with closing(Database(tmp_path)) as database:
+        aliases = SqliteAliases(database, write_behind=False)
+        assert aliases.resolve(91_234_567_890_123) == ref("order/7")
+        assert aliases.alias(ref("order/7"), LONG_SECONDS) == 91_234_567_890_123
+        assert aliases.number_owner == "default"
+        with closing(SqliteLedger(database, write_behind=False)) as ledger:
+            found = {record.ref: record for record in ledger.dump()}
+    assert {name: record.state.value for name, record in found.items()} == {
+        ref("order/7"): "open",
+        ConferenceRef("default", "6f1d", is_fallback=True): "open",
+        ref("8"): "pending",
+        ref("9", "other"): "abandoned",
+    }
+    held = found[ref("order/7")].conference
+    assert held == Conference("order/7", "board", "juliet@example.com", 1_700_000_000_000, 3600)
+    ended = found[ref("8")]
+    assert (ended.over_at_ms, ended.reason) == (1_700_000_001_000, DeleteReason.ENDED)
+    assert found[ref("9", "other")].reason is DeleteReason.EXPIRED
 
 
 def test_a_migration_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
