@@ -78,7 +78,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
         self._has_result = threading.Condition(lock)
         self._writing = threading.Lock()
         self._numbers = 0
-        self._waiting: dict[KeyT, int] = {}
+        self._waiting: dict[KeyT, None] = {}
         self._written = 0
         self._failed = 0
         self._failures = 0
@@ -96,7 +96,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
         if not self._waiting:
             self._has_work.notify()
         self._numbers += 1
-        self._waiting[key] = self._numbers
+        self._waiting[key] = None
 
     def write(self, number: int, within_seconds: float) -> None:
         """Return after the changes up to this number (`last_number`) are written.
@@ -114,10 +114,11 @@ class WriteBehind(Generic[KeyT, ValueT]):
             while self._written < number:
                 if self._failures != failures and self._failed >= number:
                     raise StateError(self._error)
-                left_seconds = min(until, self._hangs_at()) - time.monotonic()
-                if left_seconds <= 0 or self._is_stopped:
+                now = time.monotonic()
+                if now >= until or self._is_hanging(now) or self._is_stopped:
                     raise StateError(f"{self._database.name}: the disk does not answer in time")
-                self._has_result.wait(left_seconds)
+                # Look again soon: the write may begin, and hang, only after this moment.
+                self._has_result.wait(min(until - now, HANGING_SECONDS / 2))
 
     @property
     def last_number(self) -> int:
@@ -157,9 +158,9 @@ class WriteBehind(Generic[KeyT, ValueT]):
         self._has_work.notify()
         self._is_hurried.notify()
 
-    def _hangs_at(self) -> float:
-        """Return the time at which the write that is in progress counts as hanging."""
-        return float("inf") if self._began is None else self._began + HANGING_SECONDS
+    def _is_hanging(self, now: float) -> bool:
+        """Return whether the write that is in progress hangs."""
+        return self._began is not None and now - self._began >= HANGING_SECONDS
 
     def _write_what_waits(self) -> None:
         with self._lock:
@@ -209,7 +210,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
     def _note_failed(
         self,
         changes: Sequence[tuple[KeyT, ValueT | None]],
-        waiting: dict[KeyT, int],
+        waiting: dict[KeyT, None],
     ) -> None:
         self._waiting = waiting | self._waiting
         for key, value in changes:
