@@ -184,7 +184,10 @@ class Proxy:
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
             }
-            stack.callback(ControlSocket(state_dir, commands).close)
+            try:
+                stack.callback(ControlSocket(state_dir, commands).close)
+            except StateError as error:  # a file system without sockets
+                logger.warning("%s; the command ledger does not work while the proxy runs", error)
         aliases = SqliteAliases(database)
         stack.callback(lambda: aliases.close(self._closing_seconds))
         if self._keeps_state:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from jicofo_reservation_proxy.admin.control_socket import SOCKET_NAME
 from jicofo_reservation_proxy.app import EXTENSION, Proxy, create_app
 from jicofo_reservation_proxy.errors import CredentialsError, SettingsError, StateError
 from jicofo_reservation_proxy.http.wsgi import FORKED
@@ -142,6 +143,16 @@ def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
         assert client.get("/conference/90000000000001").status_code == 404
         assert client.delete("/conference/90000000000001").status_code == 200
         assert client.delete("/conference/default.other").status_code == 200
+
+
+def test_a_state_directory_without_sockets_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a file system without sockets the proxy serves, without the command `ledger`."""
+    (tmp_path / SOCKET_NAME).mkdir()
+    with running(tmp_path, granting()) as client:
+        assert client.create().status == 200
+    assert "the command ledger does not work while the proxy runs" in caplog.text
 
 
 @pytest.mark.parametrize(("drain", "most"), [("20s", 19.0), ("5s", 4.0), ("1s", 0.8), ("0s", 0.0)])

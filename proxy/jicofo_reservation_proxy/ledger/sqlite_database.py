@@ -78,6 +78,8 @@ class Database:
         self._lock = threading.Lock()
         self._state_dir = state_dir
         self._seen: dict[Path, os.stat_result] = {}
+        self.generation = 0
+        """How often `renew` has opened a new, empty database."""
         with ExitStack() as stack:
             if state_dir is None:
                 self.name = "the ledger in memory"
@@ -134,6 +136,7 @@ class Database:
             make(self._state_dir)
             create(self._state_dir / FILE_NAME)
             self._connection = _connect(self.name)
+            self.generation += 1
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{self.name}: {error}") from error
         finally:

@@ -167,6 +167,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
             waiting, self._waiting, self._is_urgent = self._waiting, {}, False
             changes = [(key, self._table.latest(key)) for key in waiting]
             number, self._began = self._numbers, time.monotonic()
+            generation = self._database.generation
         try:
             self._commit(changes)
         except BaseException as error:
@@ -179,7 +180,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
                 self._has_result.notify_all()
             raise
         with self._lock:
-            self._note_written(changes, number)
+            self._note_written(changes, number, is_gone=generation != self._database.generation)
             self._began = None
             self._has_result.notify_all()
 
@@ -200,12 +201,16 @@ class WriteBehind(Generic[KeyT, ValueT]):
             with self._database.transaction() as connection:
                 self._table.store(connection, changes)
 
-    def _note_written(self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int) -> None:
+    def _note_written(
+        self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int, *, is_gone: bool
+    ) -> None:
+        """Note that changes were written; `is_gone` says whether to a database that is gone."""
         self._written = number
         for key, value in changes:
             self._table.written(key, value)
-            if self._table.latest(key) != value and key not in self._waiting:
-                self.note(key)  # it changed while it was written
+            has_changed = self._table.latest(key) != value
+            if (has_changed or is_gone) and key not in self._waiting:
+                self.note(key)
 
     def _note_failed(
         self,

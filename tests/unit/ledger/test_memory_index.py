@@ -1,9 +1,11 @@
 """The index: the order of ends, rooms, and changes by several threads at the same time."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import DeleteReason
@@ -185,7 +187,8 @@ def test_changes_by_many_threads(tmp_path: Path) -> None:
                     if (step + seed) % 3 == 0:
                         grant(ledger, number, f"room{int(number) % 20}")
                     elif (step + seed) % 3 == 1 and len(ledger.pending("default")) < 15:
-                        ledger.end(ref(number), step, LONG_SECONDS)
+                        with suppress(StateError):  # too many are known only from a DELETE
+                            ledger.end(ref(number), step, LONG_SECONDS)
                     elif ledger.is_over(ref(number)):
                         ledger.settle(ref(number))
 
