@@ -123,17 +123,21 @@ class Database:
     def renew(self) -> None:
         """Open a new, empty database in place of the damaged one, which is kept under new names.
 
-        Raises `StateError`; then every write fails until `renew` succeeds.
+        If the directory was replaced, lock the new one first. Raises `StateError`; then every
+        write fails until `renew` succeeds.
         """
         if self._state_dir is None or not self._lock.acquire(timeout=CLOSE_SECONDS):
             raise StateError(f"{self.name}: the disk does not answer")
         try:
             self._connection.close()
+            make(self._state_dir)
+            if not os.path.samestat(self._state_dir.stat(), self._held):
+                # Somebody made a new directory. Another process may use it by now.
+                self._hold(self._state_dir, self._stack)
             for file in self._files:
                 with suppress(FileNotFoundError):
                     file.rename(file.with_name(f"{file.name}.damaged"))
             self._seen.clear()
-            make(self._state_dir)
             create(self._state_dir / FILE_NAME)
             self._connection = _connect(self.name)
             self.generation += 1
@@ -141,6 +145,11 @@ class Database:
             raise StateError(f"{self.name}: {error}") from error
         finally:
             self._lock.release()
+
+    def _hold(self, state_dir: Path, stack: ExitStack) -> None:
+        """Lock the directory, and create the file."""
+        stack.enter_context(held(state_dir, FILE_NAME))
+        self._held = state_dir.stat()
 
     def _close_connection(self) -> None:
         self._connection.close()
@@ -189,7 +198,7 @@ class Database:
     def _open(self, state_dir: Path, stack: ExitStack) -> sqlite3.Connection:
         try:
             _refuse_orphan(state_dir)
-            stack.enter_context(held(state_dir, FILE_NAME))
+            self._hold(state_dir, stack)
             _check(state_dir / FILE_NAME)
             return _connect(self.name)
         except OSError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.errors import StateError, StateInUseError
 from jicofo_reservation_proxy.ledger.file_watch import FileWatch
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
@@ -116,6 +116,33 @@ def test_the_ledger_is_written_anew(
         assert aliases.resolve(world.number) == ref("x")
         assert aliases.number_owner == "default"
     assert caplog.text.count("written anew") == 1
+
+
+def test_a_directory_that_another_process_uses_by_now(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If another proxy has started in a new directory, its files are not touched."""
+    away = world.state_dir.with_name("away")
+    new = world.state_dir.with_name("new")
+    with closing(Database(new)) as other:
+        world.state_dir.rename(away)
+        new.rename(world.state_dir)
+        eventually(lambda: "and cannot be written anew" in caplog.text)
+        assert "used by process" in caplog.text
+        with other.transaction() as connection:
+            connection.execute("INSERT INTO alias VALUES (7, 'default.x', 0)")
+        with pytest.raises(StateError):
+            world.ledger.end(ref("8"), 6, LONG_SECONDS)
+    eventually(lambda: "the ledger was written anew from memory" in caplog.text)
+    eventually(lambda: is_complete(world.state_dir))
+
+
+def test_a_new_directory_is_locked(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """After the directory was removed, a second proxy does not start in the new one."""
+    remove_everything(world.state_dir)
+    eventually(lambda: "the ledger was written anew from memory" in caplog.text)
+    with pytest.raises(StateInUseError):
+        Database(world.state_dir)
 
 
 def test_the_damaged_files_are_kept(world: World, caplog: pytest.LogCaptureFixture) -> None:
