@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,25 @@ def conference(
         "start_time": request.start_time,
     }
     return pb.Conference(**(values | fields))
+
+
+def free_port() -> int:
+    """Return a free port that the kernel does not give to clients.
+
+    Otherwise, while a server is down, the kernel may give the server's port to a client. Then the
+    server cannot use its port again, or the client connects to itself.
+    """
+    range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first_of_clients = int(range_file.read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, first_of_clients)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .support import (
     Context,
     Script,
     backends,
+    free_port,
     granting,
     running,
     serving_grpc,
@@ -236,9 +237,7 @@ def test_a_hanging_backend_does_not_delay_another_backend(tmp_path: Path) -> Non
 
 def test_a_backend_that_is_reachable_again_is_used_again(tmp_path: Path) -> None:
     """The channel reconnects by itself, within seconds after the backend is reachable again."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{reserved.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with running(tmp_path, backends=backends(default=address)) as client:
         for _ in range(2):
             with serving_grpc(granting(), address=address):

@@ -1,7 +1,6 @@
 """Deletions and answers hold when the backend, or what stands before it, behaves strangely."""
 
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ from .support import (
     Context,
     Script,
     conference,
+    free_port,
     granting,
     serving_grpc,
     serving_http,
@@ -89,17 +89,10 @@ def missing(_: object, context: Context) -> pb.GetConferenceResponse:
     raise AssertionError
 
 
-def free_address() -> str:
-    """Return an address on which nothing listens."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{reserved.getsockname()[1]}"
-
-
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 500, 502, 503])
 def test_deletions_survive_a_route_that_answers_an_http_status(tmp_path: Path, status: int) -> None:
     """No deletion is lost while an ingress answers in place of the backend."""
-    address = free_address()
+    address = f"127.0.0.1:{free_port()}"
     with serving(tmp_path, address) as (proxy, client):
         with answering(status, address):
             answers = [client.delete(f"default.{number}").status for number in range(5)]

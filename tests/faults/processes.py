@@ -2,9 +2,7 @@
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +15,7 @@ from typing import Any, Self
 
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 
-from tests.e2e.support import PROSODY, Client
+from tests.e2e.support import PROSODY, Client, free_port
 from tests.unit.ledgers import stored
 
 from .backend import READY
@@ -39,25 +37,6 @@ def until(
     while not condition():
         assert time.monotonic() < deadline, f"wanted within {within_seconds} s: {what}"
         threading.Event().wait(0.02)
-
-
-def free_port() -> int:
-    """Return a free port that the kernel does not give to clients.
-
-    Otherwise, while a server is down, the kernel may give the server's port to a client. Then the
-    server cannot use its port again, or the client connects to itself.
-    """
-    range_file = Path("/proc/sys/net/ipv4/ip_local_port_range")
-    first_of_clients = int(range_file.read_text().split()[0])
-    while True:
-        port = random.SystemRandom().randrange(10_000, first_of_clients)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class Process:
