@@ -50,7 +50,7 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
 
 .PHONY: faults
-faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about ten minutes
+faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 15 minutes
 	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py $(ARGS)
 
 .PHONY: bench
