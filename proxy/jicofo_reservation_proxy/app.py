@@ -84,6 +84,7 @@ class Proxy:
         self._drain_seconds = settings.drain_within.total_seconds()
         self._until = time.monotonic()
         self._pid = os.getpid()
+        self._commands: dict[str, Callable[[str], bytes]] = {}
         with ExitStack() as stack:
             backends, routes = self._choose_backends(stack, servicer)
             self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
@@ -106,6 +107,7 @@ class Proxy:
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
+            self._open_control_socket(stack)
             handlers = Handlers(
                 use_cases,
                 recognition(settings.client),
@@ -173,31 +175,31 @@ class Proxy:
         return {BackendName(DEFAULT_BACKEND): backend}, ()
 
     def _open_store(self, stack: ExitStack) -> Store:
-        state_dir = self.settings.state_dir
-        database = Database(state_dir if self._keeps_state else None)
+        database = Database(self.settings.state_dir if self._keeps_state else None)
         stack.callback(database.close)
         ledger = SqliteLedger(database)
         stack.callback(lambda: ledger.close(self._closing_seconds))
+        aliases = SqliteAliases(database)
+        stack.callback(lambda: aliases.close(self._closing_seconds))
         if self._keeps_state:
-            commands: dict[str, Callable[[str], bytes]] = {
+            stack.callback(FileWatch(database, [ledger.rewrite, aliases.rewrite]).close)
+            self._commands = {
                 "ledger": lambda _: records.to_json(ledger.dump()),
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
             }
-            try:
-                stack.callback(ControlSocket(state_dir, commands).close)
-            except StateError as error:  # a file system without sockets
-                logger.warning("%s; the command ledger does not work while the proxy runs", error)
-        aliases = SqliteAliases(database)
-        stack.callback(lambda: aliases.close(self._closing_seconds))
-        if self._keeps_state:
-
-            def rewrite() -> None:
-                ledger.rewrite()
-                aliases.rewrite()
-
-            stack.callback(FileWatch(database, rewrite).close)
         return Store(ledger, aliases, LocalLocks())
+
+    def _open_control_socket(self, stack: ExitStack) -> None:
+        """Let the command `ledger` ask this proxy, if the ledger is on the disk."""
+        if not self._keeps_state:
+            return
+        try:
+            control_socket = ControlSocket(self.settings.state_dir, self._commands)
+        except StateError as error:  # a file system without sockets
+            logger.warning("%s; the command ledger does not work while the proxy runs", error)
+        else:
+            stack.callback(control_socket.close)
 
     def _retry(self, ledger: SqliteLedger, public_id: str) -> bytes:
         """Make an abandoned deletion pending again, and deliver it soon. Raises `StateError`."""

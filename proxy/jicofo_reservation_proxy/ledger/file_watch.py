@@ -6,7 +6,7 @@ the process. The watch notices it within seconds, and has the ledger written ane
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jicofo_reservation_proxy.errors import StateError
 
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 class FileWatch:
     """A thread that looks at the files of a database until `close`.
 
-    `rewrite` makes everything that is in memory be written again.
+    The functions in `rewrites` make everything that is in memory be written again.
     """
 
     def __init__(
         self,
         database: Database,
-        rewrite: Callable[[], None],
+        rewrites: Sequence[Callable[[], None]],
         every_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._database = database
-        self._rewrite = rewrite
+        self._rewrites = rewrites
         self._every_seconds = every_seconds
         self._is_closed = threading.Event()
         self._complaint = ""
@@ -52,7 +52,8 @@ class FileWatch:
             return
         try:
             self._database.renew()
-            self._rewrite()
+            for rewrite in self._rewrites:
+                rewrite()
         except StateError as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)

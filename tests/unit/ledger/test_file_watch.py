@@ -39,17 +39,12 @@ def world(tmp_path: Path) -> Iterator[World]:
         closing(SqliteLedger(database)) as ledger,
         closing(SqliteAliases(database)) as aliases,
     ):
-
-        def rewrite() -> None:
-            ledger.rewrite()
-            aliases.rewrite()
-
         ledger.end(grant(ledger), 5, LONG_SECONDS)
         grant(ledger, "8", "kitchen")
         aliases.set_number_owner("default")
         number = aliases.alias(ref("x"), LONG_SECONDS)
         assert database.find_damage() == ""
-        with closing(FileWatch(database, rewrite, 0.01)):
+        with closing(FileWatch(database, [ledger.rewrite, aliases.rewrite], 0.01)):
             yield World(state_dir, ledger, aliases, number)
 
 
