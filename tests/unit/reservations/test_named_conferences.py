@@ -3,21 +3,15 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import cast
 
 import pytest
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.forms import parse_create
 from jicofo_reservation_proxy.http.owners import guest_test
-from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
+from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
-from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
-from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
     OVER,
@@ -42,20 +36,16 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Result,
 )
-from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
 from jicofo_reservation_proxy.reservations.grants import Grants
-from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
 from jicofo_reservation_proxy.reservations.named_conferences import NamedConferences
 from jicofo_reservation_proxy.reservations.numeric_ids import NumericIds
-from jicofo_reservation_proxy.reservations.routing import Router
-from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, Elsewhere, abandon, failing_disk, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, NO_SUCH_METHOD, NOT_SENT
+from tests.unit.reservations.stage import INCIDENT, NAME, staged
 
-INCIDENT = "0123456789ab"
-NAME = "default"
 UNIMPLEMENTED = Fault(FaultKind.BROKEN, "UNIMPLEMENTED", "")
 OPEN, PENDING, ABANDONED = RecordState
 
@@ -143,32 +133,16 @@ class World:
 @pytest.fixture
 def world() -> Iterator[World]:
     """Return use cases over a ledger in memory; the delivery has no thread."""
-    with (
-        closing(Database(None)) as database,
-        closing(SqliteLedger(database, write_behind=False)) as ledger,
-    ):
-        backend, elsewhere = Backend(), Elsewhere(ledger)
-        store = Store(
-            cast("Ledger", elsewhere), SqliteAliases(database, write_behind=False), LocalLocks()
+    backend = Backend()
+    with staged(backend) as stage:
+        yield World(
+            stage.ledger,
+            stage.elsewhere,
+            stage.store,
+            backend,
+            stage.delivery,
+            stage.use_cases,
         )
-        delivery = Delivery(
-            {NAME: backend},
-            store,
-            Metrics(),
-            expire_after=timedelta(minutes=5),
-            give_up_after=timedelta(days=7),
-            now_ms=lambda: START_MS,
-        )
-        use_cases = UseCases(
-            Router((), {NAME}),
-            {NAME: backend},
-            store,
-            delivery.deletions,
-            InFlightLimits({NAME: 4}, 4),
-            Policy("answer", 1.0, 4, {}),
-            lambda: START_MS,
-        )
-        yield World(ledger, elsewhere, store, backend, delivery, use_cases)
 
 
 def given(conference: Conference) -> Reservation:

@@ -1,21 +1,16 @@
 """The use cases with a store that cannot be used: every request still gets an answer."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import count
-from typing import cast
 
 import pytest
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.forms import parse_create
 from jicofo_reservation_proxy.http.owners import guest_test
-from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks, LockKey, Locks
-from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
-from jicofo_reservation_proxy.ledger.sqlite_database import Database
+from jicofo_reservation_proxy.ledger.room_locks import LockKey, Locks
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
     ClientKind,
@@ -34,18 +29,14 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Result,
 )
-from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery, _Worker
-from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
 from jicofo_reservation_proxy.reservations.retry_schedule import RetrySchedule
-from jicofo_reservation_proxy.reservations.routing import Router
-from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, Elsewhere, conference, eventually, ref
+from tests.unit.reservations.stage import INCIDENT, NAME, staged
 
-NAME = "default"
 FORM = b"name=board&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
-INCIDENT = "0123456789ab"
 
 
 class Backend:
@@ -93,32 +84,16 @@ class World:
 @pytest.fixture
 def world() -> Iterator[World]:
     """Return use cases with a store as if in another process."""
-    with (
-        closing(Database(None)) as database,
-        closing(SqliteLedger(database, write_behind=False)) as ledger,
-    ):
-        elsewhere, backend = Elsewhere(ledger), Backend()
-        store = Store(
-            cast("Ledger", elsewhere), SqliteAliases(database, write_behind=False), LocalLocks()
+    backend = Backend()
+    with staged(backend) as stage:
+        yield World(
+            stage.ledger,
+            stage.elsewhere,
+            stage.store.locks,
+            backend,
+            stage.delivery,
+            stage.use_cases,
         )
-        delivery = Delivery(
-            {NAME: backend},
-            store,
-            Metrics(),
-            expire_after=timedelta(minutes=5),
-            give_up_after=timedelta(days=7),
-            now_ms=lambda: START_MS,
-        )
-        use_cases = UseCases(
-            Router((), {NAME}),
-            {NAME: backend},
-            store,
-            delivery.deletions,
-            InFlightLimits({NAME: 4}, 4),
-            Policy("answer", 1.0, 4, {}),
-            lambda: START_MS,
-        )
-        yield World(ledger, elsewhere, store.locks, backend, delivery, use_cases)
 
 
 def request() -> CreateRequest:
