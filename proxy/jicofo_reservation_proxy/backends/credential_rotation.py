@@ -1,8 +1,9 @@
 """Credential rotation: use new credentials when the credential files of a backend change.
 
-The proxy first makes a trial call with the new credentials. If the backend refuses the call, the
-old credentials stay in use. New TLS files need a new channel. The proxy closes the old channel
-after the deadline of the last call that could still use it, so no call fails because of a rotation.
+The proxy first makes a trial call with the new credentials. If the call fails in a way that may be
+the fault of the new credentials, the old credentials stay in use. New TLS files need a new channel.
+The proxy closes the old channel only after the deadlines of all its calls. So no call fails because
+of a rotation.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ REFRESH_SECONDS = 2.0
 needs up to a minute to replace files."""
 
 TRY_SECONDS = 3.0
-"""The deadline of the trial call. After a time-out, the next `refresh` tries again."""
+"""The deadline of the trial call. After any failure, the next `refresh` tries again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
+"""The time between the last possible deadline on an old channel and the closing of that channel."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +70,9 @@ class BackendChannel:
     def refresh(self) -> None:
         """Read the files. If the files changed, try the new credentials.
 
-        If the trial call shows no fault of the new credentials, use them. Otherwise the old
-        credentials stay in use. The log contains a repeated failure with the same message only
-        once.
+        If the backend accepts the new credentials, or refuses the old ones in the same way, use
+        the new ones. If the backend is unreachable, or refuses only the new credentials, keep the
+        old ones. The log contains a repeated failure with the same message only once.
         """
         with self._lock:
             self._close_retired(time.monotonic())
@@ -193,7 +195,10 @@ class CredentialRotation:
         self._thread.start()
 
     def stop(self, within_seconds: float = 2 * TRY_SECONDS) -> None:
-        """Stop the thread. Wait for its end, at most as long as two trial calls may take."""
+        """Stop the thread, and wait for its end.
+
+        One `refresh` makes at most two trial calls: with the new and with the old credentials.
+        """
         self._stopped.set()
         self._thread.join(min(within_seconds, 2 * TRY_SECONDS))
 

@@ -1,8 +1,8 @@
-"""The form of `POST /conference`: bytes → `CreateRequest`, or the mistake in the form.
+"""Parse the form of `POST /conference`: return a `CreateRequest`, or the mistake in the request.
 
 clients.md, "What they send", describes these forms. The fields come in any order. The Content-Type
-may contain a charset. The clients percent-encode names for XMPP, and then encode them again for the
-form. Times have Java's format.
+may contain a charset. The clients percent-encode the room's name for XMPP, and then encode it again
+for the form. Times have Java's format.
 """
 
 import hashlib
@@ -155,7 +155,7 @@ def parse_java_time(text: str) -> int | BadInput:
 
 
 def _parse_duration(text: str) -> int | BadInput | None:
-    """Return whole seconds, or `None` for "no limit": no duration, or a duration below 1.
+    """Return whole seconds; `None` (no limit) if the form has no duration, or one below 1.
 
     Jicofo sends -1, and Prosody sends no duration (clients.md).
     """

@@ -18,7 +18,8 @@ from jicofo_reservation_proxy.errors import StateError
 from .sqlite_database import Database, overwrite_log
 
 WRITE_AFTER_SECONDS = 0.05
-"""The time that a change waits, so that other changes can be written together with it."""
+"""The time from the first waiting change to the write. Changes that arrive in this time are written
+together with it."""
 
 RETRY_SECONDS = 1.0
 """The time between a failed write and the next attempt."""
@@ -147,7 +148,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
         try:
             self._write_what_waits()
         except StateError as error:
-            # The text of the error says enough; a stack trace would not help.
+            # The log line needs no stack trace, because the text of the error gives the cause.
             logger.error("the last changes of the ledger are lost: %s", error)  # noqa: TRY400
         finally:
             self._writing.release()

@@ -24,7 +24,7 @@ ROOM_QUEUE_IS_FULL = Fault(
 
 SHARE = 0.4
 """The maximum share of its remaining time that a POST spends on each call for an earlier
-conference. The larger part remains for the creation."""
+conference. So after each such call, at least 60 % of the time before it remains."""
 
 FROM_LEDGER = "ledger"
 FROM_FALLBACK = "fallback_grant"

@@ -1,13 +1,14 @@
-"""Creating the conference of a room: POST.
+"""The use case of POST: the proxy asks the backend for a room, and answers the client.
 
 The last conference of the room may be over while its deletion is still pending. Then the proxy
 works in this order:
 
-1. Deliver the pending deletion.
+1. Try to deliver the pending deletions of the room.
 2. Ask the backend for the room.
-3. If the backend still names the old conference, deliver the deletion of that conference. Ask once
-   more, unless the deletion was never sent (named_conferences.py).
-4. If the backend still names the old conference, that conference goes on: cancel its deletion.
+3. If the answer names a conference that is over, try to deliver its deletion. If the deletion was
+   delivered or is uncertain, ask the backend once more (named_conferences.py).
+4. If the last answer names a conference that is over, and the client may have that conference, the
+   conference goes on: cancel its deletion.
 
 This order keeps the invariant that is described in deletion_delivery.py.
 
@@ -65,9 +66,10 @@ class Creation:
         self._fallback = fallback
 
     def create(self, asked: RoomRequest, *, is_admitted: bool) -> Handled[CreateReply]:
-        """Ask the backend for a room; the fallback answers a request that was not admitted.
+        """Ask the backend for a room, and answer the client.
 
-        The caller holds the lock of the room.
+        `is_admitted` is false if the in-flight limit is reached. Then the proxy does not ask the
+        backend, and the fallback answers. The caller holds the lock of the room.
         """
         if not is_admitted:
             return self._fallback.answer(asked, IN_FLIGHT_LIMIT_REACHED)

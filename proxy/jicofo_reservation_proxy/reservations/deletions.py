@@ -68,8 +68,9 @@ class Deletions:
         return self.attempt(ref, asked.incident_id, asked.share_seconds)
 
     def deliver_pending(self, asked: RoomRequest) -> None:
-        """Deliver the pending deletions of a room in order; stop at the first failure.
+        """Try to deliver the pending deletions of a room; the last changed record comes last.
 
+        Stop if a conference is locked, or if the backend does not acknowledge a deletion.
         The caller holds the lock of the room.
         """
         room = asked.request.room.raw

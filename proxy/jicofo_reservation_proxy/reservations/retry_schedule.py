@@ -15,14 +15,16 @@ from jicofo_reservation_proxy.model import ConferenceRef, Fault, FaultKind
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 60.0
-"""The back-off doubles from the first value to the second. Jitter cuts each wait by up to half."""
+"""The first back-off, and the longest one. Each further back-off is twice as long as the one before
+it. Jitter shortens each back-off by up to half."""
 
 MANY_REFUSALS = 5
 """The proxy pauses a backend that refused the deletions of this many conferences and acknowledged
 no deletion in between."""
 
 MANY_ATTEMPTS = 1000
-"""The minimum number of new entries before the entries of unknown conferences are removed."""
+"""The schedule removes the entries of unknown conferences only after at least this many entries
+were added since the last removal."""
 
 _OF_THE_BACKEND = {
     FaultKind.UNREACHABLE,
@@ -31,16 +33,18 @@ _OF_THE_BACKEND = {
     FaultKind.SATURATED,
     FaultKind.UNAUTHORIZED,
 }
-"""Faults of the backend as a whole: the next call would end in the same fault."""
+"""Faults that concern the whole backend: a call for another conference would probably end in the
+same fault. Every other fault is a refusal."""
 
 
 @dataclass(slots=True)
 class _Attempts:
     """The attempts to deliver the deletion of one conference.
 
-    `is_uncertain` is true if the backend may have carried out the deletion, or may still do so.
-    This process (or possibly an earlier process) sent the deletion, and the backend has not
-    acknowledged it.
+    `count` is the number of failed attempts, and `next_at` is the time of the next attempt.
+    `is_uncertain` is true if the backend may have carried out the deletion, or may still do so:
+    this process sent the deletion, or an earlier process may have sent it, and the ledger has not
+    recorded that the backend acknowledged it.
     """
 
     count: int = 0
@@ -50,11 +54,13 @@ class _Attempts:
 
 @dataclass(slots=True)
 class _Pause:
-    """The pause of a backend, during which it gets no deletions.
+    """The pause of a backend, during which the delivery sends it no deletions.
+
+    A POST, a DELETE that cannot be stored, and the drain still send deletions during a pause.
 
     `faults` is the number of faults so far that required a pause. `count` is the number of pauses
-    in a row. `refused` contains the conferences whose deletion the backend refused since it last
-    acknowledged a deletion.
+    since the backend last answered. `refused` contains the conferences whose deletion the backend
+    refused since it last acknowledged a deletion.
     """
 
     faults: int = 0
@@ -65,12 +71,12 @@ class _Pause:
 
     @property
     def is_for_refusals(self) -> bool:
-        """Whether the backend refused `MANY_REFUSALS` deletions and acknowledged none meanwhile."""
+        """Whether the backend refused many conferences' deletions, and acknowledged none since."""
         return len(self.refused) >= MANY_REFUSALS
 
 
 class RetrySchedule:
-    """The schedule of the deletions for these backends.
+    """The schedule of the deletions to the backends in `backends`.
 
     `left_over` are the conferences whose deletion an earlier process left pending. These deletions
     are uncertain, because that process may have sent them. `clock` counts seconds from an arbitrary
@@ -114,7 +120,7 @@ class RetrySchedule:
         return self._pauses[backend].faults
 
     def count(self, ref: ConferenceRef) -> int:
-        """Return the number of failed attempts at a deletion in this process."""
+        """Return the number of failed attempts at a deletion since it was last forgotten."""
         attempts = self._attempts.get(ref)
         return attempts.count if attempts else 0
 
@@ -134,7 +140,10 @@ class RetrySchedule:
         self.backend_answers(ref.backend)
 
     def backend_answers(self, backend: str) -> None:
-        """Record that a backend answered: end its pause, unless the pause is for refusals."""
+        """Record that a backend answered.
+
+        End its pause and reset the back-off of its pauses, unless it has refused many deletions.
+        """
         pause = self._pauses[backend]
         if pause.count and not pause.is_for_refusals:
             pause.count, pause.until = 0, 0.0
@@ -145,7 +154,8 @@ class RetrySchedule:
         is_of_the_backend = fault.kind in _OF_THE_BACKEND
         attempts = self._attempts.setdefault(ref, _Attempts())
         attempts.count += 1
-        # If this deletion made the backend hang, the proxy must try another deletion before it.
+        # A deletion that was sent may itself be the cause of the fault. So it gets a back-off of
+        # its own, and the proxy tries other deletions first.
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = self._clock() + (_back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent

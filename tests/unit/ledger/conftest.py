@@ -11,7 +11,7 @@ from tests.unit.ledgers import opened
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    """Return the ledger of a new state directory; it writes when `flush` is called."""
+    """Return the ledger of a new state directory; grants are written when `flush` is called."""
     with opened(tmp_path) as ledger:
         yield ledger
 

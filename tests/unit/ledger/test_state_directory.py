@@ -39,7 +39,7 @@ def test_several_checks_at_once(tmp_path: Path) -> None:
 
 
 def test_a_start_waits_for_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start that meets a check tries again after a pause, when the check has ended."""
+    """If a check holds the lock, a starting proxy waits and tries again."""
     Database(tmp_path).close()
     with (tmp_path / LOCK_NAME).open() as asking:
         fcntl.flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)

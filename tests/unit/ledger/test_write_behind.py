@@ -56,7 +56,7 @@ def test_no_grant_waits_for_the_disk(ledger: SqliteLedger, tmp_path: Path) -> No
 def test_a_promised_deletion_is_on_the_disk(
     ledger: SqliteLedger, tmp_path: Path, is_known: bool
 ) -> None:
-    """A promised DELETE survives a power cut right after the promise."""
+    """A DELETE that was answered 200 survives a power cut right after the answer."""
     if is_known:
         grant(ledger)
     ledger.end(ref(), 5, LONG_SECONDS)
@@ -148,7 +148,7 @@ def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, bef
 
 
 def test_an_expiry_is_written_later(ledger: SqliteLedger, tmp_path: Path) -> None:
-    """An expiry is written later, because the next process would find the same end."""
+    """An expiry does not wait for the disk: if it is lost, the next process expires it again."""
     grant(ledger)
     ledger.flush()
     ledger.expire(END_MS + 1)

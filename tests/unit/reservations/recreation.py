@@ -73,7 +73,7 @@ RESPOND_WITHIN_SECONDS = 0.02
 """How long a POST waits for a locked room, in real time. A POST waits for nothing else here."""
 
 LATE_MS = 86_400_000
-"""How long after its deadline a backend may still carry out a deletion."""
+"""How long after it received a deletion a backend may still carry it out."""
 
 
 class Killed(BaseException):
@@ -88,7 +88,7 @@ class Kind(enum.Enum):
     """Every create is denied; a delete is done."""
     DOWN = "down"
     LOST = "lost"
-    """The call is done, and then the connection is lost."""
+    """The backend carries out the call; then the connection is lost."""
     SLOW = "slow"
     """The call is not done, and never will be."""
     SLOW_DONE = "slow, done"
@@ -785,7 +785,7 @@ class World:
 
     def _open(self) -> None:
         self._database = Database(self._directory)
-        # A kill does not lose data that was written without a sync; only a power cut does.
+        # These tests simulate kills and no power cuts, so they need no sync, which takes time.
         self._database._connection.execute("PRAGMA synchronous = OFF")
         self.ledger = SqliteLedger(self._database, write_behind=False)
         aliases = SqliteAliases(self._database, write_behind=False, now_ms=lambda: self.now_ms)

@@ -243,7 +243,7 @@ def test_a_disk_that_fails(world: World) -> None:
 
 
 def test_a_disk_that_fails_with_an_uncertain_delete(allowing: World) -> None:
-    """A deletion that was sent without being stored is uncertain too."""
+    """A deletion that the proxy sent without storing it is uncertain."""
     told = granted(allowing)
     allowing.disk(works=False)
     assert isinstance(allowing.taking(Kind.SLOW_LATE).delete(told), Fault)
