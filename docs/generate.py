@@ -15,8 +15,8 @@ PAGE = Path(__file__).with_name("settings.md")
 INTRODUCTION = f"""\
 # Settings
 
-After this page you can write a settings file, override a setting with an environment variable or a
-flag, and check the result. The tables list the meaning, the range and the default of every setting.
+This page tells you how to write a settings file, how to override a setting with an environment
+variable or a flag, and how to check the result. The tables list the meaning, the range and the default of every setting.
 
 ## Where settings come from
 
@@ -58,7 +58,7 @@ index, which counts from 0:
     {ENVIRONMENT_PREFIX}GUEST_DOMAINS='["guest.*", "anonymous.example.com"]'
     {ENVIRONMENT_PREFIX}ROUTES__0__BACKEND=default
 
-A duration is a string of a number and a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`.
+A duration is a string that contains a number and a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`.
 
 `make docs` generates this page from `settings/schema.py` and `docs/generate.py`. Edit those files,
 not this page.

@@ -24,4 +24,5 @@ exit codes:
   {BACKEND_FAILED}  a backend is unreachable, too slow or faulty
   {REFUSED}  call: the proxy refused the request, for example because the backend denied the room
   {NOT_AS_EXPECTED}  conformance: a case failed; simulate: there was a problem with a room
+  {INTERRUPTED}  Ctrl-C interrupted the command; conformance, simulate: or SIGTERM
 """

@@ -140,7 +140,7 @@ class Methods:
         metadata=_doc(
             'The method path that the proxy calls for DeleteConference. Empty (`""`): the backend '
             "has no such method. The proxy then sends no deletions, and a room becomes free when "
-            "the time of its conference is over."
+            "its conference ends by `start_time` and `duration`."
         ),
     )
 
@@ -163,7 +163,7 @@ class Backend:
             "The address of the backend, in any form that gRPC resolves, such as "
             "`dns:///reservations.example.com:50051`, `unix:/run/reservations.sock` or "
             "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. If there are several addresses, the proxy "
-            "uses them in turn."
+            "distributes the calls over all of them."
         )
     )
     answer_within: Deadline = field(
@@ -339,9 +339,9 @@ class Settings:
     guest_domains: tuple[str, ...] = field(
         default=("guest.*",),
         metadata=_doc(
-            "Globs for the guest domains. Users of a guest domain have not signed in. The "
-            "proxy only tells the backend whether the owner is a guest; the backend decides what "
-            "guests may do."
+            "Patterns (globs) of the domains whose users have not signed in (guests). The proxy "
+            "only tells the backend whether the owner is a guest; the backend decides what guests "
+            "may do."
         ),
     )
     respond_within: ResponseTime = field(
@@ -376,8 +376,9 @@ class Settings:
             "The maximum number of requests that call or wait for backends at the same time, "
             "from 1 to 1000. The proxy refuses all further POSTs with 503. Half of this number is "
             "reserved in equal parts for the backends, so that a slow backend cannot use all "
-            "threads. The proxy has about half more threads than this number: for POSTs that wait "
-            "for their room (at most 4 for one room), and for requests that wait for nothing."
+            "threads. The proxy starts about 1.5 times as many threads. The additional threads are "
+            "for POSTs that wait for their room (at most 4 for one room, and a quarter of this "
+            "number for all rooms), and for requests that wait for nothing."
         ),
     )
     drain_within: DrainTime = field(
