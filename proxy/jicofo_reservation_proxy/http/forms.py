@@ -7,6 +7,7 @@ for the form. Times have Java's format.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -32,7 +33,7 @@ MAX_DURATION_SECONDS = 315_576_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_KNOWN_FIELDS = frozenset({"name", "mail_owner", "start_time", "duration"})
+_KNOWN_FIELDS = ("name", "mail_owner", "start_time", "duration")
 _UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii"})
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)\"?", re.IGNORECASE)
 _TENANT = re.compile(r"\[([^\[\]]+)\](.+)", re.DOTALL)
@@ -66,19 +67,18 @@ def _wrong_type(content_type: str) -> BadInput | None:
 
 
 def _fields(body: bytes) -> dict[str, str] | BadInput:
+    # Two separators without a field between them are no field: `max_num_fields` counts separators.
+    if sum(map(bool, body.split(b"&"))) > MAX_FIELDS:
+        return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
     try:
-        pairs = parse_qsl(
-            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         return BadInput(400, "The form is not valid UTF-8.")
-    except ValueError:
-        return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
-    fields = dict(pairs)
-    names = [name for name, _ in pairs if name in _KNOWN_FIELDS]
-    if len(names) > len(set(names)):
-        return BadInput(400, "The form has a field twice; wanted each field once.")
-    return fields
+    counts = Counter(name for name, _ in pairs)
+    for name in _KNOWN_FIELDS:
+        if counts[name] > 1:
+            return BadInput(400, f"{name}: wanted this field once, got it {counts[name]} times.")
+    return dict(pairs)
 
 
 def _request(fields: Mapping[str, str], is_guest: IsGuest) -> CreateRequest | BadInput:
@@ -103,7 +103,7 @@ def _request(fields: Mapping[str, str], is_guest: IsGuest) -> CreateRequest | Ba
         owner=parse_owner(mail_owner, is_guest) if mail_owner else None,
         start_time_ms=start_time_ms,
         duration_seconds=duration_seconds,
-        extra_fields={key: fields[key] for key in fields.keys() - _KNOWN_FIELDS},
+        extra_fields={key: fields[key] for key in fields.keys() - set(_KNOWN_FIELDS)},
     )
 
 
@@ -117,7 +117,10 @@ def _wrong_text(key: str, value: str, max_bytes: int) -> BadInput | None:
 
 
 def parse_room(raw: str) -> Room:
-    """Split a room's node: `[acme]caf%c3%a9` is the room `café` of the tenant `acme`."""
+    """Return the room of a node (the part of an XMPP address before the `@`).
+
+    `[acme]caf%c3%a9` is the room `café` of the tenant `acme`.
+    """
     tenant, name = "", raw
     if match := _TENANT.fullmatch(raw):
         tenant, name = match[1], match[2]
@@ -164,8 +167,8 @@ def _parse_duration(text: str) -> int | BadInput | None:
     if not _INTEGER.fullmatch(text) or int(text) > MAX_DURATION_SECONDS:
         return BadInput(
             400,
-            f"duration: wanted whole seconds, at most {MAX_DURATION_SECONDS}, or -1, "
-            f"got {_quoted(text)}.",
+            f"duration: wanted a whole number of seconds, at most {MAX_DURATION_SECONDS}, or -1 "
+            f"for no limit, got {_quoted(text)}.",
         )
     return int(text) if int(text) > 0 else None
 
