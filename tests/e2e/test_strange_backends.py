@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from tests.unit.ledgers import Changes
+from tests.unit.ledgers import Changes, eventually
 
 from .http2 import answering
 from .support import (
@@ -59,14 +58,6 @@ def served(
     """Run a proxy before this backend."""
     with serving_grpc(script) as target, serving(state_dir, target, own, **values) as both:
         yield both
-
-
-def eventually(happened: Callable[[], object]) -> None:
-    """Wait until `happened` returns a true value."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def count(proxy: Proxy, state: RecordState) -> int:
@@ -317,11 +308,13 @@ def test_one_id_for_two_open_rooms_is_refused(
     """The second room gets 502, no deletion is sent, and the log says why."""
     backend = granting("364758328")
     backend.get = missing
-    with served(tmp_path, backend) as (_, client):
+    with served(tmp_path, backend) as (proxy, client):
         first = client.create("kitchen").json["id"]
         assert client.create("board").status == 502
         assert not backend.deletes
         assert client.delete(first).status == 200
+        # Until the backend has acknowledged the deletion, the id is the one of a pending deletion.
+        eventually(lambda: count(proxy, RecordState.PENDING) == 0)
         assert client.create("board").status == 200
     refused = fields(caplog, "create")[0]
     assert str(refused["detail"]).startswith("'364758328' is the id of a conference in another")

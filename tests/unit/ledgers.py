@@ -127,8 +127,8 @@ READ_ONLY = "attempt to write a readonly database"
 """The message of SQLite while `failing_disk` is active."""
 
 
-def eventually(happened: Callable[[], bool]) -> None:
-    """Wait until `happened` returns true; fail after `LONG_SECONDS`."""
+def eventually(happened: Callable[[], object]) -> None:
+    """Wait until `happened` returns a true value; fail after `LONG_SECONDS`."""
     until = time.monotonic() + LONG_SECONDS
     pause = threading.Event()
     while not happened():
