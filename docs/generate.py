@@ -16,7 +16,8 @@ INTRODUCTION = f"""\
 # Settings
 
 This page tells you how to write a settings file, how to override a setting with an environment
-variable or a flag, and how to check the result. The tables list the meaning, the range and the default of every setting.
+variable or a flag, and how to check the result. The tables list the meaning, the range and the
+default of every setting.
 
 ## Where settings come from
 

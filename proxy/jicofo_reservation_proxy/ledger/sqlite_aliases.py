@@ -19,14 +19,11 @@ from jicofo_reservation_proxy.model import ConferenceRef
 
 from .eviction_log import EvictionLog
 from .sqlite_database import Database
-from .write_behind import WriteBehind
+from .write_behind import CLOSE_SECONDS, WriteBehind
 
 MAX_ALIASES = 200_000
 """About 20 MB of disk and 60 MB of memory. When there are this many aliases, a new alias evicts the
 oldest alias."""
-
-CLOSE_SECONDS = 5.0
-"""How long the end of the process waits for the last changes."""
 
 
 class SqliteAliases:

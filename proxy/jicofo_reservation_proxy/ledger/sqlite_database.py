@@ -278,12 +278,13 @@ def _connect(file: str) -> sqlite3.Connection:
     `synchronous = FULL` makes a commit in WAL mode survive a power cut, not only the end of the
     process.
     """
-    connection = sqlite3.connect(file, LOCK_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
+    with ExitStack() as stack:
+        connection = sqlite3.connect(
+            file, LOCK_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        stack.callback(connection.close)
         _set_up(connection)
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()
     return connection
 
 

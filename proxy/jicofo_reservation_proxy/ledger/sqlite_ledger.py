@@ -1,16 +1,16 @@
 """The ledger of one proxy: in memory, and in SQLite so that it survives a restart.
 
 All reads are from memory. A grant is written a short time later (write_behind.py), so that no
-meeting waits for the disk. Two changes are on the disk before the method returns, because the proxy
-promises them: a client ended a conference, and a deletion was cancelled.
+meeting waits for the disk. `end` and a `grant` that cancels a deletion return only when the change
+is on the disk, because the proxy promises these changes to the client. `withdraw` waits for the
+disk too, but does not fail without it.
 """
 
 import dataclasses
 import logging
-import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -21,17 +21,15 @@ from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReas
 from . import records
 from .eviction_log import EvictionLog
 from .memory_index import Index
+from .record_table import Cancellation, RecordTable
 from .records import Record, RecordState
 from .sqlite_database import Database, reading
-from .write_behind import WriteBehind
+from .write_behind import CLOSE_SECONDS, WriteBehind
 
 MAX_CONFERENCES = 100_000
 """About 130 MB of memory and 20 MB of disk. When there are this many conferences, a new conference
 evicts the oldest abandoned one, or otherwise the oldest open one. Pending conferences are never
 evicted."""
-
-CLOSE_SECONDS = 5.0
-"""How long the end of the process waits for the last changes."""
 
 MAX_BYTES = 64 * 1024 * 1024
 """The limit for the texts of all conferences. An ordinary conference needs about 300 bytes."""
@@ -67,7 +65,7 @@ class SqliteLedger:
         self._revisions = count(1)
         for record in records.from_rows(database.rows(records.SELECT), database.name):
             self._index.put(record)
-        self._table = _Table(self._index, self._lock)
+        self._table = RecordTable(self._index, self._lock)
         thread_name = "ledger" if write_behind else None
         self._writes = WriteBehind(database, self._table, self._lock, thread_name)
 
@@ -87,7 +85,7 @@ class SqliteLedger:
             if not self._index.is_over(ref):
                 self._add(record)
                 return
-            undo = _Undo(record, known, was_gone=self._index.is_gone(ref))
+            undo = Cancellation(record, known, was_gone=self._index.is_gone(ref))
             self._add(record, supersedes=False)
             self._table.cancelling[ref] = undo
             number = self._writes.last_number
@@ -322,91 +320,6 @@ class SqliteLedger:
     def _forget(self, ref: ConferenceRef) -> None:
         if self._index.remove(ref):
             self._writes.note(ref)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Undo:
-    """A cancellation that is not on the disk yet, and the record before it."""
-
-    record: Record
-    previous: Record | None
-    was_gone: bool
-
-
-class _Table:
-    """The records, as `WriteBehind` writes them (write_behind.Table describes the methods).
-
-    `ending` has the ends that are not on the disk yet: until then the index does not have them.
-    `cancelling` has the cancellations that are not on the disk yet: the index has them already, so
-    that no deletion is sent in the meantime.
-    """
-
-    def __init__(self, index: Index, lock: threading.Lock) -> None:
-        self.ending: dict[ConferenceRef, Record] = {}
-        self.cancelling: dict[ConferenceRef, _Undo] = {}
-        self._index = index
-        self._has_no_end = threading.Condition(lock)
-
-    def latest(self, key: ConferenceRef) -> Record | None:
-        return self.ending.get(key) or self._index.records.get(key)
-
-    def written(self, key: ConferenceRef, value: Record | None) -> None:
-        """Make an end visible; forget the undo of a cancellation."""
-        undo = self.cancelling.get(key)
-        if undo and undo.record is value:
-            del self.cancelling[key]
-        end = self.ending.get(key)
-        if end is None or end is not value:
-            return
-        self.drop_end(key, end)
-        current = self._index.records.get(key)
-        # It may have expired or been deleted at its backend in the meantime.
-        is_pending = current is not None and current.state is RecordState.PENDING
-        if not is_pending and not self._index.is_gone(key):
-            self._index.put(end)
-
-    def failed(self, key: ConferenceRef, value: Record | None) -> None:
-        """Drop an end; undo a cancellation."""
-        end = self.ending.get(key)
-        if end is not None and end is value:
-            self.drop_end(key, end)
-        undo = self.cancelling.get(key)
-        if undo and undo.record is value:
-            self.undo(undo)
-
-    def store(
-        self,
-        connection: sqlite3.Connection,
-        changes: Sequence[tuple[ConferenceRef, Record | None]],
-    ) -> None:
-        gone = [records.key(ref) for ref, record in changes if record is None]
-        connection.executemany(records.DELETE, gone)
-        connection.executemany(
-            records.UPSERT, [records.to_row(record) for _, record in changes if record]
-        )
-
-    def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
-        """Wait until no end of a conference is being written; return whether that is so."""
-        return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
-
-    def drop_end(self, ref: ConferenceRef, end: Record | None) -> None:
-        """Forget an end that is not visible; do nothing if another one took its place."""
-        if end is not None and self.ending.get(ref) is end:
-            del self.ending[ref]
-            self._has_no_end.notify_all()
-
-    def undo(self, undo: _Undo) -> None:
-        """Restore the record before a cancellation, unless the record has changed since."""
-        ref = undo.record.ref
-        del self.cancelling[ref]
-        if self._index.records.get(ref) is not undo.record:
-            return
-        if undo.previous is None:
-            self._index.remove(ref)
-        else:
-            self._index.put(undo.previous)
-        if undo.was_gone:
-            self._index.note_gone(ref)
 
 
 def read(state_dir: Path) -> list[Record]:

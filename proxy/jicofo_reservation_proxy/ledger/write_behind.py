@@ -28,6 +28,9 @@ HANGING_SECONDS = 2.0
 """A disk hangs if a write takes longer. Then `write` does not wait any more, so that a disk that
 hangs does not take all threads."""
 
+CLOSE_SECONDS = 5.0
+"""How long the end of the process waits for the last changes."""
+
 KeyT = TypeVar("KeyT")
 KeyT_contra = TypeVar("KeyT_contra", contravariant=True)
 ValueT = TypeVar("ValueT")
@@ -131,7 +134,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
         with self._writing:
             self._write_what_waits()
 
-    def close(self, within_seconds: float) -> None:
+    def close(self, within_seconds: float = CLOSE_SECONDS) -> None:
         """Write the waiting changes; if that fails or takes too long, log that they are lost."""
         with self._lock:
             self._is_stopped = True
@@ -171,7 +174,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
             generation = self._database.generation
         try:
             self._commit(changes)
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C: the changes must keep waiting
             with self._lock:
                 self._note_failed(changes, waiting)
             self._erase(changes)

@@ -1,0 +1,103 @@
+"""The records of the ledger as `WriteBehind` writes them, and the changes that the disk decides.
+
+The end of a conference, and the cancellation of a deletion, count only when they are on the disk.
+This module keeps them until the write has succeeded or failed.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jicofo_reservation_proxy.model import ConferenceRef
+
+from . import records
+from .memory_index import Index
+from .records import Record, RecordState
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """A cancellation that is not on the disk yet, and the record before it."""
+
+    record: Record
+    previous: Record | None
+    was_gone: bool
+
+
+class RecordTable:
+    """The records, as `WriteBehind` writes them (write_behind.Table describes the methods).
+
+    `ending` has the ends that are not on the disk yet: until then the index does not have them.
+    `cancelling` has the cancellations that are not on the disk yet: the index has them already, so
+    that no deletion is sent in the meantime.
+    """
+
+    def __init__(self, index: Index, lock: threading.Lock) -> None:
+        self.ending: dict[ConferenceRef, Record] = {}
+        self.cancelling: dict[ConferenceRef, Cancellation] = {}
+        self._index = index
+        self._has_no_end = threading.Condition(lock)
+
+    def latest(self, key: ConferenceRef) -> Record | None:
+        """Return the record to write: an end that is not on the disk yet, or the record."""
+        return self.ending.get(key) or self._index.records.get(key)
+
+    def written(self, key: ConferenceRef, value: Record | None) -> None:
+        """Make an end visible; forget the undo of a cancellation."""
+        undo = self.cancelling.get(key)
+        if undo and undo.record is value:
+            del self.cancelling[key]
+        end = self.ending.get(key)
+        if end is None or end is not value:
+            return
+        self.drop_end(key, end)
+        current = self._index.records.get(key)
+        # It may have expired or been deleted at its backend in the meantime.
+        is_pending = current is not None and current.state is RecordState.PENDING
+        if not is_pending and not self._index.is_gone(key):
+            self._index.put(end)
+
+    def failed(self, key: ConferenceRef, value: Record | None) -> None:
+        """Drop an end; undo a cancellation."""
+        end = self.ending.get(key)
+        if end is not None and end is value:
+            self.drop_end(key, end)
+        undo = self.cancelling.get(key)
+        if undo and undo.record is value:
+            self.undo(undo)
+
+    def store(
+        self,
+        connection: sqlite3.Connection,
+        changes: Sequence[tuple[ConferenceRef, Record | None]],
+    ) -> None:
+        """Delete and write the rows of these records in a transaction."""
+        gone = [records.key(ref) for ref, record in changes if record is None]
+        connection.executemany(records.DELETE, gone)
+        connection.executemany(
+            records.UPSERT, [records.to_row(record) for _, record in changes if record]
+        )
+
+    def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
+        """Wait until no end of a conference is being written; return whether that is so."""
+        return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
+
+    def drop_end(self, ref: ConferenceRef, end: Record | None) -> None:
+        """Forget an end that is not visible; do nothing if another one took its place."""
+        if end is not None and self.ending.get(ref) is end:
+            del self.ending[ref]
+            self._has_no_end.notify_all()
+
+    def undo(self, undo: Cancellation) -> None:
+        """Restore the record before a cancellation, unless the record has changed since."""
+        ref = undo.record.ref
+        del self.cancelling[ref]
+        if self._index.records.get(ref) is not undo.record:
+            return
+        if undo.previous is None:
+            self._index.remove(ref)
+        else:
+            self._index.put(undo.previous)
+        if undo.was_gone:
+            self._index.note_gone(ref)
