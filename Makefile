@@ -51,7 +51,7 @@ test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 15 minutes
-	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py $(ARGS)
+	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py tests/model $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
