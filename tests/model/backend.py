@@ -29,13 +29,8 @@ def _create(state: State, call: Call, without: AbstractSet[Rule]) -> tuple[State
         return state._replace(conference=new, last_id=new.id), Answer(call, new.id, new.owner)
     is_repeat = known.request == call.request
     answer = Answer(call, known.id, known.owner, is_granted=is_repeat)
-    if is_repeat:
-        raises = Rule.RAISE_ON_REPEAT not in without
-    elif call.join:
-        raises = Rule.RAISE_ON_JOIN not in without
-    else:
-        raises = Rule.NO_ROW_WITHOUT_JOIN in without
-    if raises:
+    rule = Rule.RAISE_ON_REPEAT if is_repeat else Rule.RAISE_ON_CONFLICT
+    if rule not in without:
         holds = dict(known.rows)
         holds[call.holder] = max(call.hold, holds.get(call.holder, 0))
         state = state._replace(conference=known._replace(rows=frozenset(holds.items())))

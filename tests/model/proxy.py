@@ -21,11 +21,10 @@ def put(state: State, index: int, proxy: Proxy, client: Client | None = None) ->
 
 def post(state: State, index: int, request: int, owner: int, without: AbstractSet[Rule]) -> State:
     """Ask the backend for the room; the client waits."""
-    client = state.clients[index]
-    join = client.kind is Kind.PROSODY and Rule.JOIN_IF_ALLOWED not in without
-    join = join or Rule.ASK_BEFORE_JOIN in without
-    state = put(state, index, state.proxies[index], client._replace(is_waiting=True))
-    return _create(state, index, without, request, owner, join=join)
+    client, proxy = state.clients[index], state.proxies[index]
+    state = put(state, index, proxy, client._replace(is_waiting=True))
+    hold = CALLS * proxy.starts if Rule.NEW_HOLD in without else _hold(proxy)
+    return _send(state, index, Call(index, 0, proxy.holder, hold, request, owner))
 
 
 def delete(state: State, index: int, copy: Grant, without: AbstractSet[Rule]) -> State:
@@ -72,15 +71,11 @@ def answered(
     state = state._replace(answers=state.answers - {answer})
     if not call.request:
         return put(state, index, _acknowledged(proxy, call))
-    if not answer.is_granted:
-        if client.kind is Kind.JICOFO and answer.owner != call.owner:
-            return put(state, index, proxy, client._replace(is_waiting=False))
-        if not call.join and Rule.JOIN_IF_ALLOWED not in without:
-            state = put(state, index, proxy)
-            return _create(state, index, without, call.request, call.owner, join=True)
-    if is_told:
+    is_other = client.kind is Kind.JICOFO and answer.owner != call.owner
+    if is_told and not (is_other and not answer.is_granted):
         return _grant(state, index, proxy, Grant(answer.conference, call.hold), without)
-    if Rule.WITHDRAW_UNTOLD not in without:
+    rule = Rule.WITHDRAW_REFUSED if is_told else Rule.WITHDRAW_UNTOLD
+    if rule not in without:
         proxy = _note(proxy, call, without)
     return put(state, index, proxy, client._replace(is_waiting=False))
 
@@ -197,14 +192,6 @@ def _send_deletion(state: State, index: int, ended: Grant, without: AbstractSet[
     holder, hold = (NOBODY, 0) if ended.is_old else (proxy.holder, hold)
     call = Call(index, 0, holder, hold, conference=ended.conference)
     return _send(put(state, index, proxy), index, call)
-
-
-def _create(
-    state: State, index: int, without: AbstractSet[Rule], request: int, owner: int, *, join: bool
-) -> State:
-    proxy = state.proxies[index]
-    hold = CALLS * proxy.starts if Rule.NEW_HOLD in without else _hold(proxy)
-    return _send(state, index, Call(index, 0, proxy.holder, hold, request, owner, join))
 
 
 def _hold(proxy: Proxy) -> int:

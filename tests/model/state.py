@@ -43,7 +43,6 @@ class Call(NamedTuple):
     hold: int
     request: int = 0
     owner: int = 0
-    join: bool = False
     conference: int = ROOM
 
 
