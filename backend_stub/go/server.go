@@ -124,11 +124,11 @@ func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 }
 
 // Listen listens on "host:port" or "unix:/path"; port 0 means any free port. It returns the listener
-// and the address with the real port. Listen replaces a socket file that no server listens on any
-// more. It does not replace the socket file of a running server.
+// and the address with the real port. Listen replaces the socket file of a server that no longer
+// runs. It replaces no other file.
 func Listen(address string) (net.Listener, string, error) {
 	if path, ok := unixPath(address); ok {
-		if err := removeDeadSocket(path); err != nil {
+		if err := removeStaleSocket(path); err != nil {
 			return nil, "", fmt.Errorf("%s: %w", address, err)
 		}
 		listener, err := net.Listen("unix", path)
@@ -159,11 +159,17 @@ func unixPath(address string) (string, bool) {
 	return strings.TrimPrefix(rest, "//"), ok
 }
 
-func removeDeadSocket(path string) error {
+// removeStaleSocket deletes the socket file of a server that no longer runs. It follows no symbolic
+// link. It returns an error if another server listens on the path, or if the file is not a socket.
+func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		// The path does not exist, or it is not a socket and must not be removed.
+	if err != nil {
+		// The path is free, or net.Listen reports the error.
 		return nil
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("wanted a free path, but %s is there; remove it or choose another path",
+			fileType(info.Mode()))
 	}
 	connection, err := net.Dial("unix", path)
 	if err == nil {
@@ -175,4 +181,19 @@ func removeDeadSocket(path string) error {
 		return os.Remove(path)
 	}
 	return nil
+}
+
+func fileType(mode fs.FileMode) string {
+	switch mode.Type() {
+	case 0:
+		return "a regular file"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeNamedPipe:
+		return "a FIFO"
+	default:
+		return "a device"
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -171,28 +172,59 @@ func TestTwoServersCannotShareAPath(t *testing.T) {
 	}
 }
 
-// Listen replaces a socket file that nobody listens on; it does not replace any other file.
-func TestListenReplacesTheSocketFileOfADeadServer(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+// staleSocket creates the socket file of a server that no longer runs.
+func staleSocket(t *testing.T, path string) {
+	t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead.SetUnlinkOnClose(false)
-	_ = dead.Close()
+	listener.SetUnlinkOnClose(false)
+	_ = listener.Close()
+}
+
+// Listen replaces a stale socket file.
+func TestListenReplacesAStaleSocketFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	staleSocket(t, path)
 	listener, _, err := Listen("unix:" + path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = listener.Close()
-	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := Listen("unix:" + path); err == nil {
-		t.Error("wanted Listen to fail for the path of a file, got a listener")
-	}
-	if content, _ := os.ReadFile(path); string(content) != "precious" {
-		t.Errorf("got %q", content)
+}
+
+// Listen deletes no file that is not a socket, and its error names the type of the file.
+func TestListenReplacesNoOtherFile(t *testing.T) {
+	for kind, create := range map[string]func(path, stale string) error{
+		"a regular file":  func(path, _ string) error { return os.WriteFile(path, nil, 0o600) },
+		"a directory":     func(path, _ string) error { return os.Mkdir(path, 0o700) },
+		"a FIFO":          func(path, _ string) error { return exec.Command("mkfifo", path).Run() },
+		"a symbolic link": func(path, stale string) error { return os.Symlink(stale, path) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			folder := t.TempDir()
+			path, stale := filepath.Join(folder, "path"), filepath.Join(folder, "stale")
+			staleSocket(t, stale)
+			if err := create(path, stale); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expected := "unix:" + path + ": wanted a free path, but " + kind +
+				" is there; remove it or choose another path"
+			if _, _, err := Listen("unix:" + path); err == nil || err.Error() != expected {
+				t.Errorf("wanted %q, got %v", expected, err)
+			}
+			if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {
+				t.Errorf("wanted %s to stay, got %v, %v", kind, after, err)
+			}
+			if _, err := os.Lstat(stale); err != nil {
+				t.Errorf("wanted the socket to stay, got %v", err)
+			}
+		})
 	}
 }
 

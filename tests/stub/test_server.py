@@ -1,5 +1,6 @@
 """Tests of the server: TLS, the API key, health checks, reflection, graceful shutdown."""
 
+import os
 import re
 import socket
 import ssl
@@ -267,15 +268,53 @@ def test_two_servers_cannot_share_a_path(serve: Serve, connect: Connect, tmp_pat
     assert get(connect(listen)) is grpc.StatusCode.NOT_FOUND
 
 
-def test_path_of_a_dead_server_is_taken_over(
-    serve: Serve, connect: Connect, tmp_path: Path
-) -> None:
+def stale_socket(path: Path) -> Path:
+    """Create the socket file of a server that no longer runs."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    return path
+
+
+def test_stale_socket_file_is_replaced(serve: Serve, connect: Connect, tmp_path: Path) -> None:
     """A server replaces a socket file that no process listens on."""
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(f"{tmp_path}/s")
-    listen = f"unix:{tmp_path}/s"
+    listen = f"unix:{stale_socket(tmp_path / 's')}"
     assert serve(listen=listen) == listen
     assert get(connect(listen)) is grpc.StatusCode.NOT_FOUND
+
+
+def test_datagram_socket_is_not_replaced(serve: Serve, tmp_path: Path) -> None:
+    """A server does not replace a socket that a process uses for another protocol."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as used:
+        used.bind(f"{tmp_path}/s")
+        with pytest.raises(ListenError, match="another server listens there"):
+            serve(listen=f"unix:{tmp_path}/s")
+    assert (tmp_path / "s").is_socket()
+
+
+@pytest.mark.parametrize(
+    ("file_type", "create"),
+    [
+        ("a regular file", Path.touch),
+        ("a directory", Path.mkdir),
+        ("a FIFO", os.mkfifo),
+        ("a symbolic link", lambda path: path.symlink_to(stale_socket(path.with_name("stale")))),
+    ],
+    ids=["file", "folder", "fifo", "link"],
+)
+def test_other_files_are_not_replaced(
+    serve: Serve, tmp_path: Path, file_type: str, create: Callable[[Path], None]
+) -> None:
+    """A server deletes no file that is not a socket, and the error names the type of the file."""
+    path = tmp_path / "s"
+    create(path)
+    before = path.lstat()
+    with pytest.raises(ListenError) as caught:
+        serve(listen=f"unix:{path}")
+    assert str(caught.value) == (
+        f"unix:{path}: wanted a free path, but {file_type} is there; remove it or choose another "
+        "path"
+    )
+    assert path.lstat() == before
 
 
 class SlowStore(Store):

@@ -3,10 +3,12 @@
 # grpc's classes accept type arguments only in their type stubs, not when the program runs.
 from __future__ import annotations
 
+import errno
 import hmac
 import logging
 import socket
 import ssl
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,6 +46,13 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 ]
+
+_FILE_TYPES = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+}
 
 # The maximum number of calls that run at the same time. A call on the in-memory store takes
 # microseconds; with a database, this is the maximum number of calls that wait for it.
@@ -211,12 +220,8 @@ class Server:
 
     def _bind(self) -> str:
         listen = self._options.listen
-        if listen.startswith("unix:") and _is_answered(listen):
-            # gRPC would replace the socket file of the other server.
-            raise ListenError(
-                f"{listen}: wanted a free path, but another server listens there; stop that server "
-                "or choose another path"
-            )
+        if listen.startswith("unix:"):
+            _check_path(listen)
         try:
             port = self._add_port(listen)
         except RuntimeError as error:
@@ -246,7 +251,28 @@ class Server:
         self.stop()
 
 
-def _is_answered(listen: str) -> bool:
-    path = listen.removeprefix("unix:").removeprefix("//")
+def _check_path(listen: str) -> None:
+    """Raise ListenError unless the path is free or gRPC may replace the socket file on it.
+
+    gRPC deletes a socket before it listens on its path. It also deletes a symbolic link to a
+    socket, and the socket of a server that runs.
+    """
+    path = Path(listen.removeprefix("unix:").removeprefix("//"))
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        # The path is free, or gRPC reports the error.
+        return
+    if not stat.S_ISSOCK(mode):
+        file_type = _FILE_TYPES.get(stat.S_IFMT(mode), "a device")
+        raise ListenError(
+            f"{listen}: wanted a free path, but {file_type} is there; remove it or choose another "
+            "path"
+        )
     with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(path) == 0
+        # Only this error shows that no process uses the socket.
+        if client.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise ListenError(
+                f"{listen}: wanted a free path, but another server listens there; stop that server "
+                "or choose another path"
+            )

@@ -19,7 +19,6 @@ import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
 import java.nio.file.Path;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
@@ -59,10 +58,14 @@ final class ReservationServer {
     record Options(
             ListenAddress listen, Optional<Tls> tls, Optional<ApiKey> apiKey, Duration grace) {}
 
+    // The type of a file, as bits of its mode (POSIX sys/stat.h).
+    private static final int TYPE_MASK = 0170000;
+    private static final int TYPE_SOCKET = 0140000;
+
     /** The server could not listen on its address. */
     static final class ListenException extends Exception {
-        ListenException(String text) {
-            super(text);
+        ListenException(ListenAddress listen, String problem) {
+            super(listen.text() + ": " + problem);
         }
     }
 
@@ -97,24 +100,27 @@ final class ReservationServer {
     /**
      * Starts to serve, and returns the address, with the real port when the port was 0.
      *
-     * @throws ListenException when the address is in use or does not belong to this machine
+     * @throws ListenException if the address is in use or does not belong to this machine
      */
     String start() throws ListenException {
         for (String name : new String[] {"", ReservationServiceGrpc.SERVICE_NAME}) {
             health.setStatus(name, ServingStatus.SERVING);
         }
-        String listen = options.listen().text();
         try {
             if (options.listen().unixPath().isPresent()) {
-                makeWay(options.listen().unixPath().get());
+                removeStaleSocket(options.listen().unixPath().get());
             }
             server.start();
+        } catch (ListenException error) {
+            release();
+            throw error;
         } catch (IOException error) {
             release();
             throw new ListenException(
-                    listen + ": wanted a free address of this machine, but could not listen there; "
-                            + "stop the server that uses the address, or choose another one "
-                            + "(port 0: any free port)");
+                    options.listen(),
+                    "wanted a free address of this machine, but could not listen there; stop the"
+                            + " server that uses the address, or choose another one (port 0: any"
+                            + " free port)");
         }
         return options.listen().withPort(server.getPort());
     }
@@ -137,17 +143,43 @@ final class ReservationServer {
         unixLoops.ifPresent(loops -> loops.shutdownGracefully(0, 1, TimeUnit.SECONDS));
     }
 
-    /** Deletes a socket file that no server listens on any more; does not change any other path. */
-    private static void makeWay(Path path) throws IOException {
-        if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)
-                || !Files.readAttributes(path, BasicFileAttributes.class).isOther()) {
+    /**
+     * Deletes the socket file of a server that no longer runs. It follows no symbolic link.
+     *
+     * @throws ListenException if another server listens on the path, or if the file is not a socket
+     */
+    private void removeStaleSocket(Path path) throws IOException, ListenException {
+        if (!Files.exists(path, LinkOption.NOFOLLOW_LINKS)) {
             return;
+        }
+        // BasicFileAttributes cannot tell a socket from a FIFO or a device.
+        int mode = (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
+        if ((mode & TYPE_MASK) != TYPE_SOCKET) {
+            throw new ListenException(
+                    options.listen(),
+                    "wanted a free path, but " + fileType(mode)
+                            + " is there; remove it or choose another path");
         }
         try {
             SocketChannel.open(UnixDomainSocketAddress.of(path)).close();
         } catch (ConnectException nobodyListens) {
             Files.delete(path);
+            return;
         }
+        throw new ListenException(
+                options.listen(),
+                "wanted a free path, but another server listens there; stop that server or choose"
+                        + " another path");
+    }
+
+    private static String fileType(int mode) {
+        return switch (mode & TYPE_MASK) {
+            case 0100000 -> "a regular file";
+            case 0120000 -> "a symbolic link";
+            case 0040000 -> "a directory";
+            case 0010000 -> "a FIFO";
+            default -> "a device";
+        };
     }
 
     private static EventLoopGroup unixLoops(NettyServerBuilder builder) {

@@ -23,10 +23,12 @@ import io.grpc.reflection.v1.ServerReflectionRequest;
 import io.grpc.reflection.v1.ServerReflectionResponse;
 import io.grpc.reflection.v1.ServiceResponse;
 import io.grpc.stub.StreamObserver;
+import java.io.IOException;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -143,27 +145,70 @@ final class ReservationServerTest {
                 names);
     }
 
-    @Test
-    @DisplayName("Two servers cannot share a port or a path; a dead server's socket is replaced")
-    void listening(@TempDir Path folder) throws Exception {
-        Path path = folder.resolve("s");
-        var dead = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
-        dead.bind(UnixDomainSocketAddress.of(path));
-        dead.close();
-        for (String listen : List.of("127.0.0.1:0", "unix:" + path)) {
-            String address = backend.serve(options(listen, Duration.ZERO));
-            var error = assertThrows(
-                    ReservationServer.ListenException.class,
-                    () -> backend.serve(options(address, Duration.ZERO)));
-            assertTrue(
-                    error.getMessage().startsWith(address + ": wanted a free address of this"),
-                    error::getMessage);
+    private String listenError(String address) {
+        return assertThrows(
+                        ReservationServer.ListenException.class,
+                        () -> backend.serve(options(address, Duration.ZERO)))
+                .getMessage();
+    }
+
+    /** Creates the socket file of a server that no longer runs. */
+    private static Path staleSocket(Path path) throws IOException {
+        try (var server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+            server.bind(UnixDomainSocketAddress.of(path));
         }
-        Path file = Files.writeString(folder.resolve("file"), "not a socket");
-        assertThrows(
-                ReservationServer.ListenException.class,
-                () -> backend.serve(options("unix:" + file, Duration.ZERO)));
-        assertEquals("not a socket", Files.readString(file));
+        return path;
+    }
+
+    @Test
+    @DisplayName("Two servers cannot share a port")
+    void takenPort() throws Exception {
+        String address = backend.serve(Backend.options());
+        String error = listenError(address);
+        assertTrue(error.startsWith(address + ": wanted a free address of this machine"), error);
+    }
+
+    @Test
+    @DisplayName("Two servers cannot share the path of a Unix socket")
+    void takenPath(@TempDir Path folder) throws Exception {
+        String address = backend.serve(options("unix:" + folder.resolve("s"), Duration.ZERO));
+        assertEquals(
+                address + ": wanted a free path, but another server listens there; stop that server"
+                        + " or choose another path",
+                listenError(address));
+    }
+
+    @Test
+    @DisplayName("It replaces a stale socket file")
+    void staleSocketFile(@TempDir Path folder) throws Exception {
+        String listen = "unix:" + staleSocket(folder.resolve("s"));
+        assertEquals(listen, backend.serve(options(listen, Duration.ZERO)));
+    }
+
+    @ParameterizedTest
+    @DisplayName("It deletes no file that is not a socket, and the error names the type of the file")
+    @CsvSource({
+        "fifo, a FIFO",
+        "file, a regular file",
+        "folder, a directory",
+        "link, a symbolic link",
+        "dangling, a symbolic link",
+    })
+    void otherFiles(String name, String type, @TempDir Path folder) throws Exception {
+        Process mkfifo = new ProcessBuilder("mkfifo", folder.resolve("fifo").toString()).start();
+        assertEquals(0, Patience.exitCode(mkfifo, "mkfifo did not end"));
+        Files.createFile(folder.resolve("file"));
+        Files.createDirectory(folder.resolve("folder"));
+        Path stale = staleSocket(folder.resolve("stale"));
+        Files.createSymbolicLink(folder.resolve("link"), stale);
+        Files.createSymbolicLink(folder.resolve("dangling"), folder.resolve("none"));
+        String listen = "unix:" + folder.resolve(name);
+        assertEquals(
+                listen + ": wanted a free path, but " + type + " is there; remove it or choose"
+                        + " another path",
+                listenError(listen));
+        assertTrue(Files.exists(folder.resolve(name), LinkOption.NOFOLLOW_LINKS));
+        assertTrue(Files.exists(stale));
     }
 
     @Test
