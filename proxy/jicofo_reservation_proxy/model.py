@@ -15,7 +15,8 @@ An outcome is the result of a call to a backend. A reply is what the proxy tells
     Fault        the backend gave no decision; the fault has     Fault
                  the cause and the backend's text
 
-There are two exceptions, the reply is a Fault.
+There are two exceptions. After a fault, the ledger or a fallback grant may give the answer. If the
+ledger fails, the reply is a Fault.
 """
 
 import enum

@@ -149,7 +149,7 @@ def test_the_limits_of_the_reliability_page() -> None:
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
     assert f"{sqlite_ledger.MAX_CONFERENCES:,} conferences" in page
     assert f"{write_behind.WRITE_AFTER_SECONDS * 1000:.0f} ms after it answers" in page
-    assert f"makes one test call every {circuit.OPEN_SECONDS} s" in page
+    assert f"lets one call through {circuit.OPEN_SECONDS} s after" in page
     assert circuit.FAILURES == 3
 
 

@@ -1,9 +1,9 @@
 """Credential rotation: use new credentials when the credential files of a backend change.
 
-The proxy first makes a trial call with the new credentials. If the call fails in a way that may be
-the fault of the new credentials, the old credentials stay in use. New TLS files need a new channel.
-The proxy closes the old channel only after the deadlines of all its calls. So no call fails because
-of a rotation.
+The proxy first makes a trial call with the new credentials. If the new credentials may be the cause
+of a failure, the old credentials stay in use. New TLS files need a new channel.
+The proxy closes the old channel after the deadline of every call on it has passed. So no call fails
+because of a rotation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 class BackendChannel:
     """The channel to one backend, with the newest credentials that the backend accepts.
 
-    The constructor raises `CredentialsError` when it cannot use the credential files. The channel
+    The constructor raises `CredentialsError` if it cannot use the credential files. The channel
     connects in the background.
     """
 
@@ -70,9 +70,10 @@ class BackendChannel:
     def refresh(self) -> None:
         """Read the files. If the files changed, try the new credentials.
 
-        If the backend accepts the new credentials, or refuses the old ones in the same way, use
-        the new ones. If the backend is unreachable, or refuses only the new credentials, keep the
-        old ones. The log contains a repeated failure with the same message only once.
+        If the backend accepts the new credentials, or refuses both the new and the old ones with
+        the same status, use the new ones. If the backend is unreachable, or refuses only the new
+        credentials, keep the old ones. The log contains a repeated failure with the same message
+        only once.
         """
         with self._lock:
             self._close_retired(time.monotonic())
@@ -96,7 +97,7 @@ class BackendChannel:
         channel = self._channel if is_same_channel else self._dial(found)
         calls = self._bind(channel, found)
         try:
-            self._prefer(calls)
+            self._check(calls)
         except CredentialsError:
             if not is_same_channel:
                 channel.close()
@@ -106,10 +107,10 @@ class BackendChannel:
         self._channel, self._calls, self._credentials = channel, calls, found
         logger.info("%s: new credentials are in use", self._key)
 
-    def _prefer(self, calls: Calls) -> None:
+    def _check(self, calls: Calls) -> None:
         """Make a trial call with the new credentials.
 
-        Raises `CredentialsError` when the old credentials should stay in use.
+        Raises `CredentialsError` if the old credentials should stay in use.
         """
         refusal = _refusal(calls)
         if refusal is None:
@@ -155,14 +156,14 @@ _NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENI
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _TrialFailure:
     """The reason why a trial call failed. A comparison ignores `detail`, which is for people."""
 
     code: grpc.StatusCode
     detail: str = field(compare=False)
 
 
-def _refusal(calls: Calls) -> _Refusal | None:
+def _refusal(calls: Calls) -> _TrialFailure | None:
     """Make a trial call: read a conference that does not exist.
 
     Return the reason if the connection failed or the backend refused the credentials, otherwise
@@ -178,7 +179,7 @@ def _refusal(calls: Calls) -> _Refusal | None:
     except grpc.RpcError as error:
         call = cast("grpc.Call", error)
         if call.code() in _NOT_REACHED | _NOT_ALLOWED:
-            return _Refusal(call.code(), call.details() or "")
+            return _TrialFailure(call.code(), call.details() or "")
     return None
 
 
@@ -205,4 +206,5 @@ class CredentialRotation:
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):
             for channel in self._channels:
-                channel.refresh()
+                if not self._stopped.is_set():
+                    channel.refresh()

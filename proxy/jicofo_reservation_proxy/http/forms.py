@@ -67,7 +67,7 @@ def _wrong_type(content_type: str) -> BadInput | None:
 
 
 def _fields(body: bytes) -> dict[str, str] | BadInput:
-    # Two separators without a field between them are no field: `max_num_fields` counts separators.
+    # `a=1&&b=2` has two fields. `max_num_fields` of `parse_qsl` would count three.
     if sum(map(bool, body.split(b"&"))) > MAX_FIELDS:
         return BadInput(400, f"The form has more than {MAX_FIELDS} fields.")
     try:

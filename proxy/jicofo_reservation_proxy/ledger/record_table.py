@@ -1,7 +1,7 @@
-"""The records of the ledger as `WriteBehind` writes them, and the changes that the disk decides.
+"""The records of the ledger as `WriteBehind` writes them, with the changes that need the disk.
 
-The end of a conference, and the cancellation of a deletion, count only when they are on the disk.
-This module keeps them until the write has succeeded or failed.
+A DELETE and the cancellation of a deletion take effect only if the write succeeds. This module
+keeps them until the write has succeeded or failed.
 """
 
 import sqlite3
@@ -18,7 +18,10 @@ from .records import Record, RecordState
 
 @dataclass(frozen=True)
 class Cancellation:
-    """A cancellation that is not on the disk yet, and the record before it."""
+    """A cancellation that is not on the disk yet, and the state to restore if the write fails.
+
+    `previous` is the record before it, and `was_gone` says whether the conference was gone.
+    """
 
     record: Record
     previous: Record | None
@@ -28,7 +31,7 @@ class Cancellation:
 class RecordTable:
     """The records, as `WriteBehind` writes them (write_behind.Table describes the methods).
 
-    `ending` has the ends that are not on the disk yet: until then the index does not have them.
+    `ending` has the ends that are not on the disk yet. The index gets an end only after the write.
     `cancelling` has the cancellations that are not on the disk yet: the index has them already, so
     that no deletion is sent in the meantime.
     """
@@ -44,7 +47,7 @@ class RecordTable:
         return self.ending.get(key) or self._index.records.get(key)
 
     def written(self, key: ConferenceRef, value: Record | None) -> None:
-        """Make an end visible; forget the undo of a cancellation."""
+        """After a write: put the end into the index, and make the cancellation final."""
         undo = self.cancelling.get(key)
         if undo and undo.record is value:
             del self.cancelling[key]
@@ -53,13 +56,13 @@ class RecordTable:
             return
         self.drop_end(key, end)
         current = self._index.records.get(key)
-        # It may have expired or been deleted at its backend in the meantime.
+        # The conference may have expired or been deleted at its backend in the meantime.
         is_pending = current is not None and current.state is RecordState.PENDING
         if not is_pending and not self._index.is_gone(key):
             self._index.put(end)
 
     def failed(self, key: ConferenceRef, value: Record | None) -> None:
-        """Drop an end; undo a cancellation."""
+        """After a failed write: drop the end, and undo the cancellation."""
         end = self.ending.get(key)
         if end is not None and end is value:
             self.drop_end(key, end)
@@ -80,11 +83,14 @@ class RecordTable:
         )
 
     def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
-        """Wait until no end of a conference is being written; return whether that is so."""
+        """Wait until no end of a conference is being written; return whether this is so.
+
+        Return false if the time is over first. The caller holds the lock.
+        """
         return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
 
     def drop_end(self, ref: ConferenceRef, end: Record | None) -> None:
-        """Forget an end that is not visible; do nothing if another one took its place."""
+        """Forget an end that is not visible; do nothing if a newer end has replaced it."""
         if end is not None and self.ending.get(ref) is end:
             del self.ending[ref]
             self._has_no_end.notify_all()

@@ -1,8 +1,8 @@
 """Write-behind: changes of a table wait for a short time and are then written together.
 
-Only one thread writes to the disk. A disk may hang, so no other thread touches it: a thread that
-needs its change on the disk calls `write`, and waits for a limited time. That call also makes the
-waiting changes of all other threads be written (a group commit).
+Each table has one thread that writes to the disk. A disk may hang, so no thread that answers
+requests touches it: a thread that needs its change on the disk calls `write`, and waits for a
+limited time. The same commit writes the waiting changes of all other threads (a group commit).
 """
 
 import logging
@@ -208,7 +208,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
     def _note_written(
         self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int, *, is_gone: bool
     ) -> None:
-        """Note that changes were written; `is_gone` says whether to a database that is gone."""
+        """Note that changes were written; with `is_gone`, the database was replaced meanwhile."""
         self._written = number
         for key, value in changes:
             self._table.written(key, value)

@@ -1,19 +1,19 @@
 """The use case of POST: the proxy asks the backend for a room, and answers the client.
 
-The last conference of the room may be over while its deletion is still pending. Then the proxy
-works in this order:
+A client may have ended the last conference of the room, and the backend may not know it yet: the
+deletion is pending. Then the proxy works in this order:
 
 1. Try to deliver the pending deletions of the room.
 2. Ask the backend for the room.
-3. If the answer names a conference that is over, try to deliver its deletion. If the deletion was
-   delivered or is uncertain, ask the backend once more (named_conferences.py).
-4. If the last answer names a conference that is over, and the client may have that conference, the
-   conference goes on: cancel its deletion.
+3. If the answer names a conference that a client has ended, try to deliver its deletion. If the
+   deletion was delivered or is uncertain, ask the backend once more (named_conferences.py).
+4. If the answer to the last call names such a conference, its end has not passed, and the client
+   may have it, the conference goes on: cancel its deletion.
 
 This order keeps the invariant that is described in deletion_delivery.py.
 
-If the backend granted a conference and the client does not get it, nobody would ever end it. The
-proxy then withdraws the conference: it ends the conference at the backend.
+If the backend granted a conference and the client does not get it, no client would send a DELETE
+for it. The proxy then withdraws the conference: it ends the conference at the backend.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ class Creation:
         return self._ask_and_answer(asked)
 
     def _ask_and_answer(self, asked: RoomRequest, *, is_last: bool = False) -> Handled[CreateReply]:
-        """Ask the backend and answer; ask once more if the backend's answer is outdated.
+        """Ask the backend and answer; ask once more if the answer names a conference that is gone.
 
         Withdraw the conference that the backend granted, if the client does not get it.
         """
@@ -107,7 +107,7 @@ class Creation:
     def _judge_and_answer(
         self, asked: RoomRequest, result: Result[CreateOutcome], *, is_last: bool
     ) -> Handled[CreateReply] | None:
-        """Turn the outcome of the call into the reply; return `None` if it is outdated."""
+        """Turn the outcome of the call into the reply; return `None` if the outcome is outdated."""
         outcome = result.outcome
         if isinstance(outcome, Fault):
             return self._fallback.answer(asked, outcome)

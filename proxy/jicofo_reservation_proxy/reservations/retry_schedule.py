@@ -2,7 +2,7 @@
 
 The proxy retries a deletion that the backend does not acknowledge, with exponential back-off and
 jitter. It pauses all deletions to a backend after a fault of the backend as a whole (for example,
-the backend is unreachable), or if the backend refuses many deletions in a row.
+the backend is unreachable), or if the backend rejects many deletions in a row.
 """
 
 import random
@@ -19,10 +19,10 @@ MAX_RETRY_SECONDS = 60.0
 it. Jitter shortens each back-off by up to half."""
 
 MANY_REFUSALS = 5
-"""The proxy pauses a backend that refused the deletions of this many conferences and acknowledged
-no deletion in between."""
+"""The proxy pauses a backend after it rejected the deletions of 5 conferences without acknowledging
+one."""
 
-MANY_ATTEMPTS = 1000
+MIN_NEW_ENTRIES = 1000
 """The schedule removes the entries of unknown conferences only after at least this many entries
 were added since the last removal."""
 
@@ -34,7 +34,7 @@ _OF_THE_BACKEND = {
     FaultKind.UNAUTHORIZED,
 }
 """Faults that concern the whole backend: a call for another conference would probably end in the
-same fault. Every other fault is a refusal."""
+same fault. Every other fault is a rejection of one deletion."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,8 @@ class _Attempts:
     """The attempts to deliver the deletion of one conference.
 
     `count` is the number of failed attempts, and `next_at` is the time of the next attempt.
-    `is_uncertain` is true if the backend may have carried out the deletion, or may still do so:
-    this process sent the deletion, or an earlier process may have sent it, and the ledger has not
-    recorded that the backend acknowledged it.
+    `is_uncertain` is true if this process has sent the deletion, or an earlier process may have
+    sent it, and no acknowledgement is recorded. The backend may then carry it out at any time.
     """
 
     count: int = 0
@@ -56,11 +55,12 @@ class _Attempts:
 class _Pause:
     """The pause of a backend, during which the delivery sends it no deletions.
 
-    A POST, a DELETE that cannot be stored, and the drain still send deletions during a pause.
+    The proxy still sends deletions during a pause while it answers a POST, while it answers a
+    DELETE that it cannot store, and during the graceful shutdown.
 
     `faults` is the number of faults so far that required a pause. `count` is the number of pauses
     since the backend last answered. `refused` contains the conferences whose deletion the backend
-    refused since it last acknowledged a deletion.
+    rejected since it last acknowledged a deletion.
     """
 
     faults: int = 0
@@ -71,7 +71,7 @@ class _Pause:
 
     @property
     def is_for_refusals(self) -> bool:
-        """Whether the backend refused many conferences' deletions, and acknowledged none since."""
+        """Whether the backend rejected the deletions of many conferences, and acknowledged none."""
         return len(self.refused) >= MANY_REFUSALS
 
 
@@ -92,7 +92,7 @@ class RetrySchedule:
         self._clock = clock
         self._pauses = {name: _Pause() for name in backends}
         self._attempts = {ref: _Attempts(is_uncertain=True) for ref in left_over}
-        self._most_attempts = 2 * len(self._attempts) + MANY_ATTEMPTS
+        self._most_attempts = 2 * len(self._attempts) + MIN_NEW_ENTRIES
 
     def wake(self, backend: str) -> None:
         """Wake the thread that delivers deletions to a backend."""
@@ -120,7 +120,7 @@ class RetrySchedule:
         return self._pauses[backend].faults
 
     def count(self, ref: ConferenceRef) -> int:
-        """Return the number of failed attempts at a deletion since it was last forgotten."""
+        """Return the number of failed attempts at a deletion since its entry was last removed."""
         attempts = self._attempts.get(ref)
         return attempts.count if attempts else 0
 
@@ -130,7 +130,7 @@ class RetrySchedule:
         return attempts is not None and attempts.is_uncertain
 
     def note_sent(self, ref: ConferenceRef) -> None:
-        """Record that a deletion was sent, so that it is uncertain."""
+        """Mark a deletion as uncertain."""
         self._attempts.setdefault(ref, _Attempts()).is_uncertain = True
 
     def delivered(self, ref: ConferenceRef) -> None:
@@ -142,7 +142,7 @@ class RetrySchedule:
     def backend_answers(self, backend: str) -> None:
         """Record that a backend answered.
 
-        End its pause and reset the back-off of its pauses, unless it has refused many deletions.
+        End its pause and reset the back-off of its pauses, unless it has rejected many deletions.
         """
         pause = self._pauses[backend]
         if pause.count and not pause.is_for_refusals:
@@ -155,7 +155,8 @@ class RetrySchedule:
         attempts = self._attempts.setdefault(ref, _Attempts())
         attempts.count += 1
         # A deletion that was sent may itself be the cause of the fault. So it gets a back-off of
-        # its own, and the proxy tries other deletions first.
+        # its own, and the proxy tries other deletions first. A deletion that was not sent waits
+        # only for the pause of the backend.
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = self._clock() + (_back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
@@ -175,7 +176,7 @@ class RetrySchedule:
             for ref in list(self._attempts):
                 if not is_known(ref):
                     self.forget(ref)
-            self._most_attempts = 2 * len(self._attempts) + MANY_ATTEMPTS
+            self._most_attempts = 2 * len(self._attempts) + MIN_NEW_ENTRIES
 
     def _pause(self, pause: _Pause) -> None:
         pause.faults += 1

@@ -377,8 +377,8 @@ class Settings:
             "from 1 to 1000. The proxy refuses all further POSTs with 503. Half of this number is "
             "reserved in equal parts for the backends, so that a slow backend cannot use all "
             "threads. The proxy starts about 1.5 times as many threads. The additional threads are "
-            "for POSTs that wait for their room (at most 4 for one room, and a quarter of this "
-            "number for all rooms), and for requests that wait for nothing."
+            "for POSTs that wait for their room (at most 4 for one room, and a quarter of "
+            "`threads`, at least 4, for all rooms), and for requests that do not wait."
         ),
     )
     drain_within: DrainTime = field(

@@ -385,8 +385,8 @@ type Conference struct {
 	// then uses start_time of the request. The proxy rounds start_time down to
 	// whole milliseconds.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// How long the conference lasts. Absent: without a time limit. If the backend
-	// sets duration, it MUST be positive. The proxy rounds duration down to whole
+	// How long the conference lasts. Absent: without a time limit. If
+	// duration is set, it MUST be positive. The proxy rounds duration down to whole
 	// seconds, but to at least one second. A client cannot change the end of a room
 	// that is already open. The backend SHOULD NOT name a conference whose end has
 	// passed: no client can use it.

@@ -294,8 +294,8 @@ class Conference(_message.Message):
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """How long the conference lasts. Absent: without a time limit. If the backend
-        sets duration, it MUST be positive. The proxy rounds duration down to whole
+        """How long the conference lasts. Absent: without a time limit. If
+        duration is set, it MUST be positive. The proxy rounds duration down to whole
         seconds, but to at least one second. A client cannot change the end of a room
         that is already open. The backend SHOULD NOT name a conference whose end has
         passed: no client can use it.

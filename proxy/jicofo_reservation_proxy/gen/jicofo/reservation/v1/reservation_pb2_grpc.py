@@ -44,9 +44,9 @@ class ReservationServiceStub:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     def __init__(self, channel):
@@ -91,9 +91,9 @@ class ReservationServiceServicer:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     def CreateConference(self, request, context):
@@ -136,15 +136,15 @@ class ReservationServiceServicer:
         The backend MUST delete only the conference that the request names. The
         backend MUST NOT delete a later conference of the same room.
 
-        A deletion is given up when its deadline has passed or its call was
-        cancelled. After the backend has named the conference in a later answer to
-        CreateConference, the backend MUST NOT carry out a deletion that was given
-        up. The reason is that people may be meeting in this conference again.
+        The caller gives up a deletion if its deadline passes, if its connection
+        breaks, or if the caller cancels it. If the backend then names the conference
+        in an answer to CreateConference, people may be meeting in it again. From
+        this answer on, the backend MUST NOT carry out the old deletion.
 
         The backend MAY leave this RPC unimplemented. The room is then free when the
         time of its conference is over. The operator of the proxy SHOULD then set
         methods.delete to "". Otherwise the proxy repeats its deletions for ten
-        minutes, until it believes UNIMPLEMENTED.
+        minutes, until it accepts that the method is missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,9 +195,9 @@ class ReservationService:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     @staticmethod

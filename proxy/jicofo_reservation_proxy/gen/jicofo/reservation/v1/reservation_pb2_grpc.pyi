@@ -54,9 +54,9 @@ class ReservationServiceStub:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     @_typing.overload
@@ -95,15 +95,15 @@ class ReservationServiceStub:
     The backend MUST delete only the conference that the request names. The
     backend MUST NOT delete a later conference of the same room.
 
-    A deletion is given up when its deadline has passed or its call was
-    cancelled. After the backend has named the conference in a later answer to
-    CreateConference, the backend MUST NOT carry out a deletion that was given
-    up. The reason is that people may be meeting in this conference again.
+    The caller gives up a deletion if its deadline passes, if its connection
+    breaks, or if the caller cancels it. If the backend then names the conference
+    in an answer to CreateConference, people may be meeting in it again. From
+    this answer on, the backend MUST NOT carry out the old deletion.
 
     The backend MAY leave this RPC unimplemented. The room is then free when the
     time of its conference is over. The operator of the proxy SHOULD then set
     methods.delete to "". Otherwise the proxy repeats its deletions for ten
-    minutes, until it believes UNIMPLEMENTED.
+    minutes, until it accepts that the method is missing.
     """
 
 @_typing.type_check_only
@@ -126,9 +126,9 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -164,15 +164,15 @@ class ReservationServiceAsyncStub(ReservationServiceStub):
     The backend MUST delete only the conference that the request names. The
     backend MUST NOT delete a later conference of the same room.
 
-    A deletion is given up when its deadline has passed or its call was
-    cancelled. After the backend has named the conference in a later answer to
-    CreateConference, the backend MUST NOT carry out a deletion that was given
-    up. The reason is that people may be meeting in this conference again.
+    The caller gives up a deletion if its deadline passes, if its connection
+    breaks, or if the caller cancels it. If the backend then names the conference
+    in an answer to CreateConference, people may be meeting in it again. From
+    this answer on, the backend MUST NOT carry out the old deletion.
 
     The backend MAY leave this RPC unimplemented. The room is then free when the
     time of its conference is over. The operator of the proxy SHOULD then set
     methods.delete to "". Otherwise the proxy repeats its deletions for ten
-    minutes, until it believes UNIMPLEMENTED.
+    minutes, until it accepts that the method is missing.
     """
 
 class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -194,9 +194,9 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
-    The backend SHOULD offer grpc.health.v1.Health for the service name "". When
-    the health checks of the proxy are on, the proxy sends no calls to a replica
-    that is not SERVING.
+    The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
+    health checks of the proxy are on, the proxy sends no calls to a replica that
+    is not SERVING.
     """
 
     @_abc_1.abstractmethod
@@ -248,15 +248,15 @@ class ReservationServiceServicer(metaclass=_abc_1.ABCMeta):
         The backend MUST delete only the conference that the request names. The
         backend MUST NOT delete a later conference of the same room.
 
-        A deletion is given up when its deadline has passed or its call was
-        cancelled. After the backend has named the conference in a later answer to
-        CreateConference, the backend MUST NOT carry out a deletion that was given
-        up. The reason is that people may be meeting in this conference again.
+        The caller gives up a deletion if its deadline passes, if its connection
+        breaks, or if the caller cancels it. If the backend then names the conference
+        in an answer to CreateConference, people may be meeting in it again. From
+        this answer on, the backend MUST NOT carry out the old deletion.
 
         The backend MAY leave this RPC unimplemented. The room is then free when the
         time of its conference is over. The operator of the proxy SHOULD then set
         methods.delete to "". Otherwise the proxy repeats its deletions for ten
-        minutes, until it believes UNIMPLEMENTED.
+        minutes, until it accepts that the method is missing.
         """
 
 def add_ReservationServiceServicer_to_server(servicer: ReservationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
