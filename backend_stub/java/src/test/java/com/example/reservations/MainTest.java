@@ -155,7 +155,7 @@ final class MainTest {
     }
 
     @ParameterizedTest
-    @DisplayName("It allows plaintext on loopback or with --insecure; its first line shows the kind")
+    @DisplayName("Plaintext needs loopback or --insecure; the first line names the protection")
     @CsvSource({
         "--listen localhost:0, localhost:[1-9]\\d* \\(plaintext\\)",
         "--listen 0.0.0.0:0 --insecure, 0\\.0\\.0\\.0:[1-9]\\d* \\(plaintext\\)",
