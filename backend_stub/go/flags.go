@@ -53,7 +53,7 @@ func (s *Settings) Kind() string {
 	}
 }
 
-// ParseFlags returns the settings from the arguments. When a flag is not valid, the error names the
+// ParseFlags returns the settings from the arguments. If a flag is not valid, the error names the
 // flag, the wanted value and the given value. For --help, ParseFlags writes the help to the writer
 // and returns flag.ErrHelp.
 func ParseFlags(arguments []string, help io.Writer) (*Settings, error) {
@@ -75,8 +75,8 @@ func ParseFlags(arguments []string, help io.Writer) (*Settings, error) {
 	return settings, settings.check()
 }
 
-// parser holds a flag.FlagSet and the error of a value. The FlagSet would put its own words around
-// that error.
+// parser holds a flag.FlagSet, and the error of a value that is not valid. The FlagSet returns this
+// error with its own words around it.
 type parser struct {
 	set   *flag.FlagSet
 	fault error
@@ -102,11 +102,11 @@ func (p *parser) define() *Settings {
 	value(p, &s.APIKeyHeader, header, "api-key-header",
 		"`NAME`: the metadata key that carries the API key (default: "+DefaultAPIKeyHeader+")")
 	value(p, &s.Grace, grace, "grace",
-		fmt.Sprintf("`SECONDS`: how long a running call may still take after a stop signal "+
+		fmt.Sprintf("`SECONDS`: how long the running calls may continue after a stop signal "+
 			"(default: %g)", s.Grace.Seconds()))
-	p.set.BoolVar(&s.Verbose, "verbose", false, "log the requests too, not only the answers")
+	p.set.BoolVar(&s.Verbose, "verbose", false, "log each create request, in addition to its answer")
 	p.set.Func("deny",
-		"`PATTERN`: deny rooms with this name; * and ? work as in a shell; may be repeated",
+		"`PATTERN`: deny rooms whose name matches this pattern (* and ? as in a shell); may be repeated",
 		func(text string) error {
 			pattern, err := ParseNamePattern(text)
 			s.Policy.Deny = append(s.Policy.Deny, pattern)
@@ -126,7 +126,7 @@ func (p *parser) define() *Settings {
 	return s
 }
 
-// value defines a flag whose text the function parse converts.
+// value defines a flag. The function parse converts the text of the flag to its value.
 func value[T any](p *parser, target *T, parse func(string) (T, error), name, usage string) {
 	p.set.Func(name, usage, func(text string) (err error) {
 		*target, err = parse(text)
@@ -151,12 +151,12 @@ func (p *parser) help(out io.Writer) {
 		fmt.Fprintf(out, "  %-24s %s\n", "--"+f.Name+" "+metavar, usage)
 	})
 	fmt.Fprintf(out, "\nexit codes:\n"+
-		"  %d  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off (--grace)\n"+
+		"  %d  stopped by SIGTERM or SIGINT; --grace limits the time that running calls get\n"+
 		"  %d  the value of a flag, or the file that a flag names, is not valid\n"+
 		"  %d  the server could not listen on the address\n", exitOK, exitUsage, exitListen)
 }
 
-// check returns an error for flags that contradict each other.
+// check returns an error if flags contradict each other. It also sets the default of APIKeyHeader.
 func (s *Settings) check() error {
 	withTLS := s.TLS.Cert != ""
 	switch {

@@ -13,13 +13,14 @@ import (
 	"time"
 )
 
-// parse returns the settings from the words; the files that they name are in the current folder.
+// parse returns the settings from flags that are separated by spaces.
 func parse(t *testing.T, words string) (*Settings, error) {
 	t.Helper()
 	return ParseFlags(strings.Fields(words), io.Discard)
 }
 
-// faultyFiles creates one file for each fault in a new folder, which becomes the current one.
+// faultyFiles creates a good file, and one file for each fault, in a new folder. It makes this
+// folder the current folder.
 func faultyFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -38,7 +39,7 @@ func faultyFiles(t *testing.T) {
 	}
 }
 
-// The error for a flag that is not valid names the flag, the wanted value and the given value.
+// If a flag is not valid, the error names the flag, the wanted value and the given value.
 func TestBadFlags(t *testing.T) {
 	faultyFiles(t)
 	const line = "wanted a single line of printable text, got an empty file, several lines or " +
@@ -104,18 +105,18 @@ func TestGoodFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := s.Policy
-	serving := s.Listen == "[::1]:0" && s.Insecure && s.APIKey == "hunter2" &&
+	server := s.Listen == "[::1]:0" && s.Insecure && s.APIKey == "hunter2" &&
 		s.APIKeyHeader == "x-key" && s.Grace == 2500*time.Millisecond && s.Verbose &&
 		s.MaxConferences == 3
-	deciding := len(p.Deny) == 2 && p.Deny[0].Matches("exec-1") && p.Deny[1].Matches("hall") &&
+	rules := len(p.Deny) == 2 && p.Deny[0].Matches("exec-1") && p.Deny[1].Matches("hall") &&
 		p.Longest.GetSeconds() == 90 && p.Longest.GetNanos() == 500_000_000 &&
 		p.MaxOccupants == 7 && p.Lobby && p.Password == "open sésame"
-	if !serving || !deciding {
+	if !server || !rules {
 		t.Errorf("got %+v", s)
 	}
 }
 
-// Without flags, everything has its default.
+// Without flags, every setting has its default.
 func TestNoFlags(t *testing.T) {
 	s, err := parse(t, "")
 	if err != nil {
@@ -147,7 +148,7 @@ func TestHelp(t *testing.T) {
 	}
 	for _, line := range []string{
 		"  --lobby                  turn on the lobby in every room (default: not set)\n",
-		"  --grace SECONDS          how long a running call may still take after a stop signal " +
+		"  --grace SECONDS          how long the running calls may continue after a stop signal " +
 			"(default: 5)\n",
 		"  --tls-key FILE           the private key of the certificate (PEM, not encrypted)\n",
 	} {

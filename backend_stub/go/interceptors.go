@@ -1,5 +1,4 @@
-// The interceptors, which every call passes before it reaches a service: they check the API key and
-// catch panics.
+// The interceptors, which gRPC calls before the service: they check the API key and catch panics.
 
 package main
 
@@ -19,15 +18,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Probes and command line tools call these services, and they have no API key.
+// Callers without an API key use these services: probes and command line tools.
 var keylessServices = map[string]bool{
 	grpc_health_v1.Health_ServiceDesc.ServiceName:                    true,
 	grpc_reflection_v1.ServerReflection_ServiceDesc.ServiceName:      true,
 	grpc_reflection_v1alpha.ServerReflection_ServiceDesc.ServiceName: true,
 }
 
-// apiKey accepts a call that carries the key in this header. Health checks and reflection need no
-// key.
+// apiKey accepts a call that carries the API key. Health checks and reflection need no key.
 type apiKey struct {
 	header string
 	key    Secret
@@ -76,8 +74,8 @@ func unknownMethod(_ any, stream grpc.ServerStream) error {
 	return status.Errorf(codes.Unimplemented, "unknown method %s", method)
 }
 
-// catchPanics answers a call that panics with INTERNAL. Without it, a panic in one call, for example
-// in your rules, would end the process and with it all other calls.
+// catchPanics answers INTERNAL if the code for a call panics. Without it, a panic in one call, for
+// example in your rules, would end the process and all other calls.
 func catchPanics(log *slog.Logger) grpc.UnaryServerInterceptor {
 	return func(
 		ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,

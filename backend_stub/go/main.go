@@ -1,5 +1,6 @@
-// Command jicofo-reservation-stub is a reservation backend for jicofo-reservation-proxy to copy and
-// extend. It keeps its conferences in memory. README.md says what to change.
+// Command jicofo-reservation-stub is an example of a reservation backend for
+// jicofo-reservation-proxy. It keeps its conferences in memory. Copy it; README.md says what to
+// change.
 package main
 
 import (
@@ -23,8 +24,8 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	// After the first signal, the default action is in force again: a second signal ends the process
-	// at once.
+	// After the first signal, stop restores the default action. So a second signal ends the process at
+	// once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -16,7 +16,7 @@ import (
 	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
 )
 
-// TestMain runs the command instead of the tests when a test has started this binary as the command.
+// TestMain runs the command instead of the tests if a test started this binary as the command.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_AS_COMMAND") != "" {
 		main()
@@ -32,7 +32,7 @@ func runStopped(t *testing.T, flags ...string) (code int, stdout, stderr string)
 	var out, errors bytes.Buffer
 	ended := make(chan int, 1)
 	go func() { ended <- run(ctx, flags, &out, &errors) }()
-	code = receive(t, ended, "the command did not end, although it was told to stop")
+	code = receive(t, ended, "the command did not end, although its context was done")
 	return code, out.String(), errors.String()
 }
 
@@ -67,7 +67,7 @@ func TestHelpIsNoError(t *testing.T) {
 	}
 }
 
-// When a flag or its file is not valid, the command writes an error to stderr and exits with 2.
+// If a flag or its file is not valid, the command writes an error to stderr and exits with 2.
 func TestUnusableFlags(t *testing.T) {
 	for _, test := range []struct{ flags, text string }{
 		{"--grace x", "argument --grace: wanted a number of seconds"},
@@ -81,7 +81,7 @@ func TestUnusableFlags(t *testing.T) {
 	}
 }
 
-// When the port is in use, the command writes an error that names the flag, and exits with 3.
+// If the port is in use, the command writes an error that names the flag, and exits with 3.
 func TestTakenPort(t *testing.T) {
 	address := serve(t, Options{})
 	code, out, errors := runStopped(t, "--listen", address)
@@ -99,7 +99,7 @@ func TestAsAProcess(t *testing.T) {
 			if err := os.WriteFile(password, []byte("open sesame\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			command := exec.CommandContext(patient(t), os.Args[0],
+			command := exec.CommandContext(testContext(t), os.Args[0],
 				"--listen", "127.0.0.1:0", "--password-file", password, "--verbose")
 			command.Env = append(os.Environ(), "RUN_AS_COMMAND=1")
 			var log bytes.Buffer
@@ -115,10 +115,10 @@ func TestAsAProcess(t *testing.T) {
 			line, err := reader.ReadString('\n')
 			fields := strings.Fields(line)
 			if err != nil || len(fields) != 4 {
-				t.Fatalf("wanted the first line within %v, got %q, %v", patience, line, err)
+				t.Fatalf("wanted the first line within %v, got %q, %v", timeout, line, err)
 			}
 			client := pb.NewReservationServiceClient(dial(t, fields[2], nil))
-			response, err := client.CreateConference(patient(t), wanted("r1", "board"))
+			response, err := client.CreateConference(testContext(t), wanted("r1", "board"))
 			if err != nil || response.GetConference().GetPassword() != "open sesame" {
 				t.Errorf("got %v, %v", response, err)
 			}
@@ -128,7 +128,7 @@ func TestAsAProcess(t *testing.T) {
 			rest, _ := io.ReadAll(reader)
 			if err := command.Wait(); err != nil || len(rest) != 0 {
 				t.Errorf("wanted exit code 0 within %v of the start and one line, got %v, %s",
-					patience, err, rest)
+					timeout, err, rest)
 			}
 			if text := log.String(); strings.Count(text, "result=granted") != 1 ||
 				!strings.Contains(text, "level=DEBUG") || strings.Contains(text, "sesame") {

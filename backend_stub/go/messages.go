@@ -1,4 +1,4 @@
-// The messages of the contract: the check of a request, and a conference as a message.
+// The messages of the contract: this file checks a request and converts a conference to a message.
 
 package main
 
@@ -15,7 +15,7 @@ import (
 // The contract's limit for Room.raw.
 const roomBytesMax = 1023
 
-// check returns INVALID_ARGUMENT, naming the field, for a request that breaks the contract.
+// check returns INVALID_ARGUMENT if the request breaks the contract; the text names the field.
 func check(request *pb.CreateConferenceRequest) error {
 	room, start, duration := request.GetRoom().GetRaw(), request.GetStartTime(), request.GetDuration()
 	switch {
@@ -47,8 +47,8 @@ func invalid(format string, values ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, values...)
 }
 
-// after returns start plus the duration, or the zero Time when there is no duration. It adds
-// seconds, because start.Add accepts at most 292 years.
+// after returns start plus the duration, or the zero Time if there is no duration. It does not use
+// start.Add, because a time.Duration holds at most 292 years.
 func after(start time.Time, duration *durationpb.Duration) time.Time {
 	if duration == nil {
 		return time.Time{}
@@ -57,7 +57,7 @@ func after(start time.Time, duration *durationpb.Duration) time.Time {
 	return time.Unix(seconds, int64(start.Nanosecond())+int64(duration.GetNanos())).UTC()
 }
 
-// between returns the duration from start to end, or nil when end is the zero Time.
+// between returns the duration from start to end, or nil if end is the zero Time.
 func between(start, end time.Time) *durationpb.Duration {
 	if end.IsZero() {
 		return nil
@@ -91,16 +91,16 @@ func message(conference Conference) *pb.Conference {
 		Owner:        conference.Owner,
 		StartTime:    timestamppb.New(conference.Start),
 		Duration:     between(conference.Start, conference.End),
-		MaxOccupants: said(conference.MaxOccupants),
-		Lobby:        said(conference.Lobby),
-		Password:     said(string(conference.Password)),
+		MaxOccupants: optional(conference.MaxOccupants),
+		Lobby:        optional(conference.Lobby),
+		Password:     optional(string(conference.Password)),
 	}
 }
 
-// said returns a pointer to the value, or nil for the zero value: an optional field is then not set.
-func said[T comparable](value T) *T {
-	var nothing T
-	if value == nothing {
+// optional returns the value of an optional field: nil, which means not set, for the zero value.
+func optional[T comparable](value T) *T {
+	var zero T
+	if value == zero {
 		return nil
 	}
 	return &value

@@ -14,9 +14,9 @@ import (
 
 const tenThousandYears = 315_576_000_000
 
-// A conference gets the shorter one of the requested and the maximum duration, exact to the
-// nanosecond. Without both, it has no limit.
-func TestTheShorterDurationCounts(t *testing.T) {
+// A conference gets the requested duration or the maximum duration, whichever is shorter, exact to
+// the nanosecond. If both are missing, it has no limit.
+func TestTheShorterDurationApplies(t *testing.T) {
 	length := func(seconds int64, nanos int32) *durationpb.Duration {
 		return &durationpb.Duration{Seconds: seconds, Nanos: nanos}
 	}

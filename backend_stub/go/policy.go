@@ -17,7 +17,7 @@ type Policy struct {
 	// Deny holds patterns for the names of rooms that the backend denies to everybody.
 	Deny []NamePattern
 	// Longest is the maximum duration of every conference; nil means no maximum. It is not a
-	// time.Duration, because that ends at 292 years, and the contract allows 10,000 years.
+	// time.Duration, which holds at most 292 years: the contract allows 10,000 years.
 	Longest *durationpb.Duration
 	// Every conference gets these values unchanged; a zero value means that the option is not set.
 	MaxOccupants int32
@@ -25,12 +25,12 @@ type Policy struct {
 	Password     Secret
 }
 
-// Denial returns a denial when a rule denies this room to everybody, and nil otherwise.
+// Denial returns a denial if a rule denies this room to everybody, otherwise nil.
 func (p Policy) Denial(room *pb.Room) *pb.Denial {
 	name := room.GetName()
 	if name == "" {
-		// The proxy always sets the name. Another caller may set only raw, and the rules must apply
-		// to that caller too.
+		// The proxy always sets name. Another caller may set only raw, and the rules must apply to
+		// that caller too.
 		name = room.GetRaw()
 	}
 	for _, pattern := range p.Deny {
@@ -45,13 +45,13 @@ func (p Policy) Denial(room *pb.Room) *pb.Denial {
 }
 
 // NamePattern is a pattern for the whole name of a room: * matches any text, ? matches any one
-// character, and upper and lower case are the same. It does not use path.Match, because there a
-// slash and brackets have a special meaning.
+// character, and upper and lower case are the same. It does not use path.Match, which gives slashes
+// and brackets a special meaning.
 type NamePattern struct {
 	compiled *regexp.Regexp
 }
 
-// ParseNamePattern returns the pattern, or an error when the text is not UTF-8 or too long.
+// ParseNamePattern returns the pattern, or an error if the text is not UTF-8 or is too long.
 func ParseNamePattern(text string) (NamePattern, error) {
 	quoted := regexp.QuoteMeta(text)
 	expression := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(quoted)

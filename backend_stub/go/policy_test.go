@@ -30,13 +30,13 @@ func TestDeniedNames(t *testing.T) {
 		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			pattern, err := ParseNamePattern(test.pattern)
 			if err != nil || pattern.Matches(test.name) != test.denied {
-				t.Errorf("wanted a pattern that returns %v, got another one, %v", test.denied, err)
+				t.Errorf("wanted Matches to return %v and no error, got %v", test.denied, err)
 			}
 		})
 	}
 }
 
-// A denial has a message and a reason, also when the caller sends only the raw room.
+// A denial has a message and a reason, even if the caller sends only the raw room.
 func TestDenial(t *testing.T) {
 	other, _ := ParseNamePattern("other")
 	board, _ := ParseNamePattern("board")

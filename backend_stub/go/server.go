@@ -83,8 +83,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 
 func (s *Server) stop() {
 	s.health.Shutdown()
-	cut := time.AfterFunc(s.grace, s.grpc.Stop)
-	defer cut.Stop()
+	timer := time.AfterFunc(s.grace, s.grpc.Stop)
+	defer timer.Stop()
 	s.grpc.GracefulStop()
 }
 
@@ -98,13 +98,13 @@ func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 		// The maximum number of open calls on each connection; gRPC has no limit by default.
 		// RFC 9113, 6.5.2, recommends at least 100.
 		grpc.MaxConcurrentStreams(1000),
-		// After this time the server closes a connection that has not finished its handshakes. With
-		// gRPC's default it waits for two minutes.
+		// The server closes a connection that does not finish its handshakes within this time.
+		// gRPC's default is two minutes.
 		grpc.ConnectionTimeout(20 * time.Second),
 		// A client may ping an idle connection every 10 s to detect a broken connection early. The
-		// network may delay one ping and not the next, so the server accepts an interval of half of
-		// that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY
-		// (grpc/grpc doc/keepalive.md).
+		// network may delay one ping and not the next, so the server accepts an interval of 5 s. With
+		// gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
+		// doc/keepalive.md).
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             5 * time.Second,
 			PermitWithoutStream: true,
@@ -116,9 +116,9 @@ func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 		settings = append(settings, grpc.Creds(credentials.NewTLS(options.TLS)))
 	}
 	if options.APIKey != "" {
-		guard := apiKey{options.APIKeyHeader, options.APIKey, log}
+		key := apiKey{options.APIKeyHeader, options.APIKey, log}
 		settings = append(settings,
-			grpc.ChainUnaryInterceptor(guard.unary), grpc.ChainStreamInterceptor(guard.stream))
+			grpc.ChainUnaryInterceptor(key.unary), grpc.ChainStreamInterceptor(key.stream))
 	}
 	return settings
 }

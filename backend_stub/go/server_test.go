@@ -23,11 +23,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-var locked = Options{APIKey: "hunter2", APIKeyHeader: "x-api-key"}
+var withKey = Options{APIKey: "hunter2", APIKeyHeader: "x-api-key"}
 
 // The server accepts a call only with the key in its header.
 func TestAPIKey(t *testing.T) {
-	connection := dial(t, serve(t, locked), nil)
+	connection := dial(t, serve(t, withKey), nil)
 	for _, test := range []struct {
 		pairs []string
 		code  codes.Code
@@ -40,7 +40,7 @@ func TestAPIKey(t *testing.T) {
 		{[]string{"x-api-key", ""}, codes.Unauthenticated},
 		{[]string{"authorization", "hunter2"}, codes.Unauthenticated},
 	} {
-		ctx := metadata.AppendToOutgoingContext(patient(t), test.pairs...)
+		ctx := metadata.AppendToOutgoingContext(testContext(t), test.pairs...)
 		if code := get(ctx, connection); code != test.code {
 			t.Errorf("%v: wanted %v, got %v", test.pairs, test.code, code)
 		}
@@ -52,8 +52,8 @@ func TestRefusalSaysWhatWasWanted(t *testing.T) {
 	var log output
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	service := NewService(newStore(newClock()), Policy{}, logger)
-	client := pb.NewReservationServiceClient(dial(t, start(t, service, locked, logger), nil))
-	ctx := metadata.AppendToOutgoingContext(patient(t), "x-api-key", "guess")
+	client := pb.NewReservationServiceClient(dial(t, start(t, service, withKey, logger), nil))
+	ctx := metadata.AppendToOutgoingContext(testContext(t), "x-api-key", "guess")
 	_, err := client.DeleteConference(ctx, &pb.DeleteConferenceRequest{})
 	wantCode(t, err, codes.Unauthenticated,
 		"x-api-key: wanted the API key of this server, got no key or another key")
@@ -63,10 +63,10 @@ func TestRefusalSaysWhatWasWanted(t *testing.T) {
 	}
 }
 
-// Unknown methods need the key, also when their names begin like health checks and reflection. With
+// Unknown methods need the key, even if their names begin like the name of the health service. With
 // the key, they get UNIMPLEMENTED.
 func TestUnknownMethodsNeedTheKeyToo(t *testing.T) {
-	connection := dial(t, serve(t, locked), nil)
+	connection := dial(t, serve(t, withKey), nil)
 	for _, method := range []string{
 		"/acme.Other/Call", "/grpc.health.v1.HealthX/Check",
 		"/jicofo.reservation.v1.ReservationService/Other",
@@ -74,17 +74,17 @@ func TestUnknownMethodsNeedTheKeyToo(t *testing.T) {
 		call := func(ctx context.Context) error {
 			return connection.Invoke(ctx, method, &emptypb.Empty{}, &emptypb.Empty{})
 		}
-		wantCode(t, call(patient(t)), codes.Unauthenticated, "")
-		keyed := metadata.AppendToOutgoingContext(patient(t), "x-api-key", "hunter2")
+		wantCode(t, call(testContext(t)), codes.Unauthenticated, "")
+		keyed := metadata.AppendToOutgoingContext(testContext(t), "x-api-key", "hunter2")
 		wantCode(t, call(keyed), codes.Unimplemented, "unknown method "+method)
 	}
 }
 
 // Streams need the key too.
 func TestStreamsNeedTheKey(t *testing.T) {
-	connection := dial(t, serve(t, locked), nil)
+	connection := dial(t, serve(t, withKey), nil)
 	description := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
-	stream, err := connection.NewStream(patient(t), description, "/acme.Other/Stream")
+	stream, err := connection.NewStream(testContext(t), description, "/acme.Other/Stream")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,22 +93,22 @@ func TestStreamsNeedTheKey(t *testing.T) {
 
 // Health checks need no key, and report SERVING for the server and for the service.
 func TestHealthChecksNeedNoKey(t *testing.T) {
-	client := grpc_health_v1.NewHealthClient(dial(t, serve(t, locked), nil))
+	client := grpc_health_v1.NewHealthClient(dial(t, serve(t, withKey), nil))
 	for _, service := range []string{"", "jicofo.reservation.v1.ReservationService"} {
 		request := &grpc_health_v1.HealthCheckRequest{Service: service}
-		response, err := client.Check(patient(t), request)
+		response, err := client.Check(testContext(t), request)
 		if err != nil || response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 			t.Errorf("%q: got %v, %v", service, response, err)
 		}
 	}
-	_, err := client.Check(patient(t), &grpc_health_v1.HealthCheckRequest{Service: "acme.Other"})
+	_, err := client.Check(testContext(t), &grpc_health_v1.HealthCheckRequest{Service: "acme.Other"})
 	wantCode(t, err, codes.NotFound, "")
 }
 
 // Reflection needs no key, and lists the services.
 func TestReflectionListsTheServicesWithoutAKey(t *testing.T) {
-	client := grpc_reflection_v1.NewServerReflectionClient(dial(t, serve(t, locked), nil))
-	stream, err := client.ServerReflectionInfo(patient(t))
+	client := grpc_reflection_v1.NewServerReflectionClient(dial(t, serve(t, withKey), nil))
+	stream, err := client.ServerReflectionInfo(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,13 +134,13 @@ func TestReflectionListsTheServicesWithoutAKey(t *testing.T) {
 	}
 }
 
-// Listen returns the address with its real port, and a second server cannot listen on it.
+// For port 0, Listen returns the address with the real port. A second server cannot listen on it.
 func TestPortZeroIsARealPort(t *testing.T) {
 	address := serve(t, Options{})
 	if !regexp.MustCompile(`^127\.0\.0\.1:[1-9][0-9]*$`).MatchString(address) {
 		t.Errorf("got %s", address)
 	}
-	if code := get(patient(t), dial(t, address, nil)); code != codes.NotFound {
+	if code := get(testContext(t), dial(t, address, nil)); code != codes.NotFound {
 		t.Errorf("got %v", code)
 	}
 	_, _, err := Listen(address)
@@ -151,7 +151,8 @@ func TestPortZeroIsARealPort(t *testing.T) {
 	}
 }
 
-// A second server cannot use the path of the first one. The path is removed with its listener.
+// A second server cannot listen on the path of the first one. The listener deletes the path when it
+// closes.
 func TestTwoServersCannotShareAPath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, address, err := Listen("unix:" + path)
@@ -228,7 +229,7 @@ func TestListenReplacesNoOtherFile(t *testing.T) {
 	}
 }
 
-// slowStore is a store whose Get waits until the test closes goOn, even when the call is over.
+// slowStore is a store whose Get waits until the test closes goOn, even if the context is done.
 type slowStore struct {
 	Store
 	entered, goOn chan struct{}
@@ -239,13 +240,13 @@ func (s slowStore) Get(context.Context, string) (Conference, error) {
 	select {
 	case <-s.goOn:
 		return Conference{}, ErrNoConference
-	case <-time.After(2 * patience):
-		return Conference{}, fmt.Errorf("waited %v: the test did not close goOn", 2*patience)
+	case <-time.After(2 * timeout):
+		return Conference{}, fmt.Errorf("waited %v: the test did not close goOn", 2*timeout)
 	}
 }
 
-// running is a server with a slow store and one running call. The function stop stops the server;
-// stopped then gets what Serve returned.
+// running is a server with a slow store and one running call. The function stop stops the server.
+// The channel stopped gets the error that Serve returns.
 type running struct {
 	store      slowStore
 	connection *grpc.ClientConn
@@ -265,7 +266,7 @@ func slowCall(t *testing.T, grace time.Duration) *running {
 	r := &running{store, dial(t, address, nil), stop, make(chan error, 1), make(chan codes.Code, 1)}
 	server := NewServer(NewService(store, Policy{}, quiet), Options{Grace: grace}, quiet)
 	go func() { r.stopped <- server.Serve(ctx, listener) }()
-	call := patient(t)
+	call := testContext(t)
 	go func() { r.answer <- get(call, r.connection) }()
 	receive(t, store.entered, "the call did not reach the store")
 	return r
@@ -274,8 +275,8 @@ func slowCall(t *testing.T, grace time.Duration) *running {
 // After the stop, health watchers get NOT_SERVING, the running call gets its answer, and then the
 // server ends.
 func TestStopFinishesRunningCalls(t *testing.T) {
-	r := slowCall(t, patience)
-	ctx, leave := context.WithCancel(patient(t))
+	r := slowCall(t, timeout)
+	ctx, leave := context.WithCancel(testContext(t))
 	watch, err := grpc_health_v1.NewHealthClient(r.connection).Watch(
 		ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil {
@@ -303,27 +304,26 @@ func TestStopFinishesRunningCalls(t *testing.T) {
 	if err := receive(t, r.stopped, "the server did not stop after its last call"); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if code := get(patient(t), r.connection); code != codes.Unavailable {
+	if code := get(testContext(t), r.connection); code != codes.Unavailable {
 		t.Errorf("wanted a call after the stop to fail with Unavailable, got %v", code)
 	}
 }
 
-// The server cuts off a call that takes longer than the grace, even when the call ignores its
-// context.
-func TestStopDoesNotWaitBeyondItsGrace(t *testing.T) {
+// The server cancels a call that takes longer than the grace, even if the call ignores its context.
+func TestStopCancelsCallsAfterTheGrace(t *testing.T) {
 	r := slowCall(t, 0)
 	r.stop()
 	if err := receive(t, r.stopped, "the server did not stop after its grace"); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	code := receive(t, r.answer, "the call that was cut off got no answer")
+	code := receive(t, r.answer, "the cancelled call got no answer")
 	if code != codes.Unavailable && code != codes.Canceled {
-		t.Errorf("wanted the call to be cut off, got %v", code)
+		t.Errorf("wanted the call to be cancelled, got %v", code)
 	}
 	close(r.store.goOn)
 }
 
-// Serve returns no error when the server was stopped before.
+// Serve returns no error if the server was stopped before.
 func TestStopBeforeStart(t *testing.T) {
 	listener, _, err := Listen("127.0.0.1:0")
 	if err != nil {

@@ -1,4 +1,4 @@
-// The service of the contract: it turns a request into a decision of Policy and Store.
+// The service of the contract: it passes a request to Policy and to Store, and answers it.
 
 package main
 
@@ -23,7 +23,7 @@ type Service struct {
 	log    *slog.Logger
 }
 
-// NewService returns a service that is ready to be registered.
+// NewService returns a service with this store and this policy.
 func NewService(store Store, policy Policy, log *slog.Logger) *Service {
 	return &Service{store: store, policy: policy, log: log}
 }
@@ -53,7 +53,7 @@ func (s *Service) CreateConference(
 	return response, nil
 }
 
-// GetConference returns the conference; it answers NOT_FOUND when the conference is unknown, deleted
+// GetConference returns the conference. It answers NOT_FOUND if the conference is unknown, deleted
 // or over.
 func (s *Service) GetConference(
 	ctx context.Context, request *pb.GetConferenceRequest,
@@ -70,7 +70,7 @@ func (s *Service) GetConference(
 	return &pb.GetConferenceResponse{Conference: message(conference)}, nil
 }
 
-// DeleteConference deletes the conference; it answers OK also when there is no such conference.
+// DeleteConference deletes the conference. It answers OK even if there is no such conference.
 func (s *Service) DeleteConference(
 	ctx context.Context, request *pb.DeleteConferenceRequest,
 ) (*pb.DeleteConferenceResponse, error) {
@@ -113,7 +113,8 @@ func (s *Service) create(
 		conflict := &pb.CreateConferenceResponse_Conflict{Conflict: &pb.Conflict{Conference: held}}
 		return &pb.CreateConferenceResponse{Outcome: conflict}, nil
 	case TooLate:
-		// After a grant, Jitsi would close the room at once, without a message to the user.
+		// If the service granted the room, Jitsi would close it at once, without a message to the
+		// user.
 		return denied(&pb.Denial{
 			Message: "The time of this meeting is over already.",
 			Reason:  pb.DenialReason_DENIAL_REASON_TOO_LATE,
@@ -123,8 +124,8 @@ func (s *Service) create(
 	}
 }
 
-// booking returns the booking that the store is asked for, or INVALID_ARGUMENT when the request
-// breaks the contract.
+// booking returns the booking to request from the store, or INVALID_ARGUMENT if the request breaks
+// the contract.
 func (s *Service) booking(request *pb.CreateConferenceRequest) (Booking, error) {
 	if err := check(request); err != nil {
 		return Booking{}, err
@@ -159,10 +160,10 @@ func failed(ctx context.Context, log *slog.Logger, call string, err error) error
 	case errors.Is(err, ErrNoConference):
 		answer = status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, ErrStoreFull):
-		// A fault, not a denial: no rule denies this room.
+		// This is an error and not a denial, because no rule denies this room.
 		answer = status.Error(codes.ResourceExhausted, err.Error())
 	case ctx.Err() != nil:
-		// Not errors.Is: the driver of a database may return an error of its own here.
+		// The code checks ctx and not err, because a database driver may return an error of its own.
 		answer = status.FromContextError(ctx.Err()).Err()
 	default:
 		level = slog.LevelError

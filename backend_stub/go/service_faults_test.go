@@ -23,8 +23,8 @@ func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
 	close(s.entered)
 	select {
 	case <-ctx.Done():
-	case <-time.After(patience / 2):
-		// Earlier than the test itself gives up, so that the test reports this reason.
+	case <-time.After(timeout / 2):
+		// This wait is shorter than the wait of the test, so that the test reports this reason.
 		s.result <- errStillWanted
 		return false, errStillWanted
 	}
@@ -34,10 +34,10 @@ func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
 }
 
 var errStillWanted = fmt.Errorf("waited %v: the context of the deletion was not done, although "+
-	"its caller had given up", patience/2)
+	"its caller had given up", timeout/2)
 
-// The store does not carry out a deletion that was cancelled, or whose deadline has passed: the
-// caller may have given the conference to a client again.
+// The store does not carry out a deletion that was cancelled or whose deadline has passed: a client
+// may have the conference again.
 func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
 	for name, giveUp := range map[string]func(context.Context) (context.Context, func()){
 		"cancelled": func(ctx context.Context) (context.Context, func()) {
@@ -79,8 +79,8 @@ func TestADeletionThatWasGivenUpIsNotCarriedOut(t *testing.T) {
 	}
 }
 
-// The service answers a call that is already over with Canceled or DeadlineExceeded.
-func TestCallsThatAreOverGetTheCodeOfTheirContext(t *testing.T) {
+// If the context of a call is done, the service answers Canceled or DeadlineExceeded.
+func TestCallsGetTheCodeOfTheirContext(t *testing.T) {
 	service := NewService(newStore(newClock()), Policy{}, quiet)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -106,9 +106,9 @@ func (brokenStore) Delete(context.Context, string) (bool, error) { panic("nil ma
 
 func (brokenStore) Create(context.Context, Booking) (Outcome, error) { return Outcome{}, nil }
 
-// A fault of the store gets INTERNAL without its cause. The log contains the cause, and the server
-// continues to serve.
-func TestAFaultOfTheStoreStaysInTheLog(t *testing.T) {
+// If the store fails or panics, the caller gets INTERNAL without the cause. The log contains the
+// cause, and the server continues to serve.
+func TestOnlyTheLogContainsTheErrorsOfTheStore(t *testing.T) {
 	b := newBackend(t, Policy{}, func(Store) Store { return brokenStore{} })
 	for range 2 {
 		_, err := b.get("1")

@@ -25,8 +25,8 @@ type backend struct {
 	pb.ReservationServiceClient
 }
 
-// newBackend serves an empty store for ten conferences with this policy. The function wrap, if any,
-// replaces the store by one around it.
+// newBackend serves an empty store for ten conferences with this policy. If wrap is not nil, the
+// server uses the store that wrap returns.
 func newBackend(t *testing.T, policy Policy, wrap func(Store) Store) *backend {
 	t.Helper()
 	b := &backend{t: t, clock: newClock()}
@@ -41,7 +41,7 @@ func newBackend(t *testing.T, policy Policy, wrap func(Store) Store) *backend {
 }
 
 func (b *backend) ctx() context.Context {
-	return metadata.AppendToOutgoingContext(patient(b.t), "x-incident-id", "inc-17")
+	return metadata.AppendToOutgoingContext(testContext(b.t), "x-incident-id", "inc-17")
 }
 
 func (b *backend) create(request *pb.CreateConferenceRequest) *pb.CreateConferenceResponse {
@@ -110,13 +110,13 @@ func TestNoOwnerIsAnEmptyOwner(t *testing.T) {
 	}
 }
 
-// A repeated request_id gets the same conference as a grant, not a conflict.
+// A repeated request_id gets a grant with the same conference, not a conflict.
 func TestRepeatedRequestIsGrantedTheSame(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	wantEqual(t, b.create(wanted("r1", "board")), b.create(wanted("r1", "board")))
 }
 
-// Another request for the room gets a conflict with the whole conference, also for the same owner.
+// Another request for the room gets a conflict with the whole conference, even for the same owner.
 func TestConflictCarriesTheWholeConference(t *testing.T) {
 	b := newBackend(t, Policy{MaxOccupants: 5, Lobby: true, Password: "open sesame"}, nil)
 	holder := b.create(wanted("r1", "board")).GetConference()
@@ -130,7 +130,7 @@ func TestConflictCarriesTheWholeConference(t *testing.T) {
 	}
 }
 
-// Two rooms are the same only when their Room.raw is the same: another tenant or another spelling is
+// Two rooms are the same only if their Room.raw is the same: another tenant or another spelling is
 // another room.
 func TestRoomsAreTheSameWhenTheirRawValuesAre(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
@@ -184,7 +184,7 @@ func TestRequestForThePastIsDenied(t *testing.T) {
 }
 
 // A full store answers RESOURCE_EXHAUSTED until a conference is deleted.
-func TestFullStoreIsAFault(t *testing.T) {
+func TestFullStoreIsAnError(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	var last *pb.Conference
 	for number := range 10 {
@@ -207,15 +207,15 @@ func TestOversizedRequestIsRefused(t *testing.T) {
 	wantCode(t, err, codes.ResourceExhausted, "")
 }
 
-// When many callers ask for a room at the same time, exactly one of them gets it.
+// If many callers request a room at the same time, exactly one of them gets it.
 func TestOneOfSimultaneousCallsIsGranted(t *testing.T) {
 	const callers, rooms = 8, 10
 	b := newBackend(t, Policy{}, nil)
 	var mu sync.Mutex
 	grants := map[string]int{}
-	var everybody sync.WaitGroup
+	var group sync.WaitGroup
 	for caller := range callers {
-		everybody.Go(func() {
+		group.Go(func() {
 			for number := range rooms {
 				room := fmt.Sprint("room", number)
 				request := wanted(fmt.Sprint(caller, room), room)
@@ -228,7 +228,7 @@ func TestOneOfSimultaneousCallsIsGranted(t *testing.T) {
 			}
 		})
 	}
-	finish(t, &everybody, "the calls did not all return")
+	finish(t, &group, "the calls did not all return")
 	for number := range rooms {
 		if room := fmt.Sprint("room", number); grants[room] != 1 {
 			t.Errorf("%s: wanted one grant, got %d", room, grants[room])

@@ -4,9 +4,10 @@
 // write them for your database, and nothing else has to change. In SQL:
 //
 //   - The maps become one table with a unique index on room and one on request_id.
-//   - The mutex becomes a transaction that locks the row that it reads (SELECT ... FOR UPDATE):
-//     Create does so before it returns a conference, Delete before it deletes one.
-//   - The ids come from a sequence.
+//   - The mutex becomes a transaction that locks the row of the conference (SELECT ... FOR UPDATE):
+//     Create locks the row before it returns the conference, and Delete locks the row before it
+//     deletes the conference.
+//   - clockIDs becomes a sequence.
 
 package main
 
@@ -30,29 +31,31 @@ var (
 	ErrNoConference = errors.New("no such conference")
 )
 
-// Store holds all conferences that exist, at most one for each room. Goroutines may share a store.
+// Store holds all conferences that exist, at most one for each room. It must be safe for concurrent
+// use.
 //
-// A conference exists from its creation until it is deleted or over. When its context is done, a
-// method stops and returns the error of the context. With a database, pass the context to each
-// statement.
+// A conference exists from its creation until it is deleted or over. If its context is done, a
+// method returns the error of the context. With a database, pass the context to each statement.
 type Store interface {
 	// Create grants the room, unless the conference of another request holds it. A repeated request
-	// gets its conference again while that conference exists. Create returns ErrStoreFull when the
-	// room is free, but the store is full.
+	// gets its conference again while that conference exists. Create returns ErrStoreFull if the room
+	// is free, but the store is full.
 	Create(ctx context.Context, booking Booking) (Outcome, error)
 	// Get returns a conference, or ErrNoConference.
 	Get(ctx context.Context, id string) (Conference, error)
 	// Delete deletes this conference and no other, and returns whether it existed.
 	//
-	// Delete must not delete after the context is done, for this reason: after the caller has given
-	// up, Create may return the same conference to a client again, and then nobody may delete it
-	// (the contract, DeleteConference). With a database, do this in this order: lock the row (Create
-	// locks it too before it returns a conference), check whether the context is done, delete,
-	// commit. A check before the row is locked is too early.
+	// Delete checks the context while it holds the lock, which Create uses too. The reason: after the
+	// caller has given up, Create may return the same conference to a client again, and then the
+	// deletion must not happen (the contract, DeleteConference).
+	//
+	// With a database, keep this order: lock the row, check the context, delete, commit. Create must
+	// lock the row too, before it returns the conference. A check before the row is locked is too
+	// early.
 	Delete(ctx context.Context, id string) (bool, error)
 }
 
-// Secret is a text that does not appear in a log line by accident.
+// Secret is a password or an API key. No log line shows it by accident.
 type Secret string
 
 // String hides the text from fmt.
@@ -63,8 +66,8 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
 // Booking holds the data of a conference to create: the owner, the room, the times and the options.
 //
-// The zero value of End means no limit. A zero value of MaxOccupants, Lobby or Password means that
-// the backend does not set the option.
+// The zero value of End means no limit. MaxOccupants, Lobby and Password are zero if the backend
+// does not set them.
 type Booking struct {
 	RequestID    string
 	Room         string
@@ -76,7 +79,7 @@ type Booking struct {
 	Password     Secret
 }
 
-// IsOver returns whether the end has passed; a booking without limit has no end.
+// IsOver returns whether the end has passed; a booking without a limit has no end.
 func (b Booking) IsOver(now time.Time) bool {
 	return !b.End.IsZero() && !now.Before(b.End)
 }
@@ -91,9 +94,9 @@ type Conference struct {
 type Verdict int
 
 const (
-	// Granted says that the conference holds the room, and that the same request created it.
+	// Granted says that the request created the conference, which holds the room.
 	Granted Verdict = iota + 1
-	// Held says that the conference of another request holds the room.
+	// Held says that the room is not free: the conference of another request holds it.
 	Held
 	// TooLate says that the end of the booking has already passed; the store created no conference.
 	TooLate
@@ -129,7 +132,7 @@ func NewMemoryStore(max int, now func() time.Time) *MemoryStore {
 	}
 }
 
-// Create is documented at Store.
+// Create implements Store.
 func (s *MemoryStore) Create(ctx context.Context, booking Booking) (Outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +155,7 @@ func (s *MemoryStore) Create(ctx context.Context, booking Booking) (Outcome, err
 	return Outcome{Granted, s.add(booking, now)}, nil
 }
 
-// Get is documented at Store.
+// Get implements Store.
 func (s *MemoryStore) Get(ctx context.Context, id string) (Conference, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,11 +169,11 @@ func (s *MemoryStore) Get(ctx context.Context, id string) (Conference, error) {
 	return conference, nil
 }
 
-// Delete is documented at Store.
+// Delete implements Store.
 func (s *MemoryStore) Delete(ctx context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The check is after the lock, since the caller may have given up while Delete waited for it.
+	// This check comes after the lock, because the caller may give up while Delete waits for the lock.
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -188,7 +191,7 @@ func (s *MemoryStore) Len() int {
 	return len(s.byID)
 }
 
-// find looks up a conference, and drops it when it is over.
+// find returns the conference, or drops it and returns false if it is over.
 func (s *MemoryStore) find(
 	index map[string]Conference, key string, now time.Time,
 ) (Conference, bool) {
@@ -200,8 +203,8 @@ func (s *MemoryStore) find(
 	return conference, exists
 }
 
-// makeSpace looks through all conferences only when the store is full. So the other calls stay
-// short, and the memory stays limited.
+// makeSpace drops the conferences that are over if the store is full. It returns ErrStoreFull if the
+// store is still full. It does not search a store that is not full, so most calls are fast.
 func (s *MemoryStore) makeSpace(now time.Time) error {
 	if len(s.byID) < s.max {
 		return nil
@@ -232,15 +235,15 @@ func (s *MemoryStore) drop(conference Conference) {
 	delete(s.byRequest, conference.RequestID)
 }
 
-// clockIDs yields ids that are never used again, as decimal numbers of 14 digits.
+// clockIDs returns ids: decimal numbers of 14 digits. It never returns the same id twice.
 //
-// An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. So
-// the ids of a restarted process are larger than the ids of the process before, and no file is
-// needed. This is true as long as nobody sets the clock back, and as long as the backend does not
-// create more than 10,000 conferences per second for a long time.
+// An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. After
+// a restart, the ids are larger than the ids of the process before, so the process does not have to
+// store the last id. This is true if nobody sets the clock back, and if the backend does not create
+// more than 10,000 conferences per second for a long time.
 //
-// Jicofo accepts only numbers as ids. A proxy with this backend alone passes a number below
-// 90000000000000 to Jicofo unchanged, and the ids stay below that number until the year 2255.
+// Jicofo accepts only numbers as ids. A proxy with only this backend passes ids below 90000000000000
+// to Jicofo unchanged. The ids stay below that number until the year 2255.
 //
 // Several processes behind one address need a common source of ids, such as a database sequence.
 type clockIDs struct {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// After any random sequence of calls, each room and each request has at most one conference, no id
-// was used twice, and the store does not return a conference that is over.
+// After each step of a random sequence of calls, each room and each request has at most one
+// conference, no id was used twice, and the store does not return a conference that is over.
 func TestTheRulesHold(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, math.MaxUint64))

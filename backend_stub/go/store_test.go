@@ -63,7 +63,7 @@ func deleted(t *testing.T, store *MemoryStore, id string) bool {
 	return was
 }
 
-// A repeated request gets its conference again while that exists, even when it names another room.
+// A repeated request gets its conference again while that exists, even if it names another room.
 func TestSameRequestGetsItsConferenceAgain(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
@@ -129,7 +129,7 @@ func TestAConferenceEnds(t *testing.T) {
 	}
 }
 
-// When a conference is over, its request is a new one, and its room is free for other requests.
+// After a conference is over, its request is a new one, and its room is free for other requests.
 func TestRequestAndRoomAreFreeAfterTheEnd(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
@@ -143,7 +143,7 @@ func TestRequestAndRoomAreFreeAfterTheEnd(t *testing.T) {
 	}
 }
 
-// A booking has the right end also when the end is far away, and no end without a limit.
+// A booking has the right end even if the end is far away. A booking without a limit has no end.
 func TestEndsFarAway(t *testing.T) {
 	start := newClock().Now()
 	for name, test := range map[string]struct {
@@ -242,23 +242,23 @@ func TestACallThatWasGivenUpDoesNothing(t *testing.T) {
 	}
 }
 
-// When many requests for a room arrive at the same time, the store grants it to one of them, and the
+// If many requests for a room arrive at the same time, the store grants it to one of them, and the
 // other requests get that conference.
 func TestOneOfManyCallsGetsTheRoom(t *testing.T) {
 	const callers, rooms = 8, 200
 	clock := newClock()
 	store := newStore(clock)
 	outcomes := make([][rooms]Outcome, callers)
-	var everybody sync.WaitGroup
+	var group sync.WaitGroup
 	for caller := range callers {
-		everybody.Go(func() {
+		group.Go(func() {
 			for room := range rooms {
 				booking := booked(clock, fmt.Sprintf("%d-%d", caller, room), strconv.Itoa(room), 0)
 				outcomes[caller][room], _ = store.Create(context.Background(), booking)
 			}
 		})
 	}
-	finish(t, &everybody, "the calls did not all return")
+	finish(t, &group, "the calls did not all return")
 	for room := range rooms {
 		grants, ids := 0, map[string]bool{}
 		for caller := range callers {
@@ -301,8 +301,8 @@ func TestIDsAreNumbersThatEveryClientAccepts(t *testing.T) {
 	}
 }
 
-// The store does not repeat an id when the clock stands still or goes back. The ids of a new process
-// are larger than the ids of the process before.
+// The ids rise even if the clock stands still or goes back. The ids of a new process are larger than
+// the ids of the process before.
 func TestIDsRise(t *testing.T) {
 	var ids clockIDs
 	got := []string{}

@@ -31,18 +31,18 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// patience is the maximum time that a test waits for an event.
-const patience = 20 * time.Second
+// timeout is the maximum time that a test waits for an event.
+const timeout = 20 * time.Second
 
-// receive returns the next value from the channel. When no value comes in time, it ends the test
-// with the message, which says what did not happen.
+// receive returns the next value from the channel. If no value comes before the timeout, it fails
+// the test with the message, which says what did not happen.
 func receive[T any](t *testing.T, from <-chan T, message string) T {
 	t.Helper()
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(patience):
-		t.Fatalf("waited %v: %s", patience, message)
+	case <-time.After(timeout):
+		t.Fatalf("waited %v: %s", timeout, message)
 		panic("unreachable")
 	}
 }
@@ -123,7 +123,8 @@ func serve(t *testing.T, options Options) string {
 	return start(t, service, options, quiet)
 }
 
-// dial returns a connection that closes at the end of the test; it uses plaintext without a config.
+// dial returns a connection, in plaintext if config is nil. The connection closes at the end of the
+// test.
 func dial(t *testing.T, target string, config *tls.Config) *grpc.ClientConn {
 	t.Helper()
 	transport := insecure.NewCredentials()
@@ -138,9 +139,9 @@ func dial(t *testing.T, target string, config *tls.Config) *grpc.ClientConn {
 	return connection
 }
 
-func patient(t *testing.T) context.Context {
+func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -213,8 +214,8 @@ func (a *authority) issue(name string) (string, string) {
 	return certFile, keyFile
 }
 
-// trusting returns the TLS configuration of a client that trusts this authority and shows this
-// pair, if any.
+// trusting returns the TLS configuration of a client that trusts this authority. The pair, if any,
+// is the certificate and the key of the client.
 func (a *authority) trusting(pair ...string) *tls.Config {
 	a.t.Helper()
 	pool := x509.NewCertPool()
@@ -225,8 +226,8 @@ func (a *authority) trusting(pair ...string) *tls.Config {
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		// With Certificates instead, the client would not show a certificate of an authority that
-		// the server does not name.
+		// With Certificates, the client would send its certificate only if the server names the
+		// authority of this certificate. With GetClientCertificate, it always sends it.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &shown, nil
 		}

@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 )
 
-// TLSFiles holds the paths of the server's certificate chain, of its private key, and of the
-// authority of its clients, all PEM. With ClientCA, the server accepts only clients with a
+// TLSFiles holds the paths of three PEM files: the certificate chain of the server, its private
+// key, and the authority of its clients. With ClientCA, the server accepts only clients with a
 // certificate of that authority (mTLS).
 type TLSFiles struct {
 	Cert     string
@@ -22,9 +22,9 @@ type TLSFiles struct {
 	ClientCA string
 }
 
-// Config returns a configuration that follows the files: the server reads them again for every new
-// connection, and a proxy opens few connections. When the files are not valid then, the server uses
-// the last valid files and logs a warning. Config returns an error when the files are not valid now.
+// Config returns a TLS configuration, or an error if the files are not valid. The server reads the
+// files again for every new connection; a proxy opens few connections. If the files are no longer
+// valid, the server uses the last valid files and logs a warning.
 func (f TLSFiles) Config(log *slog.Logger) (*tls.Config, error) {
 	first, err := f.read()
 	if err != nil {
@@ -61,8 +61,8 @@ func (f TLSFiles) read() (*tls.Config, error) {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		MinVersion:   tls.VersionTLS12,
-		// Without a session ticket, every connection has a full handshake, which checks the client's
-		// certificate with the authority that is in the file now.
+		// Without session tickets, every connection has a full handshake. A full handshake checks the
+		// client's certificate with the authority that is in the file now.
 		SessionTicketsDisabled: true,
 	}
 	if f.ClientCA == "" {
@@ -80,7 +80,7 @@ func (f TLSFiles) read() (*tls.Config, error) {
 	return config, nil
 }
 
-// readFile returns the content of a file; its error has the wording of the flags' errors.
+// readFile returns the content of a file. Its error has the same form as the errors of the flags.
 func readFile(path string) ([]byte, error) {
 	content, err := os.ReadFile(path)
 	if failure, ok := errors.AsType[*fs.PathError](err); ok {

@@ -21,20 +21,21 @@ func serveTLS(t *testing.T, files TLSFiles, log *slog.Logger) string {
 	return serve(t, Options{TLS: config})
 }
 
-// issued returns the files of a server with the name localhost.
-func (a *authority) issued(clientCA string) TLSFiles {
+// serverFiles returns the files of a server with the name localhost.
+func (a *authority) serverFiles(clientCA string) TLSFiles {
 	cert, key := a.issue("localhost")
 	return TLSFiles{Cert: cert, Key: key, ClientCA: clientCA}
 }
 
-// wantIn calls the server. The server must accept the call when in is true, and must not otherwise.
-func wantIn(t *testing.T, address string, client *tls.Config, in bool) {
+// wantAccepted calls the server, and fails the test unless the server accepts or refuses the client
+// as the test wants.
+func wantAccepted(t *testing.T, address string, client *tls.Config, accepted bool) {
 	t.Helper()
 	expected := codes.Unavailable
-	if in {
+	if accepted {
 		expected = codes.NotFound
 	}
-	if code := get(patient(t), dial(t, address, client)); code != expected {
+	if code := get(testContext(t), dial(t, address, client)); code != expected {
 		t.Errorf("wanted %v, got %v", expected, code)
 	}
 }
@@ -43,38 +44,38 @@ func wantIn(t *testing.T, address string, client *tls.Config, in bool) {
 // call the server.
 func TestTLS(t *testing.T) {
 	good, other := newAuthority(t), newAuthority(t)
-	address := serveTLS(t, good.issued(""), quiet)
-	wantIn(t, address, good.trusting(), true)
-	wantIn(t, address, other.trusting(), false)
-	wantIn(t, address, nil, false)
-	elsewhere := good.trusting()
-	elsewhere.ServerName = "other.example.com"
-	wantIn(t, address, elsewhere, false)
+	address := serveTLS(t, good.serverFiles(""), quiet)
+	wantAccepted(t, address, good.trusting(), true)
+	wantAccepted(t, address, other.trusting(), false)
+	wantAccepted(t, address, nil, false)
+	otherName := good.trusting()
+	otherName.ServerName = "other.example.com"
+	wantAccepted(t, address, otherName, false)
 	old := good.trusting()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
-	wantIn(t, address, old, false)
+	wantAccepted(t, address, old, false)
 }
 
 // With mTLS, only a client with a certificate of the authority can call the server.
 func TestMTLS(t *testing.T) {
 	good, other := newAuthority(t), newAuthority(t)
-	address := serveTLS(t, good.issued(good.file), quiet)
-	wantIn(t, address, good.trusting(good.issue("client")), true)
-	wantIn(t, address, good.trusting(), false)
-	wantIn(t, address, good.trusting(other.issue("client")), false)
+	address := serveTLS(t, good.serverFiles(good.file), quiet)
+	wantAccepted(t, address, good.trusting(good.issue("client")), true)
+	wantAccepted(t, address, good.trusting(), false)
+	wantAccepted(t, address, good.trusting(other.issue("client")), false)
 }
 
-// The server reads the TLS files again for a new connection. When they are not valid, it uses the
-// last valid ones and logs a warning.
+// The server reads the TLS files again for a new connection. If they are not valid, it uses the last
+// valid ones and logs a warning.
 func TestTLSFilesAreReadAgain(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
-	files := before.issued(before.file)
+	files := before.serverFiles(before.file)
 	var log output
 	address := serveTLS(t, files, slog.New(slog.NewTextHandler(&log, nil)))
 	old := before.trusting(before.issue("client"))
-	wantIn(t, address, old, true)
+	wantAccepted(t, address, old, true)
 
-	replaced := after.issued(after.file)
+	replaced := after.serverFiles(after.file)
 	for from, to := range map[string]string{
 		replaced.Cert: files.Cert, replaced.Key: files.Key, replaced.ClientCA: files.ClientCA,
 	} {
@@ -82,10 +83,10 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantIn(t, address, old, false)
+	wantAccepted(t, address, old, false)
 	after.file = files.ClientCA
 	fresh := after.trusting(after.issue("client"))
-	wantIn(t, address, fresh, true)
+	wantAccepted(t, address, fresh, true)
 	if log.String() != "" {
 		t.Errorf("wanted no warning, got %s", log.String())
 	}
@@ -93,21 +94,21 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	if err := os.WriteFile(files.Cert, []byte("no PEM"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantIn(t, address, fresh, true)
+	wantAccepted(t, address, fresh, true)
 	if !strings.Contains(log.String(), "the TLS files are not valid, the server uses the last valid") {
 		t.Errorf("wanted a warning, got %s", log.String())
 	}
 }
 
-// Config returns an error that names the file when a TLS file is not valid, so that the fault does
-// not first show in a handshake.
+// If a TLS file is not valid, Config returns an error that names the file. So the error appears
+// before the first handshake.
 func TestUnusableTLSFiles(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.issue("localhost")
 	_, otherKey := a.issue("client")
 	broken, encrypted := filepath.Join(a.folder, "broken"), filepath.Join(a.folder, "encrypted")
 	write(t, broken, "NOTHING", nil)
-	write(t, encrypted, "ENCRYPTED PRIVATE KEY", []byte("of which nothing can be read"))
+	write(t, encrypted, "ENCRYPTED PRIVATE KEY", []byte("not a key"))
 	const pair = "wanted a PEM certificate chain and its unencrypted private key, got "
 	const missing = "wanted a readable file, got missing: no such file or directory"
 	for _, test := range []struct {

@@ -16,7 +16,7 @@ import java.util.logging.Logger;
 final class ApiKey implements ServerInterceptor {
     static final String DEFAULT_HEADER = "x-api-key";
 
-    // Probes and command line tools call these services, and they have no API key.
+    // Callers without an API key use these services: probes and command line tools.
     private static final Set<String> KEYLESS_SERVICES = Set.of(
             HealthGrpc.SERVICE_NAME,
             ServerReflectionGrpc.SERVICE_NAME,
@@ -41,7 +41,7 @@ final class ApiKey implements ServerInterceptor {
     public <Q, R> ServerCall.Listener<Q> interceptCall(
             ServerCall<Q, R> call, Metadata headers, ServerCallHandler<Q, R> next) {
         var method = call.getMethodDescriptor();
-        if (KEYLESS_SERVICES.contains(method.getServiceName()) || isIn(headers)) {
+        if (KEYLESS_SERVICES.contains(method.getServiceName()) || hasKey(headers)) {
             return next.startCall(call, headers);
         }
         LOGGER.warning(
@@ -54,7 +54,7 @@ final class ApiKey implements ServerInterceptor {
         return new ServerCall.Listener<>() {};
     }
 
-    private boolean isIn(Metadata headers) {
+    private boolean hasKey(Metadata headers) {
         Iterable<String> values = headers.getAll(header);
         if (values != null) {
             for (String value : values) {

@@ -7,7 +7,7 @@ import java.util.Optional;
 /**
  * The data of a conference to create: the owner, the room, the start, the duration and the options.
  *
- * @param owner empty when the user did not sign in
+ * @param owner empty if the user did not sign in
  * @param duration positive; empty means no limit
  */
 record Booking(
@@ -21,9 +21,9 @@ record Booking(
     /**
      * Returns whether the end has passed; a booking without a duration has no end.
      *
-     * <p>The sum cannot overflow: the contract's times end in the year 9999, its durations at
-     * 10,000 years, and an Instant in the year 1,000,000,000. The timestamp of a database may end
-     * earlier.
+     * <p>The sum cannot overflow: the latest start is in the year 9999, the longest duration is
+     * 10,000 years, and an Instant can hold the year 1,000,000,000. The timestamp of a database may
+     * have a smaller maximum.
      */
     boolean isOver(Instant now) {
         return duration.map(start::plus).filter(end -> !now.isBefore(end)).isPresent();

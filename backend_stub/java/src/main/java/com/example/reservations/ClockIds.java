@@ -6,15 +6,16 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 
 /**
- * Ids that are never used again, as decimal numbers of 14 digits. Threads may share an object.
+ * Returns ids: decimal numbers of 14 digits. It never returns the same id twice. This class is
+ * thread-safe.
  *
- * <p>An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger. So
- * the ids of a restarted process are larger than the ids of the process before, and no file is
- * needed. This is true as long as nobody sets the clock back, and as long as the backend does not
- * create more than 10,000 conferences per second for a long time.
+ * <p>An id is the time in units of 0.1 ms since 1970, or the last id plus one if that is larger.
+ * After a restart, the ids are larger than the ids of the process before, so the process does not
+ * have to store the last id. This is true if nobody sets the clock back, and if the backend does
+ * not create more than 10,000 conferences per second for a long time.
  *
- * <p>Jicofo accepts only numbers as ids. A proxy with this backend alone passes a number below
- * 90000000000000 to Jicofo unchanged, and the ids stay below that number until the year 2255.
+ * <p>Jicofo accepts only numbers as ids. A proxy with only this backend passes ids below
+ * 90000000000000 to Jicofo unchanged. The ids stay below that number until the year 2255.
  *
  * <p>Several processes behind one address need a common source of ids, such as a database sequence.
  */

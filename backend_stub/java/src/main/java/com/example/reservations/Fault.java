@@ -3,10 +3,11 @@ package com.example.reservations;
 import io.grpc.Status;
 
 /**
- * An error answer that the service chose: a status, and a text for the caller's log.
+ * An error that the service returns to its caller: a status code and a text.
  *
- * <p>It is not gRPC's own StatusRuntimeException. A call from the backend to another server throws
- * that too, and the caller must not get the text of another server.
+ * <p>The service does not use gRPC's StatusRuntimeException for this. If the backend calls another
+ * server, this call may throw a StatusRuntimeException too, and the caller of the service must not
+ * get its text.
  */
 final class Fault extends RuntimeException {
     private final Status.Code code;
@@ -16,12 +17,12 @@ final class Fault extends RuntimeException {
         this.code = code;
     }
 
-    /** Returns the fault for a request that breaks the contract. */
+    /** Returns the error for a request that breaks the contract. */
     static Fault invalid(String field, String problem) {
         return new Fault(Status.Code.INVALID_ARGUMENT, field + ": " + problem);
     }
 
-    /** Returns the fault for a call whose deadline has passed, or that its caller cancelled. */
+    /** Returns the error for a call that was cancelled or whose deadline has passed. */
     static Fault givenUp() {
         return new Fault(Status.Code.CANCELLED, "the caller no longer waits; nothing was done");
     }

@@ -17,8 +17,7 @@ import picocli.CommandLine.Option;
         usageHelpAutoWidth = true,
         footerHeading = "%nexit codes:%n",
         footer = {
-            "  0  stopped by SIGTERM or SIGINT, after the running calls ended or were cut off"
-                    + " (--grace)",
+            "  0  stopped by SIGTERM or SIGINT; --grace limits the time that running calls get",
             "  2  the value of a flag, or the file that a flag names, is not valid",
             "  3  the server could not listen on the address"
         })
@@ -38,13 +37,13 @@ final class Flags {
             description = "show this help and exit")
     boolean help;
 
-    @ArgGroup(validate = false, heading = "%nserving:%n", order = 1)
-    private final Serving serving = new Serving();
+    @ArgGroup(validate = false, heading = "%noptions of the server:%n", order = 1)
+    private final ServerOptions server = new ServerOptions();
 
-    @ArgGroup(validate = false, heading = "%ndeciding:%n", order = 2)
-    private final Deciding deciding = new Deciding();
+    @ArgGroup(validate = false, heading = "%nrules of the backend:%n", order = 2)
+    private final Rules rules = new Rules();
 
-    private static final class Serving {
+    private static final class ServerOptions {
         @Option(
                 names = "--listen",
                 paramLabel = "ADDRESS",
@@ -103,22 +102,23 @@ final class Flags {
                 paramLabel = "SECONDS",
                 converter = Values.Grace.class,
                 description =
-                        "how long a running call may still take after a stop signal"
+                        "how long the running calls may continue after a stop signal"
                                 + " (default: 5)")
         private Duration grace = ReservationServer.DEFAULT_GRACE;
 
         @Option(
                 names = "--verbose",
-                description = "log the requests too, not only the answers")
+                description = "log each create request, in addition to its answer")
         private boolean verbose;
     }
 
-    private static final class Deciding {
+    private static final class Rules {
         @Option(
                 names = "--deny",
                 paramLabel = "PATTERN",
                 description =
-                        "deny rooms with this name; * and ? work as in a shell; may be repeated")
+                        "deny rooms whose name matches this pattern (* and ? as in a shell);"
+                                + " may be repeated")
         private List<String> deny = List.of();
 
         @Option(
@@ -158,63 +158,63 @@ final class Flags {
     }
 
     boolean verbose() {
-        return serving.verbose;
+        return server.verbose;
     }
 
     int maxConferences() {
-        return deciding.maxConferences;
+        return rules.maxConferences;
     }
 
     Policy policy() {
-        var occupants = deciding.maxOccupants;
+        var occupants = rules.maxOccupants;
         return new Policy(
-                deciding.deny.stream().map(Glob::new).toList(),
-                Optional.ofNullable(deciding.duration),
+                rules.deny.stream().map(Glob::new).toList(),
+                Optional.ofNullable(rules.duration),
                 new RoomOptions(
                         occupants == null ? OptionalInt.empty() : OptionalInt.of(occupants),
-                        deciding.lobby,
-                        Optional.ofNullable(deciding.password)));
+                        rules.lobby,
+                        Optional.ofNullable(rules.password)));
     }
 
     /**
      * Returns the options of the server.
      *
-     * @throws ConflictException when flags contradict each other, or a TLS file is not valid
+     * @throws ConflictException if flags contradict each other, or if a TLS file is not valid
      */
     ReservationServer.Options options() throws ConflictException {
         check(
-                (serving.tlsCert == null) == (serving.tlsKey == null),
+                (server.tlsCert == null) == (server.tlsKey == null),
                 "--tls-cert and --tls-key: wanted both flags or neither, got only one");
         check(
-                serving.clientCa == null || serving.tlsCert != null,
+                server.clientCa == null || server.tlsCert != null,
                 "--client-ca: wanted --tls-cert and --tls-key as well, got neither");
         check(
-                serving.apiKeyHeader == null || serving.apiKey != null,
+                server.apiKeyHeader == null || server.apiKey != null,
                 "--api-key-header: wanted --api-key-file as well, got none");
         check(
-                !serving.insecure || serving.tlsCert == null,
+                !server.insecure || server.tlsCert == null,
                 "--insecure: wanted no TLS flags, got --tls-cert; remove one of the two flags");
         check(
-                serving.tlsCert != null || serving.insecure || serving.listen.isLocal(),
+                server.tlsCert != null || server.insecure || server.listen.isLocal(),
                 "--listen: wanted a loopback address or a Unix socket, since there is no TLS, got "
-                        + serving.listen.text()
+                        + server.listen.text()
                         + "; add --tls-cert and --tls-key,"
                         + " or add --insecure if you trust the network");
-        String header = Optional.ofNullable(serving.apiKeyHeader).orElse(ApiKey.DEFAULT_HEADER);
+        String header = Optional.ofNullable(server.apiKeyHeader).orElse(ApiKey.DEFAULT_HEADER);
         return new ReservationServer.Options(
-                serving.listen,
+                server.listen,
                 tls(),
-                Optional.ofNullable(serving.apiKey).map(key -> new ApiKey(header, key)),
-                serving.grace);
+                Optional.ofNullable(server.apiKey).map(key -> new ApiKey(header, key)),
+                server.grace);
     }
 
     private Optional<Tls> tls() throws ConflictException {
-        if (serving.tlsCert == null) {
+        if (server.tlsCert == null) {
             return Optional.empty();
         }
         try {
-            var clientCa = Optional.ofNullable(serving.clientCa);
-            return Optional.of(Tls.fromFiles(serving.tlsCert, serving.tlsKey, clientCa));
+            var clientCa = Optional.ofNullable(server.clientCa);
+            return Optional.of(Tls.fromFiles(server.tlsCert, server.tlsKey, clientCa));
         } catch (Tls.CredentialsException error) {
             throw new ConflictException(
                     "--tls-cert, --tls-key, --client-ca: " + error.getMessage());

@@ -22,9 +22,10 @@ final class Glob {
     }
 
     /**
-     * Returns the pattern as a regular expression that is fast for every name. The part between two
-     * stars may match at its first possible place: a later place never helps. So the part is in an
-     * atomic group, and the expression does not try later places.
+     * Returns a regular expression that is fast for every name. A part between two stars can always
+     * use its first match in the name: if the pattern matches with a later match of the part, it
+     * matches with the first one too. So each such part is in an atomic group, and the regular
+     * expression does not try a later match.
      */
     private static String expression(String glob) {
         String[] parts = glob.split("\\*+", -1);

@@ -13,7 +13,7 @@ final class Incident implements ServerInterceptor {
             Metadata.Key.of("x-incident-id", Metadata.ASCII_STRING_MARSHALLER);
     private static final Context.Key<String> ID = Context.keyWithDefault("incident", "");
 
-    /** Returns the id of the call that this thread works on; empty when the call has no id. */
+    /** Returns the id of the call that this thread works on; empty if the call has no id. */
     static String current() {
         return ID.get();
     }

@@ -19,7 +19,7 @@ record ListenAddress(String text, Optional<Path> unixPath, String host, int port
     /**
      * Parses an address.
      *
-     * @throws IllegalArgumentException when the text has neither of the two forms
+     * @throws IllegalArgumentException if the text has neither of the two forms
      */
     static ListenAddress parse(String text) {
         Matcher unix = UNIX.matcher(text);

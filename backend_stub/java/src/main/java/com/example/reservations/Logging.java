@@ -7,17 +7,17 @@ import java.util.logging.LogManager;
 import java.util.logging.Logger;
 
 /**
- * The log of the process: {@code logging.properties} configures it, and it works until the end.
+ * The log manager of the process. {@code logging.properties} configures it.
  *
- * <p>Java's own manager removes its handlers as soon as a signal arrives. Then the calls that are
- * still running could not log their lines.
+ * <p>Java's own log manager removes its handlers as soon as a signal arrives. Then the running
+ * calls could not log their lines.
  */
 public final class Logging extends LogManager {
     // Java keeps a logger and its level only while there is a reference to the logger.
     private static Logger ours;
 
-    /** Logs the requests too, not only the answers. */
-    static void beVerbose() {
+    /** Logs each create request, in addition to its answer. */
+    static void logRequests() {
         ours = Logger.getLogger(Logging.class.getPackageName());
         ours.setLevel(Level.FINE);
     }

@@ -11,7 +11,7 @@ import picocli.CommandLine.TypeConversionException;
 /** The command line: reads the flags, then serves until a signal stops the server. */
 public final class Main {
     static final int EXIT_OK = 0;
-    static final int EXIT_BUG = 1;
+    static final int EXIT_ERROR = 1;
     static final int EXIT_USAGE = 2;
     static final int EXIT_LISTEN = 3;
 
@@ -25,15 +25,17 @@ public final class Main {
 
     /** Serves until SIGTERM or SIGINT. */
     public static void main(String[] args) {
-        // Not in Logging: that class is a LogManager, and loading it installs Java's own manager.
+        // A LogManager reads this property as soon as Java initializes its class. So this line must
+        // not be in Logging, which is a LogManager.
         System.setProperty("java.util.logging.manager", Logging.class.getName());
         StopSignal signal = new StopSignal();
         signal.install();
-        int code = EXIT_BUG;
+        int code = EXIT_ERROR;
         try {
             code = run(args, System.out, System.err, signal::await);
         } catch (InterruptedException | RuntimeException error) {
-            Logger.getLogger(Main.class.getName()).log(Level.SEVERE, "stopped by a bug", error);
+            Logger.getLogger(Main.class.getName())
+                    .log(Level.SEVERE, "stopped by an unexpected error", error);
         } finally {
             signal.exit(code);
         }
@@ -66,7 +68,7 @@ public final class Main {
                     InterruptedException {
         ReservationServer.Options options = flags.options();
         if (flags.verbose()) {
-            Logging.beVerbose();
+            Logging.logRequests();
         }
         Store store = new Store(flags.maxConferences());
         var server = new ReservationServer(new ReservationService(store, flags.policy()), options);
@@ -85,7 +87,7 @@ public final class Main {
         return options.tls().map(tls -> tls.mutual() ? "mTLS" : "TLS").orElse("plaintext");
     }
 
-    /** Returns the text of the error with the flag at its start, as in all errors of this class. */
+    /** Returns the text of the error. For the value of a flag, the text begins with the flag. */
     private static String text(ParameterException error) {
         return error.getCause() instanceof TypeConversionException problem
                         && error.getArgSpec() instanceof OptionSpec option

@@ -24,7 +24,7 @@ final class Messages {
     /**
      * Returns the booking that the request asks for.
      *
-     * @throws Fault INVALID_ARGUMENT, with the field's name, when the request breaks the contract
+     * @throws Fault INVALID_ARGUMENT if the request breaks the contract; the text names the field
      */
     static Booking booking(CreateConferenceRequest request) {
         return new Booking(
@@ -39,7 +39,7 @@ final class Messages {
     /**
      * Returns the id.
      *
-     * @throws Fault INVALID_ARGUMENT when the id is empty
+     * @throws Fault INVALID_ARGUMENT if the id is empty
      */
     static String conferenceId(String id) {
         return required("conference_id", id);
@@ -48,23 +48,24 @@ final class Messages {
     /**
      * Returns the response for the outcome.
      *
-     * @throws Fault RESOURCE_EXHAUSTED when the store is full
+     * @throws Fault RESOURCE_EXHAUSTED if the store is full
      */
     static CreateConferenceResponse response(Outcome outcome) {
         var response = CreateConferenceResponse.newBuilder();
-        // With Java 21 or newer, use a switch over the sealed type: javac then finds missing cases.
+        // With Java 21 or newer, use a switch over Outcome: javac then finds missing cases.
         if (outcome instanceof Outcome.Granted granted) {
             response.setConference(message(granted.conference()));
         } else if (outcome instanceof Outcome.Held held) {
             response.setConflict(Conflict.newBuilder().setConference(message(held.conference())));
         } else if (outcome instanceof Outcome.TooLate) {
-            // After a grant, Jitsi would close the room at once, without a message to the user.
+            // If the service granted the room, Jitsi would close it at once, without a message to
+            // the user.
             response.setDenial(
                     Denial.newBuilder()
                             .setMessage("The time of this meeting is over already.")
                             .setReason(DenialReason.DENIAL_REASON_TOO_LATE));
         } else if (outcome instanceof Outcome.Full full) {
-            // A fault, not a denial: no rule denies this room.
+            // This is an error and not a denial, because no rule denies this room.
             throw new Fault(
                     Status.Code.RESOURCE_EXHAUSTED,
                     "the store is full: it holds " + full.conferences()

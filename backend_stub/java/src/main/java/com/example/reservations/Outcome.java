@@ -3,7 +3,7 @@ package com.example.reservations;
 /** The decision of the store about a booking. */
 sealed interface Outcome {
 
-    /** The room is granted: this conference holds it, and the same request created it. */
+    /** The request created this conference, which holds the room. */
     record Granted(Conference conference) implements Outcome {}
 
     /** The room is not free: this conference of another request holds it. */
@@ -12,6 +12,6 @@ sealed interface Outcome {
     /** The end of the booking has already passed; the store created no conference. */
     record TooLate() implements Outcome {}
 
-    /** The room is free, but the store holds its maximum number of conferences, this many. */
+    /** The room is free, but the store holds its maximum number of conferences. */
     record Full(int conferences) implements Outcome {}
 }

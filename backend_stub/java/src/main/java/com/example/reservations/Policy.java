@@ -20,7 +20,7 @@ record Policy(List<Glob> deny, Optional<Duration> longest, RoomOptions options) 
     /** Grants every room to the first request for it. */
     static final Policy OPEN = new Policy(List.of(), Optional.empty(), RoomOptions.NONE);
 
-    /** Returns a denial when a rule denies this room to everybody, and an empty value otherwise. */
+    /** Returns a denial if a rule denies this room to everybody, otherwise an empty value. */
     Optional<Denial> denial(CreateConferenceRequest request) {
         Room room = request.getRoom();
         // The proxy always sets the name. Another caller may set only the raw room, and the rules
@@ -36,8 +36,8 @@ record Policy(List<Glob> deny, Optional<Duration> longest, RoomOptions options) 
                         .build());
     }
 
-    /** Returns the booking with the options and the maximum duration of this policy. */
-    Booking terms(Booking wanted) {
+    /** Returns the booking with the options of this policy, and at most its maximum duration. */
+    Booking apply(Booking wanted) {
         Optional<Duration> duration =
                 Stream.of(wanted.duration(), longest)
                         .flatMap(Optional::stream)

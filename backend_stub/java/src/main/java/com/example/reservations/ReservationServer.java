@@ -35,9 +35,9 @@ final class ReservationServer {
     private static final int REQUEST_BYTES_MAX = 256 * 1024;
 
     // A client may ping an idle connection every 10 s to detect a broken connection early. The
-    // network may delay one ping and not the next, so the server accepts an interval of half of
-    // that. With gRPC's default, 5 minutes, the server answers the third ping with GOAWAY
-    // (grpc/grpc doc/keepalive.md).
+    // network may delay one ping and not the next, so the server accepts an interval of 5 s. With
+    // gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
+    // doc/keepalive.md).
     private static final int PING_SECONDS_MIN = 5;
 
     // The maximum number of calls that run at the same time. A call on the in-memory store takes
@@ -98,7 +98,7 @@ final class ReservationServer {
     }
 
     /**
-     * Starts to serve, and returns the address, with the real port when the port was 0.
+     * Starts to serve, and returns the address, with the real port if the port was 0.
      *
      * @throws ListenException if the address is in use or does not belong to this machine
      */

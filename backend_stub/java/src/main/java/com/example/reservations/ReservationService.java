@@ -40,7 +40,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
             CreateConferenceRequest request, StreamObserver<CreateConferenceResponse> observer) {
         String subject = "create room=" + Text.quoted(request.getRoom().getRaw());
         answer(subject, observer, () -> {
-            Booking booking = policy.terms(Messages.booking(request));
+            Booking booking = policy.apply(Messages.booking(request));
             LOGGER.fine(() -> line(subject, "client=" + request.getClientValue() + " wants "
                     + Text.quoted(booking.toString())));
             Optional<Denial> denial = policy.denial(request);
@@ -51,7 +51,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         });
     }
 
-    /** Answers with the conference, or NOT_FOUND when it is unknown, deleted or over. */
+    /** Answers with the conference, or NOT_FOUND if it is unknown, deleted or over. */
     @Override
     public void getConference(
             GetConferenceRequest request, StreamObserver<GetConferenceResponse> observer) {
@@ -66,7 +66,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         });
     }
 
-    /** Deletes the conference; answers OK also when there is no such conference. */
+    /** Deletes the conference. It answers OK even if there is no such conference. */
     @Override
     public void deleteConference(
             DeleteConferenceRequest request, StreamObserver<DeleteConferenceResponse> observer) {
@@ -77,7 +77,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
             String result = switch (store.delete(id, ReservationService::isGivenUp)) {
                 case DELETED -> "deleted";
                 case NOTHING_TO_DELETE -> "nothing to delete";
-                // A client may have the conference again.
+                // A client may have the conference again, so the store did not delete it.
                 case GIVEN_UP -> throw Fault.givenUp();
             };
             return new Answer<>(DeleteConferenceResponse.getDefaultInstance(), result);
@@ -89,7 +89,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
 
     private static <R> void answer(
             String subject, StreamObserver<R> observer, Supplier<Answer<R>> work) {
-        // With this handler, gRPC throws no exception when the caller gives up before the answer.
+        // Without a handler, onNext throws an exception if the call was cancelled.
         ((ServerCallStreamObserver<R>) observer).setOnCancelHandler(() -> {});
         R response;
         try {

@@ -1,6 +1,6 @@
 package com.example.reservations;
 
-/** A password or key that does not appear in a log line by accident. */
+/** A password or an API key. No log line shows it by accident. */
 record Secret(String value) {
     @Override
     public String toString() {

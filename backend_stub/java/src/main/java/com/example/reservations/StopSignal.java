@@ -4,20 +4,20 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 
 /**
- * SIGTERM or SIGINT, as an event that the main thread waits for.
+ * Lets the main thread wait for SIGTERM or SIGINT, and then choose the exit code.
  *
- * <p>By default, Java ends at once with the exit code 128 plus the signal's number. The shutdown
- * hook of this class delays the end until the main thread has set the exit code.
+ * <p>By default, a signal ends the process with the exit code 128 plus the number of the signal.
+ * The shutdown hook of this class delays the end until the main thread has set the exit code.
  */
 final class StopSignal {
     private final CountDownLatch asked = new CountDownLatch(1);
     private final CompletableFuture<Integer> exitCode = new CompletableFuture<>();
 
-    /** Installs the hook: a signal then no longer ends the process, only {@code exit} does. */
+    /** Installs the hook. From then on, a signal ends the process only after {@code exit}. */
     void install() {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             asked.countDown();
-            // After a signal, halt is the only way to choose the exit code. Nothing runs after it.
+            // In a shutdown hook, only halt can set the exit code. It ends the process at once.
             Runtime.getRuntime().halt(exitCode.join());
         }));
     }

@@ -19,13 +19,13 @@ import java.util.function.Supplier;
  * <ul>
  *   <li>The maps become one table with a unique index on {@code room} and one on
  *       {@code request_id}.
- *   <li>{@code synchronized} becomes a transaction that locks the row that it reads
- *       ({@code SELECT ... FOR UPDATE}): {@code create} does so before it returns a conference,
- *       {@code delete} before it deletes one.
- *   <li>The ids come from a sequence.
+ *   <li>{@code synchronized} becomes a transaction that locks the row of the conference
+ *       ({@code SELECT ... FOR UPDATE}): {@code create} locks the row before it returns the
+ *       conference, and {@code delete} locks the row before it deletes the conference.
+ *   <li>{@code ClockIds} becomes a sequence.
  * </ul>
  *
- * <p>A conference exists from its creation until it is deleted or over. Threads may share a store.
+ * <p>A conference exists from its creation until it is deleted or over. This class is thread-safe.
  */
 final class Store {
     static final int DEFAULT_MAX_CONFERENCES = 10_000;
@@ -85,7 +85,7 @@ final class Store {
         return new Outcome.Granted(add(booking));
     }
 
-    /** Returns the conference, or an empty value when it is unknown, deleted or over. */
+    /** Returns the conference, or an empty value if it is unknown, deleted or over. */
     synchronized Optional<Conference> get(String conferenceId) {
         return existing(byId.get(conferenceId), clock.instant());
     }
@@ -93,11 +93,13 @@ final class Store {
     /**
      * Deletes this conference and no other, unless the caller has given up.
      *
-     * <p>The store calls {@code givenUp} while it holds the lock that {@code create} uses too, for
-     * this reason: after the caller has given up, {@code create} may return the same conference to
-     * a client again, and then nobody may delete it. With a database, do the same in this order:
-     * lock the row ({@code create} locks it too before it returns a conference), call
-     * {@code givenUp}, delete, commit. A call before the row is locked is too early.
+     * <p>The store calls {@code givenUp} while it holds the lock, which {@code create} uses too.
+     * The reason: after the caller has given up, {@code create} may return the same conference to
+     * a client again, and then the deletion must not happen (the contract, DeleteConference).
+     *
+     * <p>With a database, keep this order: lock the row, call {@code givenUp}, delete, commit.
+     * {@code create} must lock the row too, before it returns the conference. A call of
+     * {@code givenUp} before the row is locked is too early.
      *
      * @param givenUp returns whether the caller no longer waits for the deletion
      */
@@ -115,7 +117,7 @@ final class Store {
         return byId.size();
     }
 
-    /** Returns the conference, or drops it and returns an empty value when it is over. */
+    /** Returns the conference, or drops it and returns an empty value if it is over. */
     private Optional<Conference> existing(Conference conference, Instant now) {
         if (conference != null && conference.booking().isOver(now)) {
             drop(conference);
@@ -125,8 +127,8 @@ final class Store {
     }
 
     private boolean hasSpace(Instant now) {
-        // The store looks through all conferences only when it is full. So the other calls stay
-        // short, and the memory stays limited.
+        // The store searches for conferences that are over only if it is full, so most calls are
+        // fast.
         if (byId.size() >= maxConferences) {
             List.copyOf(byId.values()).forEach(conference -> existing(conference, now));
         }

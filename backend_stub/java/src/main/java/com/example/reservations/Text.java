@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.NoSuchFileException;
 
-/** Makes text from others safe for a single line of a log or of a message. */
+/** Makes text from callers safe for a single line of a log or of an error message. */
 final class Text {
     /** The contract's limit for Room.raw. */
     private static final int QUOTED_MAX = 1023;
@@ -13,7 +13,7 @@ final class Text {
 
     /**
      * Returns the text in quotes on a single line. It escapes characters that are not printable,
-     * and cuts a text that is longer than any room.
+     * and cuts the text after 1023 characters.
      */
     static String quoted(String text) {
         var line = new StringBuilder("'");
@@ -24,7 +24,7 @@ final class Text {
         return line.append('\'').toString();
     }
 
-    /** Returns whether a character is printable: a letter, a digit, a sign or a plain space. */
+    /** Returns whether a character is printable: a letter, a digit, a symbol or a plain space. */
     static boolean isPrintable(int character) {
         return switch (Character.getType(character)) {
             case Character.CONTROL,

@@ -27,7 +27,7 @@ import java.util.regex.Pattern;
  * @param mutual whether the server accepts only clients with a certificate of that authority (mTLS)
  */
 record Tls(ServerCredentials credentials, boolean mutual) {
-    // Java reads PKCS #8 (RFC 5958) without a password; OpenSSL 3 writes this format.
+    // An unencrypted key in the PKCS #8 format (RFC 5958), which Java reads and OpenSSL 3 writes.
     private static final Pattern PKCS8 =
             Pattern.compile("-----BEGIN PRIVATE KEY-----([^-]+)-----END PRIVATE KEY-----");
 
@@ -39,11 +39,11 @@ record Tls(ServerCredentials credentials, boolean mutual) {
     }
 
     /**
-     * Reads and checks the PEM files, so that an error shows now and not in every handshake.
+     * Reads and checks the PEM files, so that an error appears now and not in every handshake.
      *
      * @param clientCa the authority of the clients; empty means that the server accepts any client
-     * @throws CredentialsException when a file is not readable, when a file is not PEM, when the
-     *     key is encrypted, or when the key does not belong to the certificate
+     * @throws CredentialsException if a file is not readable, if a file is not PEM, if the key is
+     *     encrypted, or if the key does not belong to the certificate
      */
     static Tls fromFiles(Path cert, Path key, Optional<Path> clientCa)
             throws CredentialsException {

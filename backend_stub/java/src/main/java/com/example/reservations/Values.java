@@ -12,7 +12,7 @@ import java.util.regex.Pattern;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
-/** Converters for the values of the flags. Each error has the wanted and the given value. */
+/** Converters for the values of the flags. Each error names the wanted and the given value. */
 final class Values {
     private static final int GRACE_SECONDS_MAX = 3600;
     // The maximum of google.protobuf.Duration, about 10,000 years.
@@ -126,7 +126,7 @@ final class Values {
                 return Duration.ofSeconds(seconds.longValue(), nanos.longValue());
             }
         } catch (NumberFormatException notANumber) {
-            // It gets the same error as a number that is out of range.
+            // The method throws the same error as for a number that is out of range.
         }
         throw new TypeConversionException(
                 "wanted a number of seconds from " + least + " to " + most + ", got "

@@ -6,7 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
 
-/** A certificate authority and its certificates, as files. It uses the commands of the README. */
+/** A certificate authority and its certificates, as files. It runs openssl as the README does. */
 final class Authority {
     private static final List<String> NEW_KEY = List.of(
             "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes");
@@ -49,7 +49,7 @@ final class Authority {
                 .redirectErrorStream(true)
                 .redirectOutput(log)
                 .start();
-        if (Patience.exitCode(process, "openssl did not end") != 0) {
+        if (Timeouts.exitCode(process, "openssl did not end") != 0) {
             throw new IOException(command + " failed; see " + log);
         }
     }

@@ -21,7 +21,7 @@ import jicofo.reservation.v1.ReservationServiceGrpc;
 import jicofo.reservation.v1.ReservationServiceGrpc.ReservationServiceBlockingStub;
 import org.junit.jupiter.api.Assertions;
 
-/** Servers on free ports and channels to them; {@code stop} stops all of them after a test. */
+/** Starts servers on free ports, and opens channels to them. {@code stop} closes all of them. */
 final class Backend {
     private final List<ReservationServer> servers = new ArrayList<>();
     private final List<ManagedChannel> channels = new ArrayList<>();
@@ -65,7 +65,7 @@ final class Backend {
 
     static ReservationServiceBlockingStub stub(Channel channel) {
         return ReservationServiceGrpc.newBlockingStub(channel)
-                .withDeadlineAfter(Patience.SECONDS, TimeUnit.SECONDS);
+                .withDeadlineAfter(Timeouts.SECONDS, TimeUnit.SECONDS);
     }
 
     /** Returns the same client with headers for every call: name, value, name, value. */
@@ -89,7 +89,7 @@ final class Backend {
         return fault(() -> stub.getConference(unknown)).getCode();
     }
 
-    /** Closes everything. */
+    /** Closes all channels, and stops all servers. */
     void stop() throws InterruptedException {
         channels.forEach(ManagedChannel::shutdownNow);
         for (ReservationServer server : servers) {

@@ -23,7 +23,7 @@ final class ClockIdsTest {
     }
 
     @Test
-    @DisplayName("rise, also when the clock stands still or goes back")
+    @DisplayName("rise even if the clock stands still or goes back")
     void rise() {
         Iterator<Instant> times =
                 Stream.of(1000L, 1000L, 500L, 2000L).map(Instant::ofEpochMilli).iterator();

@@ -32,16 +32,16 @@ final class JarIT {
     }
 
     private static int exitCode(Process process) throws InterruptedException {
-        return Patience.exitCode(process, "the process of the jar did not end");
+        return Timeouts.exitCode(process, "the process of the jar did not end");
     }
 
     private static String firstLine(BufferedReader out) throws InterruptedException {
         var line = new FutureTask<>(out::readLine);
         new Thread(line).start();
-        return Patience.get(line, "the process of the jar wrote no first line");
+        return Timeouts.get(line, "the process of the jar wrote no first line");
     }
 
-    /** Returns whether this process ignores SIGINT, as a background job does. A child inherits it. */
+    /** Returns whether this process, and so its children, ignore SIGINT, as background jobs do. */
     private static boolean ignoresSigint() throws IOException {
         Path status = Path.of("/proc/self/status");
         return Files.exists(status)
@@ -52,7 +52,7 @@ final class JarIT {
     }
 
     @ParameterizedTest
-    @DisplayName("It writes its port, logs one line for a call, and a signal ends it with 0")
+    @DisplayName("It writes its port, logs one line for a call, and exits with 0 after a signal")
     @ValueSource(strings = {"TERM", "INT"})
     void serves(String signal) throws Exception {
         assumeFalse(signal.equals("INT") && ignoresSigint(), "the jar would ignore SIGINT");
@@ -72,7 +72,7 @@ final class JarIT {
                             .build())
                     .getConference();
             var kill = new ProcessBuilder("kill", "-" + signal, Long.toString(process.pid()));
-            assertEquals(0, Patience.exitCode(kill.start(), "the kill command did not end"));
+            assertEquals(0, Timeouts.exitCode(kill.start(), "the kill command did not end"));
             assertEquals(0, exitCode(process));
             assertEquals(null, out.readLine());
         } finally {
@@ -89,7 +89,7 @@ final class JarIT {
     }
 
     @ParameterizedTest
-    @DisplayName("It ends with 2 when a flag is not valid")
+    @DisplayName("It exits with 2 if a flag is not valid")
     @ValueSource(strings = {"--listen=nowhere", "--unknown"})
     void badFlags(String flag) throws Exception {
         assertEquals(2, exitCode(start(flag)));

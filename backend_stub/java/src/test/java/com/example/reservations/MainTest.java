@@ -68,7 +68,7 @@ final class MainTest {
         backend.stop();
     }
 
-    /** Runs main with flags, in which "%" means the folder; it stops after {@code meanwhile}. */
+    /** Runs the command with these flags ("%" is the folder) until {@code meanwhile} returns. */
     private int run(String flags, Consumer<String> meanwhile)
             throws Exception {
         String[] args = flags.isEmpty()
@@ -125,7 +125,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("The flags set the limits, the lobby, the password, the denied names, the maximum")
+    @DisplayName("The flags set the rules of the policy and the maximum number of conferences")
     void decides() throws Exception {
         String flags = "--listen 127.0.0.1:0 --duration 90.5 --max-occupants 7 --lobby"
                 + " --deny exec-* --deny hall --password-file %password --max-conferences 1";
@@ -155,7 +155,7 @@ final class MainTest {
     }
 
     @ParameterizedTest
-    @DisplayName("Plaintext needs loopback or --insecure; the first line has the protection")
+    @DisplayName("Plaintext needs loopback or --insecure; the first line names the protection")
     @CsvSource({
         "--listen localhost:0, localhost:[1-9]\\d* \\(plaintext\\)",
         "--listen 0.0.0.0:0 --insecure, 0\\.0\\.0\\.0:[1-9]\\d* \\(plaintext\\)",
@@ -172,7 +172,7 @@ final class MainTest {
     }
 
     @Test
-    @DisplayName("For a port in use, it writes an error with the flag and a remedy, and returns 3")
+    @DisplayName("If the port is in use, the error says what to do, and the exit code is 3")
     void takenPort() throws Exception {
         String address = backend.serve(Backend.options());
         assertEquals(3, run("--listen " + address, other -> {}));
@@ -186,7 +186,7 @@ final class MainTest {
     }
 
     @ParameterizedTest
-    @DisplayName("For a bad flag, it writes the flag, the wanted and the given value; returns 2")
+    @DisplayName("If a flag is not valid, the error names the flag, and the exit code is 2")
     @CsvSource(
             delimiter = '|',
             quoteCharacter = '"',

@@ -50,7 +50,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-@DisplayName("The server: the API key, health, reflection, and how it stops")
+@DisplayName("The server: API key, health checks, reflection, addresses, shutdown")
 final class ReservationServerTest {
     private static final Optional<ApiKey> KEY =
             Optional.of(new ApiKey("x-api-key", new Secret("hunter2")));
@@ -85,7 +85,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("It accepts a call with several keys when one of them is right")
+    @DisplayName("It accepts a call with several keys if one of them is right")
     void apiKeyTwice() throws Exception {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         var headers = with(stub(channel), "x-api-key", "other", "x-api-key", "hunter2");
@@ -117,7 +117,7 @@ final class ReservationServerTest {
         var channel = backend.dial(backend.serve(Backend.options(Optional.empty(), KEY)));
         var request = HealthCheckRequest.newBuilder().setService(service).build();
         var response = HealthGrpc.newBlockingStub(channel)
-                .withDeadlineAfter(Patience.SECONDS, TimeUnit.SECONDS)
+                .withDeadlineAfter(Timeouts.SECONDS, TimeUnit.SECONDS)
                 .check(request);
         assertEquals(ServingStatus.SERVING, response.getStatus());
     }
@@ -129,7 +129,7 @@ final class ReservationServerTest {
         var answer = new Recorder<ServerReflectionResponse>();
         var asker = ServerReflectionGrpc.newStub(channel).serverReflectionInfo(answer);
         asker.onNext(ServerReflectionRequest.newBuilder().setListServices("").build());
-        Set<String> names = Patience.get(answer.first, "reflection did not answer")
+        Set<String> names = Timeouts.get(answer.first, "reflection did not answer")
                 .getListServicesResponse()
                 .getServiceList()
                 .stream()
@@ -186,7 +186,7 @@ final class ReservationServerTest {
     }
 
     @ParameterizedTest
-    @DisplayName("It deletes no file that is not a socket, and the error names the type of the file")
+    @DisplayName("It deletes no file that is not a socket; the error names the type of the file")
     @CsvSource({
         "fifo, a FIFO",
         "file, a regular file",
@@ -196,7 +196,7 @@ final class ReservationServerTest {
     })
     void otherFiles(String name, String type, @TempDir Path folder) throws Exception {
         Process mkfifo = new ProcessBuilder("mkfifo", folder.resolve("fifo").toString()).start();
-        assertEquals(0, Patience.exitCode(mkfifo, "mkfifo did not end"));
+        assertEquals(0, Timeouts.exitCode(mkfifo, "mkfifo did not end"));
         Files.createFile(folder.resolve("file"));
         Files.createDirectory(folder.resolve("folder"));
         Path stale = staleSocket(folder.resolve("stale"));
@@ -212,7 +212,7 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("It serves on a Unix socket as on a port")
+    @DisplayName("It serves on a Unix socket")
     void unixSocket(@TempDir Path folder) throws Exception {
         String listen = "unix:" + folder.resolve("s");
         assertEquals(listen, backend.serve(options(listen, Duration.ZERO)));
@@ -258,22 +258,22 @@ final class ReservationServerTest {
         }
     }
 
-    /** A server with a running call, which waits at a gate. */
+    /** A server with a running call, which the clock blocks. */
     private final class Busy {
-        final Gate gate = new Gate(new FakeClock());
+        final BlockingClock blockingClock = new BlockingClock(new FakeClock());
         final Recorder<GetConferenceResponse> running = new Recorder<>();
         final ReservationServer server;
         final ManagedChannel channel;
 
         Busy(Duration grace) throws Exception {
-            Store store = new Store(10, gate, () -> "1");
+            Store store = new Store(10, blockingClock, () -> "1");
             var service = new ReservationService(store, Policy.OPEN);
             server = new ReservationServer(service, options("127.0.0.1:0", grace));
             channel = backend.dial(server.start());
             ReservationServiceGrpc.newStub(channel).getConference(
                     GetConferenceRequest.newBuilder().setConferenceId("x").build(),
                     running);
-            gate.awaitEntered();
+            blockingClock.awaitBlocked();
         }
 
         Thread stopping() {
@@ -290,38 +290,38 @@ final class ReservationServerTest {
     }
 
     @Test
-    @DisplayName("To stop, it informs health watchers, answers running calls, and then ends")
+    @DisplayName("After a stop, health watchers get NOT_SERVING, and the running call its answer")
     void stopsGracefully() throws Exception {
-        Busy busy = new Busy(Duration.ofSeconds(Patience.SECONDS));
+        Busy busy = new Busy(Duration.ofSeconds(Timeouts.SECONDS));
         var watch = new Recorder<HealthCheckResponse>();
         ManagedChannel watcher = busy.channel;
         HealthGrpc.newStub(watcher).watch(HealthCheckRequest.getDefaultInstance(), watch);
         assertEquals(
                 ServingStatus.SERVING,
-                Patience.get(watch.first, "the watcher got no first status").getStatus());
+                Timeouts.get(watch.first, "the watcher got no first status").getStatus());
         Thread stopping = busy.stopping();
         assertEquals(
                 ServingStatus.NOT_SERVING,
-                Patience.get(watch.second, "the watcher got no second status").getStatus());
+                Timeouts.get(watch.second, "the watcher got no second status").getStatus());
         assertTrue(stopping.isAlive());
-        busy.gate.open();
+        busy.blockingClock.unblock();
         assertEquals(
                 Status.Code.NOT_FOUND,
-                Patience.get(busy.running.end, "the running call got no answer").getCode());
+                Timeouts.get(busy.running.end, "the running call got no answer").getCode());
         watcher.shutdownNow();
-        Patience.join(stopping, "the server did not stop after its last call");
+        Timeouts.join(stopping, "the server did not stop after its last call");
     }
 
     @Test
-    @DisplayName("It cuts off a call that takes longer than the grace")
+    @DisplayName("It cancels a call that takes longer than the grace")
     void stopsWithoutWaiting() throws Exception {
         Busy busy = new Busy(Duration.ZERO);
         Thread stopping = busy.stopping();
-        Status status = Patience.get(busy.running.end, "the running call was not cut off");
+        Status status = Timeouts.get(busy.running.end, "the running call was not cancelled");
         assertTrue(
                 Set.of(Status.Code.CANCELLED, Status.Code.UNAVAILABLE).contains(status.getCode()),
                 status::toString);
-        busy.gate.open();
-        Patience.join(stopping, "the server did not stop");
+        busy.blockingClock.unblock();
+        Timeouts.join(stopping, "the server did not stop");
     }
 }

@@ -40,13 +40,13 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
-@DisplayName("The service, as a caller of a real server sees it")
+@DisplayName("The service, called through a real server")
 final class ReservationServiceTest {
     private static final RoomOptions OPTIONS =
             new RoomOptions(OptionalInt.of(7), true, Optional.of(new Secret("open sesame")));
 
-    /** A deadline that passes during the test, but not before a call is in a busy server. */
-    private static final int HASTY_SECONDS = 3;
+    /** A deadline that passes during the test, but not before the call reaches the store. */
+    private static final int DEADLINE_SECONDS = 3;
 
     private final FakeClock clock = new FakeClock();
     private final Backend backend = new Backend();
@@ -125,13 +125,13 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("A repeated request gets the same conference as a grant, not a conflict")
+    @DisplayName("A repeated request gets a grant with the same conference, not a conflict")
     void idempotent() {
         assertEquals(create(request("r1", "board")), create(request("r1", "board")));
     }
 
     @Test
-    @DisplayName("A conflict contains the whole conference, also for the same owner")
+    @DisplayName("A conflict contains the whole conference, even for the same owner")
     void conflict() throws Exception {
         serve(new Policy(List.of(), Optional.empty(), OPTIONS), 100);
         Conference holder =
@@ -145,7 +145,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("Two rooms are the same only when their raw values are the same")
+    @DisplayName("Two rooms are the same only if their raw values are the same")
     void rooms() {
         List<String> rooms = List.of("board", "[acme]board", "[globex]board", "BOARD", "bo%61rd");
         long granted = rooms.stream()
@@ -180,7 +180,7 @@ final class ReservationServiceTest {
     }
 
     @ParameterizedTest
-    @DisplayName("The shorter one of the requested and the maximum duration counts")
+    @DisplayName("A conference gets the requested or the maximum duration, whichever is shorter")
     @CsvSource({",,", "90,,90", ",60,60", "30,60,30", "90,60,60"})
     void durations(Long wanted, Long limit, Long given) throws Exception {
         var longest = Optional.ofNullable(limit).map(java.time.Duration::ofSeconds);
@@ -195,7 +195,7 @@ final class ReservationServiceTest {
     }
 
     @Test
-    @DisplayName("A rule denies a room to everybody, also when the request has only the raw room")
+    @DisplayName("A rule denies a room to everybody, even if the request has only the raw room")
     void denied() throws Exception {
         var deny = List.of(new Glob("other"), new Glob("board-*"));
         serve(new Policy(deny, Optional.empty(), RoomOptions.NONE), 100);
@@ -309,33 +309,33 @@ final class ReservationServiceTest {
     @Test
     @DisplayName("The service does not carry out a deletion whose deadline passes while it waits")
     void givenUp() throws Exception {
-        Gate gate = Gate.opened(clock);
-        var patient = backend.serve(new Store(10, gate, new ClockIds(clock)), Policy.OPEN);
-        stub = patient;
+        BlockingClock blockingClock = BlockingClock.unblocked(clock);
+        var client = backend.serve(new Store(10, blockingClock, new ClockIds(clock)), Policy.OPEN);
+        stub = client;
         Conference held = create(request("r1", "board")).getConference();
-        gate.shut();
+        blockingClock.block();
         var unknown = GetConferenceRequest.newBuilder().setConferenceId("x").build();
-        Thread holder = new Thread(() -> fault(() -> patient.getConference(unknown)));
+        Thread holder = new Thread(() -> fault(() -> client.getConference(unknown)));
         holder.start();
-        gate.awaitEntered();
-        stub = patient.withDeadlineAfter(HASTY_SECONDS, TimeUnit.SECONDS);
+        blockingClock.awaitBlocked();
+        stub = client.withDeadlineAfter(DEADLINE_SECONDS, TimeUnit.SECONDS);
         var deletion = CompletableFuture.supplyAsync(
                 () -> fault(() -> delete(held.getId(), DeleteReason.DELETE_REASON_ENDED)));
-        Patience.until(
+        Timeouts.until(
                 () -> deletionInStore().filter(s -> s != Thread.State.RUNNABLE).isPresent(),
                 "the deletion did not wait for the lock of the store");
-        // The server counts a deadline from the arrival of its call. The deletion has arrived before
-        // this call starts, so the deletion's deadline in the server passes first.
-        stub = patient.withDeadlineAfter(HASTY_SECONDS, TimeUnit.SECONDS);
+        // In the server, the time until the deadline begins when the call arrives. The deletion
+        // arrived before this call, so its deadline passes first.
+        stub = client.withDeadlineAfter(DEADLINE_SECONDS, TimeUnit.SECONDS);
         assertEquals(Status.Code.DEADLINE_EXCEEDED, fault(() -> get("x")).getCode());
         assertEquals(
                 Status.Code.DEADLINE_EXCEEDED,
-                Patience.get(deletion, "the caller got no answer to its deletion").getCode());
-        gate.open();
-        Patience.join(holder, "the holder of the lock got no answer");
-        Patience.until(
+                Timeouts.get(deletion, "the caller got no answer to its deletion").getCode());
+        blockingClock.unblock();
+        Timeouts.join(holder, "the holder of the lock got no answer");
+        Timeouts.until(
                 () -> deletionInStore().isEmpty(), "the deletion did not leave the store");
-        stub = patient;
+        stub = client;
         Conference found = assertDoesNotThrow(
                 () -> get(held.getId()), "the deletion was carried out after its deadline");
         assertEquals(held, found);

@@ -54,7 +54,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("A repeated request gets its conference also when it names another room")
+    @DisplayName("A repeated request gets its conference even if it names another room")
     void sameRequestForAnotherRoom() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         assertEquals(first, granted(booking(clock.instant(), "r1", "hall")));
@@ -99,25 +99,25 @@ final class StoreTest {
     @Test
     @DisplayName("The store asks whether the caller has given up only after it has the lock")
     void deleteGivenUpWhileItWaited() throws Exception {
-        Gate gate = Gate.opened(clock);
-        Store slow = new Store(10, gate, new ClockIds(clock));
+        BlockingClock blockingClock = BlockingClock.unblocked(clock);
+        Store slow = new Store(10, blockingClock, new ClockIds(clock));
         var held = (Outcome.Granted) slow.create(booking(clock.instant(), "r1", "board"));
-        gate.shut();
+        blockingClock.block();
         AtomicBoolean isGivenUp = new AtomicBoolean();
         var result = new ArrayList<Store.Deletion>();
         Thread holder = new Thread(() -> slow.get("x"));
         Thread deleter = new Thread(
                 () -> result.add(slow.delete(held.conference().id(), isGivenUp::get)));
         holder.start();
-        gate.awaitEntered();
+        blockingClock.awaitBlocked();
         deleter.start();
-        Patience.until(
+        Timeouts.until(
                 () -> deleter.getState() == Thread.State.BLOCKED,
                 "the deletion did not wait for the lock of the store");
         isGivenUp.set(true);
-        gate.open();
-        Patience.join(holder, "the holder of the lock did not return");
-        Patience.join(deleter, "the deletion did not return");
+        blockingClock.unblock();
+        Timeouts.join(holder, "the holder of the lock did not return");
+        Timeouts.join(deleter, "the deletion did not return");
         assertEquals(List.of(Store.Deletion.GIVEN_UP), result);
         assertTrue(slow.get(held.conference().id()).isPresent());
     }
@@ -135,7 +135,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("When a conference is over, its request is a new one, and its room is free")
+    @DisplayName("After a conference is over, its request is a new one, and its room is free")
     void overIsFree() {
         Conference first = granted(booking(clock.instant(), "r1", "board", MINUTE));
         clock.advance(MINUTE);
@@ -146,7 +146,7 @@ final class StoreTest {
     }
 
     @ParameterizedTest
-    @DisplayName("A booking has the right end also when the end is far away")
+    @DisplayName("A booking has the right end even if the end is far away")
     @CsvSource({
         "2030-01-02T03:04:05Z, 315576000000, true",
         "9999-12-31T23:59:59.999999999Z, 315576000000, true",
@@ -162,7 +162,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("A conference without duration does not end by itself")
+    @DisplayName("A conference without a duration has no end")
     void noLimit() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         clock.advance(Duration.ofDays(36_500));
@@ -215,22 +215,22 @@ final class StoreTest {
         ClockIds ids = new ClockIds(clock);
         Store slow = new Store(10, clock, () -> {
             entered.countDown();
-            Patience.await(
-                    goOn, 2 * Patience.SECONDS, "the test did not let the first request go on");
+            Timeouts.await(
+                    goOn, 2 * Timeouts.SECONDS, "the test did not let the first request go on");
             return ids.get();
         });
         Map<String, Outcome> outcomes = new ConcurrentHashMap<>();
         Thread first = creating(slow, "r1", outcomes);
-        Patience.await(entered, "the first request did not ask for an id");
+        Timeouts.await(entered, "the first request did not ask for an id");
         Thread second = creating(slow, "r2", outcomes);
         // The second request waits for the lock or, in a store without a lock, for an id.
-        Patience.until(
+        Timeouts.until(
                 () -> second.getState() == Thread.State.BLOCKED
                         || second.getState() == Thread.State.TIMED_WAITING,
                 "the second request did not wait");
         goOn.countDown();
-        Patience.join(first, "the first request did not return");
-        Patience.join(second, "the second request did not return");
+        Timeouts.join(first, "the first request did not return");
+        Timeouts.join(second, "the second request did not return");
         Conference granted =
                 assertInstanceOf(Outcome.Granted.class, outcomes.get("r1")).conference();
         assertEquals(new Outcome.Held(granted), outcomes.get("r2"));
@@ -244,7 +244,7 @@ final class StoreTest {
     }
 
     @Test
-    @DisplayName("When many requests for a room arrive at the same time, one gets it")
+    @DisplayName("If many requests for a room arrive at the same time, exactly one gets it")
     void races() throws Exception {
         int callers = 8;
         int rooms = 200;
@@ -252,7 +252,7 @@ final class StoreTest {
         CountDownLatch start = new CountDownLatch(1);
         List<Future<Long>> grants = IntStream.range(0, callers)
                 .mapToObj(caller -> threads.submit(() -> {
-                    Patience.await(start, "the test did not start the callers");
+                    Timeouts.await(start, "the test did not start the callers");
                     return IntStream.range(0, rooms)
                             .mapToObj(n -> booking(clock.instant(), caller + "-" + n, "room" + n))
                             .filter(wanted -> store.create(wanted) instanceof Outcome.Granted)
@@ -262,7 +262,7 @@ final class StoreTest {
         start.countDown();
         long sum = 0;
         for (Future<Long> granted : grants) {
-            sum += Patience.get(granted, "a caller did not end");
+            sum += Timeouts.get(granted, "a caller did not end");
         }
         threads.shutdown();
         assertEquals(rooms, sum);

@@ -28,7 +28,7 @@ final class TextTest {
     }
 
     @Test
-    @DisplayName("is cut when it is longer than any room")
+    @DisplayName("is cut after 1023 characters")
     void isCut() {
         assertEquals("'" + "x".repeat(1023) + "'", Text.quoted("x".repeat(1023)));
         assertEquals("'" + "x".repeat(1023) + "...'", Text.quoted("x".repeat(100_000)));

@@ -60,7 +60,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("With TLS, only a client that trusts the server under its name can call")
+    @DisplayName("With TLS, a client must trust the authority and use the name of the server")
     void tls() throws Exception {
         String address = serveTls(false);
         assertEquals(
@@ -101,7 +101,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("A pair that is not valid gets an error at the start, not in a handshake")
+    @DisplayName("If a TLS file is not valid, the error appears before the first handshake")
     void unusablePair() throws Exception {
         Path broken = Files.writeString(goodFolder.resolve("broken.pem"), "no PEM");
         authority.openssl(
@@ -139,7 +139,7 @@ final class TlsTest {
     }
 
     @Test
-    @DisplayName("The error for a key of another kind names the kinds that the server supports")
+    @DisplayName("The error for a key of another type names the types that the server supports")
     void unknownKindOfKey() throws Exception {
         authority.openssl(
                 List.of(),

@@ -7,22 +7,22 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.BooleanSupplier;
 
-/** Waits of the tests. A wait that is too long fails with a text that says what did not happen. */
-final class Patience {
+/** Waits with a timeout. After the timeout, the test fails; the text says what did not happen. */
+final class Timeouts {
     /** The maximum time that a test waits for an event. */
     static final int SECONDS = 20;
 
-    /** The maximum time that a test waits for a process to end; a JVM starts slowly when busy. */
+    /** The maximum time that a test waits for a process. A JVM starts slowly on a busy machine. */
     private static final int PROCESS_SECONDS = 60;
 
-    private Patience() {}
+    private Timeouts() {}
 
-    /** Waits until the latch is open. */
+    /** Waits until the latch is at zero. */
     static void await(CountDownLatch latch, String problem) {
         await(latch, SECONDS, problem);
     }
 
-    /** Waits until the latch is open, as long as the caller says. */
+    /** Waits until the latch is at zero, for at most this number of seconds. */
     static void await(CountDownLatch latch, int seconds, String problem) {
         try {
             if (!latch.await(seconds, TimeUnit.SECONDS)) {
