@@ -96,7 +96,7 @@ class BackendChannel:
         channel = self._channel if is_same_channel else self._dial(found)
         calls = self._bind(channel, found)
         try:
-            self._prefer(calls)
+            self._check(calls)
         except CredentialsError:
             if not is_same_channel:
                 channel.close()
@@ -106,21 +106,21 @@ class BackendChannel:
         self._channel, self._calls, self._credentials = channel, calls, found
         logger.info("%s: new credentials are in use", self._key)
 
-    def _prefer(self, calls: Calls) -> None:
+    def _check(self, calls: Calls) -> None:
         """Make a trial call with the new credentials.
 
-        Raises `CredentialsError` when the old credentials should stay in use.
+        Raises `CredentialsError` if the old credentials should stay in use.
         """
-        refusal = _refusal(calls)
-        if refusal is None:
+        failure = _trial_failure(calls)
+        if failure is None:
             return
-        is_about_credentials = refusal.code in _NOT_ALLOWED
-        if is_about_credentials and _refusal(self._calls) == refusal:
+        is_about_credentials = failure.code in _NOT_ALLOWED
+        if is_about_credentials and _trial_failure(self._calls) == failure:
             # The backend refuses the old credentials too: perhaps it allows no caller to make the
-            # trial call, so the refusal says nothing about the new credentials.
+            # trial call, so the failure says nothing about the new credentials.
             return
         raise CredentialsError(
-            f"the trial call with the new credentials failed: {refusal.code.name} {refusal.detail}"
+            f"the trial call with the new credentials failed: {failure.code.name} {failure.detail}"
         )
 
     def _retire(self, channel: grpc.Channel) -> None:
@@ -155,14 +155,14 @@ _NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENI
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
+class _TrialFailure:
     """The reason why a trial call failed. A comparison ignores `detail`, which is for people."""
 
     code: grpc.StatusCode
     detail: str = field(compare=False)
 
 
-def _refusal(calls: Calls) -> _Refusal | None:
+def _trial_failure(calls: Calls) -> _TrialFailure | None:
     """Make a trial call: read a conference that does not exist.
 
     Return the reason if the connection failed or the backend refused the credentials, otherwise
@@ -178,7 +178,7 @@ def _refusal(calls: Calls) -> _Refusal | None:
     except grpc.RpcError as error:
         call = cast("grpc.Call", error)
         if call.code() in _NOT_REACHED | _NOT_ALLOWED:
-            return _Refusal(call.code(), call.details() or "")
+            return _TrialFailure(call.code(), call.details() or "")
     return None
 
 

@@ -22,7 +22,7 @@ MANY_REFUSALS = 5
 """The proxy pauses a backend that refused the deletions of this many conferences and acknowledged
 no deletion in between."""
 
-MANY_ATTEMPTS = 1000
+MIN_NEW_ENTRIES = 1000
 """The schedule removes the entries of unknown conferences only after at least this many entries
 were added since the last removal."""
 
@@ -92,7 +92,7 @@ class RetrySchedule:
         self._clock = clock
         self._pauses = {name: _Pause() for name in backends}
         self._attempts = {ref: _Attempts(is_uncertain=True) for ref in left_over}
-        self._most_attempts = 2 * len(self._attempts) + MANY_ATTEMPTS
+        self._most_attempts = 2 * len(self._attempts) + MIN_NEW_ENTRIES
 
     def wake(self, backend: str) -> None:
         """Wake the thread that delivers deletions to a backend."""
@@ -175,7 +175,7 @@ class RetrySchedule:
             for ref in list(self._attempts):
                 if not is_known(ref):
                     self.forget(ref)
-            self._most_attempts = 2 * len(self._attempts) + MANY_ATTEMPTS
+            self._most_attempts = 2 * len(self._attempts) + MIN_NEW_ENTRIES
 
     def _pause(self, pause: _Pause) -> None:
         pause.faults += 1
