@@ -119,7 +119,7 @@ def test_calls_that_do_not_count(circuit: Circuit) -> None:
 
 
 def test_a_success_after_the_open_time_closes_the_circuit(circuit: Circuit, clock: Clock) -> None:
-    """After five seconds one call may try, and its success closes the circuit."""
+    """After five seconds the circuit admits one call. If that call succeeds, the circuit closes."""
     open_it(circuit)
     clock.now += OPEN_SECONDS - 0.01
     assert is_refused(circuit)
