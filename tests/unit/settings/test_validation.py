@@ -571,7 +571,7 @@ def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
 
 
 def test_plaintext_without_a_secret() -> None:
-    """A backend on another machine needs no TLS when the proxy sends no secret."""
+    """A backend on another machine needs no TLS if the proxy sends no secret."""
     assert validate(backend(target=REMOTE)).backends
     assert validate(backend(target=REMOTE, auth={"header": "x-acme-key"})).backends
 
