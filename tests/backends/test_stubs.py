@@ -72,7 +72,7 @@ def test_the_stub_passes_the_kit_and_its_readme_has_the_table(
 def test_the_stub_passes_the_kit_over_mtls_with_a_key(
     stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The stub passes every case of the kit when it requires mTLS and an API key."""
+    """The stub passes every case of the kit if it requires mTLS and an API key."""
     with serving_mtls(stub, tmp_path) as served:
         code = cli.main(["conformance", served.address, *served.flags])
     assert code == 0, capsys.readouterr().out

@@ -26,7 +26,7 @@ from .kits import (
 
 
 def test_requests_without_an_answer_are_repeated_once() -> None:
-    """The kit deletes the conference of a request that got no answer: a repetition tells its id."""
+    """If a request gets no answer, the kit repeats it once, and then deletes the conference."""
     asked: Counter[str] = Counter()
 
     def create(
@@ -62,7 +62,7 @@ def test_a_request_that_is_never_answered_is_forgotten() -> None:
     ("code", "left"), [(grpc.StatusCode.NOT_FOUND, 0), (grpc.StatusCode.INTERNAL, 1)]
 )
 def test_the_statuses_that_count_as_deleted(code: grpc.StatusCode, left: int) -> None:
-    """The kit and the proxy treat NOT_FOUND as deleted, but no other error status."""
+    """For the kit, a conference is deleted after NOT_FOUND, but not after INTERNAL."""
 
     def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
         context.abort(code, "")
@@ -73,7 +73,7 @@ def test_the_statuses_that_count_as_deleted(code: grpc.StatusCode, left: int) ->
 
 
 def test_failed_deletions_are_retried_once_at_the_end() -> None:
-    """After a failed deletion, the kit tries again only when it closes, and then lists the rest."""
+    """After a failed deletion, the kit deletes nothing until it closes. It lists what is left."""
 
     def delete(_: pb.DeleteConferenceRequest, context: Context) -> pb.DeleteConferenceResponse:
         context.abort(grpc.StatusCode.INTERNAL, "no")
@@ -88,7 +88,7 @@ def test_failed_deletions_are_retried_once_at_the_end() -> None:
 
 
 def test_the_kit_sends_no_deletions_with_without_delete() -> None:
-    """The kit lists the conferences that it created as left."""
+    """The kit sends no deletion, and `left` lists the conferences that it created."""
     backend = Script(grant)
     with playing(backend, {"delete"}) as kit:
         kit.run(CREATE)
@@ -136,7 +136,7 @@ def test_the_clean_up_works_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_are_in_the_order_of_the_calls_in_every_thread() -> None:
-    """Many threads share one caller, which remembers the conferences of all of them."""
+    """Each thread gets its answers in order. The shared caller remembers all conferences."""
     with calling(Script(grant)) as shared:
 
         def rooms(number: int) -> list[str]:
@@ -219,7 +219,7 @@ def test_a_grant_without_a_start_time_has_that_of_its_request() -> None:
 def test_the_kit_plays_no_case_against_an_unusable_backend(
     code: grpc.StatusCode, error: type[Exception]
 ) -> None:
-    """The kit raises an error with the target, the status and its text after the first answer."""
+    """If its first call fails, the kit raises an error with the target, the status and its text."""
 
     def get(_: pb.GetConferenceRequest, context: Context) -> pb.GetConferenceResponse:
         context.abort(code, "not today")
@@ -233,7 +233,7 @@ def test_the_kit_plays_no_case_against_an_unusable_backend(
 
 
 def test_the_kit_first_asks_for_an_unknown_id() -> None:
-    """The kit accepts any answer to this question, even UNIMPLEMENTED."""
+    """The first call of the kit is GetConference. The kit accepts the answer UNIMPLEMENTED."""
     backend = Script(grant, None)
     with serving_grpc(backend) as target, Kit(target):
         pass

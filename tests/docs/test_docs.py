@@ -165,7 +165,7 @@ def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_setting_is_documented() -> None:
-    """Every setting has a description."""
+    """Every top-level setting has a description."""
     assert all(setting.metadata["doc"] for setting in fields(Settings))
 
 

@@ -129,9 +129,9 @@ def test_a_failed_start_leaves_nothing_open(tmp_path: Path) -> None:
 
 
 def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
-    """The proxy grants no room for which it cannot store an alias.
+    """If the proxy cannot store an alias, it does not grant the room.
 
-    A DELETE is 200 only if the backend accepts the deletion at once.
+    A DELETE is 200 if the backend accepts the deletion at once, or if the alias is unknown.
     """
     with Proxy(settings(tmp_path), granting("no-number")) as proxy:
         client = proxy.flask.test_client()
@@ -148,7 +148,7 @@ def test_an_unusable_ledger_is_answered_503(tmp_path: Path) -> None:
 def test_a_state_directory_without_sockets_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On a file system without sockets the proxy serves, without the command `ledger`."""
+    """If the proxy cannot create its control socket, it logs a warning and serves."""
     (tmp_path / SOCKET_NAME).mkdir()
     with running(tmp_path, granting()) as client:
         assert client.create().status == 200
@@ -159,7 +159,7 @@ def test_a_state_directory_without_sockets_is_a_warning(
 def test_a_part_of_the_drain_is_left_for_closing_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drain: str, most: float
 ) -> None:
-    """The deliveries end before the drain does, so that the whole end takes `drain_within`."""
+    """The deliveries stop before `drain_within` is over. The rest is for closing the files."""
     given: list[float] = []
     with Proxy(settings(tmp_path, drain_within=drain)) as proxy:
         stop = proxy.delivery.stop
@@ -213,7 +213,7 @@ print(app.test_client().delete("/conference/1").status_code)
 
 
 def test_after_a_fork_every_request_is_answered_503(tmp_path: Path) -> None:
-    """The forked process says so once, names the fix, and leaves the proxy of its parent alone."""
+    """The forked process logs the cause and the remedy once. Its parent still works."""
     done = subprocess.run(
         [sys.executable, "-c", FORKING, str(tmp_path)],
         capture_output=True,

@@ -133,7 +133,7 @@ def test_one_time_budget_covers_waiting_and_calls(tmp_path: Path) -> None:
 
 
 def test_calls_in_flight_are_bounded_for_each_backend(tmp_path: Path) -> None:
-    """The proxy answers 503 beyond `in_flight` of a backend, and grants rooms of other backends."""
+    """If `in_flight` calls of a backend hang, other requests to it get 503. Other backends work."""
     with (
         hanging() as (failing, arrived, released),
         serving_grpc(failing) as target,
@@ -185,9 +185,9 @@ def test_a_closed_proxy_answers_503_and_logs_no_fault(
 def test_the_circuit_opens_after_timeouts_and_closes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After three timeouts in a row the proxy answers 503 and does not call the backend.
+    """After three time-outs in a row the proxy answers 503 and does not call the backend.
 
-    Later one call tries the backend. After that call succeeds, the proxy makes all calls again.
+    Later the proxy makes one call. If that call succeeds, the proxy makes all calls again.
     """
     now = [0.0]
     monkeypatch.setattr("circuitbreaker.monotonic", lambda: now[0])

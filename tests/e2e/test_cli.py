@@ -120,7 +120,7 @@ def test_a_wrong_command_line_exits_with_2(out: Output) -> None:
 
 
 def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path) -> None:
-    """The error lists each wrong setting with its key, the wanted value and the given value."""
+    """For each wrong setting, the error shows the key, the wanted value and the given value."""
     file = tmp_path / "settings.toml"
     file.write_text('threads = 0\n[backends.default]\ntarget = "a b"\n')
     code, text, errors = out.of("serve", "--config", str(file), "--listen", "nowhere")
@@ -201,7 +201,7 @@ def test_check_of_a_backend_without_get_exits_with_0(out: Output) -> None:
 
 
 def test_check_of_a_target_that_is_no_grpc_server_exits_with_7(out: Output) -> None:
-    """`check` does not take an HTTP 404, which gRPC reports as UNIMPLEMENTED, for a backend."""
+    """`check` exits with 7 after an HTTP 404, although gRPC reports it as UNIMPLEMENTED."""
     with answering(404) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 7
@@ -244,7 +244,7 @@ def test_check_of_an_unreachable_backend_exits_with_7(out: Output) -> None:
 
 
 def test_call_creates_gets_and_deletes(out: Output) -> None:
-    """`call` sends each kind of request as either client, and prints the answer."""
+    """`call` sends each kind of request, and `--as` sets the client. `call create` prints JSON."""
     backend = granting()
     backend.get = lambda _, __: pb.GetConferenceResponse(conference=conference(backend.creates[0]))
     with serving_grpc(backend) as target:
@@ -433,7 +433,7 @@ def test_a_second_proxy_on_a_state_directory_exits_with_5(out: Output, tmp_path:
     ("argv", "code"), [([], 0), (["serve"], 0), (["check"], 0), (["conformance"], 130)]
 )
 def test_sigterm_before_the_command_is_loaded(argv: list[str], code: int) -> None:
-    """From our first line on, SIGTERM ends `serve` with 0, and tools with 130."""
+    """SIGTERM before the command is loaded ends a tool with 130, and other commands with 0."""
     program = (
         "import signal, sys; import jicofo_reservation_proxy.__main__;"
         " signal.raise_signal(signal.SIGTERM); print('still running')"
@@ -484,7 +484,7 @@ def test_ledger_asks_the_running_proxy(out: Output, tmp_path: Path) -> None:
 def test_ledger_backup_makes_a_ledger_that_a_proxy_can_use(
     out: Output, tmp_path: Path, *, is_running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`ledger backup FILE` copies the ledger, also of a running proxy, for its user only."""
+    """`ledger backup` also works while a proxy runs. Only the user of the copy can read it."""
     restored = tmp_path / "restored"
     restored.mkdir(mode=0o700)
     file = restored / "ledger.sqlite3"
@@ -531,7 +531,7 @@ def test_ledger_retry_makes_an_abandoned_deletion_pending(
 
 @pytest.mark.parametrize("argv", [["backup"], ["retry"], ["open", "file"]])
 def test_ledger_with_a_wrong_command_line_exits_with_2(out: Output, argv: list[str]) -> None:
-    """A file belongs to `backup`, and `backup` needs a file."""
+    """`backup` needs a file, `retry` needs an id, and a state takes no further argument."""
     assert out.of("ledger", *argv)[0] == 2
 
 
@@ -550,7 +550,7 @@ def test_a_ledger_in_memory_gives_a_warning(
 def test_ctrl_c_during_a_command_exits_with_130(
     out: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C during a call to a backend exits with 130 and prints no traceback."""
+    """After Ctrl-C during a call to a backend, `check` exits with 130 and prints no traceback."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -563,7 +563,7 @@ def test_ctrl_c_during_a_command_exits_with_130(
 def test_ctrl_c_while_a_command_loads_exits_with_130(
     out: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C before the command starts exits with 130 and prints no traceback."""
+    """After Ctrl-C while it loads, a command exits with 130 and prints no traceback."""
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
@@ -676,7 +676,7 @@ def test_serve_is_the_default_command_and_creates_the_state_directory(tmp_path: 
 
 
 def test_an_alias_survives_kill_9() -> None:
-    """After SIGKILL, Jicofo's alias still leads to its conference."""
+    """After SIGKILL, Jicofo's alias still resolves to its conference."""
     backend = granting("not-a-number")
     with serving_grpc(backend) as target:
         with _serving("--target", target) as proxy:

@@ -216,7 +216,7 @@ def test_the_list_of_cases(conformance: Run) -> None:
 
 
 def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
-    """The kit takes mTLS from flags with the names of the settings, and each call has the token."""
+    """The flags `--tls-*` set mTLS as the settings do, and each call sends the token."""
     authority = Authority(tmp_path)
     token = tmp_path / "token"
     token.write_text("t0ken\n")
@@ -230,7 +230,7 @@ def test_mtls_and_a_token(conformance: Run, tmp_path: Path) -> None:
             target, *flags, f"--auth-bearer-token-file={token}", "--only", "id"
         )
         assert conformance(target, *flags[2:], "--only", "id")[0] == 7, (
-            "without a client certificate"
+            "the server requires a client certificate"
         )
     assert code == 0
     assert all(metadata["authorization"] == "Bearer t0ken" for metadata in backend.metadata)
@@ -369,7 +369,7 @@ def test_the_output_counts_requests_that_got_no_answer(conformance: Run) -> None
 
 
 def test_a_time_out_of_range_is_a_failure(conformance: Run) -> None:
-    """The kit reports a time out of range as a failure and plays the next case."""
+    """If a time is out of range, the case fails and the kit plays the next case."""
     wild = Timestamp(seconds=1, nanos=-(2**31))
     with serving_grpc(granting(start_time=wild)) as target:
         code, out, _ = conformance(target, "--only", "repeat", "--only", "unlimited")

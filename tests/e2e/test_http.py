@@ -24,7 +24,7 @@ GOOD = b"name=testroom&start_time=2048-04-20T17:55:12.000Z"
     "target", ["/conference", "/conference/", "//conference", "//conference//"]
 )
 def test_doubled_and_trailing_slashes_are_accepted(tmp_path: Path, target: str) -> None:
-    """A base URL that ends in "/" leads to "//conference"; the proxy answers without a redirect."""
+    """A base URL that ends in "/" gives "//conference". The proxy answers without a redirect."""
     with running(tmp_path, granting()) as client:
         assert client.send("POST", target, GOOD, FORM).status == 200
         assert client.send("DELETE", f"{target}/364758328").status == 200

@@ -162,7 +162,7 @@ def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
 def test_a_client_that_disconnects_early_frees_its_thread(tmp_path: Path) -> None:
     """The thread of a client that disconnects is free again soon after the backend has answered.
 
-    Until then the request of that client still uses the only place, and the proxy answers 503.
+    Until then that client's request occupies the only place, and the proxy answers 503.
     """
     gate = _Gate()
     with _server(tmp_path, Script(gate.create), threads=1) as server, _running(server):
@@ -212,7 +212,8 @@ def _get(connection: socket.socket) -> Reply:
 def test_an_idle_connection_stays_open_after_its_last_answer(tmp_path: Path) -> None:
     """During a drain, a request on a connection that was just answered is answered too.
 
-    Otherwise Jicofo's next POST would fail on the user's screen (clients.md "idle connection").
+    Otherwise Jicofo's next POST would fail, and a user would see that (clients.md "idle
+    connection").
     """
     with (
         _server(tmp_path) as server,

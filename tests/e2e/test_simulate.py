@@ -84,7 +84,7 @@ class Run:
 
 
 class Simulate:
-    """The command as a callable, with short defaults."""
+    """A callable that runs the command, by default with few rooms and a short lifetime."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
         self._capsys = capsys
@@ -402,7 +402,7 @@ def test_a_room_whose_reservation_ends_early_is_closed(simulate: Simulate, clien
 def test_after_a_204_jicofo_closes_no_room_at_the_end_of_its_reservation(
     simulate: Simulate,
 ) -> None:
-    """The 204 for the first room stops Jicofo's timer: the second room stays open."""
+    """The 204 stops Jicofo's timer. The second room stays open until the end of `--lifetime`."""
     ends = iter([1.5, 3.5])
 
     def post(request: Request) -> bytes:
@@ -446,7 +446,7 @@ def test_an_unexpected_error_closes_the_open_rooms_and_is_raised(
     kind: Any = {"jicofo": jicofo.Jicofo, "prosody": Prosody}[client]
     original = kind.open
 
-    def opening(self: Any, room: str, owner: str | None) -> Any:  # noqa: ANN401 - either's
+    def opening(self: Any, room: str, owner: str | None) -> Any:  # noqa: ANN401 - of either client
         if room.endswith("-3"):
             raise ZeroDivisionError
         return original(self, room, owner)

@@ -1,4 +1,4 @@
-"""Deletions and answers hold when the backend, or what stands before it, behaves strangely."""
+"""The proxy works correctly with backends and ingresses that behave strangely."""
 
 import itertools
 import threading
@@ -55,7 +55,7 @@ def serving(
 def served(
     state_dir: Path, script: Script, own: Mapping[str, object] | None = None, **values: object
 ) -> Iterator[tuple[Proxy, Client]]:
-    """Run a proxy before this backend."""
+    """Run a proxy with this backend."""
     with serving_grpc(script) as target, serving(state_dir, target, own, **values) as both:
         yield both
 
@@ -102,7 +102,7 @@ def test_deletions_survive_a_route_that_answers_an_http_status(tmp_path: Path, s
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a single report of a missing method be enough, if it is of the service itself."""
+    """Let one report of a missing method be a proof if the service itself makes it."""
     monkeypatch.setattr(missing_delete, "CONFIRM_SECONDS", 0.0)
 
 
@@ -123,7 +123,11 @@ HTTP_404 = "Received http2 header with status: 404"
 def test_unimplemented_is_a_proof_only_from_the_service_itself(
     tmp_path: Path, probed: grpc.StatusCode, deleted: str, path: str, *, is_kept: bool
 ) -> None:
-    """The service must answer the probe, not over HTTP, and for the path of the contract."""
+    """UNIMPLEMENTED proves that the method is missing only under three conditions.
+
+    The service answered the probe, UNIMPLEMENTED did not come from an HTTP status, and the path is
+    that of the contract.
+    """
     backend = granting()
     backend.get = abort(probed)  # type: ignore[assignment]
     backend.delete = abort(grpc.StatusCode.UNIMPLEMENTED, deleted)  # type: ignore[assignment]
@@ -158,7 +162,7 @@ def test_a_backend_that_acknowledged_a_deletion_has_the_method(
 def test_a_backend_that_reports_a_missing_method_for_less_than_ten_minutes(
     tmp_path: Path,
 ) -> None:
-    """A report of the service itself is no proof before ten minutes have passed."""
+    """In the first ten minutes, a report of the service itself is not a proof."""
     backend = granting()
     backend.get = missing
     backend.delete = abort(grpc.StatusCode.UNIMPLEMENTED)  # type: ignore[assignment]
@@ -210,7 +214,7 @@ def test_every_field_of_an_answer_is_bounded(
 def test_an_answer_that_is_too_large_is_not_read_as_overloaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """GRPC reports an answer of 2 MB as RESOURCE_EXHAUSTED; the proxy says that it is broken."""
+    """An answer of 2 MB is the fault `broken`, although gRPC reports it as RESOURCE_EXHAUSTED."""
     with served(tmp_path, granting("7", room="x" * 2_000_000)) as (_, client):
         assert client.create().status == 502
     (create,) = fields(caplog, "create")
@@ -235,7 +239,7 @@ def test_no_way_to_send_too_much_is_read_as_overloaded(tmp_path: Path, kind: str
 
 
 class Rows:
-    """A backend that uses the row of a booking as the id, so each id comes back.
+    """A backend that uses the row number of a booking as the id, so it uses ids again.
 
     `rooms` maps the room of each row to its id; a row is free after the deletion.
     """
@@ -290,7 +294,7 @@ def test_a_room_is_opened_again_under_the_same_id(
 
 
 def test_a_row_that_moved_to_another_room(tmp_path: Path) -> None:
-    """If the backend gave a forgotten row to another room, that room opens and can be ended."""
+    """A room opens and can be ended even if its id was the id of another room's lost conference."""
     rows = Rows()
     with served(tmp_path, rows.script) as (proxy, client):
         assert client.create("kitchen").status == 200
@@ -324,7 +328,7 @@ def test_one_id_for_two_open_rooms_is_refused(
 def test_a_conference_that_is_over_already_is_not_passed_on(
     tmp_path: Path, user_agent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A client that would read "Reservation expired" gets a new conference, or a sentence."""
+    """The proxy replaces a conference that is over. If the next one is over too, it answers 403."""
     over = {"start_time": Timestamp(seconds=1_600_000_000), "duration": Duration(seconds=60)}
     names = itertools.count(1)
 
@@ -430,7 +434,7 @@ def test_one_slow_room_does_not_refuse_other_rooms(tmp_path: Path) -> None:
 def test_a_delete_that_leads_nowhere_is_200_with_one_warning(
     tmp_path: Path, public_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unknown alias, or a backend that is gone from the settings, is logged."""
+    """The proxy logs a DELETE whose id is invalid or has an unknown alias or backend."""
     backend = granting()
     with served(tmp_path, backend) as (_, client):
         assert client.delete(public_id).status == 200

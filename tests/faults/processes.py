@@ -1,4 +1,4 @@
-"""The processes of a test: a proxy and its backends, which always end with the test."""
+"""The processes of a test: a proxy and its backends. They always end with the test."""
 
 import json
 import os

@@ -34,8 +34,8 @@ Failure = Literal[
 BUSY_SECONDS = 20.0
 
 REUSING = "again"
-"""In rooms whose name begins with this word, a new conference gets the lowest free id, so ids come
-back. The serial number of a conference never comes back."""
+"""In rooms whose name begins with this word, a new conference gets the lowest free id, so the
+backend uses ids again. It never uses a serial number again."""
 
 FIRST_ROW = 1_000_001
 """The first id of a conference in such a room."""

@@ -22,7 +22,7 @@ Begin = Callable[..., tuple[Proxy, Disk]]
 
 @pytest.fixture
 def begin(stage: Stage, disk: Disk) -> Begin:
-    """Return a function that prepares a proxy on such a disk, in front of a target."""
+    """Return a function that prepares a proxy with this disk, for a target."""
 
     def prepare(target: str = "127.0.0.1:1") -> tuple[Proxy, Disk]:
         proxy = stage.proxy(target, respond_within=f"{RESPOND_SECONDS}s")
@@ -33,7 +33,7 @@ def begin(stage: Stage, disk: Disk) -> Begin:
 
 
 def test_the_power_is_cut_after_each_delete(begin: Begin) -> None:
-    """What was synced so far has each DELETE that was answered 200 so far."""
+    """The files that were synced contain every DELETE that was answered 200."""
     proxy, disk = begin()
     proxy.start()
     client = proxy.client()
@@ -43,7 +43,7 @@ def test_the_power_is_cut_after_each_delete(begin: Begin) -> None:
 
 
 def test_the_power_is_cut_during_many_deletes(begin: Begin) -> None:
-    """The same is true while several clients send DELETEs, at whatever moment the power is cut."""
+    """While several clients send DELETEs, a power cut loses no DELETE that was answered 200."""
     proxy, disk = begin()
     proxy.start()
     client, answered = proxy.client(), set[str]()
@@ -66,7 +66,7 @@ def test_the_power_is_cut_during_many_deletes(begin: Begin) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "write"])
 def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, kind: str) -> None:
-    """Rooms open and close while a call to the disk hangs, and nothing is lost afterwards."""
+    """Rooms open and close while a call to the disk hangs. No deletion is lost."""
     backend = stage.backend()
     backend.wait_until_ready()
     proxy, disk = begin(backend.address)
@@ -95,7 +95,7 @@ def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, kind: str) -
 @pytest.mark.parametrize("fault", ["full", "late", "short", "broken"])
 @pytest.mark.parametrize("kind", ["sync", "write"])
 def test_a_disk_that_fails_below_sqlite(begin: Begin, kind: str, fault: str) -> None:
-    """A DELETE is 200 exactly if it survives a `kill -9`; after a repair, DELETEs are stored."""
+    """A DELETE is 200 if and only if the file contains it. After a repair, DELETEs are stored."""
     proxy, disk = begin()
     proxy.start()
     client = proxy.client()
@@ -118,7 +118,7 @@ def _survives(proxy: Proxy, name: str) -> bool:
 
 
 def test_a_disk_that_cannot_be_read_at_the_start(begin: Begin) -> None:
-    """The proxy does not start, exits with 5, and changes nothing."""
+    """The proxy does not start. It exits with 5 and changes no file of the ledger."""
     proxy, disk = begin()
     proxy.start()
     assert proxy.client().delete("default.before").status == 200

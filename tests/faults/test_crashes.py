@@ -48,7 +48,7 @@ METHODS: tuple[tuple[Method, ...], ...] = (("delete",), ("create",), ("create", 
 class Crashes:
     """Kills one process again and again, and with `pauses` sometimes pauses it instead.
 
-    The process starts again inside of the context `start_in`.
+    The process starts again inside the context `start_in`.
 
     Half of the kills come at random moments. The other half come right after a client's DELETE,
     when `answered` is set.

@@ -36,7 +36,7 @@ def _in_flight(client: Client) -> Iterator[list[Reply | None]]:
 
 
 def test_a_drain_with_a_healthy_backend_grants_rooms_and_delivers_deletions(stage: Stage) -> None:
-    """The proxy grants all requests in flight, and delivers deletions without their back-off."""
+    """The proxy grants all POSTs in flight, and delivers deletions without waiting to retry."""
     _, proxy = stage.pair(drain_within=f"{DRAIN_SECONDS}s")
     client = proxy.client()
     ended = [client.create(f"ended{n}").json["id"] for n in range(3)]

@@ -40,7 +40,7 @@ def test_get_and_delete_need_no_backend(stage: Stage, user_agent: str, is_restar
 
 
 def test_a_live_meeting_survives_a_restart_of_its_backend(stage: Stage) -> None:
-    """The proxy deletes no live meeting, and the client gets the same conference afterwards."""
+    """The proxy does not delete the conference, and the client gets it again afterwards."""
     backend, proxy = stage.pair()
     client = proxy.client()
     first = client.create("live").json
@@ -53,7 +53,7 @@ def test_a_live_meeting_survives_a_restart_of_its_backend(stage: Stage) -> None:
 def test_while_a_backend_is_stopped_a_post_is_504_until_the_circuit_opens(stage: Stage) -> None:
     """While a backend is paused, a POST is 504 in time, and a DELETE is 200 at once.
 
-    After several timeouts the circuit opens, and the proxy answers a POST with 503 at once.
+    After several time-outs the circuit opens, and the proxy answers a POST with 503 at once.
     """
     backend, proxy = stage.pair(default=SHORT)
     client = proxy.client()

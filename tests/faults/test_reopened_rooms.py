@@ -8,7 +8,7 @@ from .processes import Stage, until
 def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> None:
     """The proxy does not deliver a cancelled deletion, even after a SIGKILL of the proxy.
 
-    The backend accepts no DELETE and names the old conference, so the client keeps that conference.
+    The backend accepts no deletion and names the old conference, so the client keeps it.
     """
     _, proxy = stage.pair()
     client = proxy.client(JICOFO)

@@ -1,4 +1,4 @@
-"""A proxy does not start on a state directory that it cannot use, and does not change it."""
+"""A proxy with an unusable state directory does not start, and does not change the files."""
 
 import sqlite3
 from collections.abc import Callable

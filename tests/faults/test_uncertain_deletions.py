@@ -1,4 +1,4 @@
-"""The proxy gives the conference of an uncertain deletion to no client."""
+"""If the deletion of a conference is uncertain, the proxy gives the conference to no client."""
 
 from .forwarder import Forwarder
 from .processes import Stage, until

@@ -60,7 +60,7 @@ SHORT = (
 
 LONG = (
     World("one Prosody, longer", begin(PROSODY, posts=3, timeouts=2, repeats=1, untold=1)),
-    World("one Jicofo, longer", begin(JICOFO, posts=3, timeouts=2, untold=1, crashes=1), (1, 2)),
+    World("one Jicofo, longer", begin(JICOFO, posts=3, timeouts=1, untold=1, crashes=1), (1, 2)),
     World(
         "two Prosodys, longer", begin(PROSODY, PROSODY, posts=3, timeouts=1, repeats=1, untold=1)
     ),
@@ -76,7 +76,7 @@ LONG = (
     ),
     World(
         "crashes, longer",
-        begin(PROSODY, PROSODY, posts=2, timeouts=2, crashes=1, renewals=1, repeats=1),
+        begin(PROSODY, PROSODY, posts=2, timeouts=1, crashes=1, renewals=1, repeats=1),
     ),
 )
 """The additional worlds of `make faults`."""

@@ -129,7 +129,7 @@ def test_key_flags(ask_main: Start, tmp_path: Path) -> None:
 
 
 def test_port_in_use(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """When the port is in use, the exit code is 3 and the error names the flag and a remedy."""
+    """If the port is in use, the exit code is 3 and the error names the flag and a remedy."""
     address = serve()
     assert main(["--listen", address]) == 3
     captured = capsys.readouterr()

@@ -87,7 +87,7 @@ def test_tls_with_an_unknown_authority(
 def test_tls_under_another_name(
     serve: Serve, connect: Connect, tls: Tls, authority: Authority
 ) -> None:
-    """A client does not connect when the certificate does not contain the name that it uses."""
+    """A client does not connect if the certificate does not contain the name that it uses."""
     address = serve(tls=tls)
     assert get(connect(address, authority.file)) is grpc.StatusCode.UNAVAILABLE
 

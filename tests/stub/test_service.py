@@ -159,7 +159,7 @@ def test_deleted_conference_is_gone(backend: Backend, reason: pb.DeleteReason.Va
 
 
 def test_a_deletion_that_was_given_up_is_not_carried_out(clock: FakeClock) -> None:
-    """The stub does not delete a conference when the caller has given up the deletion.
+    """The stub does not delete a conference if the caller has given up the deletion.
 
     The caller may have given the conference to a client again before a thread was free.
     """
@@ -310,7 +310,7 @@ def test_broken_create_is_an_invalid_argument(
 
 
 def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
-    """GetConference and DeleteConference answer INVALID_ARGUMENT when the id is empty."""
+    """GetConference and DeleteConference answer INVALID_ARGUMENT if the id is empty."""
     expected = (grpc.StatusCode.INVALID_ARGUMENT, "conference_id: wanted a value, got none")
     assert fault(lambda: backend.get("")) == expected
     assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == expected
@@ -334,7 +334,7 @@ def test_oversized_request_is_refused(backend: Backend) -> None:
 
 
 def test_one_of_two_calls_at_the_same_time_is_granted(backend: Backend) -> None:
-    """When two callers ask for the same room at the same time, exactly one gets it."""
+    """If two callers ask for the same room at the same time, exactly one gets it."""
     barrier = threading.Barrier(2)
 
     def ask(caller: int) -> list[bool]:
@@ -356,7 +356,7 @@ class StuckStore(Store):
         self.free = threading.Event()
 
     def get(self, conference_id: str) -> Conference | None:
-        """Count the waiting call, wait, then return None."""
+        """Count the waiting call, wait, and then read the conference."""
         self.busy.release()
         assert self.free.wait(timeout=10)
         return super().get(conference_id)
@@ -410,7 +410,7 @@ def test_one_line_for_each_call(backend: Backend, caplog: pytest.LogCaptureFixtu
 
 
 def test_names_that_the_package_exports() -> None:
-    """The package exports every name in `__all__`, and no other name."""
+    """The package exports every name in `__all__`. An unknown name raises `AttributeError`."""
     for name in jicofo_reservation_stub.__all__:
         assert getattr(jicofo_reservation_stub, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'Sever'"):

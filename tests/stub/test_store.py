@@ -34,7 +34,7 @@ def booking(clock: FakeClock, request_id: str, room: str, seconds: float | None 
 
 
 def granted(store: Store, wanted: Booking) -> Conference:
-    """Create a conference; return it. Fail when the store does not grant it."""
+    """Create a conference and return it. Fail if the store does not grant it."""
     outcome = store.create(wanted)
     assert isinstance(outcome, Granted)
     return outcome.conference
@@ -63,7 +63,7 @@ def test_another_request_gets_the_conference_of_the_holder(store: Store, clock: 
 def test_a_repeat_that_names_another_room_still_gets_its_conference(
     store: Store, clock: FakeClock
 ) -> None:
-    """The request id decides, not the room: a repeat with another room gets its conference."""
+    """A repeat with the same request id gets its conference, even if it names another room."""
     first = granted(store, booking(clock, "r1", "board"))
     assert granted(store, booking(clock, "r1", "hall")) == first
 
@@ -192,7 +192,7 @@ def test_the_check_and_the_grant_are_one_step(clock: FakeClock) -> None:
 
 
 def test_one_of_two_requests_at_the_same_time_is_granted(clock: FakeClock) -> None:
-    """At most one of several requests for a room at the same time is granted."""
+    """If two requests for a room arrive at the same time, exactly one is granted."""
     store = Store(clock=clock)
     barrier = threading.Barrier(2)
 
@@ -227,7 +227,7 @@ def test_ids_are_numbers_that_every_client_accepts() -> None:
 
 
 def test_ids_rise_also_when_the_clock_does_not() -> None:
-    """Ids rise also when the clock stands still or goes back."""
+    """Ids rise even if the clock stands still or goes back."""
     times = iter([10**9, 10**9, 5 * 10**8, 2 * 10**9])
     assert list(islice(clock_ids(lambda: next(times)), 4)) == ["10000", "10001", "10002", "20000"]
 
@@ -265,7 +265,7 @@ STEPS = st.lists(
 @given(STEPS)
 @settings(max_examples=100)
 def test_the_rules_hold_after_any_steps(steps: list[tuple[object, ...]]) -> None:
-    """After any steps, no conference is over, and no two have the same id, room or request."""
+    """After any steps, no stored conference is over, and no two have the same room or request."""
     clock = FakeClock()
     store = Store(clock=clock, max_conferences=2)
     ever: dict[str, Conference] = {}

@@ -92,7 +92,7 @@ def test_a_jump_for_seconds_changes_nothing(jump_ms: int, caplog: pytest.LogCapt
 def test_a_jump_is_believed_after_ten_minutes(
     jump_ms: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A clock that was corrected is followed after it was stable for ten minutes."""
+    """After a jump, the proxy follows the clock when it has been stable for ten minutes."""
     machine = Machine()
     machine.jump_ms = jump_ms
     machine.clock.now_ms()
@@ -116,7 +116,7 @@ def test_a_clock_that_keeps_jumping_is_not_believed() -> None:
 
 @pytest.mark.parametrize("step_ms", [500, -500, 2000])
 def test_small_differences_are_followed_at_once(step_ms: int) -> None:
-    """NTP moves the clock by small steps, and a machine's clock drifts."""
+    """A small change of the clock, as from NTP or drift, is followed at once."""
     machine = Machine()
     for _ in range(100):
         machine.jump_ms += step_ms

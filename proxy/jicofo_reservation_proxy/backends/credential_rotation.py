@@ -112,16 +112,16 @@ class BackendChannel:
 
         Raises `CredentialsError` if the old credentials should stay in use.
         """
-        refusal = _refusal(calls)
-        if refusal is None:
+        failure = _trial_failure(calls)
+        if failure is None:
             return
-        is_about_credentials = refusal.code in _NOT_ALLOWED
-        if is_about_credentials and _refusal(self._calls) == refusal:
+        is_about_credentials = failure.code in _NOT_ALLOWED
+        if is_about_credentials and _trial_failure(self._calls) == failure:
             # The backend refuses the old credentials too: perhaps it allows no caller to make the
-            # trial call, so the refusal says nothing about the new credentials.
+            # trial call, so the failure says nothing about the new credentials.
             return
         raise CredentialsError(
-            f"the trial call with the new credentials failed: {refusal.code.name} {refusal.detail}"
+            f"the trial call with the new credentials failed: {failure.code.name} {failure.detail}"
         )
 
     def _retire(self, channel: grpc.Channel) -> None:
@@ -163,7 +163,7 @@ class _TrialFailure:
     detail: str = field(compare=False)
 
 
-def _refusal(calls: Calls) -> _TrialFailure | None:
+def _trial_failure(calls: Calls) -> _TrialFailure | None:
     """Make a trial call: read a conference that does not exist.
 
     Return the reason if the connection failed or the backend refused the credentials, otherwise

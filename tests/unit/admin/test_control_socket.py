@@ -78,7 +78,7 @@ def test_only_the_user_of_the_proxy_can_use_the_socket(
 def test_a_client_that_sends_nothing_delays_others_for_a_limited_time(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The proxy waits for one client at a time, and not for long."""
+    """The proxy waits for a silent client only for `WAIT_SECONDS`, and then serves the next one."""
     monkeypatch.setattr(control_socket, "WAIT_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(state_dir / SOCKET_NAME))
@@ -86,7 +86,7 @@ def test_a_client_that_sends_nothing_delays_others_for_a_limited_time(
 
 
 def test_clients_that_leave_early(state_dir: Path) -> None:
-    """A client that closes its connection harms nobody."""
+    """After a client has closed its connection early, the proxy serves the next client."""
     for sent in (b"", b"ec", b"large\n"):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(state_dir / SOCKET_NAME))
@@ -105,7 +105,7 @@ def test_without_a_proxy(tmp_path: Path) -> None:
 
 
 def test_the_socket_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
-    """A socket that nobody listens on does not prevent a start; the end removes the socket."""
+    """A socket file on which no process listens is replaced. `close` removes the new file."""
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(tmp_path / SOCKET_NAME))
     with closing(ControlSocket(tmp_path, COMMANDS)):
@@ -130,7 +130,7 @@ def test_a_directory_that_is_missing(tmp_path: Path) -> None:
 def test_the_end_does_not_wait_for_a_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command that hangs does not keep the process from its end."""
+    """`close` does not wait for a command that hangs."""
     monkeypatch.setattr(control_socket, "WAIT_SECONDS", 0.05)
     begun, goes_on = threading.Event(), threading.Event()
 

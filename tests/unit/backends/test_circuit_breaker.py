@@ -119,7 +119,7 @@ def test_calls_that_do_not_count(circuit: Circuit) -> None:
 
 
 def test_a_success_after_the_open_time_closes_the_circuit(circuit: Circuit, clock: Clock) -> None:
-    """After five seconds one call may try, and its success closes the circuit."""
+    """After five seconds the circuit admits one call. If that call succeeds, the circuit closes."""
     open_it(circuit)
     clock.now += OPEN_SECONDS - 0.01
     assert is_refused(circuit)
@@ -217,7 +217,7 @@ def test_the_threshold_and_the_open_time_are_parameters(clock: Clock) -> None:
 def test_calls_that_time_out_together_are_one_line(
     circuit: Circuit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When many parallel calls time out, the log has one line."""
+    """If many parallel calls time out, the log has one line."""
     barrier = threading.Barrier(8)
 
     def call() -> None:
@@ -237,7 +237,7 @@ def test_calls_that_time_out_together_are_one_line(
 def test_an_earlier_call_that_succeeds_closes_the_circuit(
     circuit: Circuit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A call that began before the circuit opened closes the circuit when it succeeds."""
+    """If a call that began before the circuit opened succeeds, the circuit closes."""
     with circuit.call():
         open_it(circuit)
     assert not circuit.is_open

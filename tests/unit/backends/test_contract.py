@@ -379,7 +379,7 @@ BREACHES = [
 
 @pytest.mark.parametrize(("conference", "text"), BREACHES)
 def test_breaches(conference: pb.Conference, text: str) -> None:
-    """A value that clients cannot handle, or people cannot type, is always a breach."""
+    """An invalid id, start, duration, password or PIN is a breach in each kind of response."""
     readings: list[Callable[[], object]] = [
         lambda: read_create(granting(conference), REQUEST),
         lambda: read_create(

@@ -1,4 +1,4 @@
-"""What proves that a backend has no DeleteConference."""
+"""Which reports prove that a backend has no DeleteConference."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ def clock() -> Clock:
 
 
 def missing(clock: Clock, *, is_default_path: bool = True) -> MissingDelete:
-    """Return what a backend has said: nothing yet."""
+    """Return the state of a backend that has not reported anything yet."""
     return MissingDelete(is_default_path=is_default_path, clock=clock)
 
 
@@ -39,7 +39,7 @@ def test_ten_minutes_of_reports_are_a_proof(clock: Clock) -> None:
 
 
 def test_a_report_of_something_else_begins_the_time_again(clock: Clock) -> None:
-    """If something else than the service answered meanwhile, the ten minutes begin again."""
+    """After a report that is not of the service itself, the ten minutes begin again."""
     method = missing(clock)
     method.is_proven(by_the_service=True)
     clock.now += CONFIRM_SECONDS
@@ -50,7 +50,7 @@ def test_a_report_of_something_else_begins_the_time_again(clock: Clock) -> None:
 
 
 def test_another_path_is_never_a_proof(clock: Clock) -> None:
-    """A path of the operator's may be mistyped."""
+    """If the operator set another path, no report is a proof, because the path may be mistyped."""
     method = missing(clock, is_default_path=False)
     method.is_proven(by_the_service=True)
     clock.now += CONFIRM_SECONDS

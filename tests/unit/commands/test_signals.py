@@ -10,7 +10,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 class Listener:
-    """A listener that receives a signal while it serves, and records its calls."""
+    """A listener that records its calls. It can raise a signal while it serves."""
 
     url = "http://127.0.0.1:7777"
     left_seconds = 0.0

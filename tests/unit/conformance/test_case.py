@@ -37,7 +37,7 @@ def test_names_are_unique_and_fit_into_command_lines() -> None:
 
 
 def test_cases_need_the_methods_that_they_call() -> None:
-    """The kit skips a case that calls a method which the backend leaves out."""
+    """`needs` lists the methods except create that a case calls, and denial if it uses {denied}."""
     for case in cases():
         called = {str(step.call) for step in case.step} - {"create"}
         called |= {"denial"} if any("{denied}" in step.room for step in case.step) else set()
@@ -45,7 +45,7 @@ def test_cases_need_the_methods_that_they_call() -> None:
 
 
 def test_every_step_wants_an_answer_except_steps_that_another_case_checks() -> None:
-    """A step wants "anything" only if the contract allows any answer there."""
+    """Every step has a wanted answer. Only three cases have a step that accepts any answer."""
     careless = [(case.name, step.call) for case in cases() for step in case.step if not step.wanted]
     assert careless == []
     anything = {case.name for case in cases() for step in case.step if step.wanted == "anything"}
@@ -132,7 +132,7 @@ def test_the_wanted_answers_of_several_steps_are_text() -> None:
     ],
 )
 def test_a_mistake_in_a_case_is_found(words: str, said: str) -> None:
-    """The error names a missing, unknown or contradictory key."""
+    """The error shows which key or value is wrong or missing."""
     with pytest.raises(Exception) as error:  # noqa: PT011 - cattrs raises groups of its own
         parse(STEP + words)
     assert said in " ".join(_texts(error.value))

@@ -56,7 +56,7 @@ def valid(name: str, **fields: object) -> str | None:
     ],
 )
 def test_every_kind_of_answer_is_recognized(response: Response, kind: str) -> None:
-    """Each outcome and each other response has a kind of its own."""
+    """`from_response` finds the kind of each outcome and of each other response."""
     assert from_response(response).kind == kind
 
 
@@ -83,7 +83,7 @@ def test_an_answer_has_the_values_that_later_steps_need() -> None:
     ],
 )
 def test_a_tally_as_text(counts: dict[str, int], text: str) -> None:
-    """A single answer is shown by its kind, several answers by the number of each kind."""
+    """The text for one answer is its kind; the text for several has the number of each kind."""
     assert tally(counts) == text
 
 
@@ -107,7 +107,7 @@ def test_a_tally_as_text(counts: dict[str, int], text: str) -> None:
 def test_the_kinds_of_answers_are_checked_or_counted(
     expect: Expectation, kinds: list[str], said: str | None
 ) -> None:
-    """Each answer has a wanted kind, or there is the exact number of answers of each kind."""
+    """Without counts, each answer has a wanted kind. With counts, each count is as wanted."""
     assert told(wanting(expect=expect), *map(Answer, kinds)) == said
 
 
@@ -320,7 +320,7 @@ def test_a_whole_conference_must_be_equal_in_every_field(
     ],
 )
 def test_differences_without_a_meaning_are_ignored(fields: dict[str, object]) -> None:
-    """The proxy rounds a start down to milliseconds. Empty or negative options count as absent."""
+    """The kit ignores differences below 1 ms, and options that the proxy treats as absent."""
     step = wanting(whole="first")
     assert told(step, granted(**fields)) is None
     assert told(step, granted(), first=granted(**fields)) is None

@@ -33,7 +33,7 @@ def test_a_file_contains_reasons_by_case(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_names_the_case(tmp_path: Path, content: bytes, fault: str) -> None:
-    """The error shows the wanted value, the actual value, and the file."""
+    """The error names the case, and says what was wanted, what was got, and in which file."""
     file = tmp_path / "known.toml"
     file.write_bytes(content)
     with pytest.raises(SettingsError) as error:
@@ -81,7 +81,7 @@ def test_a_known_failure_does_not_count() -> None:
 
 
 def test_a_known_failure_that_passes_fails() -> None:
-    """A listed case that passes has failed, so that the list stays correct."""
+    """If a listed case passes, the result is a failure that tells the user to correct the list."""
     result = judged(Result(CASE, Verdict.PASSED), REASONS)
     assert (result.verdict, result.detail) == (Verdict.FAILED, PASSES)
     assert PASSES == "the case is listed as a known failure, but it passes; remove it from the list"

@@ -140,7 +140,7 @@ def test_json_keeps_characters_outside_ascii() -> None:
 
 
 def test_an_interrupted_kit_is_an_error_in_junit() -> None:
-    """The error shows a build server that the kit did not play all cases."""
+    """If the kit was interrupted, the JUnit document has an error that says so."""
     suite = ET.fromstring(junit(RESULTS, has_ended=False))[0]  # noqa: S314
     assert (suite.get("tests"), suite.get("errors")) == ("5", "1")
     error = suite[-1].find("error")

@@ -50,7 +50,7 @@ def test_an_owner_may_be_a_guest_or_absent() -> None:
     ],
 )
 def test_a_request_names_its_client(client: str, number: int) -> None:
-    """The word in the case selects the value of the enum."""
+    """The key `client` of the step sets the client of the request."""
     assert message(client=client).client == number
 
 
@@ -62,7 +62,7 @@ def test_times_come_from_the_step() -> None:
 
 
 def test_extra_fields_are_sent() -> None:
-    """The request contains the extra fields of the step by name."""
+    """The request contains the extra fields of the step, with their names and values."""
     assert dict(message(extra_fields={"größe": "über 50 %"}).extra_fields) == {"größe": "über 50 %"}
 
 
@@ -103,7 +103,7 @@ def test_a_deletion_has_a_reason_and_a_time(reason: str, number: int) -> None:
 
 
 def test_a_deletion_may_arrive_days_later() -> None:
-    """The delete_time is as early as the step says, not the time of the call."""
+    """The delete_time is `over_for_seconds` before the time of the call."""
     request = delete_message("17", Step(call="delete", of="first", over_for_seconds=86400))
     assert abs(request.delete_time.seconds + 86400 - time.time()) < 60
 

@@ -22,7 +22,7 @@ _OPTIONAL = {"max_occupants", "password", "lobby", "pin", "url", "sip_id"}
 _ALWAYS = {"id", "start_time", "duration"}
 
 
-class ChokedError(Exception):
+class UnreadableError(Exception):
     """The client would throw an exception, get stuck, or misread the answer."""
 
 
@@ -110,7 +110,7 @@ def _flat(body: bytes) -> dict[str, Value]:
             body, object_pairs_hook=_distinct, parse_float=_never, parse_constant=_never
         )
     except ValueError as error:
-        raise ChokedError(f"the body is not JSON: {error}") from error
+        raise UnreadableError(f"the body is not JSON: {error}") from error
     _want(isinstance(fields, dict), "the body is not an object")
     for key, value in fields.items():
         _want(isinstance(value, str | int), f"{key} is null, an array or an object")
@@ -125,7 +125,7 @@ def _distinct(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 
 def _never(text: str) -> object:
-    raise ChokedError(f"wanted integers only, got {text}")
+    raise UnreadableError(f"wanted integers only, got {text}")
 
 
 def _has_no_lone_surrogate(text: str) -> bool:
@@ -136,7 +136,7 @@ def _refused(status: int, fields: Mapping[str, Value]) -> Refused:
     _want(400 <= status < 600 and status != 409, f"{status} is neither an approval nor a refusal")
     message = fields.get("message")
     if not isinstance(message, str):
-        raise ChokedError("Prosody never answers if the message is not a string")
+        raise UnreadableError("Prosody never answers if the message is not a string")
     _want(message.strip() != "", "the message is empty")
     _want(len(message.splitlines()) == 1, "the message has more than one line")
     _want(_is_shown(message), "the message has control characters, which XMPP does not allow")
@@ -151,7 +151,7 @@ def _conflict_id(fields: Mapping[str, Value], *, numbers_only: bool) -> Value:
 
 def _numeric_id(value: Value | None) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_ID:
-        raise ChokedError(f"id: wanted a number of 1 to 14 digits, got {value!r}")
+        raise UnreadableError(f"id: wanted a number of 1 to 14 digits, got {value!r}")
     return value
 
 
@@ -186,11 +186,11 @@ def _approved(fields: dict[str, Value], also: set[str]) -> Approved:
 
 def _start_time(value: Value) -> None:
     if not isinstance(value, str) or not _TIME.fullmatch(value):
-        raise ChokedError(f"start_time: wanted a time with three digits and a Z, got {value!r}")
+        raise UnreadableError(f"start_time: wanted a time with three digits and a Z, got {value!r}")
     try:
         datetime.fromisoformat(value)
     except ValueError as error:
-        raise ChokedError(f"start_time: {error}") from error
+        raise UnreadableError(f"start_time: {error}") from error
 
 
 def _whole(fields: Mapping[str, Value], key: str, least: int, most: int) -> None:
@@ -220,4 +220,4 @@ def _lower(text: str) -> str:
 
 def _want(that: bool, otherwise: str) -> None:
     if not that:
-        raise ChokedError(otherwise)
+        raise UnreadableError(otherwise)

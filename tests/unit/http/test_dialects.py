@@ -47,12 +47,12 @@ def test_the_simulated_clients_are_recognized() -> None:
     [("auto", PROSODY), ("jicofo", JICOFO), ("prosody", PROSODY), ("handbook", HANDBOOK)],
 )
 def test_the_setting_client(client: str, dialect: Dialect) -> None:
-    """With any value except `auto`, every client has that dialect, whatever its `User-Agent` is."""
+    """Any value except `auto` sets the dialect of all clients and overrides the `User-Agent`."""
     assert recognition(client)("Prosody (0.12.3; posix)") is dialect
 
 
 def test_what_the_dialects_mean() -> None:
-    """Only Prosody accepts ids that are not numbers, and only its owners identify no person."""
+    """Only Prosody accepts ids that are not numbers, and only Prosody's owners are not persons."""
     dialects = (JICOFO, PROSODY, HANDBOOK)
     assert [dialect.numeric_ids for dialect in dialects] == [True, False, True]
     assert [dialect.owner_is_a_person for dialect in dialects] == [True, False, True]

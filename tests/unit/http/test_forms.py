@@ -117,12 +117,12 @@ def test_content_types_that_are_accepted(content_type: str) -> None:
     ],
 )
 def test_content_types_that_are_refused(content_type: str, message: str) -> None:
-    """Another type or charset gives 415 and a message that says what was wanted and got."""
+    """Another type or charset gives 415. The message shows the wanted and the given value."""
     assert refused(urlencode(FORM).encode(), content_type) == BadInput(415, message)
 
 
 def test_a_long_content_type_is_cut_in_the_message() -> None:
-    """The message shows at most 60 characters of what was got."""
+    """The message shows at most 60 characters of the given value."""
     assert refused(b"", "x" * 60).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}'."
     assert refused(b"", "x" * 61).message == f"Content-Type: wanted {TYPE}, got '{'x' * 60}...'."
 
@@ -194,7 +194,7 @@ def test_owners_are_split_at_the_last_at_sign(raw: str, user: str, domain: str) 
 
 
 def test_a_missing_owner_is_not_an_empty_one() -> None:
-    """Both mean that there is no owner, but they differ: an answer repeats what was sent."""
+    """Both mean that the request has no owner, but the request keeps the difference."""
     missing = accepted(urlencode({"name": "board", "start_time": START}).encode())
     empty = parsed(mail_owner="")
     assert (missing.mail_owner, missing.owner) == (None, None)
@@ -383,7 +383,7 @@ def test_separators_without_fields(form: str) -> None:
 
 
 def test_too_long() -> None:
-    """A name may be one part of an XMPP address, an owner two parts; the unit is bytes of UTF-8."""
+    """A name has at most 1023 bytes of UTF-8, and an owner at most 2047."""
     assert parsed(name="x" * 1023).room.raw == "x" * 1023
     assert parsed(name="\u00e9" * 511).room.raw == "\u00e9" * 511
     assert bad(name="x" * 1024) == BadInput(

@@ -6,9 +6,9 @@ import pytest
 
 from .readers import (
     Approved,
-    ChokedError,
     Held,
     Refused,
+    UnreadableError,
     read_as_jicofo,
     read_as_prosody,
     read_delete,
@@ -118,27 +118,27 @@ BAD_FOR_BOTH = [
 def test_both_readers_refuse_bad_approvals(answer: bytes) -> None:
     """Neither reader accepts an approval that a client would refuse, misread or get stuck on."""
     for read in (read_as_jicofo, read_as_prosody):
-        with pytest.raises(ChokedError):
+        with pytest.raises(UnreadableError):
             read(200, answer, "board", "juliet@example.com")
 
 
 def test_each_reader_refuses_answers_for_the_other_client() -> None:
     """Jicofo requires a number, and no name in a GET; Prosody requires a name and an owner."""
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(200, body(POST | {"id": "a.b"}), "board", "juliet@example.com")
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(409, b'{"conflict_id": "a.b"}', "board", None)
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(200, body(POST), None, None)
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(200, body(POST), "board", None)
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(200, body(POST), "BOARD", "juliet@example.com")
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_jicofo(200, body(GET | {"mail_owner": ""}), None, None)
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_prosody(200, without("name"), None, None)
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_as_prosody(200, without("mail_owner"), "board", None)
     assert read_as_prosody(200, body(POST), "BOARD", "juliet@example.com") == Approved(POST)
     without_owner = {key: POST[key] for key in POST if key != "mail_owner"}
@@ -173,7 +173,7 @@ def test_each_reader_refuses_answers_for_the_other_client() -> None:
 def test_both_readers_refuse_bad_refusals(status: int, answer: bytes) -> None:
     """Neither reader accepts a wrong status, or a refusal whose message is not one line of text."""
     for read in (read_as_jicofo, read_as_prosody):
-        with pytest.raises(ChokedError):
+        with pytest.raises(UnreadableError):
             read(status, answer, "board", "juliet@example.com")
 
 
@@ -182,5 +182,5 @@ def test_both_readers_refuse_bad_refusals(status: int, answer: bytes) -> None:
 )
 def test_deletes_are_exactly_200_with_an_object(status: int, answer: bytes) -> None:
     """The reader accepts only 200 with an object; after another status Jicofo keeps the room."""
-    with pytest.raises(ChokedError):
+    with pytest.raises(UnreadableError):
         read_delete(status, answer)

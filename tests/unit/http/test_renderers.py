@@ -133,7 +133,7 @@ def test_post_repeats_the_name_and_owner_of_the_request(dialect: Dialect) -> Non
     ],
 )
 def test_post_owner(dialect: Dialect, owner: str | None, expected: bytes) -> None:
-    """An owner that was not sent is left out, except for Prosody, which requires an owner."""
+    """If the request has no owner, the answer has none. Prosody gets an empty owner."""
     answer = created(dialect, Reservation("default.7", conference()), request(owner=owner))
     assert answer.body == b'{"id": "default.7", "name": "board", ' + expected + DETAILS + b"}"
 
@@ -160,7 +160,7 @@ def test_get(dialect: Dialect, expected: bytes) -> None:
     ],
 )
 def test_get_without_an_owner(dialect: Dialect, expected: bytes) -> None:
-    """The answer for a conference without an owner has no owner; for Prosody it is empty."""
+    """If a conference has no owner, the answer has none. Prosody gets an empty owner."""
     answer = found(dialect, Reservation(7, conference(owner="")))
     assert answer.body == expected + DETAILS + b"}"
 
@@ -168,7 +168,7 @@ def test_get_without_an_owner(dialect: Dialect, expected: bytes) -> None:
 @pytest.mark.parametrize("owner", [" ", "\0", "\n\x85"])
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
 def test_get_of_an_owner_without_printable_characters(dialect: Dialect, owner: str) -> None:
-    """Such an owner counts as no owner, because Jicofo refuses an empty owner."""
+    """An owner without printable characters counts as no owner."""
     answer = found(dialect, Reservation(7, conference(owner=owner)))
     assert answer == found(dialect, Reservation(7, conference(owner="")))
 
@@ -229,7 +229,7 @@ def test_denials(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("dialect", [JICOFO, PROSODY, HANDBOOK])
 def test_taken(dialect: Dialect) -> None:
-    """As in the handbook, a room that is taken is 409 with the id of the conference.
+    """For a taken room, the answer is 409 with the id of the conference, as in the handbook.
 
     Jicofo shows the message if its GET after the 409 fails.
     """
@@ -278,7 +278,7 @@ def test_every_fault_has_an_answer() -> None:
 
 
 def test_every_reply_has_a_status() -> None:
-    """Every kind of reply has a status, except a fault: its status depends on its kind."""
+    """Every kind of reply except a fault has one status. The kind of a fault decides its status."""
     replies = {*get_args(CreateReply), *get_args(GetReply), *get_args(DeleteReply)}
     assert set(REPLY_STATUSES) == replies - {Fault}
 
@@ -302,7 +302,7 @@ def test_a_delete_that_is_lost(kind: FaultKind) -> None:
 
 
 def test_bad_input() -> None:
-    """A client's mistake gives an answer with its status and, in one line, its message."""
+    """The answer to a wrong request has the status of the mistake, and its message on one line."""
     wrong = BadInput(415, "Content-Type: wanted\nsomething else, caf\u00e9.")
     assert render_bad_input(wrong) == Answer(
         415, b'{"message": "Content-Type: wanted something else, caf\\u00e9."}'

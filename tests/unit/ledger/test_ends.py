@@ -103,7 +103,7 @@ def test_a_conference_is_open_until_its_end_is_durable(
 def test_a_grant_while_the_end_is_written(
     ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
-    """A grant makes the DELETE void, durably, whether the end was written or not."""
+    """After the grant, the conference is open in the file, whether the end was written or not."""
     grant(ledger)
     with ending(ledger, monkeypatch) as disk:
         granting = threading.Thread(target=grant, args=(ledger,))
@@ -244,7 +244,7 @@ def test_a_pending_conference_is_not_withdrawn_again(ledger: SqliteLedger, tmp_p
 def test_a_conference_is_withdrawn_also_on_a_failing_disk(
     ledger: SqliteLedger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing was promised, so the deletion is pending in memory, and on the disk later."""
+    """On a failing disk, the deletion is pending in memory at once, and on the disk later."""
     with failing_disk(ledger):
         ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
         assert state(ledger) is PENDING
@@ -254,7 +254,7 @@ def test_a_conference_is_withdrawn_also_on_a_failing_disk(
 
 
 def test_a_full_ledger_withdraws_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """If the ledger is full of pending deletions, the log names the conference."""
+    """A full ledger does not store the conference, and the log names the conference."""
     with opened(tmp_path, max_conferences=1) as ledger:
         ledger.end(ref("8"), 5, LONG_SECONDS)
         ledger.withdraw(ref(), "board", 9, LONG_SECONDS)
@@ -283,7 +283,7 @@ def test_a_client_that_was_told_a_later_end(ledger: SqliteLedger) -> None:
 
 
 def test_a_conference_without_an_end_has_not_passed(ledger: SqliteLedger) -> None:
-    """A conference without an end is not over, whoever was told so."""
+    """A conference is never over if the backend's answer or the ledger's record has no end."""
     assert not ledger.end_early(ref(), "board", conference(lasts=None), 2 * END_MS)
     ledger.grant(ref(), "board", conference(lasts=None), LONG_SECONDS)
     assert not ledger.end_early(ref(), "board", conference(), 2 * END_MS)

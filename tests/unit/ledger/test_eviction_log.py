@@ -5,7 +5,7 @@ from jicofo_reservation_proxy.ledger.eviction_log import SECONDS_BETWEEN_LINES, 
 
 
 def test_at_most_one_line_each_minute(caplog: pytest.LogCaptureFixture) -> None:
-    """The next line counts the evictions since the line before."""
+    """The log has at most one line each minute. A line counts the evictions since the last line."""
     now = [1000.0]
     evictions = EvictionLog("aliases", 3, lambda: now[0])
     for number in range(5):

@@ -128,7 +128,7 @@ def test_the_latest_end_that_a_client_was_told_is_valid(
     now: tuple[int, int | None],
     end_seconds: int | None,
 ) -> None:
-    """A conference ends at the latest end that a client was told, as live rooms keep their end."""
+    """A conference ends at the latest end that a client was told, as a live room keeps its end."""
     for starts, lasts in (told, now):
         ledger.grant(ref(), "board", conference(starts=starts, lasts=lasts), LONG_SECONDS)
     record = ledger.find(ref())
@@ -139,7 +139,7 @@ def test_the_latest_end_that_a_client_was_told_is_valid(
 
 
 def test_a_grant_completes_an_incomplete_record(ledger: SqliteLedger) -> None:
-    """A grant adds the room and the conference to an id that the ledger knew from a DELETE only."""
+    """A grant adds the room and the conference to a record that was made by a DELETE."""
     ledger.end(ref(), 5, LONG_SECONDS)
     grant(ledger)
     assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
@@ -147,7 +147,7 @@ def test_a_grant_completes_an_incomplete_record(ledger: SqliteLedger) -> None:
 
 @pytest.mark.parametrize("way", ["gone", "ended", "the same", "extended"])
 def test_ends_do_not_pile_up(way: str) -> None:
-    """The index does not keep the ends of conferences that are no longer open."""
+    """The index keeps only a limited number of ends that are no longer valid."""
     with opened(None) as ledger:
         for number in range(5000):
             name = ref("7" if way in {"the same", "extended"} else str(number))

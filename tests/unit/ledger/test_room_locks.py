@@ -52,7 +52,7 @@ def test_locks_of_different_keys_are_independent(locks: LocalLocks) -> None:
 
 
 def test_a_waiting_thread_gets_the_lock(locks: LocalLocks) -> None:
-    """A waiting thread goes on as soon as the lock is free."""
+    """A waiting thread gets the lock as soon as the lock is free."""
     waits = threading.Event()
     got = threading.Event()
 

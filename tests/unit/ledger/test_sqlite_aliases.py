@@ -59,7 +59,7 @@ def insert(connection: sqlite3.Connection, number: int, string_id: str) -> None:
 
 
 def test_an_alias_leads_back(aliases: SqliteAliases) -> None:
-    """A conference has one alias, and the alias leads back to the conference."""
+    """A conference has one alias, and the alias resolves to the conference."""
     number = aliases.alias(REF, LONG_SECONDS)
     assert ALIAS_BASE <= number < ALIAS_BASE + ALIAS_COUNT
     assert aliases.alias(REF, LONG_SECONDS) == number
@@ -70,7 +70,7 @@ def test_an_alias_leads_back(aliases: SqliteAliases) -> None:
 @pytest.mark.parametrize("conference_id", ["", "7", "\0", "caf\u00e9/\U0001f389", "a" * 255, "'"])
 @pytest.mark.parametrize("is_fallback", [False, True])
 def test_any_id_has_an_alias(aliases: SqliteAliases, conference_id: str, is_fallback: bool) -> None:
-    """Any id, also of a fallback grant, has an alias that leads back to it."""
+    """Any id, also of a fallback grant, has an alias that resolves to it."""
     any_ref = ConferenceRef("exec", conference_id, is_fallback)
     assert aliases.resolve(aliases.alias(any_ref, LONG_SECONDS)) == any_ref
 
@@ -84,7 +84,7 @@ def test_a_fallback_grant_has_a_different_alias(aliases: SqliteAliases) -> None:
 
 
 def test_unknown_numbers(aliases: SqliteAliases) -> None:
-    """A number that was never given out leads to no conference."""
+    """A number that was never given out resolves to no conference."""
     assert aliases.resolve(ALIAS_BASE) is None
 
 
@@ -133,7 +133,7 @@ def test_a_number_that_is_taken(tmp_path: Path) -> None:
 def test_rows_with_invalid_ids(
     aliases: SqliteAliases, connection: sqlite3.Connection, string_id: str
 ) -> None:
-    """A row whose string id is invalid leads to no conference."""
+    """A row whose string id is invalid resolves to no conference."""
     insert(connection, ALIAS_BASE, string_id)
     assert aliases.resolve(ALIAS_BASE) is None
 

@@ -321,7 +321,7 @@ def test_a_directory_belongs_to_one_process(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_free_after_a_kill(tmp_path: Path) -> None:
-    """The lock ends with a killed process, and its committed data is there."""
+    """After a process is killed, its lock is free, and its committed data is on the disk."""
     with another_process(tmp_path) as other:
         other.send_signal(signal.SIGKILL)
         assert other.wait() == -signal.SIGKILL

@@ -501,7 +501,7 @@ def test_the_ledger_is_bounded_in_bytes(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_a_gone_conference_in_a_full_ledger(small: SqliteLedger) -> None:
-    """A conference that a client has is not over, also if a full ledger does not store it."""
+    """A conference that a client has is not over, even if a full ledger does not store it."""
     grant(small, "back", "back")
     small.end(ref("back"), 5, LONG_SECONDS)
     small.settle(ref("back"))
@@ -510,7 +510,7 @@ def test_a_gone_conference_in_a_full_ledger(small: SqliteLedger) -> None:
     assert not small.is_over(ref("back"))
 
 
-# -- threads ------------------------------------------------------------------------------------
+# -- memory and reading -------------------------------------------------------------------------
 
 
 def test_a_ledger_in_memory() -> None:
@@ -530,7 +530,7 @@ def test_reading_where_there_is_nothing(tmp_path: Path) -> None:
 
 
 def test_all_records_of_a_running_proxy(tmp_path: Path) -> None:
-    """`dump` returns the records as JSON can carry them, in the order in which `read` does."""
+    """`dump` returns the same records as `read`, in the same order, also after JSON."""
     with opened(tmp_path) as ledger:
         ledger.end(grant(ledger), 5, LONG_SECONDS)
         grant(ledger, "8", "kitchen")
@@ -624,7 +624,7 @@ class Promises:
 def test_promises_survive_a_kill(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]
 ) -> None:
-    """After any steps and a kill, promised deletions are pending, and clients' conferences not."""
+    """After any steps and a kill, no promised deletion is lost, and no live conference is over."""
     state_dir = tmp_path_factory.mktemp("state")
     with opened(state_dir) as ledger:
         promises = Promises(ledger)

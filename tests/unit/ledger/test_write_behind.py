@@ -123,7 +123,7 @@ def test_a_get_moves_the_end(ledger: SqliteLedger) -> None:
 
 
 def test_a_new_grant_removes_an_abandoned_conference(ledger: SqliteLedger) -> None:
-    """A new grant in its room removes an abandoned conference: the backend no longer holds it."""
+    """A grant removes an abandoned conference of its room: the backend no longer holds it."""
     grant(ledger)
     ledger.end(ref(), 5, LONG_SECONDS)
     abandon(ledger, ref())
@@ -206,7 +206,7 @@ def test_an_unknown_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: P
 
 
 def test_an_end_of_an_abandoned_conference_that_cannot_be_written(ledger: SqliteLedger) -> None:
-    """If a new end of an abandoned conference cannot be written, it stays abandoned."""
+    """If a new end cannot be written, an abandoned conference stays abandoned."""
     grant(ledger)
     ledger.end(ref(), 5, LONG_SECONDS)
     abandon(ledger, ref())

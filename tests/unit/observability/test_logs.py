@@ -66,7 +66,7 @@ def raised() -> ValueError:
     ],
 )
 def test_text_lines(message: str, values: Fields | None, line: str) -> None:
-    """A text line has the time, the level, the message and the pairs; unclear values are JSON."""
+    """A text line has the time, the level, the message and the fields. Ambiguous texts are JSON."""
     assert TextFormatter().format(record(message, values)) == (
         f"2048-04-20T17:55:12.345Z WARNING {line}"
     )
@@ -138,7 +138,7 @@ def test_pairs_can_be_separated(values: dict[str, str]) -> None:
 
 @pytest.fixture
 def _restored_logging() -> Iterator[None]:
-    """Restore the handlers and the levels of the root logger after the test."""
+    """Remove the root handlers; after the test, restore them and the levels of both loggers."""
     loggers = [logging.getLogger(name) for name in (None, logs.ROOT)]
     levels = [logger.level for logger in loggers]
     handlers, loggers[0].handlers = loggers[0].handlers, []
@@ -150,7 +150,7 @@ def _restored_logging() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_restored_logging")
 def test_configure() -> None:
-    """The proxy logs from the configured level on, and libraries log only warnings and errors."""
+    """The configured level applies to the proxy. Libraries log only warnings and errors."""
     stream = io.StringIO()
     logs.configure("json", "debug", stream)
     logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.DEBUG, "create", {"status": 200})

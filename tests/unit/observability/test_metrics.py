@@ -61,7 +61,7 @@ def test_every_metric_is_exposed(metrics: Metrics, sample: str) -> None:
 
 
 def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
-    """No label is a room, an owner or an id, because their number has no bound."""
+    """The proxy has exactly these metrics and labels; no label is a room, an owner or an id."""
     found = {
         sample.name.removeprefix("jicofo_reservation_proxy_"): tuple(sample.labels)
         for family in metrics.registry.collect()
@@ -81,7 +81,7 @@ def test_each_proxy_has_its_own_metrics(metrics: Metrics) -> None:
     ("outcome", "has_fault"), [("reservation", False), ("denied", False), ("fault", True)]
 )
 def test_has_fault_is_true_after_a_fault(outcome: str, has_fault: bool) -> None:
-    """`has_fault` is true if any request ended in a fault, also if others did not."""
+    """`has_fault` is true if at least one request ended in a fault."""
     metrics = Metrics()
     assert not metrics.has_fault
     metrics.requests.labels("create", "jicofo", outcome, 200).inc()

@@ -70,10 +70,11 @@ GRACE = timedelta(minutes=5)
 GIVE_UP = timedelta(days=7)
 FALLBACK_SECONDS = 600
 RESPOND_WITHIN_SECONDS = 0.02
-"""How long a POST waits for a locked room, in real time. A POST waits for nothing else here."""
+"""The maximum time for which a POST waits for a locked room, in real time. In these tests, a POST
+waits for nothing else."""
 
 LATE_MS = 86_400_000
-"""How long after it received a deletion a backend may still carry it out."""
+"""The time in which a backend may still carry out a deletion that it has received."""
 
 
 class Killed(BaseException):
@@ -90,10 +91,10 @@ class Kind(enum.Enum):
     LOST = "lost"
     """The backend carries out the call; then the connection is lost."""
     SLOW = "slow"
-    """The call is not done, and never will be."""
+    """The backend never carries out the call."""
     SLOW_DONE = "slow, done"
     SLOW_LATE = "slow, done later"
-    """A delete may be done at any later time; a create is not done."""
+    """The backend may carry out a delete at any later time. It does not carry out a create."""
     DOWN_LATE = "down, done later"
     CANCELLED_LATE = "cancelled, done later"
     BROKEN = "broken"
@@ -263,7 +264,7 @@ class FakeBackend:
         self._numbers = itertools.count(1001)
 
     def lag(self, room: str, *, grants: bool) -> None:
-        """Let the next answer name the room's last conference if that is already deleted.
+        """Let the next answer name the room's last conference, if that conference is deleted.
 
         `grants` says whether the answer is a grant or a conflict.
         """
@@ -683,7 +684,7 @@ class World:
         )
 
     def _check_cancelled(self, conference_id: str) -> None:
-        """Check that a deletion is cancelled only after the backend did not acknowledge it."""
+        """Check that the proxy tried to deliver a deletion before it cancelled the deletion."""
         named, told = ("create", conference_id), ("delete", conference_id)
         calls = self.backend.calls
         is_tried = named in calls and told in calls[calls.index(named) :]

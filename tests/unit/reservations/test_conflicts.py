@@ -34,7 +34,7 @@ START_MS = 2_471_018_112_345
 def test_who_may_have_the_conference_that_holds_a_room(
     dialect: Dialect, sent: str | None, on_record: str, may: bool
 ) -> None:
-    """If owners are people, only the owner of the conference may have it; otherwise anyone may."""
+    """If the owner of a request is a person, the request shares only that person's conferences."""
     existing = Conference("7", "board", on_record, START_MS, duration_seconds=3600)
     request = CreateRequest(
         request_id="32b70e57-b26c-8a6c-8f6b-535dfdbc43bc",

@@ -210,7 +210,7 @@ def test_a_refusal_after_an_outage_delays_no_other_when_stopping(world: World) -
 
 
 def test_no_attempt_begins_after_the_time_for_stopping(world: World) -> None:
-    """When the time for stopping is up, the proxy begins no further attempt."""
+    """After the time for stopping has passed, the proxy begins no further attempt."""
     end = world.clock.now + 5
     world.backend.meanwhile = lambda _: world.clock.pass_by(2)
     for number in range(5):

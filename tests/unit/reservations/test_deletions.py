@@ -157,7 +157,7 @@ def test_after_a_cancellation_the_next_deletion_is_due_at_once(world: World) -> 
 
 
 def test_an_attempt_of_a_request(world: World) -> None:
-    """An attempt uses the time and the incident id of the request, and returns its success."""
+    """An attempt has the time and incident id of the request, and returns whether it succeeded."""
     world.end()
     world.backend.usual = BROKEN
     assert not world.attempt(ref(), 2.5)

@@ -158,7 +158,7 @@ def test_nothing_expires_and_nothing_is_abandoned_while_the_time_is_in_doubt(wor
 
 
 def test_nothing_is_abandoned_in_the_first_ten_minutes(world: World) -> None:
-    """The clock may be wrong when the proxy starts, and nothing shows that."""
+    """After a start, no deletion is abandoned for ten minutes, because the clock may be wrong."""
     world.backend.usual = BROKEN
     world.end()
     world.clock.now_ms += GIVE_UP_AFTER // timedelta(milliseconds=1) + 1000

@@ -35,7 +35,7 @@ def taken(limits: InFlightLimits, *backends: str) -> Iterator[list[bool]]:
 
 
 def test_the_limit_of_a_backend() -> None:
-    """A backend admits requests up to its limit, and has all places free again afterwards."""
+    """A backend admits requests up to its limit. After these requests, all its places are free."""
     limits = InFlightLimits({"a": 2}, 10)
     for _ in range(3):
         with taken(limits, "a", "a", "a") as got:
@@ -68,7 +68,7 @@ def test_an_exception_gives_the_place_back() -> None:
 
 
 def test_no_request_waits_for_a_stalled_backend(clock: Clock) -> None:
-    """A request is refused at once if the backend is full and no call ended for a while."""
+    """If a backend is full and no call began or ended for a while, a request does not wait."""
     limits = InFlightLimits({"a": 2}, 10, clock)
     with taken(limits, "a", "a"):
         clock.now += STALLED_SECONDS
@@ -132,7 +132,7 @@ def test_no_request_waits_longer_than_its_own_time() -> None:
 
 
 def test_the_number_of_waiting_requests_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a slow backend only as many requests may wait as may be in calls; others are refused."""
+    """The number of waiting requests has the same limit as the number of calls."""
     monkeypatch.setattr(
         "jicofo_reservation_proxy.reservations.in_flight_limits.STALLED_SECONDS", 5 * LONG_SECONDS
     )
@@ -166,7 +166,7 @@ def test_every_backend_has_reserved_places(sick: int) -> None:
 
 
 def test_fewer_places_than_backends() -> None:
-    """Each backend may have one request even if the total limit is smaller than that."""
+    """Each backend may have one request, even if the total limit is less than their number."""
     limits = InFlightLimits(dict.fromkeys("abc", 32), 1)
     with taken(limits, "a", "b", "c", "a") as got:
         assert got == [True, True, True, False]

@@ -195,7 +195,7 @@ def test_an_outdated_grant_of_a_gone_conference(world: World, got: GetOutcome) -
 
 
 def test_a_backend_that_insists_on_a_gone_conference(world: World) -> None:
-    """The proxy asks only once more; then the conference goes on."""
+    """The proxy asks only once more. Then it gives the client the conference."""
     world.gone()
     assert world.post(Granted(conference())) == given(conference())
     assert world.backend.calls == ["create", "get 7", "create"]
@@ -203,7 +203,7 @@ def test_a_backend_that_insists_on_a_gone_conference(world: World) -> None:
 
 
 def test_a_conflict_with_a_gone_conference(world: World) -> None:
-    """Somebody else may be in a new conference with this id, so the proxy sends no deletion."""
+    """The proxy sends no deletion, because another client may be in a conference with this id."""
     world.gone()
     reply = world.post(Conflict(conference()), Granted(conference("8")))
     assert reply == given(conference("8"))
@@ -217,7 +217,7 @@ def test_a_conflict_with_a_gone_conference(world: World) -> None:
 def test_a_backend_without_deletions_uses_no_id_again(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A conference that the backend cannot delete goes on, without a question or a warning."""
+    """If the backend has no deletions, the client gets the gone conference again at once."""
     world.backend.deleted = NO_SUCH_METHOD
     world.gone()
     caplog.clear()
@@ -254,7 +254,7 @@ def test_a_conference_that_moved(
 def test_one_id_for_two_rooms(
     world: World, state: RecordState, got: GetOutcome, outcome: Granted | Conflict
 ) -> None:
-    """Otherwise the room is refused with the reason in the log, and no deletion is sent."""
+    """If GetConference does not name the new room, the room is refused. No deletion is sent."""
     in_state(world, state)
     world.backend.got = got
     reply = world.post(outcome)
@@ -285,7 +285,7 @@ def in_state(world: World, state: RecordState) -> None:
 def test_a_conference_that_is_over_is_ended_and_asked_for_again(
     world: World, kind: type[Granted | Conflict], *, is_known: bool, ends: int
 ) -> None:
-    """The proxy ends it at the backend with the reason EXPIRED, and the next answer counts."""
+    """The proxy deletes the conference with the reason EXPIRED, and asks for the room again."""
     over = conference(ends=ends)
     if is_known:
         world.ledger.grant(ref(), "board", over, LONG_SECONDS)
@@ -297,7 +297,7 @@ def test_a_conference_that_is_over_is_ended_and_asked_for_again(
 def test_a_backend_that_names_only_conferences_that_are_over(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client is refused with a sentence, and the log has a warning."""
+    """The client is refused, and the log has a warning for each conference."""
     over = [Granted(conference(name, ends=-1)) for name in ("7", "8")]
     assert world.post(*over) == Denied("", OVER)
     assert world.backend.calls == ["create", "delete 7", "create"]
@@ -311,7 +311,7 @@ def test_a_backend_that_names_only_conferences_that_are_over(
 
 
 def test_a_conference_that_is_over_and_cannot_be_ended(world: World) -> None:
-    """If the deletion was certainly not sent, asking again is useless; it is delivered later."""
+    """If the deletion was not sent, the proxy does not ask again. The deletion stays pending."""
     world.backend.deleted = NOT_SENT
     assert world.post(Granted(conference(ends=-1))) == Denied("", OVER)
     assert world.backend.calls == ["create", "delete 7"]
@@ -327,14 +327,14 @@ def test_a_client_that_was_told_a_later_end_keeps_its_conference(world: World) -
 
 
 def test_rooms_that_differ_only_in_case_are_the_same(world: World) -> None:
-    """A backend may write a room in another case; that is no second room."""
+    """A backend may write the room in another case. It is still the same room."""
     world.ledger.grant(ref(), "BOARD", conference(room="BOARD"), LONG_SECONDS)
     assert world.post(Conflict(conference(room="BOARD"))) == given(conference(room="BOARD"))
     assert world.backend.calls == ["create"]
 
 
 def test_a_get_of_a_conference_that_is_over(world: World) -> None:
-    """A GET does not find a conference whose end has passed, also not in the ledger."""
+    """A GET does not return a conference whose end has passed, even if the ledger has it."""
     world.ledger.grant(ref(), "board", conference(ends=-1), LONG_SECONDS)
     world.backend.got = Found(conference(ends=-1))
     assert world.use_cases.get("default.7", JICOFO, INCIDENT).reply == NotFound()
@@ -401,7 +401,7 @@ def test_a_granted_conference_that_the_client_does_not_get_is_ended(
 
 
 def test_a_conference_that_is_locked_after_the_question(world: World) -> None:
-    """A conference whose lock is held too long is ended too, once the lock is free."""
+    """If the lock of a granted conference is held too long, the proxy ends it after the release."""
     with world.store.locks.hold(ref(), 0) as is_free:
         assert is_free
         reply = world.post(Granted(conference()))
@@ -415,7 +415,7 @@ def test_a_conference_that_is_locked_after_the_question(world: World) -> None:
 def test_a_withdrawn_conference_is_deleted_before_the_next_question(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next POST for the room delivers the deletion first. The log names the conference."""
+    """The next POST for the room first delivers the deletion. The log names the conference."""
     world.post(BREACH)
     assert world.post(Granted(conference("8"))) == given(conference("8"))
     assert world.backend.calls == ["delete 7", "create"]

@@ -42,7 +42,7 @@ def test_the_back_off_doubles(world: World, result: Result[DeleteOutcome]) -> No
 
 
 def test_a_backend_that_refuses_everything(world: World) -> None:
-    """A backend that refuses every deletion gets one attempt at a time, with pauses in between."""
+    """If a backend refuses every deletion, the proxy makes one attempt after each pause."""
     world.backend.usual = BROKEN
     for number in range(100):
         world.end(str(number), f"room{number}")
@@ -55,7 +55,7 @@ def test_a_backend_that_refuses_everything(world: World) -> None:
 
 
 def test_requests_do_not_lengthen_the_pause(world: World) -> None:
-    """Attempts of requests during an outage do not make the pause of the backend longer."""
+    """During an outage, the attempts of requests do not lengthen the pause of the backend."""
     world.backend.usual = NOT_SENT
     world.end()
     for _ in range(20):
@@ -111,7 +111,7 @@ def test_a_fault_of_one_conference(world: World, kind: FaultKind) -> None:
 
 @pytest.mark.usefixtures("no_jitter")
 def test_a_backend_that_answers_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as a backend answers, all deletions that waited for its pause are due."""
+    """When a paused backend answers, its pause ends and all its deletions are due."""
     world.backend.usual = failed(FaultKind.SATURATED, "")
     for number in range(3):
         world.end(str(number), f"room{number}")
@@ -170,7 +170,7 @@ def test_an_answer_does_not_shorten_a_back_off(world: World) -> None:
 def test_which_failed_deletions_are_uncertain(
     world: World, result: Result[DeleteOutcome], is_uncertain: bool
 ) -> None:
-    """A deletion that was sent and failed is uncertain; one that was not sent is not."""
+    """A failed deletion is uncertain if the proxy sent it to the backend, and otherwise not."""
     world.end()
     assert not world.delivery.deletions.is_uncertain(ref())
     world.backend.usual = result
@@ -215,7 +215,7 @@ def test_uncertain_after_a_cancellation(world: World) -> None:
 def test_uncertain_deletion_of_a_gone_conference(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deletion that was sent for a gone conference is uncertain until the ledger forgets it."""
+    """A failed deletion of a gone conference is uncertain until the ledger forgets that record."""
     world.end()
     world.step()
     world.backend.usual = failed(FaultKind.SLOW)

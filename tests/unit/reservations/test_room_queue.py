@@ -109,7 +109,7 @@ def test_the_number_of_all_waiting_posts_is_limited(queue: RoomQueue) -> None:
 
 
 def test_a_wait_is_bounded(queue: RoomQueue) -> None:
-    """A POST that waited in vain leaves the queue."""
+    """A POST waits only for its time. Then it gets a fault and leaves the queue."""
     with queue.enter(BOARD, 0):
         assert entered(queue, BOARD, 0.01) is ROOM_IS_BUSY
         assert not queue._waiting

@@ -36,7 +36,7 @@ from jicofo_reservation_proxy.settings.addresses import (
     ],
 )
 def test_local_targets(target: str) -> None:
-    """A socket file or a loopback address is a target on this machine."""
+    """A Unix socket, `localhost` and a loopback address are targets on this machine."""
     assert is_local_target(target)
 
 
@@ -93,6 +93,6 @@ def test_targets_that_may_be_elsewhere(target: str) -> None:
     ],
 )
 def test_listen_addresses(listen: str, host: str, port: int, loopback: bool) -> None:
-    """A listen address is split into host, without brackets, and port; loopback is local."""
+    """`split_listen` returns the host without brackets and the port. Only loopback is local."""
     assert split_listen(listen) == (host, port)
     assert is_loopback_listen(listen) is loopback

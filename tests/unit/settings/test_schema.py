@@ -111,7 +111,11 @@ def test_settings_are_immutable() -> None:
 def test_the_default_state_directory(
     monkeypatch: pytest.MonkeyPatch, uid: int, environ: dict[str, str], state_dir: str
 ) -> None:
-    """The default is systemd's directory, /var/lib for root, otherwise the user's directory."""
+    """The default is the first directory in $STATE_DIRECTORY, which systemd sets.
+
+    Without it, the default is in /var/lib for root, and in $XDG_STATE_HOME or ~/.local/state for
+    other users.
+    """
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     monkeypatch.setenv("HOME", "/home/juliet")
     assert default_state_dir(environ) == Path(state_dir)

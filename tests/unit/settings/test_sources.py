@@ -103,7 +103,7 @@ def test_every_key_has_a_variable() -> None:
 
 
 def test_other_variables_are_no_settings() -> None:
-    """The proxy ignores variables without the prefix, and an empty variable for the file."""
+    """The proxy ignores variables without the prefix. An empty CONFIG_VARIABLE counts as unset."""
     environ = {"PATH": "/bin", "THREADS": "7", CONFIG_VARIABLE: "", "jicofo": ""}
     assert load(None, environ) == Settings()
 
@@ -138,7 +138,7 @@ def test_an_empty_table_turns_tls_on() -> None:
 
 @pytest.mark.parametrize("text", ["[::1]:7777", "[::]:0"])
 def test_addresses_in_brackets_are_texts(text: str) -> None:
-    """A text that begins like a TOML array, but is not one, stays a text."""
+    """A text that begins with a bracket stays a text if it is not a TOML array."""
     assert from_environment(LISTEN=text).listen == text
     assert load(None, {}, {("listen",): text}).listen == text
 
@@ -291,14 +291,15 @@ def test_a_file_that_is_nested_too_deeply(tmp_path: Path, content: str) -> None:
         ("LISTEN", "[" * DEEP + "]" * DEEP),
         ("ROUTES", "[" * DEEP + "]" * DEEP),
         ("BACKENDS", "{a = " * DEEP + "1" + "}" * DEEP),
-        ("__".join("A" * DEEP), "1"),
+        ("__".join("A" * DEEP), "hunter2"),
     ],
 )
 def test_a_variable_that_is_nested_too_deeply(name: str, text: str) -> None:
-    """A variable with thousands of levels gets one short message, and no traceback."""
+    """A variable with thousands of levels gets one message without its value, and no traceback."""
     (fault,) = faults(variables={name: text})
     assert "wanted" in fault
-    assert len(fault) < 4 * DEEP, "the message shows the name of the variable, and not the value"
+    assert text not in fault
+    assert len(fault) < 4 * DEEP, "the message is hardly longer than the name of the variable"
 
 
 def test_overrides_do_not_change_the_file(file: Path) -> None:

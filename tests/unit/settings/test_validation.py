@@ -476,7 +476,7 @@ REQUIRED = "wanted a value, because this key is required, got none"
     ],
 )
 def test_faults(tree: Tree, fault: str) -> None:
-    """An error message names the key, the wanted value and the value that was got."""
+    """A message has the key, the wanted value and, if it cannot be secret, the given value."""
     assert faults(tree) == [fault]
 
 
@@ -512,13 +512,13 @@ def test_unknown_keys(tree: Tree, key: str, known: str) -> None:
 
 @pytest.mark.parametrize("name", ["auth", "tls", "methods", "target", "routes"])
 def test_backends_with_names_of_keys(name: str) -> None:
-    """A backend may have the name of a key; its unknown keys are reported as a backend's keys."""
+    """A backend may have the name of a key. The message about it lists the keys of a backend."""
     tree = {"backends": {name: {"target": "localhost:1", "nope": 1}}}
     assert faults(tree) == [f"backends.{name}.nope: unknown key; wanted one of {BACKEND_KEYS}"]
 
 
 def test_every_fault_is_reported() -> None:
-    """The proxy reports all invalid values at once, and all contradictions at once."""
+    """One error lists all invalid values. If there are none, it lists all contradictions."""
     tree = {
         "listen": "x",
         "threads": 0,
@@ -571,7 +571,7 @@ def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
 
 
 def test_plaintext_without_a_secret() -> None:
-    """A backend on another machine needs no TLS when the proxy sends no secret."""
+    """A backend on another machine needs no TLS if the proxy sends no secret."""
     assert validate(backend(target=REMOTE)).backends
     assert validate(backend(target=REMOTE, auth={"header": "x-acme-key"})).backends
 
@@ -602,7 +602,7 @@ def test_a_token_and_a_key_may_both_be_set() -> None:
 
 
 def test_a_fault_names_the_source_of_its_value() -> None:
-    """A fault names the source of its value, or of the nearest key whose source is known."""
+    """If the source of a key is unknown, a fault names the source of the table that contains it."""
     tree = {
         "listen": "x",
         "threads": 0,
@@ -702,7 +702,7 @@ def test_durations_too_large_for_python(text: str) -> None:
 
 @pytest.mark.parametrize("regex", ["(a{1000}){1000}", "(?=a)", r"(a)\1", "a\ud800"])
 def test_expressions_that_are_not_linear_are_refused(regex: str) -> None:
-    """RE2 refuses an expression that it cannot match in linear time, or that is too large."""
+    """An expression is refused if RE2 does not support it, or if it is too large or not Unicode."""
     (fault,) = faults(routed({"backend": "a", "room_regex": regex}))
     assert fault.startswith(f"routes.0.room_regex: {REGEX} (error: ")
     assert fault.endswith(f"got {regex!r}")
@@ -711,7 +711,7 @@ def test_expressions_that_are_not_linear_are_refused(regex: str) -> None:
 def test_without_google_re2_the_message_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An expression without its package is a fault that names the package and the extra."""
+    """Without google-re2, an expression is a fault. The message names the package and the extra."""
     monkeypatch.setitem(sys.modules, "re2", None)
     assert faults(routed({"backend": "a", "room_regex": "a+"})) == [
         (
@@ -734,7 +734,7 @@ def nested(levels: int, *, of: type = dict) -> object:
 @pytest.mark.parametrize("levels", [17, 5000, 100_000])
 @pytest.mark.parametrize("key", ["backends", "listen", "routes", "nope"])
 def test_settings_that_are_nested_too_deeply(key: str, levels: int, of: type) -> None:
-    """A deep tree is one fault, and never a traceback."""
+    """A tree with more than sixteen levels gives one fault and no traceback."""
     with pytest.raises(SettingsError) as caught:
         validate({key: nested(levels, of=of)}, {(key, "a"): "from $X"})
     assert str(caught.value) == (

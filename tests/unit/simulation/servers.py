@@ -1,4 +1,4 @@
-"""HTTP servers on real sockets whose answers a test chooses, also wrong ones."""
+"""HTTP servers on real sockets. A test chooses their answers, which may be invalid."""
 
 import json
 import socketserver
@@ -72,7 +72,7 @@ class Scripted:
 
 @contextmanager
 def answering(script: Script) -> Iterator[Scripted]:
-    """Serve by a script on a free port. Connections stay open until the client closes them."""
+    """Serve on a free port. A connection stays open until the script or the client closes it."""
     is_over = threading.Event()
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.script, server.is_over = script, is_over

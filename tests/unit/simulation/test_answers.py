@@ -16,7 +16,7 @@ from jicofo_reservation_proxy.simulation.outcomes import (
 )
 from jicofo_reservation_proxy.simulation.wire import Answer
 
-from tests.unit.http.readers import Approved, ChokedError, read_as_jicofo, read_as_prosody
+from tests.unit.http.readers import Approved, UnreadableError, read_as_jicofo, read_as_prosody
 
 START_MS = 2_471_206_512_000
 SENT = Sent("board", "juliet@example.com", START_MS)
@@ -109,7 +109,7 @@ OPTIONS = {
 def test_an_answer_that_the_strict_readers_approve_opens_without_a_remark(
     fields: dict[str, object],
 ) -> None:
-    """Two independent readers of clients.md agree on good answers."""
+    """If a strict reader approves an answer, the simulated client opens the room."""
     body = json.dumps(fields).encode()
     answer = Answer(200, {}, body)
     if _is_approved(read_as_jicofo, body):
@@ -122,7 +122,7 @@ def _is_approved(read: object, body: bytes) -> bool:
     assert callable(read)
     try:
         return isinstance(read(200, body, SENT.name, SENT.owner), Approved)
-    except ChokedError:
+    except UnreadableError:
         return False
 
 

@@ -108,7 +108,7 @@ def test_after_409_only_the_same_owner_gets_in() -> None:
     [(0, 0, "Z"), (-6, 0, "-06"), (5, 30, "+05"), (-3, -30, "-03"), (14, 0, "+14")],
 )
 def test_the_zone_is_sent_as_hours_only(hours: int, minutes: int, zone: str) -> None:
-    """Kolkata is sent as +05, 30 minutes wrong. Microseconds are cut to milliseconds."""
+    """Jicofo sends only the hours of the time zone, and cuts the time to milliseconds."""
     moment = MOMENT.replace(tzinfo=timezone(timedelta(hours=hours, minutes=minutes)))
     assert jicofo.start_time(moment) == f"2048-04-20T17:55:12.123{zone}"
 
@@ -148,7 +148,7 @@ def _closing(*headers: str) -> Script:
 
 
 def test_a_connection_that_is_closed_silently_fails_the_next_post() -> None:
-    """Within 2 s, Jicofo does not check the connection. The POST after the failed one works."""
+    """Within 2 s after an answer, Jicofo does not check the connection. Only one POST fails."""
     with answering(_closing()) as server, Jicofo(server.address) as client:
         verdicts = [client.open(room, OWNER).verdict for room in ("a", "b", "c")]
     assert isinstance(verdicts[0], Opened)
@@ -184,7 +184,7 @@ def test_a_post_is_never_repeated() -> None:
 
 
 def test_get_and_delete_are_repeated_three_times() -> None:
-    """If the connection drops, each repeat uses a new connection."""
+    """If the connection drops, Jicofo repeats a GET or a DELETE three times."""
 
     def script(request: Request) -> Act | bytes:
         return http(409, {"conflict_id": 12}) if request.method == "POST" else CLOSE
@@ -303,7 +303,7 @@ def test_an_answer_that_is_not_http_gets_no_advice_on_idle_connections() -> None
 
 
 def test_a_room_ends_up_to_a_tick_early() -> None:
-    """A room ends at the last look before its end. An overdue room ends at the next look."""
+    """A room ends at most 5 s before its time. A room with less time than that ends within 5 s."""
     client = Jicofo(Address("127.0.0.1", 1))
     for left, earliest in ((60.0, 55.0), (7.0, 2.0), (3.0, 0.0), (-9.0, 0.0)):
         opened = Opened("1", now_ms() + int(1000 * left))

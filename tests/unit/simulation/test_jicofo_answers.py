@@ -69,7 +69,7 @@ def test_a_good_answer_opens_the_room(status: int) -> None:
 
 @pytest.mark.parametrize("status", [202, 206, 302, 500, 503])
 def test_another_status_is_no_approval(status: int) -> None:
-    """Another 2xx does not open the room, even with a whole reservation. A 4xx is a refusal."""
+    """Another status opens no room, even with a complete reservation. A 403 is a refusal."""
     assert isinstance(post(POST, status), Failed)
     assert isinstance(post(POST, 403), Refused)
 
@@ -135,7 +135,7 @@ def test_an_owner_that_was_not_sent_is_refused() -> None:
 def test_start_time_is_read_as_java_reads_it(
     start_time: str, milliseconds: int, remark: str
 ) -> None:
-    """Microseconds count as milliseconds (+123 s), and `+05:30` as +05."""
+    """Jicofo reads the fraction `.123456` as 123456 ms, and the zone `+05:30` as `+05`."""
     reading = post(changed(POST, start_time=start_time))
     assert isinstance(reading, Opened)
     assert reading.ends_at_ms == START_MS + milliseconds + 3_600_000
@@ -153,7 +153,7 @@ def test_a_room_without_duration_is_ended_at_once(duration: object) -> None:
 
 
 def test_a_room_past_its_end_is_419() -> None:
-    """The end in the answer decides. A sum that overflows a long is in the past, too."""
+    """Jicofo refuses a room whose end is in the past, or overflows the Java type long."""
     past = changed(POST, start_time="2048-04-20T17:55:12.000Z")
     assert post(past) == Refused(OVER)
     assert post(changed(POST, duration=2**63 - 1)) == Refused(OVER)
@@ -180,7 +180,7 @@ def test_a_missing_owner_or_start_time_is_remarked_on(missing: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 403, 409, 500])
 def test_an_array_is_an_approval_without_owner_and_an_error_with_one(status: int) -> None:
-    """Jicofo stops parsing at an array: the room opens without an owner, and fails with one."""
+    """Jicofo stops parsing at an array. The room opens only if the request had no owner."""
     fields = {"message": "no", "details": {"rules": [1]}}
     reading = post(fields, status, NOBODY)
     assert isinstance(reading, Opened)
@@ -212,7 +212,7 @@ def test_the_message_of_a_refusal_is_shown() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"message": ""}, {"message": 5}, b"<html>no</html>"])
 def test_a_refusal_without_a_message_shows_only_its_status(fields: object) -> None:
-    """The user sees only that the room does not open."""
+    """The user sees the status without a message, and there is a remark."""
     reading = post(fields, 403)
     assert isinstance(reading, Refused)
     assert reading.seen == "403, without a message"
@@ -240,7 +240,7 @@ def test_anyone_gets_in_after_409_without_authentication() -> None:
 
 
 def test_a_name_in_the_answer_to_a_get_throws() -> None:
-    """Jicofo has thrown this exception since 2017-10."""
+    """Since 2017-10, Jicofo throws an exception if the answer to a GET has a name."""
     reading = read_get(answer(POST), SENT, NOW_MS)
     assert isinstance(reading, Failed)
     assert "NullPointerException" in remarks(reading)

@@ -25,7 +25,7 @@ class Pauses(list[float]):
         self.append(seconds)
 
 
-def client_of(server: Scripted, **options: Any) -> Prosody:  # noqa: ANN401 - as of Prosody
+def client_of(server: Scripted, **options: Any) -> Prosody:  # noqa: ANN401 - for Prosody
     """Return a Prosody that does not wait before it repeats a request."""
     return Prosody(server.address, 4, **({"pause": Pauses()} | options))
 
@@ -131,7 +131,7 @@ def test_a_repeat_may_open_the_room() -> None:
 
 
 def test_a_get_is_repeated_too() -> None:
-    """The repeats of the GET count together with the repeats of its POST."""
+    """If the connection drops, Prosody repeats a GET three times."""
 
     def script(request: Request) -> Act | bytes:
         return http(409, {"conflict_id": "x"}) if request.method == "POST" else CLOSE
@@ -176,7 +176,7 @@ def test_a_refusal_is_repeated_from_memory() -> None:
 
 
 def test_a_refusal_is_forgotten_at_a_sweep() -> None:
-    """Prosody forgets a refusal at the first sweep after 30 s, so after 30 to 90 s."""
+    """Prosody forgets a refusal at the first sweep after 30 s. The sweeps are 60 s apart."""
     habits = ProsodyHabits(memory=0.0, sweep=1e-9)
     with answering(lambda _: http(403, {"message": "x"})) as server:
         client = client_of(server, habits=habits)

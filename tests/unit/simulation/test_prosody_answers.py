@@ -282,7 +282,7 @@ def test_anyone_gets_in_after_409_if_the_answer_has_a_name() -> None:
     ],
 )
 def test_ids_go_into_paths_as_lua_prints_them(value: str | float, in_path: str) -> None:
-    """A number goes in as Debian's lua-cjson prints it, a string without a change."""
+    """A path contains a number as Debian's lua-cjson prints it, and a string unchanged."""
     assert path_id(value) == in_path
 
 
@@ -302,7 +302,7 @@ def test_null_and_nested_fields_are_remarked_on() -> None:
 
 
 def test_delete_must_be_200() -> None:
-    """Prosody repeats a DELETE only after a 5xx."""
+    """If a DELETE is not answered with 200, Prosody repeats it only after a 5xx."""
     assert read_delete(answer({})) is None
     assert read_delete(answer({}, 503)) == Remark(
         "a DELETE was answered with 503, wanted exactly 200"

@@ -10,7 +10,7 @@ from jicofo_reservation_proxy.simulation.report import MAX_LINES, Report
 
 
 def meeting(number: int = 1, **values: Any) -> Meeting:  # noqa: ANN401 - as of Meeting
-    """Return a good meeting in room `r-N` that took N ms to open."""
+    """Return a meeting without a problem: its room `r-N` opened after N ms."""
     well: dict[str, Any] = {"is_opened": True, "is_closed": True}
     return Meeting(f"r-{number}", 1, number / 1000, **(well | values))
 

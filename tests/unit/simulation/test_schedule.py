@@ -95,7 +95,7 @@ def test_an_error_of_a_task_is_kept() -> None:
 def test_a_second_start_continues_an_interrupted_one(
     monkeypatch: pytest.MonkeyPatch, number: int, is_running: bool
 ) -> None:
-    """After an interrupt before or after a thread runs, a second `start` runs all threads."""
+    """If an interrupt ends `start` early, a second `start` starts the remaining threads."""
     interrupt_start_of(f"simulation-{number}", monkeypatch, is_running=is_running)
     barrier = threading.Barrier(3)
     schedule = Schedule(3)

@@ -68,7 +68,7 @@ def test_204_has_no_body() -> None:
 
 
 def test_interim_answers_are_skipped_or_not() -> None:
-    """Jicofo skips interim answers; Prosody takes the first one for the answer."""
+    """With `skips_interim` the client skips a 103; otherwise the 103 is the answer."""
     sends = (
         b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     )
