@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
 from tests.e2e.support import Context, Script, serving_grpc
+from tests.unit.ledgers import LONG_SECONDS
 
 from .kits import (
     CREATE,
@@ -116,15 +117,18 @@ def test_the_clean_up_is_limited_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_clean_up_works_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The caller deletes all conferences, never more than `CLEAN_UP_AT_ONCE` at the same time."""
     monkeypatch.setattr(caller, "CLEAN_UP_AT_ONCE", 3)
-    lock, under_way, most = threading.Lock(), 0, 0
+    changed, began, ended, most = threading.Condition(), 0, 0, 0
 
     def delete(_: pb.DeleteConferenceRequest, __: Context) -> pb.DeleteConferenceResponse:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        with lock:
-            under_way -= 1
+        nonlocal began, ended, most
+        with changed:
+            began += 1
+            changed.notify_all()
+            # Wait for the whole batch, and then a moment for a call that is one too many.
+            changed.wait_for(lambda: began in {3, 6, 9, 10}, LONG_SECONDS)
+            changed.wait_for(lambda: began - ended > 3, 0.1)
+            most = max(most, began - ended)
+            ended += 1
         return pb.DeleteConferenceResponse()
 
     backend = Script(grant, delete=delete)
@@ -132,7 +136,7 @@ def test_the_clean_up_works_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         kit.run(case('call = "create"\n', rooms=10))
         assert kit.left == ()
     assert len(backend.deletes) == 10
-    assert most <= 3
+    assert most == 3
 
 
 def test_answers_are_in_the_order_of_the_calls_in_every_thread() -> None:

@@ -262,8 +262,12 @@ def test_call_creates_gets_and_deletes(out: Output) -> None:
             "start_time": START,
             "duration": 3155760000,
         }
-        assert out.of("call", "get", "364758328", *flags)[0] == 0
-        assert out.of("call", "delete", "default.364758328", "--target", target)[0] == 0
+        code, text, _ = out.of("call", "get", "364758328", *flags)
+        assert code == 0
+        assert text.startswith("200 OK\n")
+        assert '"id": 364758328' in text
+        code, text, _ = out.of("call", "delete", "default.364758328", "--target", target)
+        assert (code, text) == (0, "200 OK\n{}\n")
     (request,) = backend.creates
     assert request.client == pb.CLIENT_JICOFO
     assert [request.conference_id for request in backend.deletes] == ["364758328"]

@@ -29,6 +29,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         assert os.environ.get("CI") != "true", "CI needs a C compiler"
+        # These tests build their library from C. CI has a compiler; other machines may not.
         pytest.skip("there is no C compiler")
     file = tmp_path_factory.mktemp("library") / "below_sqlite.so"
     flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]

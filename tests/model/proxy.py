@@ -8,7 +8,7 @@ from .rules import Rule
 from .state import NOBODY, ROOM, Answer, Call, Client, Grant, Kind, Proxy, State
 
 CALLS = 100
-"""A proxy makes fewer calls between two starts. The product has 2^32 here."""
+"""More than the calls that a proxy makes between two starts."""
 
 T = TypeVar("T")
 

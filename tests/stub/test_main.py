@@ -223,6 +223,7 @@ def test_bad_flags(flags: str, message: str, capsys: pytest.CaptureFixture[str])
         pytest.param(
             "--listen [::1]:0",
             r"\[::1\]:[1-9]\d* \(plaintext\)",
+            # Some containers have no IPv6 loopback address.
             marks=pytest.mark.skipif(not has_ipv6(), reason="the machine has no IPv6"),
         ),
         ("--listen 0.0.0.0:0 --insecure", r"0\.0\.0\.0:[1-9]\d* \(plaintext\)"),

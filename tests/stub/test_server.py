@@ -317,6 +317,18 @@ def test_other_files_are_not_replaced(
     assert path.lstat() == before
 
 
+def test_a_path_that_is_too_long(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is too long for a socket is an error without a traceback, also if it exists."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    stale_socket(Path("s"))
+    with pytest.raises(ListenError, match="wanted a"):
+        serve(listen=f"unix:{folder}/s")
+
+
 class SlowStore(Store):
     """A store whose `get` waits until the test sets `released`."""
 

@@ -269,10 +269,18 @@ def _check_path(listen: str) -> None:
             f"{listen}: wanted a free path, but {file_type} is there; remove it or choose another "
             "path"
         )
+    if not _is_stale(path):
+        raise ListenError(
+            f"{listen}: wanted a free path, but another server listens there; stop that server or "
+            "choose another path"
+        )
+
+
+def _is_stale(path: Path) -> bool:
+    """Return whether no process uses the socket; only ECONNREFUSED shows that."""
     with socket.socket(socket.AF_UNIX) as client:
-        # Only this error shows that no process uses the socket.
-        if client.connect_ex(str(path)) != errno.ECONNREFUSED:
-            raise ListenError(
-                f"{listen}: wanted a free path, but another server listens there; stop that server "
-                "or choose another path"
-            )
+        try:
+            return client.connect_ex(str(path)) == errno.ECONNREFUSED
+        except OSError:
+            # The path is too long to connect or to listen: gRPC reports the error.
+            return True

@@ -1,9 +1,9 @@
 """Credential rotation: use new credentials when the credential files of a backend change.
 
 The proxy first makes a trial call with the new credentials. If the new credentials may be the cause
-of a failure, the old credentials stay in use. New TLS files need a new channel.
-The proxy closes the old channel after the deadline of every call on it has passed. So no call fails
-because of a rotation.
+of a failure, the old credentials stay in use. New TLS files need a new channel. The proxy closes
+the old channel after the deadline of every call on it has passed. So no call fails because of a
+rotation.
 """
 
 from __future__ import annotations

@@ -174,7 +174,8 @@ class WriteBehind(Generic[KeyT, ValueT]):
             generation = self._database.generation
         try:
             self._commit(changes)
-        except BaseException as error:  # also Ctrl-C: the changes must keep waiting
+        # Ctrl-C (KeyboardInterrupt) may interrupt the commit too. The changes must keep waiting.
+        except BaseException as error:
             with self._lock:
                 self._note_failed(changes, waiting)
             self._erase(changes)

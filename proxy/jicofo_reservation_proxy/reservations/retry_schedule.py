@@ -18,9 +18,9 @@ MAX_RETRY_SECONDS = 60.0
 """The first back-off, and the longest one. Each further back-off is twice as long as the one before
 it. Jitter shortens each back-off by up to half."""
 
-MANY_REFUSALS = 5
-"""The proxy pauses a backend after it rejected the deletions of 5 conferences without acknowledging
-one."""
+MANY_REJECTIONS = 5
+"""The proxy pauses a backend after it rejected the deletions of this many conferences and
+acknowledged none."""
 
 MIN_NEW_ENTRIES = 1000
 """The schedule removes the entries of unknown conferences only after at least this many entries
@@ -59,20 +59,20 @@ class _Pause:
     DELETE that it cannot store, and during the graceful shutdown.
 
     `faults` is the number of faults so far that required a pause. `count` is the number of pauses
-    since the backend last answered. `refused` contains the conferences whose deletion the backend
+    since the backend last answered. `rejected` contains the conferences whose deletion the backend
     rejected since it last acknowledged a deletion.
     """
 
     faults: int = 0
     count: int = 0
     until: float = 0.0
-    refused: set[ConferenceRef] = field(default_factory=set)
+    rejected: set[ConferenceRef] = field(default_factory=set)
     woken: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def is_for_refusals(self) -> bool:
+    def is_for_rejections(self) -> bool:
         """Whether the backend rejected the deletions of many conferences, and acknowledged none."""
-        return len(self.refused) >= MANY_REFUSALS
+        return len(self.rejected) >= MANY_REJECTIONS
 
 
 class RetrySchedule:
@@ -136,7 +136,7 @@ class RetrySchedule:
     def delivered(self, ref: ConferenceRef) -> None:
         """Record that a backend acknowledged a deletion."""
         self.forget(ref)
-        self._pauses[ref.backend].refused.clear()
+        self._pauses[ref.backend].rejected.clear()
         self.backend_answers(ref.backend)
 
     def backend_answers(self, backend: str) -> None:
@@ -145,7 +145,7 @@ class RetrySchedule:
         End its pause and reset the back-off of its pauses, unless it has rejected many deletions.
         """
         pause = self._pauses[backend]
-        if pause.count and not pause.is_for_refusals:
+        if pause.count and not pause.is_for_rejections:
             pause.count, pause.until = 0, 0.0
             self.wake(backend)
 
@@ -162,8 +162,8 @@ class RetrySchedule:
         attempts.is_uncertain |= was_sent
         pause = self._pauses[ref.backend]
         if not is_of_the_backend:
-            pause.refused.add(ref)
-        if is_of_the_backend or pause.is_for_refusals:
+            pause.rejected.add(ref)
+        if is_of_the_backend or pause.is_for_rejections:
             self._pause(pause)
 
     def forget(self, ref: ConferenceRef) -> None:

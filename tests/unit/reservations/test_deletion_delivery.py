@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.reservations.deletion_delivery import (
     LOOK_SECONDS,
     Delivery,
 )
-from jicofo_reservation_proxy.reservations.retry_schedule import MANY_REFUSALS, MAX_RETRY_SECONDS
+from jicofo_reservation_proxy.reservations.retry_schedule import MANY_REJECTIONS, MAX_RETRY_SECONDS
 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, abandon, conference, eventually, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, LATER_MS, NOT_SENT, UNREACHABLE, World
@@ -51,7 +51,7 @@ def test_all_due_deletions_are_sent(world: World) -> None:
 def test_refused_deletions_do_not_delay_others(world: World) -> None:
     """A backend that refuses only some deletions still gets all other deletions."""
     world.backend.usual = BROKEN
-    for number in range(MANY_REFUSALS - 1):
+    for number in range(MANY_REJECTIONS - 1):
         world.end(str(number), f"room{number}")
     world.work(10)
     world.backend.usual = DONE

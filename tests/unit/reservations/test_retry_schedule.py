@@ -9,7 +9,7 @@ from jicofo_reservation_proxy.reservations import retry_schedule
 from jicofo_reservation_proxy.reservations.deletion_delivery import BUSY_SECONDS
 from jicofo_reservation_proxy.reservations.retry_schedule import (
     FIRST_RETRY_SECONDS,
-    MANY_REFUSALS,
+    MANY_REJECTIONS,
     MAX_RETRY_SECONDS,
 )
 
@@ -47,7 +47,7 @@ def test_a_backend_that_refuses_everything(world: World) -> None:
     for number in range(100):
         world.end(str(number), f"room{number}")
     world.work(600)
-    assert len(world.backend.calls) < MANY_REFUSALS + 30
+    assert len(world.backend.calls) < MANY_REJECTIONS + 30
     world.delivery.deletions.backend_answers("default")
     world.backend.usual = DONE
     world.work(MAX_RETRY_SECONDS)
@@ -68,10 +68,10 @@ def test_requests_do_not_lengthen_the_pause(world: World) -> None:
 def test_the_back_off_is_cut_at_random(world: World) -> None:
     """Jitter cuts each wait by up to half, so that failed deletions are not all retried at once."""
     world.backend.usual = BROKEN
-    for number in range(MANY_REFUSALS - 1):
+    for number in range(MANY_REJECTIONS - 1):
         world.end(str(number), f"room{number}")
     world.work(1.2)
-    first = [call.at for call in world.backend.calls if call.at > 1000][: MANY_REFUSALS - 1]
+    first = [call.at for call in world.backend.calls if call.at > 1000][: MANY_REJECTIONS - 1]
     assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
     assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
     assert len(set(first)) > 1

@@ -90,9 +90,10 @@ type ReservationServiceClient interface {
 	// backend MUST NOT delete a later conference of the same room.
 	//
 	// The caller gives up a deletion if its deadline passes, if its connection
-	// breaks, or if the caller cancels it. If the backend then names the conference
-	// in an answer to CreateConference, people may be meeting in it again. From
-	// this answer on, the backend MUST NOT carry out the old deletion.
+	// breaks, or if the caller cancels it. If the backend later answers
+	// CreateConference with that conference, people may be meeting in it again.
+	// From this answer on, the backend MUST NOT carry out a deletion that the
+	// caller gave up.
 	//
 	// The backend MAY leave this RPC unimplemented. The room is then free when the
 	// time of its conference is over. The operator of the proxy SHOULD then set
@@ -195,9 +196,10 @@ type ReservationServiceServer interface {
 	// backend MUST NOT delete a later conference of the same room.
 	//
 	// The caller gives up a deletion if its deadline passes, if its connection
-	// breaks, or if the caller cancels it. If the backend then names the conference
-	// in an answer to CreateConference, people may be meeting in it again. From
-	// this answer on, the backend MUST NOT carry out the old deletion.
+	// breaks, or if the caller cancels it. If the backend later answers
+	// CreateConference with that conference, people may be meeting in it again.
+	// From this answer on, the backend MUST NOT carry out a deletion that the
+	// caller gave up.
 	//
 	// The backend MAY leave this RPC unimplemented. The room is then free when the
 	// time of its conference is over. The operator of the proxy SHOULD then set
