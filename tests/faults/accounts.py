@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from .jitsi import Attempt, Holding, Room
-from .store import Change, Store
+from .store import Call, Change, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,13 @@ class Accounts:
     """The records of the clients and of the backend.
 
     `lost`, `deleted_alive`, `given_dead` and `unanswered` list failures and must be empty.
+    `outages` are those of the proxy.
     """
 
     holdings: Sequence[Holding]
     attempts: Sequence[Attempt]
     deletes: Sequence[Change]
+    calls: Sequence[Call]
     left_serials: Collection[int]
     outages: Sequence[Outage]
 
@@ -37,6 +39,7 @@ class Accounts:
             [*chain.from_iterable(room.holdings for room in rooms)],
             [*chain.from_iterable(room.attempts for room in rooms)],
             store.changes("delete"),
+            store.calls(),
             store.serials,
             outages,
         )
@@ -79,6 +82,19 @@ class Accounts:
                 for outage in self.outages
             )
         ]
+
+    def around(self, at: float) -> str:
+        """Return what happened from 3 s before a moment to 1 s after it, one event on each line."""
+        events: list[tuple[float, object]] = [
+            *((attempt.began, attempt) for attempt in self.attempts),
+            *((held.since, held) for held in self.holdings),
+            *((outage.began, outage) for outage in self.outages),
+            *((call.at, call) for call in self.calls),
+            *((change.at, change) for change in self.deletes),
+        ]
+        near = [event for event in events if at - 3 < event[0] < at + 1]
+        near.sort(key=lambda event: event[0])
+        return "\n".join(f"{when - at:+.3f} {event}" for when, event in near)
 
     @property
     def slowest_seconds(self) -> float:

@@ -176,6 +176,8 @@ def test_nothing_is_lost_in_a_crash(
     if disk_faults:
         figures += [f"faults of the disk and the clock: {disk_faults.count}"]
     assert not accounts.lost
+    for _, change in (*accounts.deleted_alive, *accounts.given_dead):
+        print(accounts.around(change.at))
     assert not accounts.deleted_alive
     assert not accounts.given_dead
     assert not accounts.unanswered
