@@ -18,6 +18,7 @@ const roomBytesMax = 1023
 // check returns INVALID_ARGUMENT if the request breaks the contract; the text names the field.
 func check(request *pb.CreateConferenceRequest) error {
 	room, start, duration := request.GetRoom().GetRaw(), request.GetStartTime(), request.GetDuration()
+	holder, hold := request.GetHolder(), request.GetHold()
 	switch {
 	case request.GetRequestId() == "":
 		return missing("request_id")
@@ -27,6 +28,10 @@ func check(request *pb.CreateConferenceRequest) error {
 		return invalid("room.raw: wanted at most %d bytes, got %d", roomBytesMax, len(room))
 	case request.GetOwner() != nil && request.GetOwner().GetRaw() == "":
 		return missing("owner.raw")
+	case holder == "" && hold != 0:
+		return invalid("hold: wanted 0, because holder is empty, got %d", hold)
+	case holder != "" && hold <= 0:
+		return invalid("hold: wanted a positive number, because holder is set, got %d", hold)
 	case start == nil:
 		return invalid("start_time: wanted a time, got none")
 	case !start.IsValid():
@@ -37,6 +42,20 @@ func check(request *pb.CreateConferenceRequest) error {
 			"got %d s and %d ns", duration.GetSeconds(), duration.GetNanos())
 	}
 	return nil
+}
+
+// checkDeletion returns INVALID_ARGUMENT if the request names no conference.
+func checkDeletion(request *pb.DeleteConferenceRequest) error {
+	if request.GetConferenceId() == "" && request.GetRoom() == "" {
+		return missing("conference_id or room")
+	}
+	return nil
+}
+
+// isWithdrawal returns whether the request is for the conference that holds its room. If the request
+// has an id, the room does not count.
+func isWithdrawal(request *pb.DeleteConferenceRequest) bool {
+	return request.GetConferenceId() == ""
 }
 
 func missing(field string) error {

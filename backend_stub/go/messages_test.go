@@ -70,6 +70,16 @@ func TestBrokenCreateIsAnInvalidArgument(t *testing.T) {
 			func(r *request) { r.Room.Raw = strings.Repeat("é", 512) },
 		},
 		{"owner.raw: wanted a value, got none", func(r *request) { r.Owner.Raw = "" }},
+		{"hold: wanted 0, because holder is empty, got 7", func(r *request) { r.Hold = 7 }},
+		{"hold: wanted 0, because holder is empty, got -1", func(r *request) { r.Hold = -1 }},
+		{
+			"hold: wanted a positive number, because holder is set, got 0",
+			func(r *request) { r.Holder = "proxy 1" },
+		},
+		{
+			"hold: wanted a positive number, because holder is set, got -1",
+			func(r *request) { r.Holder, r.Hold = "proxy 1", -1 },
+		},
 		{"start_time: wanted a time, got none", func(r *request) { r.StartTime = nil }},
 		{"start_time: wanted a valid time in the years 1 to 9999, got", starts(1e12, 0)},
 		{"start_time: wanted a valid time in the years 1 to 9999, got", starts(0, -1)},
@@ -92,11 +102,11 @@ func TestBrokenCreateIsAnInvalidArgument(t *testing.T) {
 	}
 }
 
-// GetConference and DeleteConference without an id get INVALID_ARGUMENT.
+// GetConference without an id, and DeleteConference without an id and a room, get INVALID_ARGUMENT.
 func TestBrokenGetAndDeleteAreInvalidArguments(t *testing.T) {
 	b := newBackend(t, Policy{}, nil)
 	_, err := b.get("")
 	wantCode(t, err, codes.InvalidArgument, "conference_id: wanted a value, got none")
-	_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{})
-	wantCode(t, err, codes.InvalidArgument, "conference_id: wanted a value, got none")
+	_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{Holder: "proxy 1", Hold: 7})
+	wantCode(t, err, codes.InvalidArgument, "conference_id or room: wanted a value, got none")
 }

@@ -28,12 +28,13 @@ func NewService(store Store, policy Policy, log *slog.Logger) *Service {
 	return &Service{store: store, policy: policy, log: log}
 }
 
-// CreateConference returns the granted conference, a conflict with the holder of the room, or a
-// denial.
+// CreateConference returns the granted conference, a conflict with the conference that holds the
+// room, or a denial.
 func (s *Service) CreateConference(
 	ctx context.Context, request *pb.CreateConferenceRequest,
 ) (*pb.CreateConferenceResponse, error) {
-	log := s.logger(ctx).With("room", request.GetRoom().GetRaw())
+	log := s.logger(ctx).With("room", request.GetRoom().GetRaw(),
+		"holder", request.GetHolder(), "hold", request.GetHold())
 	log.DebugContext(ctx, "create wanted", "request", request.GetRequestId(),
 		"client", request.GetClient(), "owner", request.GetOwner().GetRaw(),
 		"start", request.GetStartTime().AsTime(), "duration", request.GetDuration())
@@ -45,8 +46,8 @@ func (s *Service) CreateConference(
 	case *pb.CreateConferenceResponse_Conference:
 		log.InfoContext(ctx, "create", "result", "granted", "id", outcome.Conference.GetId())
 	case *pb.CreateConferenceResponse_Conflict:
-		holder := outcome.Conflict.GetConference()
-		log.InfoContext(ctx, "create", "result", "conflict", "id", holder.GetId())
+		log.InfoContext(ctx, "create", "result", "conflict",
+			"id", outcome.Conflict.GetConference().GetId())
 	case *pb.CreateConferenceResponse_Denial:
 		log.InfoContext(ctx, "create", "result", "denied", "reason", outcome.Denial.GetReason())
 	}
@@ -70,24 +71,39 @@ func (s *Service) GetConference(
 	return &pb.GetConferenceResponse{Conference: message(conference)}, nil
 }
 
-// DeleteConference deletes the conference. It answers OK even if there is no such conference.
+// DeleteConference removes the row of the holder, and deletes the conference if that was the last row.
+// It answers OK even if it changes nothing.
 func (s *Service) DeleteConference(
 	ctx context.Context, request *pb.DeleteConferenceRequest,
 ) (*pb.DeleteConferenceResponse, error) {
-	log := s.logger(ctx).With("id", request.GetConferenceId(), "reason", request.GetReason())
-	if request.GetConferenceId() == "" {
-		return nil, failed(ctx, log, "delete", missing("conference_id"))
-	}
-	deleted, err := s.store.Delete(ctx, request.GetConferenceId())
+	log := s.logger(ctx).With(target(request), "reason", request.GetReason(),
+		"holder", request.GetHolder(), "hold", request.GetHold())
+	removal, err := s.delete(ctx, request)
 	if err != nil {
 		return nil, failed(ctx, log, "delete", err)
 	}
-	result := "deleted"
-	if !deleted {
-		result = "nothing to delete"
+	if isWithdrawal(request) {
+		log = log.With("id", removal.ID)
 	}
-	log.InfoContext(ctx, "delete", "result", result)
+	log.InfoContext(ctx, "delete", "result", effects[removal.Effect])
 	return &pb.DeleteConferenceResponse{}, nil
+}
+
+// effects holds the text of the log for each effect of a deletion.
+var effects = map[Effect]string{
+	Deleted:      "deleted",
+	Released:     "released; other holders have it",
+	NoConference: "not changed: no such conference",
+	NoRow:        "not changed: this holder does not have it",
+	GreaterHold:  "not changed: this holder asked for it again with a greater hold",
+}
+
+// target returns the field of the request that names the conference, for the log.
+func target(request *pb.DeleteConferenceRequest) slog.Attr {
+	if isWithdrawal(request) {
+		return slog.String("room", request.GetRoom())
+	}
+	return slog.String("id", request.GetConferenceId())
 }
 
 func (s *Service) create(
@@ -100,7 +116,7 @@ func (s *Service) create(
 	if denial := s.policy.Denial(request.GetRoom()); denial != nil {
 		return denied(denial), nil
 	}
-	outcome, err := s.store.Create(ctx, booking)
+	outcome, err := s.store.Create(ctx, booking, Row{request.GetHolder(), request.GetHold()})
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +124,10 @@ func (s *Service) create(
 	switch outcome.Verdict {
 	case Granted:
 		granted := &pb.CreateConferenceResponse_Conference{Conference: held}
-		return &pb.CreateConferenceResponse{Outcome: granted}, nil
+		return &pb.CreateConferenceResponse{Outcome: granted, Hold: outcome.Hold}, nil
 	case Held:
 		conflict := &pb.CreateConferenceResponse_Conflict{Conflict: &pb.Conflict{Conference: held}}
-		return &pb.CreateConferenceResponse{Outcome: conflict}, nil
+		return &pb.CreateConferenceResponse{Outcome: conflict, Hold: outcome.Hold}, nil
 	case TooLate:
 		// If the service granted the room, Jitsi would close it at once, without a message to the
 		// user.
@@ -122,6 +138,23 @@ func (s *Service) create(
 	default:
 		return nil, fmt.Errorf("the store returned an unknown verdict, %d", outcome.Verdict)
 	}
+}
+
+func (s *Service) delete(
+	ctx context.Context, request *pb.DeleteConferenceRequest,
+) (Removal, error) {
+	if err := checkDeletion(request); err != nil {
+		return Removal{}, err
+	}
+	removal, err := s.store.Delete(ctx, Deletion{
+		ID:   request.GetConferenceId(),
+		Room: request.GetRoom(),
+		Row:  Row{request.GetHolder(), request.GetHold()},
+	})
+	if err == nil && effects[removal.Effect] == "" {
+		err = fmt.Errorf("the store returned an unknown effect, %d", removal.Effect)
+	}
+	return removal, err
 }
 
 // booking returns the booking to request from the store, or INVALID_ARGUMENT if the request breaks

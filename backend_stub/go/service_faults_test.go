@@ -19,18 +19,18 @@ type lateStore struct {
 	result  chan error
 }
 
-func (s lateStore) Delete(ctx context.Context, id string) (bool, error) {
+func (s lateStore) Delete(ctx context.Context, deletion Deletion) (Removal, error) {
 	close(s.entered)
 	select {
 	case <-ctx.Done():
 	case <-time.After(timeout / 2):
 		// This wait is shorter than the wait of the test, so that the test reports this reason.
 		s.result <- errStillWanted
-		return false, errStillWanted
+		return Removal{}, errStillWanted
 	}
-	deleted, err := s.Store.Delete(ctx, id)
+	removal, err := s.Store.Delete(ctx, deletion)
 	s.result <- err
-	return deleted, err
+	return removal, err
 }
 
 var errStillWanted = fmt.Errorf("waited %v: the context of the deletion was not done, although "+
@@ -102,9 +102,14 @@ func (brokenStore) Get(context.Context, string) (Conference, error) {
 	return Conference{}, errors.New("password=hunter2 was refused")
 }
 
-func (brokenStore) Delete(context.Context, string) (bool, error) { panic("nil map") }
+func (brokenStore) Delete(_ context.Context, deletion Deletion) (Removal, error) {
+	if deletion.ID == "1" {
+		panic("nil map")
+	}
+	return Removal{}, nil
+}
 
-func (brokenStore) Create(context.Context, Booking) (Outcome, error) { return Outcome{}, nil }
+func (brokenStore) Create(context.Context, Booking, Row) (Outcome, error) { return Outcome{}, nil }
 
 // If the store fails or panics, the caller gets INTERNAL without the cause. The log contains the
 // cause, and the server continues to serve.
@@ -113,12 +118,14 @@ func TestOnlyTheLogContainsTheErrorsOfTheStore(t *testing.T) {
 	for range 2 {
 		_, err := b.get("1")
 		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
-		_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{ConferenceId: "1"})
-		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
+		for _, id := range []string{"1", "2"} {
+			_, err = b.DeleteConference(b.ctx(), &pb.DeleteConferenceRequest{ConferenceId: id})
+			wantCode(t, err, codes.Internal, "the backend's log contains the cause")
+		}
 		_, err = b.CreateConference(b.ctx(), wanted("r1", "board"))
 		wantCode(t, err, codes.Internal, "the backend's log contains the cause")
 	}
-	for _, cause := range []string{"was refused", "nil map", "unknown verdict, 0"} {
+	for _, cause := range []string{"was refused", "nil map", "unknown verdict, 0", "unknown effect, 0"} {
 		if !regexp.MustCompile("level=ERROR .*" + cause).MatchString(b.log.String()) {
 			t.Errorf("wanted %q in the log, got %s", cause, b.log.String())
 		}

@@ -26,9 +26,15 @@ func booked(clock *fakeClock, requestID, room string, lasts time.Duration) Booki
 	return booking
 }
 
+// create requests a conference without a holder.
 func create(t *testing.T, store *MemoryStore, booking Booking) Outcome {
 	t.Helper()
-	outcome, err := store.Create(t.Context(), booking)
+	return createFor(t, store, booking, Row{})
+}
+
+func createFor(t *testing.T, store *MemoryStore, booking Booking, row Row) Outcome {
+	t.Helper()
+	outcome, err := store.Create(t.Context(), booking, row)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,13 +60,19 @@ func exists(t *testing.T, store *MemoryStore, id string) bool {
 	return conference.ID == id
 }
 
+// deleted returns whether a deletion without a holder deletes the conference.
 func deleted(t *testing.T, store *MemoryStore, id string) bool {
 	t.Helper()
-	was, err := store.Delete(t.Context(), id)
+	return remove(t, store, Deletion{ID: id}).Effect == Deleted
+}
+
+func remove(t *testing.T, store *MemoryStore, deletion Deletion) Removal {
+	t.Helper()
+	removal, err := store.Delete(t.Context(), deletion)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return was
+	return removal
 }
 
 // A repeated request gets its conference again while that exists, even if it names another room.
@@ -79,11 +91,11 @@ func TestSameRequestGetsItsConferenceAgain(t *testing.T) {
 }
 
 // The store does not grant a held room to another request. Another spelling is another room.
-func TestAnotherRequestGetsTheHolder(t *testing.T) {
+func TestAnotherRequestGetsTheConferenceOfTheRoom(t *testing.T) {
 	clock := newClock()
 	store := newStore(clock)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
-	if got := create(t, store, booked(clock, "r2", "board", 0)); got != (Outcome{Held, first}) {
+	if got := create(t, store, booked(clock, "r2", "board", 0)); got != (Outcome{Held, first, 0}) {
 		t.Errorf("wanted the room to be held by %+v, got %+v", first, got)
 	}
 	granted(t, store, booked(clock, "r3", "Board", 0))
@@ -188,7 +200,7 @@ func TestAFullStoreRefusesOnlyNewConferences(t *testing.T) {
 	clock := newClock()
 	store := NewMemoryStore(1, clock.Now)
 	first := granted(t, store, booked(clock, "r1", "board", 0))
-	_, err := store.Create(t.Context(), booked(clock, "r2", "hall", 0))
+	_, err := store.Create(t.Context(), booked(clock, "r2", "hall", 0), Row{})
 	if !errors.Is(err, ErrStoreFull) ||
 		!strings.Contains(err.Error(), "it holds 1 conferences, its maximum number") {
 		t.Errorf("wanted the store to be full, got %v", err)
@@ -196,7 +208,7 @@ func TestAFullStoreRefusesOnlyNewConferences(t *testing.T) {
 	if granted(t, store, booked(clock, "r1", "board", 0)) != first {
 		t.Error("wanted the repeat to be granted")
 	}
-	if got := create(t, store, booked(clock, "r2", "board", 0)); got != (Outcome{Held, first}) {
+	if got := create(t, store, booked(clock, "r2", "board", 0)); got != (Outcome{Held, first, 0}) {
 		t.Errorf("wanted a conflict, got %+v", got)
 	}
 	deleted(t, store, first.ID)
@@ -226,9 +238,9 @@ func TestACallThatWasGivenUpDoesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	store.mu.Lock()
 	failures := make(chan error, 3)
-	go func() { _, err := store.Delete(ctx, first.ID); failures <- err }()
+	go func() { _, err := store.Delete(ctx, Deletion{ID: first.ID}); failures <- err }()
 	go func() { _, err := store.Get(ctx, first.ID); failures <- err }()
-	go func() { _, err := store.Create(ctx, booked(clock, "r2", "hall", 0)); failures <- err }()
+	go func() { _, err := store.Create(ctx, booked(clock, "r2", "hall", 0), Row{}); failures <- err }()
 	cancel()
 	store.mu.Unlock()
 	for range cap(failures) {
@@ -254,7 +266,7 @@ func TestOneOfManyCallsGetsTheRoom(t *testing.T) {
 		group.Go(func() {
 			for room := range rooms {
 				booking := booked(clock, fmt.Sprintf("%d-%d", caller, room), strconv.Itoa(room), 0)
-				outcomes[caller][room], _ = store.Create(context.Background(), booking)
+				outcomes[caller][room], _ = store.Create(context.Background(), booking, Row{})
 			}
 		})
 	}

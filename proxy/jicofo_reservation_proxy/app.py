@@ -30,7 +30,9 @@ from .ledger.records import RecordState
 from .ledger.room_locks import LocalLocks
 from .ledger.sqlite_aliases import SqliteAliases
 from .ledger.sqlite_database import Database
+from .ledger.sqlite_holds import SqliteHolds
 from .ledger.sqlite_ledger import SqliteLedger, retry
+from .ledger.sqlite_withdrawals import SqliteWithdrawals
 from .observability.metrics import Metrics
 from .reservations.deletion_delivery import Delivery
 from .reservations.in_flight_limits import InFlightLimits
@@ -97,7 +99,7 @@ class Proxy:
                 Router(routes, self.backends),
                 self.backends,
                 store,
-                self.delivery.deletions,
+                self.delivery,
                 _in_flight_limits(settings, backends),
                 _policy(settings, backends),
                 self._clock.now_ms,
@@ -177,18 +179,22 @@ class Proxy:
     def _open_store(self, stack: ExitStack) -> Store:
         database = Database(self.settings.state_dir if self._keeps_state else None)
         stack.callback(database.close)
+        holds = SqliteHolds(database)
         ledger = SqliteLedger(database)
         stack.callback(lambda: ledger.close(self._closing_seconds))
         aliases = SqliteAliases(database)
         stack.callback(lambda: aliases.close(self._closing_seconds))
+        withdrawals = SqliteWithdrawals(database)
+        stack.callback(lambda: withdrawals.close(self._closing_seconds))
         if self._keeps_state:
-            stack.callback(FileWatch(database, [ledger.rewrite, aliases.rewrite]).close)
+            rewrites = [holds.rewrite, ledger.rewrite, aliases.rewrite, withdrawals.rewrite]
+            stack.callback(FileWatch(database, rewrites).close)
             self._commands = {
                 "ledger": lambda _: records.to_json(ledger.dump()),
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
             }
-        return Store(ledger, aliases, LocalLocks())
+        return Store(ledger, aliases, holds, withdrawals, LocalLocks())
 
     def _open_control_socket(self, stack: ExitStack) -> None:
         """Let the command `ledger` ask this proxy, if the ledger is on the disk."""

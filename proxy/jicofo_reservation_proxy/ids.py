@@ -3,10 +3,14 @@
 A GET or a DELETE contains only an id. The id must lead to the right conference of the right
 backend, also after a restart. An id has one of four forms:
 
-    default.order~2F7        a string: backend, ".", the backend's id with escapes. For Prosody.
-    default-6f1d2c3b         a string with "-" instead of ".": a fallback grant. For Prosody.
+    default.order~2F7.1234   a string: backend, ".", the backend's id with escapes, ".", the number
+                             of the grant's hold. For Prosody.
+    default-6f1d2c3b.1235    a string with "-" instead of the first ".": a fallback grant.
     364758328                a number below ALIAS_BASE: the id from the only backend. For Jicofo.
     91234567890123           a number from ALIAS_BASE on: an alias from the ledger. For Jicofo.
+
+A string id without the second "." is from an older version of the proxy, or typed by a person. It
+names the conference and none of its grants.
 
 Prosody puts an id into a URL's path without escaping it. So a string id has only characters that
 need no escape there. A string id begins with a letter, so that nobody mistakes it for a number. A
@@ -16,6 +20,7 @@ number has at most 14 digits: from 10^14 on, Debian's lua-cjson writes 1e+14 (cl
 import hashlib
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .model import ConferenceRef
@@ -28,7 +33,9 @@ BACKEND_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 """The form of a backend's name. String ids, keys of settings and labels of metrics contain it."""
 
 _LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-_STRING_ID = re.compile(rf"({BACKEND_NAME.pattern})([.-])((?:[A-Za-z0-9_-]|~[0-9A-F]{{2}})*)")
+_STRING_ID = re.compile(
+    rf"({BACKEND_NAME.pattern})([.-])((?:[A-Za-z0-9_-]|~[0-9A-F]{{2}})*)(?:\.([1-9][0-9]{{0,18}}))?"
+)
 _ESCAPE = re.compile(rb"~([0-9A-F]{2})")
 _OWN_NUMBER = re.compile(r"[1-9][0-9]{0,13}")
 _NUMBER_IN_PATH = re.compile(r"(0|[1-9][0-9]{0,13})(?:\.0+)?")
@@ -46,8 +53,21 @@ class Number:
         return self.value >= ALIAS_BASE
 
 
-def encode(ref: ConferenceRef) -> str:
-    """Return the string id of a conference; `decode` gives back the conference.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A string id in a path: the conference, and the number of the grant's hold.
+
+    The number is 0 if the id names no grant.
+    """
+
+    ref: ConferenceRef
+    hold: int = 0
+
+
+def encode(ref: ConferenceRef, hold: int = 0) -> str:
+    """Return the string id of a conference, or of one grant of it; `decode` gives them back.
+
+    `hold` is the number of the grant's hold; with 0, the id names no grant.
 
     The backend's id may be any text that UTF-8 can encode (protobuf allows no other text). The name
     of a backend contains no "." and no "-". So a fallback grant and a conference of a backend never
@@ -55,10 +75,11 @@ def encode(ref: ConferenceRef) -> str:
     """
     raw = ref.conference_id.encode()
     escaped = "".join(chr(byte) if byte in _LITERAL else f"~{byte:02X}" for byte in raw)
-    return f"{ref.backend}{'-' if ref.is_fallback else '.'}{escaped}"
+    grant = f".{hold}" if hold else ""
+    return f"{ref.backend}{'-' if ref.is_fallback else '.'}{escaped}{grant}"
 
 
-def decode(text: str) -> ConferenceRef | Number | None:
+def decode(text: str) -> Named | Number | None:
     """Return the conference or the number that an id in a path stands for.
 
     Return `None` for a text that the proxy never gives out as an id. `N.0` is the number N: Prosody
@@ -67,16 +88,11 @@ def decode(text: str) -> ConferenceRef | Number | None:
     if number := _NUMBER_IN_PATH.fullmatch(text):
         return Number(int(number[1]))
     if match := _STRING_ID.fullmatch(text):
-        return _unescape(match[1], match[3], is_fallback=match[2] == "-")
+        backend, separator, escaped, hold = match.groups()
+        raw = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), escaped.encode())
+        with suppress(UnicodeDecodeError):
+            return Named(ConferenceRef(backend, raw.decode(), separator == "-"), int(hold or 0))
     return None
-
-
-def _unescape(backend: str, escaped: str, *, is_fallback: bool) -> ConferenceRef | None:
-    raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), escaped.encode())
-    try:
-        return ConferenceRef(backend, raw.decode(), is_fallback)
-    except UnicodeDecodeError:
-        return None
 
 
 def own_number(conference_id: str) -> int | None:

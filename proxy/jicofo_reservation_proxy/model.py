@@ -20,7 +20,7 @@ ledger fails, the reply is a Fault.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -138,6 +138,22 @@ class ConferenceRef(NamedTuple):
     is_fallback: bool = False
 
 
+class Hold(NamedTuple):
+    """A number for a grant, and the holder that gives it (reservation.proto).
+
+    The holder is this proxy with its ledger. Each create of a holder has a greater number than all
+    its creates before. The holder is "" if the ledger is in memory only: the backend then gets
+    neither the holder nor the number.
+    """
+
+    holder: str
+    number: int
+
+
+NO_HOLD = Hold("", 0)
+"""A call without a holder, as before the contract had holders."""
+
+
 class DeleteReason(enum.Enum):
     """The reason why a conference is over."""
 
@@ -149,11 +165,17 @@ class DeleteReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deletion as the proxy sends it to a backend when a conference is over."""
+    """A deletion as the proxy sends it to a backend when a conference is over.
+
+    It ends the grants of each holder in `holds`, up to the number of its hold. With a `room` it is
+    a withdrawal: it is for the conference that holds the room, and `conference_id` is "".
+    """
 
     conference_id: str
     over_at_ms: int
     reason: DeleteReason
+    holds: Sequence[Hold] = (NO_HOLD,)
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +213,22 @@ class FaultKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The client gets the room, as this conference."""
+    """The client gets the room, as this conference.
+
+    `has_row` is true if the backend keeps rows, so that the holder of the request has a row of this
+    conference now (reservation.proto).
+    """
 
     conference: Conference
+    has_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Another conference holds the room."""
+    """Another conference holds the room; `has_row` as in `Granted`."""
 
     conference: Conference
+    has_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +283,14 @@ class Fault:
     `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" if the proxy made
     no call. `detail` is the text of the backend, of gRPC or of the proxy. `code` and `detail` are
     for the log and never for a user. `granted_id` is the id of a conference that the backend
-    granted in an answer that the proxy cannot use, or "".
+    granted in an answer that the proxy cannot use, or "". `has_row` as in `Granted`.
     """
 
     kind: FaultKind
     code: str
     detail: str
     granted_id: str = ""
+    has_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)

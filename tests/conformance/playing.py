@@ -25,12 +25,13 @@ NEEDS_QUIET = frozenset(
         "cancel",
         "delete-given-up",
         "delete-too-late",
+        "holder-at-once",
     }
 )
 """Cases that need a quiet machine. Their calls must reach the backend at the same time, or end a
 few milliseconds after their start."""
 
-WAITS = frozenset({"over"})
+WAITS = frozenset({"over", "holder-over"})
 """Cases that wait for most of their time."""
 
 PROCESSES = 1 + (os.cpu_count() or 1)
@@ -41,6 +42,9 @@ WAITING_AT_ONCE = 20
 
 TRIES = 5
 """How often a case in `NEEDS_QUIET` is played at most until it fails: calls may be late."""
+
+FEW_ROUNDS = 3
+"""The maximum number of rounds of a case on a backend that must pass the case."""
 
 FEW_ROOMS = 2
 """The maximum number of rooms of a case on a backend that must pass the case."""
@@ -112,4 +116,9 @@ def _busy(backend: Broken) -> list[Result]:
 def _small(case: Case) -> Case:
     """Return the case with few rooms and short repetitions."""
     steps = (replace(step, for_seconds=min(step.for_seconds, SOON_SECONDS)) for step in case.step)
-    return replace(case, step=tuple(steps), rooms=min(case.rooms, FEW_ROOMS))
+    return replace(
+        case,
+        step=tuple(steps),
+        rooms=min(case.rooms, FEW_ROOMS),
+        rounds=min(case.rounds, FEW_ROUNDS),
+    )

@@ -11,10 +11,13 @@ from jicofo_reservation_proxy.backends.contract import DETAILS_KEY
 from jicofo_reservation_proxy.conformance import Result, Verdict
 from jicofo_reservation_proxy.conformance.case import Capability
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM
+from jicofo_reservation_proxy.conformance.play import NO_ROWS
+from jicofo_reservation_proxy.conformance.report import table
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
 from .broken import BACKENDS, Backend
 from .broken.backend import Context
+from .broken.holders import KeepsNoRows
 from .playing import CASES, Broken, play, play_on_each
 
 pytestmark = pytest.mark.timeout(300)
@@ -55,6 +58,19 @@ def test_a_correct_backend_passes_every_case() -> None:
     assert [result for result in results if result.verdict is not Verdict.PASSED] == []
 
 
+def test_a_backend_without_rows_passes_with_a_warning() -> None:
+    """The kit skips the cases of the holders, and says that only one proxy may use the backend."""
+    results = play(KeepsNoRows(), CASES)
+    skipped = [result for result in results if result.verdict is Verdict.SKIPPED]
+    passed = [result for result in results if result.verdict is Verdict.PASSED]
+    assert {result.case.name for result in skipped} == {
+        case.name for case in CASES if "holders" in case.needs
+    }
+    assert {result.detail for result in skipped} == {NO_ROWS}
+    assert len(passed) + len(skipped) == len(CASES)
+    assert table(results).count(f"warning: {NO_ROWS}") == 1
+
+
 class DeniesByStatus(Backend):
     """Denies with an error status, as the contract allows for a library that can only fail."""
 
@@ -75,7 +91,7 @@ def test_a_denial_may_be_an_error_status() -> None:
     assert {result.verdict for result in results} == {Verdict.PASSED}
 
 
-@pytest.mark.parametrize("left_out", ["get", "delete", "health", "denial"])
+@pytest.mark.parametrize("left_out", ["get", "delete", "health", "denial", "holders"])
 def test_the_kit_skips_cases_that_need_a_missing_capability(left_out: Capability) -> None:
     """The kit skips the cases that need the capability, and says why."""
     needing = [case for case in CASES if left_out in case.needs]

@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.conformance.case import Step
 from jicofo_reservation_proxy.conformance.play import Failure, Play, Skip, Stage
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_stub import ReservationService, Store
+from jicofo_reservation_stub.store import NO_HOLDER, Ending, Hold
 
 from tests.e2e.support import Context, Script, serving_grpc
 
@@ -203,13 +204,18 @@ def _for_seconds(played: Case, seconds: float) -> tuple[Step, ...]:
 class _Late(Store):
     """Checks late whether a deletion is still wanted, and deletes some time after this check."""
 
-    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    def delete(
+        self,
+        conference_id: str,
+        hold: Hold = NO_HOLDER,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Ending:
         """Delete the conference if the caller still waited at the time of the check."""
         pause = threading.Event()
         pause.wait(0.08)
         was_wanted = is_wanted()
         pause.wait(0.08)
-        return super().delete(conference_id, lambda: was_wanted)
+        return super().delete(conference_id, hold, lambda: was_wanted)
 
 
 @pytest.mark.parametrize("name", ["delete-given-up", "delete-too-late"])

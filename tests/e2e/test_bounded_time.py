@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import circuit_breaker as circuit
 from jicofo_reservation_proxy.backends.channel import service_config
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.ids import Named, decode
 from jicofo_reservation_proxy.settings.schema import BackendName
 
 from .support import (
@@ -106,14 +107,23 @@ def test_retries_stay_within_the_deadline(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user_agent", [JICOFO, PROSODY])
 def test_a_repeated_post_gets_the_same_reservation(tmp_path: Path, user_agent: str) -> None:
-    """A second POST with the same body gets the same answer.
+    """A second POST with the same body gets the same conference.
 
-    Prosody repeats a POST with the same body after a 5xx or a dropped connection.
+    Prosody repeats a POST with the same body after a 5xx or a dropped connection. Its id names the
+    grant too, so the ids for Prosody differ in the number of the grant.
     """
     with running(tmp_path) as any_client:
         client = Client(any_client.port, user_agent)
         first, second = client.create(), client.create()
-    assert (first.status, first.body) == (200, second.body)
+    named = [decode(str(reply.json["id"])) for reply in (first, second)]
+    if user_agent == PROSODY:
+        assert isinstance(named[0], Named)
+        assert isinstance(named[1], Named)
+        assert named[0].ref == named[1].ref
+        assert named[0].hold < named[1].hold
+    else:
+        assert named[0] == named[1]
+    assert (first.status, first.json | {"id": ""}) == (200, second.json | {"id": ""})
 
 
 def test_one_time_budget_covers_waiting_and_calls(tmp_path: Path) -> None:

@@ -4,9 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from .jitsi import Attempt, Holding, Room
 from .store import Call, Change, Store
+
+KILLED_SECONDS = 1.0
+"""A proxy that is killed within this time after a create may lose the grant or its withdrawal: the
+deadline of a call, and the time until the ledger is on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +22,20 @@ class Outage:
     ended: float
 
 
+class Left(NamedTuple):
+    """A row that is left at the backend: the conference, the proxy, and when it got it last."""
+
+    serial: int
+    proxy: int
+    at: float
+
+
 @dataclass
 class Accounts:
     """The records of the clients and of the backend.
 
-    `lost`, `deleted_alive`, `given_dead` and `unanswered` list failures and must be empty.
-    `outages` are those of the proxy.
+    `lost`, `deleted_alive`, `given_dead`, `unanswered` and `held_by_nobody` list failures and must
+    be empty. `outages` are those of the proxies.
     """
 
     holdings: Sequence[Holding]
@@ -30,17 +43,28 @@ class Accounts:
     deletes: Sequence[Change]
     calls: Sequence[Call]
     left_serials: Collection[int]
+    left: Collection[Left]
     outages: Sequence[Outage]
 
     @classmethod
-    def of(cls, rooms: Sequence[Room], store: Store, outages: Sequence[Outage]) -> "Accounts":
-        """Collect the records of the rooms and of the backend's store."""
+    def of(
+        cls,
+        rooms: Sequence[Room],
+        store: Store,
+        outages: Sequence[Outage],
+        holders: Sequence[str] = ("",),
+    ) -> "Accounts":
+        """Collect the records of the rooms and of the backend's store.
+
+        `holders` are the holders of the proxies; "" if the backend keeps no rows.
+        """
         return cls(
             [*chain.from_iterable(room.holdings for room in rooms)],
             [*chain.from_iterable(room.attempts for room in rooms)],
             store.changes("delete"),
             store.calls(),
             store.serials,
+            [Left(row.serial, holders.index(row.holder), row.at) for row in store.rows],
             outages,
         )
 
@@ -48,15 +72,34 @@ class Accounts:
     def lost(self) -> list[Holding]:
         """Holdings whose DELETE was answered 200, but whose conference still exists at the backend.
 
-        The list does not contain a conference that a client was given again later.
+        The list does not contain a conference that the proxy got again later.
         """
+        left = {(row.serial, row.proxy): row.at for row in self.left}
         return [
             holding
             for holding in self.holdings
             if holding.is_deleted
-            and holding.serial in self.left_serials
-            and not self._is_held_after(holding)
+            and left.get((holding.serial, holding.proxy), holding.until) < holding.until
         ]
+
+    @property
+    def held_by_nobody(self) -> list[Left]:
+        """Rows that are left although their proxy was not killed soon after it got them.
+
+        The list does not contain a conference whose DELETE was never answered 200.
+        """
+        return [row for row in self.left if not self._is_explained(row)]
+
+    def _is_explained(self, row: Left) -> bool:
+        is_killed = any(
+            outage.began - KILLED_SECONDS < row.at < outage.ended + KILLED_SECONDS
+            for outage in self.outages
+        )
+        return is_killed or any(
+            not held.is_deleted
+            for held in self.holdings
+            if (held.serial, held.proxy) == (row.serial, row.proxy)
+        )
 
     @property
     def deleted_alive(self) -> list[tuple[Holding, Change]]:
@@ -134,6 +177,7 @@ class Accounts:
 
     def _is_held_after(self, holding: Holding) -> bool:
         return any(
-            later.serial == holding.serial and later.since > holding.until
+            (later.serial, later.proxy) == (holding.serial, holding.proxy)
+            and later.since > holding.until
             for later in self.holdings
         )

@@ -28,9 +28,10 @@ LOOK_SECONDS = 0.05
 class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
     """The service of one replica; all replicas share one store."""
 
-    def __init__(self, store: Store, replica: str) -> None:
+    def __init__(self, store: Store, replica: str, *, keeps_rows: bool) -> None:
         self._store = store
         self._replica = replica
+        self._keeps_rows = keeps_rows
 
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
@@ -43,12 +44,16 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
             request.owner.raw,
             request.start_time.ToMilliseconds(),
             ends_at_once,
+            *self._holder(request),
         )
         with self._failing("create", request.room.raw, context) as is_waited_for:
             stored, is_own = self._store.create(self._replica, wanted, is_waited_for)
+        # The row has this hold: the requests of a holder for one room come in turn.
+        _, hold = self._holder(request)
         if is_own:
-            return pb.CreateConferenceResponse(conference=_message(stored))
-        return pb.CreateConferenceResponse(conflict=pb.Conflict(conference=_message(stored)))
+            return pb.CreateConferenceResponse(conference=_message(stored), hold=hold)
+        conflict = pb.Conflict(conference=_message(stored))
+        return pb.CreateConferenceResponse(conflict=conflict, hold=hold)
 
     def GetConference(  # noqa: N802 - gRPC's name
         self, request: pb.GetConferenceRequest, context: grpc.ServicerContext
@@ -63,10 +68,24 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: grpc.ServicerContext
     ) -> pb.DeleteConferenceResponse:
-        """Delete the conference."""
-        with self._failing("delete", request.conference_id, context) as is_waited_for:
-            self._store.delete(self._replica, request.conference_id, is_waited_for)
+        """Delete the conference for its holder."""
+        subject = request.conference_id or request.room
+        holder, hold = self._holder(request)
+        with self._failing("delete", subject, context) as is_waited_for:
+            self._store.delete(
+                self._replica,
+                request.conference_id,
+                is_waited_for,
+                room=request.room,
+                holder=holder,
+                hold=hold,
+            )
         return pb.DeleteConferenceResponse()
+
+    def _holder(
+        self, request: pb.CreateConferenceRequest | pb.DeleteConferenceRequest
+    ) -> tuple[str, int]:
+        return (request.holder, request.hold) if self._keeps_rows else ("", 0)
 
     @contextmanager
     def _failing(
@@ -124,11 +143,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--address", required=True)
     parser.add_argument("--replica", default="a")
     parser.add_argument("--no-health", action="store_true")
+    parser.add_argument("--rows", action="store_true")
     arguments = parser.parse_args(argv)
     with Store(arguments.store) as store, ThreadPoolExecutor(THREADS) as executor:
         # Another process must not be able to listen on the port as well.
         server = grpc.server(executor, options=(("grpc.so_reuseport", 0),))
-        service = ReservationService(store, arguments.replica)
+        service = ReservationService(store, arguments.replica, keeps_rows=arguments.rows)
         reservation_pb2_grpc.add_ReservationServiceServicer_to_server(service, server)
         servicer = health.HealthServicer()
         if not arguments.no_health:

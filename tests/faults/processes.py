@@ -16,7 +16,7 @@ from typing import Any, Self
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 
 from tests.e2e.support import PROSODY, Client, free_port
-from tests.unit.ledgers import stored
+from tests.unit.ledgers import rows_on_disk, stored
 
 from .backend import READY
 from .store import Store
@@ -129,13 +129,17 @@ class Process:
 class Backend(Process):
     """A replica of the backend, always at the same address."""
 
-    def __init__(self, directory: Path, replica: str, *, has_health: bool = True) -> None:
+    def __init__(
+        self, directory: Path, replica: str, *, has_health: bool = True, keeps_rows: bool = False
+    ) -> None:
         self.replica = replica
         self.address = f"127.0.0.1:{free_port()}"
         command = ["tests.faults.backend", "--store", str(directory / "store.sqlite3")]
         command += ["--address", self.address, "--replica", replica]
         if not has_health:
             command.append("--no-health")
+        if keeps_rows:
+            command.append("--rows")
         super().__init__(command, directory / f"backend-{replica}.log", READY, _environ())
 
 
@@ -148,13 +152,13 @@ class Proxy(Process):
 
     def __init__(self, directory: Path, name: str, settings: Mapping[str, object]) -> None:
         self.port = free_port()
-        self.state_dir = directory / "state"
         values = {
             "listen": f"127.0.0.1:{self.port}",
-            "state_dir": self.state_dir,
+            "state_dir": directory / "state",
             "log_format": "json",
             **settings,
         }
+        self.state_dir = Path(str(values["state_dir"]))
         command = ["jicofo_reservation_proxy", "serve"]
         ready = f"{_LISTENING}{self.port}"
         file = directory / f"{name}.log"
@@ -178,6 +182,22 @@ class Proxy(Process):
         """Wait until the ledger on the disk has no pending deletion."""
         until(lambda: not self.records(RecordState.PENDING), "all deletions are delivered")
 
+    def wait_until_withdrawn(self) -> None:
+        """Wait until the proxy has withdrawn once each room in which no client has a conference."""
+        until(lambda: not self._rooms_to_withdraw(), "all creates without an answer are withdrawn")
+
+    def _rooms_to_withdraw(self) -> set[str]:
+        noted = rows_on_disk(self.state_dir, "SELECT room FROM withdrawal WHERE NOT is_sent")
+        return {room for (room,) in noted} - {
+            record.room for record in self.records(RecordState.OPEN)
+        }
+
+    @property
+    def holder(self) -> str:
+        """The holder of the ledger on the disk."""
+        ((holder,),) = rows_on_disk(self.state_dir, "SELECT holder FROM holder")
+        return str(holder)
+
 
 class Stage:
     """The processes of one test; the stage kills all of them when it closes."""
@@ -195,9 +215,11 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def backend(self, replica: str = "a", *, has_health: bool = True) -> Backend:
+    def backend(
+        self, replica: str = "a", *, has_health: bool = True, keeps_rows: bool = False
+    ) -> Backend:
         """Start a replica of the backend; return it before it serves."""
-        backend = Backend(self.directory, replica, has_health=has_health)
+        backend = Backend(self.directory, replica, has_health=has_health, keeps_rows=keeps_rows)
         self._stack.callback(backend.close)
         backend.launch()
         return backend

@@ -50,6 +50,13 @@ CREATE TABLE IF NOT EXISTS conference (
     start_time_ms INTEGER NOT NULL,
     has_ended     INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS held (
+    number INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    hold   INTEGER NOT NULL,
+    at     REAL NOT NULL,
+    PRIMARY KEY (number, holder)
+);
 CREATE TABLE IF NOT EXISTS call (at REAL, replica TEXT, method TEXT, subject TEXT);
 CREATE TABLE IF NOT EXISTS change (
     at REAL, replica TEXT, method TEXT, serial INTEGER, has_changed INTEGER
@@ -69,7 +76,8 @@ class GivenUpError(Exception):
 class CreateRequest:
     """The fields of a CreateConference request that the backend uses.
 
-    With `ends_at_once` the conference is over before it is granted.
+    With `ends_at_once` the conference is over before it is granted. A backend that keeps no rows
+    sets no `holder` and no `hold`.
     """
 
     request_id: str
@@ -77,6 +85,18 @@ class CreateRequest:
     owner: str
     start_time_ms: int
     ends_at_once: bool = False
+    holder: str = ""
+    hold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a holder; `at` is when its hold was raised last."""
+
+    serial: int
+    holder: str
+    hold: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,8 @@ class Store:
     ) -> tuple[Stored, bool]:
         """Return the conference that holds the room, and whether this request created it.
 
+        The holder has a row of the conference afterwards.
+
         Raises `GivenUpError` if the caller has given up the call, as `delete` does. The check is
         inside the transaction, so that no wait for a lock comes between the check and the write.
         """
@@ -151,21 +173,55 @@ class Store:
             ).fetchone()
             if found:
                 stored = Stored(*found)
-                return stored, stored.request_id == request.request_id
-            stored = self._insert(connection, request)
-            self._note(connection, replica, "create", stored.serial)
-            return stored, True
+            else:
+                stored = self._insert(connection, request)
+                self._note(connection, replica, "create", stored.serial)
+            connection.execute(
+                "INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET hold = max(hold, excluded.hold), at = excluded.at",
+                (stored.serial, request.holder, request.hold, time.monotonic()),
+            )
+            return stored, stored.request_id == request.request_id
 
     def get(self, conference_id: str) -> Stored | None:
         """Return the conference with this id, or `None`."""
         return next((found for found in self.conferences if found.id == conference_id), None)
 
-    def delete(self, replica: str, conference_id: str, is_waited_for: Callable[[], bool]) -> None:
-        """Delete a conference; the deletion of an unknown conference changes nothing."""
+    def delete(
+        self,
+        replica: str,
+        conference_id: str,
+        is_waited_for: Callable[[], bool],
+        *,
+        room: str = "",
+        holder: str = "",
+        hold: int = 0,
+    ) -> None:
+        """Remove the row of a holder, and delete the conference if no row is left.
+
+        The deletion of an unknown conference changes nothing. A `room` is for a withdrawal.
+        """
         with self._transaction(is_waited_for) as connection:
-            sql = "DELETE FROM conference WHERE id = ? RETURNING number"
-            found = connection.execute(sql, (conference_id,)).fetchall()
-            self._note(connection, replica, "delete", found[0][0] if found else 0)
+            column, value = ("room", room) if room else ("id", conference_id)
+            sql = f"SELECT number FROM conference WHERE {column} = ?"  # noqa: S608
+            found = connection.execute(sql, (value,)).fetchone()
+            serial = found[0] if found else 0
+            connection.execute(
+                "DELETE FROM held WHERE number = ? AND holder = ? AND hold <= ?",
+                (serial, holder, hold),
+            )
+            ended = connection.execute(
+                "DELETE FROM conference WHERE number = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM held WHERE number = ?1) RETURNING number",
+                (serial,),
+            ).fetchall()
+            if ended or not serial:
+                self._note(connection, replica, "delete", serial)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the holders."""
+        return [Row(*row) for row in self._execute("SELECT * FROM held", ())]
 
     def note_call(self, replica: str, method: Method, subject: str) -> None:
         """Record that a call arrived, before its result is known."""

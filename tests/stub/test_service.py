@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
 from jicofo_reservation_stub.service import Policy, ReservationService
-from jicofo_reservation_stub.store import Conference, Store
+from jicofo_reservation_stub.store import Conference, Ending, Store
 
 from .conftest import Connect, FakeClock, Serve
 
@@ -313,7 +313,10 @@ def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
     """GetConference and DeleteConference answer INVALID_ARGUMENT if the id is empty."""
     expected = (grpc.StatusCode.INVALID_ARGUMENT, "conference_id: wanted a value, got none")
     assert fault(lambda: backend.get("")) == expected
-    assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == expected
+    assert fault(lambda: backend.delete("", pb.DELETE_REASON_ENDED)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "conference_id or room: wanted a value, got none",
+    )
 
 
 def test_a_full_store_is_a_fault(backend: Backend) -> None:
@@ -407,6 +410,32 @@ def test_one_line_for_each_call(backend: Backend, caplog: pytest.LogCaptureFixtu
     assert "juliet@example.com" in caplog.text
     assert "sesame" not in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_holders(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """The service passes holders on, answers the hold of the row, and logs what it did."""
+    with caplog.at_level(logging.INFO, "jicofo_reservation_stub"):
+        first, second = request("r1", "board"), request("r2", "board")
+        first.holder, first.hold, second.holder, second.hold = "a", 7, "b", 9
+        granted, conflict = backend.create(first), backend.create(second)
+        assert (granted.hold, conflict.hold) == (7, 9)
+        cid = granted.conference.id
+        for message in (
+            pb.DeleteConferenceRequest(conference_id=cid, holder="a", hold=6),
+            pb.DeleteConferenceRequest(conference_id=cid, holder="a", hold=7),
+            pb.DeleteConferenceRequest(room="board", holder="b", hold=9),
+        ):
+            assert backend.get(cid).id == cid
+            backend.stub.DeleteConference(message, timeout=10, metadata=INCIDENT)
+    assert fault(lambda: backend.get(cid))[0] is grpc.StatusCode.NOT_FOUND
+    lines = [record.getMessage().partition(" ")[2] for record in caplog.records]
+    assert [line for line in lines if not line.startswith("get")] == [
+        f"create room='board' holder='a' hold=7: granted id={cid}",
+        f"create room='board' holder='b' hold=9: conflict with id={cid}",
+        f"delete id='{cid}' reason=0 holder='a' hold=6: {Ending.NOT_CHANGED.value}",
+        f"delete id='{cid}' reason=0 holder='a' hold=7: {Ending.RELEASED.value}",
+        "delete room='board' reason=0 holder='b' hold=9: deleted",
+    ]
 
 
 def test_names_that_the_package_exports() -> None:

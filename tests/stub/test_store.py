@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jicofo_reservation_stub.store import (
     Booking,
     Conference,
+    Ending,
     GivenUpError,
     Granted,
     Held,
@@ -71,7 +72,7 @@ def test_a_repeat_that_names_another_room_still_gets_its_conference(
 def test_a_repeat_after_the_deletion_gets_a_new_conference(store: Store, clock: FakeClock) -> None:
     """After a deletion, the same request gets a new conference with a new id."""
     first = granted(store, booking(clock, "r1", "board"))
-    assert store.delete(first.id)
+    assert store.delete(first.id) is Ending.DELETED
     assert store.get(first.id) is None
     second = granted(store, booking(clock, "r1", "board"))
     assert second.id != first.id
@@ -82,7 +83,7 @@ def test_delete_affects_only_the_named_conference(store: Store, clock: FakeClock
     first = granted(store, booking(clock, "r1", "board"))
     store.delete(first.id)
     second = granted(store, booking(clock, "r2", "board"))
-    assert not store.delete(first.id)
+    assert store.delete(first.id) is Ending.UNKNOWN
     assert store.get(second.id) == second
 
 
@@ -94,7 +95,7 @@ def test_a_conference_ends_with_its_duration(store: Store, clock: FakeClock) -> 
     clock.advance(seconds=0.001)
     assert store.get(first.id) is None
     assert len(store) == 0
-    assert not store.delete(first.id)
+    assert store.delete(first.id) is Ending.UNKNOWN
 
 
 def test_request_and_room_are_free_after_the_end(store: Store, clock: FakeClock) -> None:
@@ -117,7 +118,7 @@ def test_a_deletion_that_was_given_up_deletes_nothing(store: Store, clock: FakeC
         return False
 
     with pytest.raises(GivenUpError):
-        store.delete(conference.id, is_wanted)
+        store.delete(conference.id, is_wanted=is_wanted)
     assert asked == [True]
     assert store.get(conference.id) == conference
 

@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.ledger.ledger import Aliases, Ledger, Store
 from jicofo_reservation_proxy.ledger.records import Record
-from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
+from jicofo_reservation_proxy.ledger.room_locks import LocalLocks, Locks
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database, reading
+from jicofo_reservation_proxy.ledger.sqlite_holds import SqliteHolds
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read
+from jicofo_reservation_proxy.ledger.sqlite_withdrawals import SqliteWithdrawals
 from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
 START_MS = 2_471_018_112_000
 
 Changes = Sequence[tuple[ConferenceRef, Record | None]]
 """The changes that the ledger writes together."""
+FIRST_HOLD = 2**30 + 1
+"""The number of the first hold of a new ledger, if its clock says 0."""
+
 LONG_SECONDS = 60.0
 """A time limit for waits: far longer than any step of these tests takes."""
 
@@ -64,8 +70,39 @@ def opened(
         yield ledger
 
 
+def new_store(
+    database: Database, ledger: Ledger, aliases: Aliases, locks: Locks | None = None
+) -> Store:
+    """Return a store of a ledger and its aliases; the rest of the store is in the database.
+
+    The first hold of the store is `FIRST_HOLD`.
+    """
+    return Store(
+        ledger,
+        aliases,
+        SqliteHolds(database, now_seconds=lambda: 0),
+        SqliteWithdrawals(database, write_behind=False),
+        LocalLocks() if locks is None else locks,
+    )
+
+
 def stored(state_dir: Path) -> list[Record]:
-    """Return the records that are on the disk, also while a ledger locks the files.
+    """Return the records that are on the disk, also while a ledger locks the files."""
+    return _from_copy(state_dir, read)
+
+
+def rows_on_disk(state_dir: Path, sql: str) -> list[Any]:
+    """Return the rows of a query, also while a ledger locks the files."""
+
+    def query(copy: Path) -> list[Any]:
+        with reading(copy) as connection:
+            return connection.execute(sql).fetchall()
+
+    return _from_copy(state_dir, query)
+
+
+def _from_copy(state_dir: Path, read_from: Callable[[Path], list[Any]]) -> list[Any]:
+    """Read from a copy of the files.
 
     A checkpoint of the proxy may change the files while they are copied; then try again.
     """
@@ -76,7 +113,7 @@ def stored(state_dir: Path) -> list[Record]:
                 with suppress(FileNotFoundError):
                     shutil.copy(file, copy)
             try:
-                return read(Path(copy))
+                return read_from(Path(copy))
             except StateError:
                 if time.monotonic() > until:
                     raise
@@ -105,7 +142,7 @@ class Elsewhere:
         found = getattr(self._ledger, name)
         if not callable(found):
             return found
-        return lambda *given: _copied(found(*_copied(given)))
+        return lambda *given, **named: _copied(found(*_copied(given), **named))
 
 
 def _copied(value: Any) -> Any:  # noqa: ANN401 - as above

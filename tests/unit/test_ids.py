@@ -9,6 +9,7 @@ from jicofo_reservation_proxy.ids import (
     ALIAS_BASE,
     ALIAS_COUNT,
     BACKEND_NAME,
+    Named,
     Number,
     alias_candidate,
     decode,
@@ -41,7 +42,7 @@ def test_string_ids(conference_id: str, public_id: str) -> None:
     """A string id is the backend's name, a dot, and the backend's id with escapes."""
     ref = ConferenceRef("default", conference_id)
     assert encode(ref) == public_id
-    assert decode(public_id) == ref
+    assert decode(public_id) == Named(ref)
 
 
 @given(backend=backend_names, conference_id=any_text)
@@ -52,7 +53,7 @@ def test_every_string_id_can_be_decoded(backend: str, conference_id: str) -> Non
     """Decoding the string id gives the same conference; the id is safe in any path."""
     ref = ConferenceRef(backend, conference_id)
     public_id = encode(ref)
-    assert decode(public_id) == ref
+    assert decode(public_id) == Named(ref)
     assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", public_id)
 
 
@@ -69,7 +70,27 @@ def test_fallback_grants(backend: str, conference_id: str, public_id: str) -> No
     """The id of a fallback grant has a hyphen after the backend's name, and not a dot."""
     fallback = ConferenceRef(backend, conference_id, is_fallback=True)
     assert encode(fallback) == public_id
-    assert decode(public_id) == fallback
+    assert decode(public_id) == Named(fallback)
+
+
+@given(conference_id=any_text, hold=st.integers(1, 2**63 - 1), is_fallback=st.booleans())
+@example(conference_id="7.5", hold=2**63 - 1, is_fallback=False)
+@example(conference_id="", hold=1, is_fallback=True)
+@settings(max_examples=200)
+def test_a_string_id_names_a_grant(conference_id: str, hold: int, *, is_fallback: bool) -> None:
+    """A string id with the number of a hold gives back the conference and that number."""
+    ref = ConferenceRef("default", conference_id, is_fallback)
+    assert encode(ref, hold) == f"{encode(ref)}.{hold}"
+    assert decode(encode(ref, hold)) == Named(ref, hold)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["default.7.", "default.7.0", "default.7.01", "default.7.-1", "default.7.5.6", "default.7.5x"],
+)
+def test_a_string_id_with_an_invalid_number_is_unknown(text: str) -> None:
+    """The proxy never gives out an id with such a number, so the id stands for nothing."""
+    assert decode(text) is None
 
 
 @given(backends=st.tuples(backend_names, backend_names), ids=st.tuples(any_text, any_text))
@@ -83,7 +104,7 @@ def test_a_fallback_grant_shares_no_id_with_a_conference(
     """A fallback grant has another string id and another alias than every backend's conference."""
     fallback = ConferenceRef(backends[0], ids[0], is_fallback=True)
     other = ConferenceRef(backends[1], ids[1])
-    assert decode(encode(fallback)) == fallback
+    assert decode(encode(fallback)) == Named(fallback)
     assert encode(fallback) != encode(other)
     assert alias_candidate(fallback, 0) != alias_candidate(other, 0)
     assert re.fullmatch(r"[a-z][A-Za-z0-9_.~-]*", encode(fallback))
@@ -110,8 +131,8 @@ def test_decode_accepts_any_text(text: str) -> None:
         assert re.fullmatch(r"[0-9]+(\.0+)?", text, re.ASCII)
         assert found.value == float(text)
     elif found is not None:
-        assert text.startswith(found.backend + ("-" if found.is_fallback else "."))
-        assert BACKEND_NAME.fullmatch(found.backend)
+        assert text.startswith(found.ref.backend + ("-" if found.ref.is_fallback else "."))
+        assert BACKEND_NAME.fullmatch(found.ref.backend)
 
 
 @pytest.mark.parametrize(

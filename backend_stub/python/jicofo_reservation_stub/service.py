@@ -20,6 +20,7 @@ from jicofo_reservation_stub.store import (
     GivenUpError,
     Granted,
     Held,
+    Hold,
     Outcome,
     Store,
     StoreFullError,
@@ -100,14 +101,14 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
         """Return the granted conference, a conflict with the holder of the room, or a denial."""
-        call = _Call(context, f"create room={request.room.raw!r}")
+        call = _Call(context, f"create room={request.room.raw!r}{_shown(request)}")
         try:
             booking = self._policy.booking(request)
             call.log(f"client={request.client} wants {booking}", logging.DEBUG)
             if (denial := self._policy.denial(request.room)) is not None:
                 response = pb.CreateConferenceResponse(denial=denial)
             else:
-                response = _decision(self._store.create(booking))
+                response = _decision(self._store.create(booking, _hold(request)))
         except InvalidRequestError as error:
             call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except StoreFullError as error:
@@ -130,13 +131,19 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
     def DeleteConference(  # noqa: N802
         self, request: pb.DeleteConferenceRequest, context: grpc.ServicerContext
     ) -> pb.DeleteConferenceResponse:
-        """Delete the conference; answer OK also when there is no such conference."""
-        call = _Call(context, f"delete id={request.conference_id!r} reason={request.reason}")
+        """Delete the conference for one holder; answer OK also when nothing is to be deleted."""
+        is_withdrawal = request.room and not request.conference_id
+        target = f"room={request.room!r}" if is_withdrawal else f"id={request.conference_id!r}"
+        call = _Call(context, f"delete {target} reason={request.reason}{_shown(request)}")
+        hold = _hold(request)
         try:
-            deleted = self._store.delete(call.conference_id(request), context.is_active)
+            if is_withdrawal:
+                ending = self._store.withdraw(request.room, hold, context.is_active)
+            else:
+                ending = self._store.delete(call.conference_id(request), hold, context.is_active)
         except GivenUpError:
             call.abort(grpc.StatusCode.CANCELLED, "the caller no longer waits; nothing was deleted")
-        call.log("deleted" if deleted else "nothing to delete")
+        call.log(ending.value)
         return pb.DeleteConferenceResponse()
 
 
@@ -158,10 +165,22 @@ class _Call:
         self._context.abort(code, details)
 
     def conference_id(self, request: pb.GetConferenceRequest | pb.DeleteConferenceRequest) -> str:
+        is_deletion = isinstance(request, pb.DeleteConferenceRequest)
         try:
-            return _required("conference_id", request.conference_id)
+            return _required(
+                "conference_id or room" if is_deletion else "conference_id", request.conference_id
+            )
         except InvalidRequestError as error:
             self.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+
+def _hold(request: pb.CreateConferenceRequest | pb.DeleteConferenceRequest) -> Hold:
+    return Hold(request.holder, request.hold)
+
+
+def _shown(request: pb.CreateConferenceRequest | pb.DeleteConferenceRequest) -> str:
+    """Return the holder and the hold for the log; "" if the caller has no holder."""
+    return f" holder={request.holder!r} hold={request.hold}" if request.holder else ""
 
 
 def _required(field_name: str, value: str) -> str:
@@ -214,11 +233,11 @@ def _wrong_duration(got: Duration) -> str:
 
 def _decision(outcome: Outcome) -> pb.CreateConferenceResponse:
     match outcome:
-        case Granted(conference):
-            return pb.CreateConferenceResponse(conference=_message(conference))
-        case Held(conference):
+        case Granted(conference, hold):
+            return pb.CreateConferenceResponse(conference=_message(conference), hold=hold)
+        case Held(conference, hold):
             conflict = pb.Conflict(conference=_message(conference))
-            return pb.CreateConferenceResponse(conflict=conflict)
+            return pb.CreateConferenceResponse(conflict=conflict, hold=hold)
         case TooLate():
             # After a grant, Jitsi would close the room at once, without a message to the user.
             denial = pb.Denial(

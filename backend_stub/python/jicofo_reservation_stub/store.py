@@ -1,15 +1,19 @@
 """The conferences, in memory. Replace this module with one that uses your database.
 
-The module does not use gRPC or its messages. `ReservationService` calls only `create`, `get` and
-`delete` of `Store`: keep these three methods, and replace their bodies. In SQL:
+The module does not use gRPC or its messages. `ReservationService` calls only `create`, `get`,
+`delete` and `withdraw` of `Store`: keep these four methods, and replace their bodies. In SQL:
 
 - The dictionaries become one table with a unique index on `room` and one on `request_id`.
+- `_holds` becomes a second table with a row for each conference and holder: (conference, holder,
+  hold). Its primary key is (conference, holder).
 - The lock becomes a transaction that locks the row of the conference (`SELECT ... FOR UPDATE`):
-  `create` locks the row before it returns the conference, and `delete` locks the row before it
-  deletes the conference.
+  `create` locks the row before it returns the conference, and `delete` and `withdraw` lock the row
+  before they change the rows of the holders. Without this lock, two holders that release one
+  conference at the same time may each see the row of the other, and the conference stays.
 - The iterator of ids becomes a sequence.
 """
 
+import enum
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,17 +64,40 @@ class Conference:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The proxy that calls (`holder`), and the number of its request.
+
+    The numbers of a holder grow from request to request. A proxy without a holder has the holder ""
+    and the number 0.
+    """
+
+    holder: str = ""
+    number: int = 0
+
+
+NO_HOLDER = Hold()
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
-    """The request created this conference, which holds the room."""
+    """The request created this conference, which holds the room.
+
+    `hold` is the number in the row of the holder that asked.
+    """
 
     conference: Conference
+    hold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The room is not free: this conference of another request holds it."""
+    """The room is not free: this conference of another request holds it.
+
+    `hold` is the number in the row of the holder that asked.
+    """
 
     conference: Conference
+    hold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +106,15 @@ class TooLate:
 
 
 Outcome = Granted | Held | TooLate
+
+
+class Ending(enum.Enum):
+    """What a deletion or a withdrawal did."""
+
+    DELETED = "deleted"
+    RELEASED = "released; other holders have the conference"
+    NOT_CHANGED = "not changed: the holder has no row, or a row with a greater hold"
+    UNKNOWN = "nothing to delete"
 
 
 def clock_ids(now_ns: Callable[[], int] = time.time_ns) -> Iterator[str]:
@@ -126,32 +162,42 @@ class Store:
         self._by_id: dict[str, Conference] = {}
         self._by_room: dict[str, Conference] = {}
         self._by_request: dict[str, Conference] = {}
+        self._holds: dict[str, dict[str, int]] = {}
 
-    def create(self, booking: Booking) -> Outcome:
+    def create(self, booking: Booking, hold: Hold = NO_HOLDER) -> Outcome:
         """Grant the room, unless the conference of another request holds it.
 
-        A repeated request gets its conference again while that conference exists.
+        A repeated request gets its conference again while that conference exists. In every case,
+        the holder has a row of the returned conference afterwards, with at least this hold.
 
         Raises StoreFullError when the room is free, but the store holds `max_conferences`.
         """
         with self._lock:
             now = self._clock()
             if mine := self._existing(self._by_request.get(booking.request_id), now):
-                return Granted(mine)
-            if holder := self._existing(self._by_room.get(booking.room), now):
-                return Held(holder)
+                return Granted(mine, self._raise_row(mine, hold))
+            if other := self._existing(self._by_room.get(booking.room), now):
+                return Held(other, self._raise_row(other, hold))
             if booking.is_over(now):
                 return TooLate()
             self._make_space(now)
-            return Granted(self._add(booking))
+            new = self._add(booking)
+            return Granted(new, self._raise_row(new, hold))
 
     def get(self, conference_id: str) -> Conference | None:
         """Return the conference, or None when it is unknown, deleted or over."""
         with self._lock:
             return self._existing(self._by_id.get(conference_id), self._clock())
 
-    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Delete this conference and no other; return whether it existed.
+    def delete(
+        self,
+        conference_id: str,
+        hold: Hold = NO_HOLDER,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Ending:
+        """Remove the row of a holder; delete the conference if no row is left.
+
+        A row with a greater hold stays: the holder got the conference again later.
 
         `is_wanted` returns whether the caller still waits for the deletion. The store calls
         `is_wanted` while it holds the lock, which `create` uses too. The reason: after the caller
@@ -167,11 +213,22 @@ class Store:
         with self._lock:
             if not is_wanted():
                 raise GivenUpError
-            conference = self._existing(self._by_id.get(conference_id), self._clock())
-            if conference is None:
-                return False
-            self._drop(conference)
-            return True
+            return self._release(self._by_id.get(conference_id), hold)
+
+    def withdraw(
+        self, room: str, hold: Hold, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Ending:
+        """Do the same as `delete`, for the conference that holds this room.
+
+        The caller does not know whether there is such a conference: it got no answer to its
+        request, or no client may have the conference.
+
+        Raises GivenUpError when the caller no longer waits.
+        """
+        with self._lock:
+            if not is_wanted():
+                raise GivenUpError
+            return self._release(self._by_room.get(room), hold)
 
     def __len__(self) -> int:
         """Return the number of conferences in memory; some of them may be over."""
@@ -184,6 +241,26 @@ class Store:
             self._drop(conference)
             return None
         return conference
+
+    def _raise_row(self, conference: Conference, hold: Hold) -> int:
+        """Set the row of the holder to its hold, unless it is greater; return the row's hold."""
+        rows = self._holds[conference.id]
+        rows[hold.holder] = max(hold.number, rows.get(hold.holder, 0))
+        return rows[hold.holder]
+
+    def _release(self, known: Conference | None, hold: Hold) -> Ending:
+        """Remove the row of the holder, and the conference if that was the last row."""
+        conference = self._existing(known, self._clock())
+        if conference is None:
+            return Ending.UNKNOWN
+        rows = self._holds[conference.id]
+        if hold.holder not in rows or rows[hold.holder] > hold.number:
+            return Ending.NOT_CHANGED
+        del rows[hold.holder]
+        if rows:
+            return Ending.RELEASED
+        self._drop(conference)
+        return Ending.DELETED
 
     def _make_space(self, now: datetime) -> None:
         # The store looks through all conferences only when it is full. So the other calls stay
@@ -201,9 +278,11 @@ class Store:
         self._by_id[conference.id] = conference
         self._by_room[booking.room] = conference
         self._by_request[booking.request_id] = conference
+        self._holds[conference.id] = {}
         return conference
 
     def _drop(self, conference: Conference) -> None:
         del self._by_id[conference.id]
         del self._by_room[conference.booking.room]
         del self._by_request[conference.booking.request_id]
+        del self._holds[conference.id]

@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.model import (
     DeleteOutcome,
     Deletion,
     GetOutcome,
+    Hold,
     Result,
 )
 
@@ -41,9 +42,17 @@ class Backend(Deleter, Protocol):
     """
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+        self,
+        request: CreateRequest,
+        client: ClientKind,
+        hold: Hold,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[CreateOutcome]:
-        """Ask the backend to create a conference for a room."""
+        """Ask the backend to create a conference for a room.
+
+        If the `code` of the result is empty, the backend was certainly not asked.
+        """
 
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float

@@ -15,6 +15,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,
     LAST_SECOND,
+    NO_HOLD,
     NO_LIMIT_SECONDS,
     ClientKind,
     Conference,
@@ -26,6 +27,7 @@ from jicofo_reservation_proxy.model import (
     Denied,
     Found,
     Granted,
+    Hold,
 )
 from jicofo_reservation_proxy.text_rules import has_control_characters
 
@@ -57,13 +59,17 @@ logger = logging.getLogger(__name__)
 class ContractBreach(Exception):  # noqa: N818 - the contract's own word
     """A backend returned a response that the contract forbids; the text is for the log.
 
-    `granted_id` is the id of the conference if the response granted one, otherwise "".
+    `granted_id` is the id of the conference if the response granted one, otherwise "". `has_row`
+    as in `Granted`.
     """
 
     granted_id = ""
+    has_row = False
 
 
-def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConferenceRequest:
+def create_message(
+    request: CreateRequest, client: ClientKind, hold: Hold = NO_HOLD
+) -> pb.CreateConferenceRequest:
     """Return the message that asks for a conference in a room."""
     room, owner = request.room, request.owner
     message = pb.CreateConferenceRequest(
@@ -79,6 +85,8 @@ def create_message(request: CreateRequest, client: ClientKind) -> pb.CreateConfe
         message.owner.domain, message.owner.guest = owner.domain, owner.is_guest
     if request.duration_seconds is not None:
         message.duration.seconds = request.duration_seconds
+    if hold.holder:
+        message.holder, message.hold = hold
     return message
 
 
@@ -87,26 +95,36 @@ def get_message(conference_id: str) -> pb.GetConferenceRequest:
     return pb.GetConferenceRequest(conference_id=conference_id)
 
 
-def delete_message(deletion: Deletion) -> pb.DeleteConferenceRequest:
-    """Return the message that says that a conference is over."""
+def delete_message(deletion: Deletion, hold: Hold) -> pb.DeleteConferenceRequest:
+    """Return the message that says that a conference is over for the holder of a hold."""
     message = pb.DeleteConferenceRequest(
-        conference_id=deletion.conference_id, reason=_REASONS[deletion.reason]
+        conference_id=deletion.conference_id,
+        reason=_REASONS[deletion.reason],
+        room=deletion.room,
     )
+    if hold.holder:
+        message.holder, message.hold = hold
     message.delete_time.FromMilliseconds(deletion.over_at_ms)
     return message
 
 
 def read_create(response: pb.CreateConferenceResponse, request: CreateRequest) -> CreateOutcome:
     """Return the decision of the backend about a room. Raises `ContractBreach`."""
+    try:
+        return _decision(response, request)
+    except ContractBreach as breach:
+        breach.granted_id = _usable_id(response.conference)
+        breach.has_row = response.hold > 0
+        raise
+
+
+def _decision(response: pb.CreateConferenceResponse, request: CreateRequest) -> CreateOutcome:
+    has_row = response.hold > 0
     match response.WhichOneof("outcome"):
         case "conference":
-            try:
-                return Granted(_conference(response.conference, request.start_time_ms))
-            except ContractBreach as breach:
-                breach.granted_id = _usable_id(response.conference)
-                raise
+            return Granted(_conference(response.conference, request.start_time_ms), has_row)
         case "conflict":
-            return Conflict(_conference(response.conflict.conference))
+            return Conflict(_conference(response.conflict.conference), has_row)
         case "denial":
             denial = response.denial
             return Denied(denial.message, denial_reason(denial.reason))

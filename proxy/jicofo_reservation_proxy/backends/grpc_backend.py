@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import grpc
 
 from jicofo_reservation_proxy.clock import Budget
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.model import (
     ClientKind,
     CreateOutcome,
@@ -22,6 +23,7 @@ from jicofo_reservation_proxy.model import (
     Fault,
     FaultKind,
     GetOutcome,
+    Hold,
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -86,10 +88,15 @@ class GrpcBackend:
         metrics.circuit_open.labels(name).set_function(lambda: self._circuit.is_open)
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+        self,
+        request: CreateRequest,
+        client: ClientKind,
+        hold: Hold,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[CreateOutcome]:
         """Ask the backend to create a conference for a room."""
-        message = contract.create_message(request, client)
+        message = contract.create_message(request, client, hold)
         try:
             calls = self._channel.calls
             call = _Call("create", message, calls.metadata, incident_id, within_seconds)
@@ -136,6 +143,8 @@ class GrpcBackend:
         proxy first makes a probe (a harmless call). If the probe cannot reach the backend, the
         proxy does not send the deletion, and the result has an empty `code`. The probe is needed
         because gRPC does not say whether a failed call was sent.
+
+        If the deletion has several holds, the proxy sends one message for each, until one fails.
         """
         if not self._has_delete:
             return Result(Deleted(is_unsupported=True), "")
@@ -143,10 +152,25 @@ class GrpcBackend:
         probed = self._get("probe", PROBE_ID, incident_id, budget.left_seconds).outcome
         if isinstance(probed, Fault) and _has_not_reached(probed):
             return Result(probed, "")
-        message = contract.delete_message(deletion)
+        result: Result[DeleteOutcome] = Result(Deleted(), "")
+        for hold in deletion.holds:
+            message = contract.delete_message(deletion, hold)
+            sent = result.code
+            result = self._delete(message, probed, incident_id, budget.left_seconds)
+            if isinstance(result.outcome, Fault):
+                return Result(result.outcome, result.code or sent)
+        return result
+
+    def _delete(
+        self,
+        message: pb.DeleteConferenceRequest,
+        probed: GetOutcome,
+        incident_id: str,
+        within_seconds: float,
+    ) -> Result[DeleteOutcome]:
         try:
             calls = self._channel.calls
-            call = _Call("delete", message, calls.metadata, incident_id, budget.left_seconds)
+            call = _Call("delete", message, calls.metadata, incident_id, within_seconds)
             self._call(calls.delete, call)
         except _NotAskedError as error:
             return Result(error.fault, "")

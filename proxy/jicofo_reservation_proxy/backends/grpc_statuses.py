@@ -93,4 +93,4 @@ def denied(error: grpc.RpcError) -> Result[Denied] | None:
 def broken(breach: ContractBreach) -> Result[Fault]:
     """Return the fault for a response that breaks the contract."""
     detail = f"breach of the contract: {breach}"
-    return Result(Fault(FaultKind.BROKEN, "OK", detail, breach.granted_id), "OK")
+    return Result(Fault(FaultKind.BROKEN, "OK", detail, breach.granted_id, breach.has_row), "OK")

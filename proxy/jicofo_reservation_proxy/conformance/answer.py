@@ -34,13 +34,14 @@ class Answer:
 
     `kind` is one of the kinds of `Expectation`. `conference` is the conference that was granted or
     found, or that holds the room; `None` in other answers. `message` is the sentence of a denial.
-    `detail` is the text of an error status.
+    `detail` is the text of an error status. `hold` is the hold of an answer to CreateConference.
     """
 
     kind: str
     conference: pb.Conference | None = None
     message: str = ""
     detail: str = ""
+    hold: int = 0
 
     @property
     def conference_id(self) -> str:
@@ -74,9 +75,9 @@ def from_status(code: grpc.StatusCode, detail: str | None, trailers: Trailers) -
 def _from_outcome(response: pb.CreateConferenceResponse) -> Answer:
     match response.WhichOneof("outcome"):
         case "conference":
-            return Answer("conference", response.conference)
+            return Answer("conference", response.conference, hold=response.hold)
         case "conflict":
-            return Answer("conflict", response.conflict.conference)
+            return Answer("conflict", response.conflict.conference, hold=response.hold)
         case "denial":
             return Answer("denial", message=response.denial.message)
         case _:

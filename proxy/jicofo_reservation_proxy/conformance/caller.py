@@ -26,6 +26,7 @@ from .answer import OUTCOMES, Answer, from_response, from_status
 from .case import Step
 from .request import delete_message
 
+MAX_HOLD = 2**63 - 1
 CLEAN_UP_AT_ONCE = 50
 CLEAN_UP_SECONDS = 15.0
 """The limit for one clean-up. A person who interrupts the kit must not wait for long, even if the
@@ -83,7 +84,8 @@ class Caller:
             ),
         }
         self._unanswered: dict[str, pb.CreateConferenceRequest] = {}
-        self._made: dict[str, None] = {}
+        self._made: dict[str, set[str]] = {}
+        """The conferences that the caller created, each with the holders that have it."""
         self._pending: set[grpc.Future[Any]] = set()
         self._cancellations = 0
         self.answered = 0
@@ -149,10 +151,13 @@ class Caller:
                 self._delete(ids)
 
     def _delete(self, ids: Sequence[str]) -> None:
-        answers = self.make([Call(delete_message(id_, Step(call="delete"))) for id_ in ids])
-        for id_, answer in zip(ids, answers, strict=True):
+        deletions = [(id_, holder) for id_ in ids for holder in self._made[id_]]
+        answers = self.make([Call(_deletion(*deletion)) for deletion in deletions])
+        for (id_, holder), answer in zip(deletions, answers, strict=True):
             if answer.kind in {"OK", "NOT_FOUND"}:
-                del self._made[id_]
+                self._made[id_].discard(holder)
+                if not self._made[id_]:
+                    del self._made[id_]
 
     def close(self) -> None:
         """Close the channel."""
@@ -185,16 +190,25 @@ class Caller:
         return answer
 
     def _note(self, request: pb.CreateConferenceRequest, answer: Answer) -> None:
-        """Record the conference that a request created.
+        """Record the conference that a request created, and the holder that has it now.
 
         If a grant has no start_time, set it to the start_time of the request, as the contract says.
         """
         if answer.kind in OUTCOMES | _REFUSALS:
             self._unanswered.pop(request.request_id, None)
         if answer.kind == "conference" and answer.conference is not None:
-            self._made[answer.conference.id] = None
+            self._made.setdefault(answer.conference.id, set()).add(request.holder)
             if not answer.conference.HasField("start_time"):
                 answer.conference.start_time.CopyFrom(request.start_time)
+        elif answer.conference_id in self._made:
+            self._made[answer.conference_id].add(request.holder)
+
+
+def _deletion(conference_id: str, holder: str) -> pb.DeleteConferenceRequest:
+    """Return the message that ends what a holder has of a conference, whatever its hold."""
+    message = delete_message(conference_id, Step(call="delete"))
+    message.holder, message.hold = holder, MAX_HOLD if holder else 0
+    return message
 
 
 def _cancel(futures: Iterable[grpc.Future[Any]]) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from cattrs import Converter
 
-Capability = Literal["get", "delete", "denial", "health"]
+Capability = Literal["get", "delete", "denial", "health", "holders"]
 """A part of the contract that a backend may leave out."""
 
 Range = tuple[float, float]
@@ -72,7 +72,7 @@ class Step:
     Texts may contain these placeholders:
 
     - `{room}`: the name of a room that only this play of the case uses
-    - `{n}`: in `owner`, the number of the call among the calls of `at_once`
+    - `{n}`: in `owner` and `holder`, the number of the call among the calls of `at_once`
     - `{denied}`: the room that the backend denies
     - `{pad}`: fills the text up to 1023 bytes, the maximum length of a room
     """
@@ -90,8 +90,12 @@ class Step:
     extra_fields: Mapping[str, str] = field(default_factory=dict)
     leave_out: Literal["room", "request_id", "start_time"] | None = None
     """A field that the contract requires and that the kit does not set."""
+    holder: str = ""
+    """The holder of the request: a name that means the same holder in all steps of one room."""
+    hold: int = 0
+    """The hold of the request; without `holder` it is 0."""
     again: str | None = None
-    """The step whose requests the kit sends again, unchanged."""
+    """The step whose requests the kit sends again, unchanged; with `holder`, for this holder."""
     at_once: int = 1
     """The number of calls in each room."""
     is_one_request: bool = False
@@ -101,6 +105,8 @@ class Step:
     """For get and delete: the step whose conference the call names."""
     unknown_id: str | None = None
     """For get and delete: an id that the backend does not know, instead of `of`."""
+    of_room: str | None = None
+    """For delete: the room of a withdrawal, instead of `of`."""
     reason: Literal["ended", "expired", "unspecified"] = "ended"
     over_for_seconds: int = 0
     """For delete: the number of seconds since the end of the meeting."""
@@ -130,6 +136,8 @@ class Step:
     """The step whose conference must have the same id as the conference of this step."""
     not_id: str | None = None
     """The step whose conference must have another id than the conference of this step."""
+    answered_hold: int | None = None
+    """The hold that the answer must have."""
     same: str | None = None
     """The step whose answer this step must get again: the same kind and the same conference id."""
     ids: Literal["same", "distinct"] | None = None
@@ -144,6 +152,7 @@ class Step:
         parts = [str(self.expect)] if self.expect.kinds or not self.same else []
         parts += [f"with the {name} as it was sent" for name in self.fields]
         parts += [f"with a valid {', '.join(self.valid)}"] if self.valid else []
+        parts += [f"with the hold {self.answered_hold}"] if self.answered_hold else []
         parts += ["with all fields of the earlier conference"] if self.whole else []
         parts += ["with the id of the earlier conference"] if self.id else []
         parts += ["with the same id in all answers"] if self.ids == "same" else []
@@ -184,16 +193,17 @@ class Case:
     def __post_init__(self) -> None:
         """Raise `ValueError` if a step is wrong.
 
-        A step is wrong if it names an unknown step. A get or delete is wrong if it has both `of`
-        and `unknown_id`, or neither.
+        A step is wrong if it names an unknown step. A get or delete is wrong if it has not exactly
+        one of `of`, `unknown_id` and `of_room`.
         """
         saved: set[str] = set()
         for number, step in enumerate(self.step, 1):
             where = f"{self.name}, step {number}"
             if unknown := set(step.labels) - saved:
                 raise ValueError(f"{where}: wanted the name of an earlier step, got {unknown}")
-            if step.call in {"get", "delete"} and (step.of is None) == (step.unknown_id is None):
-                raise ValueError(f"{where}: wanted either 'of' or 'unknown_id', got both or none")
+            subjects = [step.of, step.unknown_id, step.of_room]
+            if step.call in {"get", "delete"} and subjects.count(None) != len(subjects) - 1:
+                raise ValueError(f"{where}: wanted one of 'of', 'unknown_id' and 'of_room'")
             saved |= {step.save_as} if step.save_as else set()
 
     def __str__(self) -> str:
@@ -223,7 +233,18 @@ def parse(text: str) -> tuple[Case, ...]:
     return tuple(_CONVERTER.structure(tomllib.loads(text)["case"], list[Case]))
 
 
-_FILES = ("create", "denial", "conflict", "repeat", "identity", "get", "delete", "time", "health")
+_FILES = (
+    "create",
+    "denial",
+    "conflict",
+    "repeat",
+    "identity",
+    "get",
+    "delete",
+    "holders",
+    "time",
+    "health",
+)
 
 
 def _load(name: str) -> Iterator[Case]:

@@ -63,6 +63,8 @@ def _about_fields(step: Step, answer: Answer) -> Iterator[str]:
         got = getattr(conference, name)
         if got != wanted:
             yield f"{name}: wanted {_short(wanted)}, got {_short(got)}"
+    if step.answered_hold not in {None, answer.hold}:
+        yield f"hold: wanted {step.answered_hold}, got {answer.hold}"
     for name in step.valid:
         wrong = wrong_message(answer.message) if name == "message" else _RULES[name](conference)
         if wrong:

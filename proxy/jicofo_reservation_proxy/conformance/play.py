@@ -16,7 +16,7 @@ from .answer import Answer
 from .caller import Call, Caller, Request
 from .case import Case, Range, Step
 from .checks import complaint
-from .request import create_messages, delete_message, filled
+from .request import create_messages, delete_messages, filled, for_holder
 
 LONGEST_END_SECONDS = 10.0
 """The longest time that the kit waits for the end of a conference."""
@@ -30,6 +30,10 @@ REPEAT_SECONDS = 0.05
 
 CLOCK_SECONDS = 60
 """If a conference is shorter than this, a wrong clock of the backend can make its case fail."""
+
+
+NO_ROWS = "the backend keeps no rows for holders: only one proxy may use it"
+"""Why the kit skips a case. To keep rows is a SHOULD of the contract."""
 
 
 class Skip(Exception):  # noqa: N818 - not an error
@@ -85,6 +89,8 @@ class Play:
         while True:
             requests = self._requests_of(step)
             answers = self._stage.caller.make(self._calls(step, requests))
+            if step is self._stage.case.step[0] and step.holder:
+                _refuse_missing_rows(answers)
             problem = complaint(self._filled(step), answers, self._answers)
             now = time.monotonic()
             if problem and now >= patient_until:
@@ -118,14 +124,20 @@ class Play:
 
     def _requests_of(self, step: Step) -> Sequence[Request]:
         match step.call:
-            case "create" if step.again:
+            case "create" if step.again and not step.holder:
                 return self._requests[step.again]
+            case "create" if step.again:
+                return [
+                    for_holder(request, step, self._room)
+                    for request in self._requests[step.again]
+                    if isinstance(request, pb.CreateConferenceRequest)
+                ]
             case "create":
                 return create_messages(step, self._room, self._stage.denied_room)
             case "get":
                 return [contract.get_message(self._id(step))]
             case "delete":
-                return [delete_message(self._id(step), step)]
+                return delete_messages(self._id(step), step, self._room, self._stage.denied_room)
             case _:
                 return [health_pb2.HealthCheckRequest()]
 
@@ -154,6 +166,12 @@ class Play:
         first, last = moments
         gaps = max(1, self._stage.case.rooms - 1)
         return (first + (last - first) * self._number / gaps) * self._stage.pace[step.call]
+
+
+def _refuse_missing_rows(answers: Sequence[Answer]) -> None:
+    """Raise `Skip` if the first answers of a case show that the backend keeps no rows."""
+    if all(answer.conference is not None and not answer.hold for answer in answers):
+        raise Skip(NO_ROWS)
 
 
 def _seconds_left(answer: Answer) -> float:

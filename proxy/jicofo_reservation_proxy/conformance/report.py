@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
+from .play import NO_ROWS
 from .result import Result, Verdict
 
 SUITE = "jicofo.reservation.v1.ReservationService"
 
 MAX_CELL = 100
 """The maximum number of characters of a detail in the table. The whole text is below the table."""
+
+MAX_WANTED = 120
+"""The maximum number of characters of the wanted answers in the table. The JSON has the whole."""
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """The characters that an XML document must not contain (XML 1.0, production 2)."""
@@ -32,7 +36,7 @@ def table(results: Sequence[Result]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, "", *_explanations(results), summary(results)])
+    return "\n".join([*lines, "", *_explanations(results), *_warnings(results), summary(results)])
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -122,11 +126,12 @@ def _row(result: Result) -> tuple[str, str, str, str]:
         Verdict.KNOWN: f"known: {result.reason}",
         Verdict.SKIPPED: result.detail,
     }
-    return (result.verdict.value, result.case.name, result.case.wanted, got[result.verdict])
+    wanted = _shortened(result.case.wanted, MAX_WANTED)
+    return (result.verdict.value, result.case.name, wanted, got[result.verdict])
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 3]}..."
+def _shortened(text: str, most: int = MAX_CELL) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _explanations(results: Sequence[Result]) -> list[str]:
@@ -140,6 +145,12 @@ def _explanations(results: Sequence[Result]) -> list[str]:
             "",
         )
     ]
+
+
+def _warnings(results: Sequence[Result]) -> list[str]:
+    if any(result.detail == NO_ROWS for result in results):
+        return [f"warning: {NO_ROWS} (docs/backends.md)", ""]
+    return []
 
 
 def _add_case(suite: ET.Element, result: Result) -> None:

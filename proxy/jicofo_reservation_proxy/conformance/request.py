@@ -4,7 +4,7 @@ The proxy's own code builds the create requests.
 """
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from jicofo_reservation_proxy.backends import contract
 from jicofo_reservation_proxy.clock import now_ms
@@ -28,17 +28,60 @@ def create_messages(step: Step, room: str, denied_room: str) -> list[pb.CreateCo
     """Return the requests that a step sends at the same time in one room."""
     if step.is_one_request:
         return [_create_message(step, room, denied_room)] * step.at_once
+    return [_create_message(each, room, denied_room) for each in _numbered(step)]
+
+
+def for_holder(
+    message: pb.CreateConferenceRequest, step: Step, room: str
+) -> pb.CreateConferenceRequest:
+    """Return a create request again, for the holder of a step if the step has one."""
+    again = pb.CreateConferenceRequest()
+    again.CopyFrom(message)
+    _set_hold(again, step, room)
+    return again
+
+
+def delete_messages(
+    conference_id: str, step: Step, room: str, denied_room: str
+) -> list[pb.DeleteConferenceRequest]:
+    """Return the messages that a step sends at the same time to end a conference.
+
+    The messages are withdrawals if the step has a room of its own (`Step.of_room`).
+    """
+    withdrawn = filled(step.of_room or "", room, denied_room)
+    return [delete_message(conference_id, each, room, withdrawn) for each in _numbered(step)]
+
+
+def delete_message(
+    conference_id: str, step: Step, room: str = "", withdrawn: str = ""
+) -> pb.DeleteConferenceRequest:
+    """Return the message that ends this conference, or the conference of the room `withdrawn`."""
+    message = pb.DeleteConferenceRequest(
+        conference_id=conference_id, reason=_REASONS[step.reason], room=withdrawn
+    )
+    message.delete_time.FromMilliseconds(now_ms() - step.over_for_seconds * 1000)
+    _set_hold(message, step, room)
+    return message
+
+
+def _numbered(step: Step) -> list[Step]:
     return [
-        _create_message(replace(step, owner=step.owner.replace("{n}", str(n))), room, denied_room)
-        for n in range(step.at_once)
+        replace(
+            step,
+            owner=step.owner.replace("{n}", str(number)),
+            holder=step.holder.replace("{n}", str(number)),
+        )
+        for number in range(step.at_once)
     ]
 
 
-def delete_message(conference_id: str, step: Step) -> pb.DeleteConferenceRequest:
-    """Return the message that deletes this conference."""
-    message = pb.DeleteConferenceRequest(conference_id=conference_id, reason=_REASONS[step.reason])
-    message.delete_time.FromMilliseconds(now_ms() - step.over_for_seconds * 1000)
-    return message
+def _set_hold(
+    message: pb.CreateConferenceRequest | pb.DeleteConferenceRequest, step: Step, room: str
+) -> None:
+    if step.holder:
+        # The same name in another room, or in another run of the kit, is another holder.
+        message.holder = str(uuid5(NAMESPACE_URL, f"{room}/{step.holder}"))
+        message.hold = step.hold
 
 
 def filled(text: str, room: str, denied_room: str) -> str:
@@ -62,4 +105,5 @@ def _create_message(step: Step, room: str, denied_room: str) -> pb.CreateConfere
     message = contract.create_message(request, ClientKind(step.client))
     if step.leave_out:
         message.ClearField(step.leave_out)
+    _set_hold(message, step, room)
     return message

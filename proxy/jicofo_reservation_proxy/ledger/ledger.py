@@ -28,21 +28,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from jicofo_reservation_proxy.model import Conference, ConferenceRef
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, Hold
 
 from .records import Record, RecordState
 from .room_locks import Locks
+from .withdrawals import Withdrawals
 
 
 class Ledger(Protocol):
     """The conferences and their states."""
 
     def grant(
-        self, ref: ConferenceRef, room: str, conference: Conference, within_seconds: float
+        self,
+        ref: ConferenceRef,
+        room: str,
+        conference: Conference,
+        within_seconds: float,
+        *,
+        hold: int = 0,
+        has_row: bool = False,
     ) -> None:
         """Record that a client has this conference.
 
-        The record keeps the latest end that a client was told. The record gets a new
+        `hold` is the number of the hold of this grant. `has_row` is as in `model.Granted`; for a
+        conference that the proxy already knows and gives again without its backend, it is as in the
+        record. The record keeps the latest end that a client was told. The record gets a new
         revision. If the conference was over, it is open again and its deletion is cancelled,
         durably. A record of the same conference in another room is replaced. Other open or
         abandoned conferences of the room are removed, because a backend grants a room to one
@@ -53,8 +63,19 @@ class Ledger(Protocol):
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
         """Record the new data of an open conference; do nothing if the conference is not open."""
 
-    def end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> None:
+    def end(
+        self,
+        ref: ConferenceRef,
+        over_at_ms: int,
+        within_seconds: float,
+        *,
+        hold: int | None = None,
+    ) -> bool:
         """Record, durably, that a client ended a conference, also if the ledger does not know it.
+
+        `hold` is the number of the newest grant that the DELETE may end, or `None` for any grant.
+        If a client has the conference by a newer grant, the DELETE is void: nothing changes, and
+        the method returns false.
 
         The conference stays open until its end is durable, and `grant` waits until then. Nothing
         changes if the conference is already pending or gone. A fallback grant is gone after this
@@ -71,6 +92,12 @@ class Ledger(Protocol):
         is pending already, or if the ledger knows it from another room. The method waits until the
         pending deletion is durable, but not longer than this time. If it cannot be stored, it stays
         in memory, and the store tries again: nothing was promised to a client.
+        """
+
+    def name_over(self, ref: ConferenceRef, hold: int) -> None:
+        """Record that the backend has a row with this hold for a conference that is over.
+
+        Do nothing if the conference is open or unknown.
         """
 
     def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
@@ -134,10 +161,27 @@ class Aliases(Protocol):
         """Record that Jicofo gets this backend's own numbers from now on."""
 
 
+class Holds(Protocol):
+    """The holder of this ledger, and the numbers of its holds."""
+
+    def next(self) -> Hold:
+        """Return the hold for a create; its number is greater than all numbers before it."""
+
+    @property
+    def holder(self) -> str:
+        """The holder of this ledger; "" if the ledger is in memory only."""
+
+    @property
+    def newest(self) -> int:
+        """The greatest number of all holds so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Everything that is stored for the use cases: the conferences, the aliases, and the locks."""
+    """Everything that is stored for the use cases, and the locks."""
 
     ledger: Ledger
     aliases: Aliases
+    holds: Holds
+    withdrawals: Withdrawals
     locks: Locks

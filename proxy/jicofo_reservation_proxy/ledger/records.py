@@ -1,5 +1,6 @@
 """Records: the data of a conference in the ledger, and the row of a record in the database."""
 
+import dataclasses
 import enum
 import json
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,10 @@ class Record:
     for a conference with a password or a PIN, because the ledger never writes passwords or PINs.
     `over_at_ms` and `reason` are set when the conference is over.
 
+    `hold` is the number of the newest grant's hold; 0 if it is unknown. The deletion has to end
+    the grants of this proxy's holder if `has_row` is true, and grants without a holder if
+    `has_no_holder` is true. Both are true if the proxy does not know.
+
     Every grant sets a new `revision`. So a changed revision shows that a client was given the
     conference in the meantime.
     """
@@ -54,12 +59,73 @@ class Record:
     is_whole: bool = True
     over_at_ms: int | None = None
     reason: DeleteReason | None = None
+    hold: int = 0
+    has_row: bool = False
+    has_no_holder: bool = True
     revision: int = field(default=0, compare=False)
 
     @property
     def ends_at_ms(self) -> int | None:
         """The end of the conference; `None` if the end is unknown or the conference has no end."""
         return self.conference.ends_at_ms if self.conference else None
+
+
+def ended(ref: ConferenceRef, known: Record | None, over_at_ms: int, hold: int) -> Record:
+    """Return the record after a DELETE for the grants up to `hold`; `known` is the one before.
+
+    If the ledger does not know the conference, the backend may have a row of this proxy or not.
+    """
+    record = over(known or Record(ref, has_row=True), over_at_ms, DeleteReason.ENDED)
+    return dataclasses.replace(record, hold=max(record.hold, hold))
+
+
+def granted(ref: ConferenceRef, room: str, conference: Conference, known: Record | None) -> Record:
+    """Return the record of a conference that a client gets; `known` is the record before.
+
+    The record keeps the latest end that a client was told.
+    """
+    if known is None:
+        return Record(ref, room=room, conference=conference, has_no_holder=False)
+    return dataclasses.replace(
+        known,
+        state=RecordState.OPEN,
+        room=room,
+        conference=with_later_end(known, conference),
+        is_whole=True,
+        over_at_ms=None,
+        reason=None,
+    )
+
+
+def over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
+    """Return the record after its conference is over: its deletion is pending."""
+    return dataclasses.replace(
+        record, state=RecordState.PENDING, over_at_ms=over_at_ms, reason=reason
+    )
+
+
+def with_later_end(known: Record, conference: Conference) -> Conference:
+    """Return the new data of a conference, with the latest end that a client was told."""
+    if known.conference is None or conference.duration_seconds is None:
+        return conference
+    if known.conference.duration_seconds is None:
+        return dataclasses.replace(conference, duration_seconds=None)
+    ends_at_ms = known.ends_at_ms or 0
+    seconds = max(conference.duration_seconds, (ends_at_ms - conference.start_time_ms) // 1000)
+    return dataclasses.replace(conference, duration_seconds=seconds)
+
+
+def named(record: Record, hold: int, *, has_row: bool) -> Record:
+    """Return the record after the backend named its conference in an answer to a create.
+
+    `hold` is the number of the hold of that create, and `has_row` as in `model.Granted`.
+    """
+    return dataclasses.replace(
+        record,
+        hold=max(record.hold, hold),
+        has_row=record.has_row or has_row,
+        has_no_holder=record.has_no_holder or not has_row,
+    )
 
 
 def is_unchanged(found: Record | None, known: Record | None) -> bool:
@@ -77,10 +143,10 @@ _OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")
 
 SELECT = """
 SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, duration_seconds,
-       options, is_whole, over_at_ms, reason
+       options, is_whole, over_at_ms, reason, hold, has_row, has_no_holder
 FROM conference ORDER BY over_at_ms, start_time_ms
 """
-UPSERT = "INSERT OR REPLACE INTO conference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPSERT = "INSERT OR REPLACE INTO conference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DELETE = "DELETE FROM conference WHERE backend = ? AND conference_id = ? AND is_stand_in = ?"
 
 
@@ -104,6 +170,9 @@ def to_row(record: Record) -> tuple[object, ...]:
         record.is_whole and not (held and (held.password or held.pin)),
         record.over_at_ms,
         record.reason.value if record.reason else None,
+        record.hold,
+        record.has_row,
+        record.has_no_holder,
     )
 
 
@@ -129,7 +198,8 @@ def from_rows(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
 
 
 def _record(row: tuple[Any, ...]) -> Record:
-    backend, conference_id, is_fallback, state, room, *held, is_whole, over_at_ms, reason = row
+    backend, conference_id, is_fallback, state, room, *held, is_whole, over_at_ms, reason = row[:-3]
+    hold, has_row, has_no_holder = row[-3:]
     return Record(
         ConferenceRef(backend, conference_id, bool(is_fallback)),
         _STATES[state],
@@ -138,6 +208,9 @@ def _record(row: tuple[Any, ...]) -> Record:
         bool(is_whole),
         over_at_ms,
         DeleteReason(reason) if reason else None,
+        hold,
+        bool(has_row),
+        bool(has_no_holder),
     )
 
 

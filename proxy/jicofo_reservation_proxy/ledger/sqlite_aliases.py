@@ -69,8 +69,8 @@ class SqliteAliases:
         """Return the conference that an alias stands for; `None` if the alias is unknown."""
         with self._lock:
             found = self._table.rows.get(number)
-        ref = ids.decode(found[0]) if found else None
-        return ref if isinstance(ref, ConferenceRef) else None
+        named = ids.decode(found[0]) if found else None
+        return named.ref if isinstance(named, ids.Named) else None
 
     def forget(self, ref: ConferenceRef) -> None:
         """Remove the alias of a conference that is gone, if it has one."""

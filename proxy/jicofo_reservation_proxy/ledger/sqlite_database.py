@@ -49,7 +49,25 @@ CREATE TABLE conference (
     PRIMARY KEY (backend, conference_id, is_stand_in)
 ) STRICT, WITHOUT ROWID;
 """
-MIGRATIONS = (_ALIASES, _CONFERENCES)
+_HOLDS = """
+ALTER TABLE conference ADD COLUMN hold          INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conference ADD COLUMN has_row       INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conference ADD COLUMN has_no_holder INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE holder (
+    only   INTEGER PRIMARY KEY CHECK (only = 1),
+    holder TEXT NOT NULL,
+    starts INTEGER NOT NULL
+) STRICT;
+CREATE TABLE withdrawal (
+    backend     TEXT NOT NULL,
+    room        TEXT NOT NULL,
+    hold        INTEGER NOT NULL,
+    asked_at_ms INTEGER NOT NULL,
+    is_sent     INTEGER NOT NULL,
+    PRIMARY KEY (backend, room)
+) STRICT, WITHOUT ROWID;
+"""
+MIGRATIONS = (_ALIASES, _CONFERENCES, _HOLDS)
 """Entry n - 1 upgrades the schema from version n - 1 to version n. Version 0 is an empty file."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -101,6 +119,11 @@ class Database:
                 self._stack.close()
             finally:
                 self._lock.release()
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the database is a file; false for a database in memory."""
+        return self._state_dir is not None
 
     def find_damage(self) -> str:
         """Return what happened to the files since they were opened; "" if they are as before."""

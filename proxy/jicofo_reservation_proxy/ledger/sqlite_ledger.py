@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ids import decode, encode
+from jicofo_reservation_proxy.ids import Named, decode, encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from . import records
@@ -70,7 +70,14 @@ class SqliteLedger:
         self._writes = WriteBehind(database, self._table, self._lock, thread_name)
 
     def grant(
-        self, ref: ConferenceRef, room: str, conference: Conference, within_seconds: float
+        self,
+        ref: ConferenceRef,
+        room: str,
+        conference: Conference,
+        within_seconds: float,
+        *,
+        hold: int = 0,
+        has_row: bool = False,
     ) -> None:
         """Record that a client has this conference. If it was over, wait for the disk."""
         with self._lock:
@@ -79,9 +86,9 @@ class SqliteLedger:
                 raise StateError(f"{self._database.name}: the disk does not answer in time")
             known = self._index.records.get(ref)
             is_same = known is not None and known.room in {"", room}
-            told = _later_end(known if is_same else None, conference)
-            revision = next(self._revisions)
-            record = Record(ref, room=room, conference=told, revision=revision)
+            record = records.granted(ref, room, conference, known if is_same else None)
+            record = records.named(record, hold, has_row=has_row)
+            record = dataclasses.replace(record, revision=next(self._revisions))
             if not self._index.is_over(ref):
                 self._add(record)
                 return
@@ -104,27 +111,40 @@ class SqliteLedger:
         with self._lock:
             known = self._index.records.get(ref)
             if known is not None and known.state is RecordState.OPEN:
-                told = _later_end(known, conference)
+                told = records.with_later_end(known, conference)
                 self._change(dataclasses.replace(known, conference=told, is_whole=True))
 
-    def end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> None:
-        """Record on the disk that a client ended a conference.
+    def end(
+        self,
+        ref: ConferenceRef,
+        over_at_ms: int,
+        within_seconds: float,
+        *,
+        hold: int | None = None,
+    ) -> bool:
+        """Record on the disk that a client ended a conference; return false if the DELETE is void.
 
         Raises `StateError` also if the ledger is full of pending deletions.
         """
-        if ref.is_fallback:
-            self.settle(ref)
-            return
         until = time.monotonic() + within_seconds
-        while not self._end(ref, over_at_ms, until - time.monotonic()):
-            pass
+        while True:
+            is_over = self._end(ref, over_at_ms, until - time.monotonic(), hold)
+            if is_over is not None:
+                return is_over
 
-    def _end(self, ref: ConferenceRef, over_at_ms: int, within_seconds: float) -> bool:
-        """Return whether the end is on the disk; it is not if another DELETE failed to write it."""
+    def _end(
+        self, ref: ConferenceRef, over_at_ms: int, within_seconds: float, hold: int | None
+    ) -> bool | None:
+        """Return as `end`; return `None` if another DELETE failed to write the end."""
         with self._lock:
             if self._index.is_gone(ref):
                 return True
             known = self._index.records.get(ref)
+            if known and known.state is RecordState.OPEN and known.hold > (hold or known.hold):
+                return False
+            if ref.is_fallback:
+                self._settle(ref)
+                return True
             if known is None and not self._has_room_for_unknown():
                 raise StateError(
                     f"{self._database.name}: wanted space for the deletion of one more unknown "
@@ -134,7 +154,7 @@ class SqliteLedger:
             end: Record | None = None
             is_pending = known is not None and known.state is RecordState.PENDING
             if not is_pending and ref not in self._table.ending:
-                end = _over(known or Record(ref), over_at_ms, DeleteReason.ENDED)
+                end = records.ended(ref, known, over_at_ms, hold or 0)
                 self._table.ending[ref] = end
                 self._writes.note(ref)
             number = self._writes.last_number
@@ -143,7 +163,7 @@ class SqliteLedger:
         finally:
             with self._lock:
                 self._table.drop_end(ref, end)
-        return end is not None or self.is_over(ref)
+        return True if end is not None or self.is_over(ref) else None
 
     def withdraw(
         self, ref: ConferenceRef, room: str, over_at_ms: int, within_seconds: float
@@ -154,7 +174,7 @@ class SqliteLedger:
             is_pending = known is not None and known.state is RecordState.PENDING
             if known is not None and not is_pending and not _is_abandoned_in(known, room):
                 return False
-            record = _over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
+            record = records.over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
             if not is_pending and not self._add(record, supersedes=False):
                 return False
             number = self._writes.last_number
@@ -166,6 +186,13 @@ class SqliteLedger:
             )
         return not is_pending
 
+    def name_over(self, ref: ConferenceRef, hold: int) -> None:
+        """Record that the backend has a row with this hold for a conference that is over."""
+        with self._lock:
+            known = self._index.records.get(ref)
+            if known is not None and known.state is not RecordState.OPEN:
+                self._change(records.named(known, hold, has_row=True))
+
     def end_early(self, ref: ConferenceRef, room: str, conference: Conference, now_ms: int) -> bool:
         """Record that a conference is over if its end has passed; return whether it is over."""
         with self._lock:
@@ -174,7 +201,9 @@ class SqliteLedger:
                 record = dataclasses.replace(record, conference=record.conference or conference)
                 ends_at_ms = record.ends_at_ms
                 if ends_at_ms is not None and ends_at_ms <= now_ms:
-                    self._add(_over(record, ends_at_ms, DeleteReason.EXPIRED), supersedes=False)
+                    self._add(
+                        records.over(record, ends_at_ms, DeleteReason.EXPIRED), supersedes=False
+                    )
             return self._index.is_over(ref)
 
     def expire(self, before_ms: int) -> list[Record]:
@@ -182,7 +211,7 @@ class SqliteLedger:
         expired = []
         with self._lock:
             for known, ends_at_ms in self._index.pop_expired(before_ms):
-                record = _over(known, ends_at_ms, DeleteReason.EXPIRED)
+                record = records.over(known, ends_at_ms, DeleteReason.EXPIRED)
                 self._change(record)
                 expired.append(record)
                 if record.ref.is_fallback:
@@ -192,8 +221,7 @@ class SqliteLedger:
     def settle(self, ref: ConferenceRef) -> None:
         """Record that a conference is gone at its backend."""
         with self._lock:
-            self._forget(ref)
-            self._index.note_gone(ref)
+            self._settle(ref)
 
     def abandon(self, record: Record) -> bool:
         """Abandon a deletion if its record is unchanged and pending; return whether it did."""
@@ -210,7 +238,7 @@ class SqliteLedger:
             is_abandoned = known is not None and known.state is RecordState.ABANDONED
             if known is not None and is_abandoned:
                 reason = known.reason or DeleteReason.ENDED
-                self._change(_over(known, now_ms, reason))
+                self._change(records.over(known, now_ms, reason))
         return is_abandoned
 
     def find(self, ref: ConferenceRef) -> Record | None:
@@ -313,6 +341,10 @@ class SqliteLedger:
         has_most = len(self._index.records) >= self._max_conferences
         return has_most or self._index.bytes >= self._max_bytes
 
+    def _settle(self, ref: ConferenceRef) -> None:
+        self._forget(ref)
+        self._index.note_gone(ref)
+
     def _change(self, record: Record) -> None:
         self._index.put(record)
         self._writes.note(record.ref)
@@ -337,19 +369,13 @@ def retry(ledger: SqliteLedger, public_id: str, now_ms: int) -> ConferenceRef:
 
     Raises `StateError` if the ledger has no such deletion.
     """
-    ref = decode(public_id)
-    if not isinstance(ref, ConferenceRef) or not ledger.retry(ref, now_ms):
+    found = decode(public_id)
+    if not isinstance(found, Named) or not ledger.retry(found.ref, now_ms):
         raise StateError(
             "wanted the id of an abandoned deletion, as `ledger abandoned` shows it, got "
             f"{public_id!r}"
         )
-    return ref
-
-
-def _over(record: Record, over_at_ms: int, reason: DeleteReason) -> Record:
-    return dataclasses.replace(
-        record, state=RecordState.PENDING, over_at_ms=over_at_ms, reason=reason
-    )
+    return found.ref
 
 
 def _age(record: Record) -> tuple[int, int]:
@@ -360,14 +386,3 @@ def _age(record: Record) -> tuple[int, int]:
 
 def _is_abandoned_in(record: Record, room: str) -> bool:
     return record.state is RecordState.ABANDONED and record.room in {"", room}
-
-
-def _later_end(known: Record | None, conference: Conference) -> Conference:
-    """Return the conference with the latest end that a client was told."""
-    if known is None or known.conference is None or conference.duration_seconds is None:
-        return conference
-    if known.conference.duration_seconds is None:
-        return dataclasses.replace(conference, duration_seconds=None)
-    ends_at_ms = known.ends_at_ms or 0
-    seconds = max(conference.duration_seconds, (ends_at_ms - conference.start_time_ms) // 1000)
-    return dataclasses.replace(conference, duration_seconds=seconds)

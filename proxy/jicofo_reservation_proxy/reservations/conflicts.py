@@ -47,12 +47,17 @@ class Conflicts:
         self._grants = grants
         self._reports = reports
 
-    def answer(self, asked: RoomRequest, ref: ConferenceRef, existing: Conference) -> CreateReply:
-        """Answer a request for the room that the conference `existing` holds."""
+    def answer(
+        self, asked: RoomRequest, ref: ConferenceRef, existing: Conference, *, has_row: bool
+    ) -> CreateReply:
+        """Answer a request for the room that the conference `existing` holds.
+
+        `has_row` is as in `Ledger.grant`.
+        """
         if may_share(asked.dialect, asked.request, existing):
-            reply = self._grants.give(asked, ref, existing)
+            reply = self._grants.give(asked, ref, existing, has_row=has_row)
         elif self._reports and not self._ledger.is_over(ref):
-            reply = self._grants.reservation(asked.dialect, ref, existing, asked.budget)
+            reply = self._grants.reservation(asked.dialect, ref, existing, 0, asked.budget)
         else:
             return Denied("", OTHER_OWNER)
         if self._reports and isinstance(reply, Reservation):

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.room_locks import RoomKey
-from jicofo_reservation_proxy.model import CreateRequest, Dialect, Fault, FaultKind
+from jicofo_reservation_proxy.model import NO_HOLD, CreateRequest, Dialect, Fault, FaultKind, Hold
 
 ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 
@@ -32,13 +32,17 @@ FROM_FALLBACK = "fallback_grant"
 
 @dataclass(frozen=True, slots=True)
 class RoomRequest:
-    """A POST in progress: its client, its room, the backend of the room, and its time budget."""
+    """A POST in progress: its client, its room, the backend of the room, and its time budget.
+
+    `hold` is the hold of the newest create that the proxy sends for it.
+    """
 
     request: CreateRequest
     dialect: Dialect
     incident_id: str
     backend: str
     budget: Budget
+    hold: Hold = NO_HOLD
 
     @property
     def room_key(self) -> RoomKey:

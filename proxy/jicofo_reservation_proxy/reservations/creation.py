@@ -12,14 +12,16 @@ deletion is pending. Then the proxy works in this order:
 
 This order keeps the invariant that is described in deletion_delivery.py.
 
-If the backend granted a conference and the client does not get it, no client would send a DELETE
-for it. The proxy then withdraws the conference: it ends the conference at the backend.
+If the client does not get the conference of a create, no client would send a DELETE for it. The
+proxy then ends it at the backend: by a withdrawal (withdrawals.py), or by a deletion if the backend
+keeps no rows and granted the conference.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 from jicofo_reservation_proxy.backends.backend import Backend
-from jicofo_reservation_proxy.ledger.room_locks import Locks
+from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.model import (
     OVER,
     ConferenceRef,
@@ -32,14 +34,16 @@ from jicofo_reservation_proxy.model import (
     Granted,
     Reservation,
     Result,
+    Taken,
 )
 
-from .conflicts import Conflicts
+from .conflicts import Conflicts, may_share
 from .context import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
 from .deletions import Deletions
 from .fallback import Fallback
 from .grants import Grants
 from .named_conferences import UNIQUE_IDS, NamedConferences, Verdict
+from .withdrawals import Withdrawals
 
 _ONE_ID_TWO_ROOMS = f"is the id of a conference in another room; the contract says: {UNIQUE_IDS}"
 
@@ -50,20 +54,23 @@ class Creation:
     def __init__(
         self,
         backends: Mapping[str, Backend],
-        locks: Locks,
+        store: Store,
         named: NamedConferences,
         deletions: Deletions,
         grants: Grants,
         conflicts: Conflicts,
         fallback: Fallback,
+        withdrawals: Withdrawals,
     ) -> None:
         self._backends = backends
-        self._locks = locks
+        self._locks = store.locks
         self._named = named
         self._deletions = deletions
         self._grants = grants
         self._conflicts = conflicts
         self._fallback = fallback
+        self._holds = store.holds
+        self._withdrawals = withdrawals
 
     def create(self, asked: RoomRequest, *, is_admitted: bool) -> Handled[CreateReply]:
         """Ask the backend for a room, and answer the client.
@@ -72,37 +79,55 @@ class Creation:
         backend, and the fallback answers. The caller holds the lock of the room.
         """
         if not is_admitted:
-            return self._fallback.answer(asked, IN_FLIGHT_LIMIT_REACHED)
+            return self._fallback.answer(self._with_hold(asked), IN_FLIGHT_LIMIT_REACHED)
         self._deletions.deliver_pending(asked)
-        return self._ask_and_answer(asked)
+        return self._ask_and_answer(self._with_hold(asked))
+
+    def _with_hold(self, asked: RoomRequest) -> RoomRequest:
+        """Return the request with a hold that is greater than those of all grants before."""
+        return dataclasses.replace(asked, hold=self._holds.next())
 
     def _ask_and_answer(self, asked: RoomRequest, *, is_last: bool = False) -> Handled[CreateReply]:
         """Ask the backend and answer; ask once more if the answer names a conference that is gone.
 
-        Withdraw the conference that the backend granted, if the client does not get it.
+        Withdraw the conference of the answer if the client does not get it.
         """
         result = self._ask(asked)
-        granted_id = _granted_id(result.outcome)
         try:
             handled = self._judge_and_answer(asked, result, is_last=is_last)
         except Exception:
-            self._withdraw(asked, granted_id)
+            self._withdraw(asked, result)
             raise
         if handled is None:
-            return self._ask_and_answer(asked, is_last=True)
-        if granted_id != _given_id(handled.reply):
-            self._withdraw(asked, granted_id)
+            return self._ask_and_answer(self._with_hold(asked), is_last=True)
+        if not _is_given(asked, result.outcome, handled.reply):
+            self._withdraw(asked, result)
         return handled
 
     def _ask(self, asked: RoomRequest) -> Result[CreateOutcome]:
         backend = self._backends[asked.backend]
         return backend.create(
-            asked.request, asked.dialect.kind, asked.incident_id, asked.budget.left_seconds
+            asked.request,
+            asked.dialect.kind,
+            asked.hold,
+            asked.incident_id,
+            asked.budget.left_seconds,
         )
 
-    def _withdraw(self, asked: RoomRequest, granted_id: str) -> None:
-        if granted_id:
-            self._deletions.withdraw(asked, ConferenceRef(asked.backend, granted_id))
+    def _withdraw(self, asked: RoomRequest, result: Result[CreateOutcome]) -> None:
+        """End what the backend may hold for a create whose conference no client got."""
+        match result.outcome:
+            case Granted(conference, has_row=False):
+                granted_id = conference.id
+            case Fault(granted_id=granted_id, has_row=False) if granted_id:
+                pass
+            case Denied() | Conflict(has_row=False):
+                return
+            case _:
+                if result.code:
+                    self._withdrawals.note(asked)
+                return
+        self._deletions.withdraw(asked, ConferenceRef(asked.backend, granted_id))
 
     def _judge_and_answer(
         self, asked: RoomRequest, result: Result[CreateOutcome], *, is_last: bool
@@ -114,6 +139,7 @@ class Creation:
         self._deletions.backend_answers(asked.backend)
         if isinstance(outcome, Denied):
             return Handled(outcome, asked.backend, result.code)
+        self._withdrawals.backend_named(asked.backend, has_row=outcome.has_row)
         ref = ConferenceRef(asked.backend, outcome.conference.id)
         with self._locks.hold(ref, asked.budget.left_seconds) as is_free:
             if not is_free:
@@ -132,21 +158,16 @@ class Creation:
         if verdict is Verdict.IN_ANOTHER_ROOM:
             return Fault(FaultKind.BROKEN, "OK", f"{ref.conference_id!r} {_ONE_ID_TWO_ROOMS}")
         if isinstance(outcome, Granted):
-            return self._grants.give(asked, ref, outcome.conference)
-        return self._conflicts.answer(asked, ref, outcome.conference)
+            return self._grants.give(asked, ref, outcome.conference, has_row=outcome.has_row)
+        return self._conflicts.answer(asked, ref, outcome.conference, has_row=outcome.has_row)
 
 
-def _granted_id(outcome: CreateOutcome) -> str:
-    """Return the id of the conference that the backend granted; "" if it granted none."""
-    match outcome:
-        case Granted(conference):
-            return conference.id
-        case Fault(granted_id=granted_id):
-            return granted_id
+def _is_given(asked: RoomRequest, outcome: CreateOutcome, reply: CreateReply) -> bool:
+    """Return whether the client gets the conference that the outcome names."""
+    match outcome, reply:
+        case Granted() | Conflict(), Reservation():
+            return True
+        case Conflict(conference), Taken():
+            return may_share(asked.dialect, asked.request, conference)
         case _:
-            return ""
-
-
-def _given_id(reply: CreateReply) -> str:
-    """Return the id of the conference that the client gets; "" if it gets none."""
-    return reply.conference.id if isinstance(reply, Reservation) else ""
+            return False

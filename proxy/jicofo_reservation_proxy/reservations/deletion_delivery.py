@@ -32,6 +32,7 @@ from jicofo_reservation_proxy.observability.metrics import Metrics
 from .deletions import Deletions
 from .expiry import Expiry
 from .retry_schedule import MAX_RETRY_SECONDS, RetrySchedule
+from .withdrawals import Withdrawals
 
 LOOK_SECONDS = 1.0
 """The longest time between two checks of a thread for conferences whose end has passed."""
@@ -48,7 +49,8 @@ logger = logging.getLogger(__name__)
 class Delivery:
     """Delivers the pending deletions of the ledger, and ends the conferences that have expired.
 
-    `deletions` sends the deletions, also for the use cases. `clock` counts seconds from an
+    `deletions` sends the deletions, also for the use cases. `withdrawals` withdraws the creates
+    whose conference no client got. `clock` counts seconds from an
     arbitrary start, for back-offs. `now_ms` is the time of day. While `is_in_doubt` returns true,
     that time may be wrong, and nothing expires. The constructor raises `StateError` if the store
     cannot be read.
@@ -72,6 +74,15 @@ class Delivery:
         left_over = [record.ref for name in backends for record in store.ledger.pending(name)]
         self._schedule = RetrySchedule(backends, left_over, clock)
         self.deletions = Deletions(backends, store, self._schedule, metrics, now_ms)
+        self.withdrawals = Withdrawals(
+            backends,
+            store,
+            self._schedule,
+            metrics,
+            give_up_after_ms=give_up_after // timedelta(milliseconds=1),
+            now_ms=now_ms,
+            clock=clock,
+        )
         self._expiry = Expiry(
             backends,
             store.ledger,
@@ -120,14 +131,20 @@ class Delivery:
                 break
             faults = self._schedule.faults(name)
             is_due = end is not None or self._schedule.wait_seconds(record.ref) <= 0
-            left_seconds = float("inf") if end is None else end - now
-            if is_due and self.deletions.attempt_if_free(record, left_seconds):
+            if is_due and self.deletions.attempt_if_free(record, _left_seconds(end, now)):
                 continue
             waits.append(max(BUSY_SECONDS, self._schedule.wait_seconds(record.ref)))
             waiting_rooms |= {record.room} - {""}
             if end is not None and self._schedule.faults(name) > faults:
                 break
+        else:
+            self.withdrawals.deliver(name, lambda: _left_seconds(until(), self._clock()))
         return min(waits)
+
+
+def _left_seconds(end: float | None, now: float) -> float:
+    """Return the time until the end of the drain; infinity until the proxy stops."""
+    return float("inf") if end is None else end - now
 
 
 class _Worker:

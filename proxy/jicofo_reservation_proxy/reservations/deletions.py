@@ -1,7 +1,7 @@
 """Deletions: send a deletion to its backend, and record the outcome."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from jicofo_reservation_proxy.backends.backend import Deleter
@@ -12,12 +12,14 @@ from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import Record, RecordState, is_unchanged
 from jicofo_reservation_proxy.ledger.room_locks import LockKey
 from jicofo_reservation_proxy.model import (
+    NO_HOLD,
     ConferenceRef,
     Deleted,
     DeleteOutcome,
     DeleteReason,
     Deletion,
     Fault,
+    Hold,
     Result,
 )
 from jicofo_reservation_proxy.observability import logs
@@ -44,6 +46,7 @@ class Deletions:
         self._backends = backends
         self._ledger = store.ledger
         self._aliases = store.aliases
+        self._holder = store.holds.holder
         self._locks = store.locks
         self._schedule = schedule
         self._metrics = metrics
@@ -58,7 +61,8 @@ class Deletions:
         """
         if ref.backend not in self._backends or not self._ledger.is_over(ref):
             return False
-        return isinstance(self._send(ref, incident_id, within_seconds).outcome, Deleted)
+        record = self._ledger.find(ref) or Record(ref)
+        return isinstance(self._send(record, incident_id, within_seconds).outcome, Deleted)
 
     def attempt_for(self, asked: RoomRequest, ref: ConferenceRef) -> bool:
         """Send a deletion before a POST is answered; return whether the backend acknowledged it.
@@ -93,17 +97,18 @@ class Deletions:
             return self.attempt(record.ref, new_incident_id(), within_seconds)
 
     def attempt_unnoted(
-        self, ref: ConferenceRef, known: Record | None, incident_id: str, within_seconds: float
+        self, ended: Record, known: Record | None, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome] | None:
         """Send a deletion that the ledger could not store; return `None` if nothing was sent.
 
-        `known` is the record of the conference before the DELETE. The method sends nothing if the
-        record has changed since then, or if the lock of the room or of the conference is not free:
-        a client may have got the conference in the meantime.
+        `ended` is the record that the ledger could not store, and `known` the record before the
+        DELETE. The method sends nothing if that record has changed since then, or if the lock of
+        the room or of the conference is not free: a client may have got the conference in the
+        meantime.
         """
-        with self._held(ref, known.room if known else "") as is_free:
-            if is_free and is_unchanged(self._ledger.find(ref), known):
-                return self._send(ref, incident_id, within_seconds)
+        with self._held(ended.ref, ended.room) as is_free:
+            if is_free and is_unchanged(self._ledger.find(ended.ref), known):
+                return self._send(ended, incident_id, within_seconds)
         return None
 
     def withdraw(self, asked: RoomRequest, ref: ConferenceRef) -> None:
@@ -125,7 +130,7 @@ class Deletions:
         try:
             with self._locks.hold(ref, 0) as is_free:
                 if is_free and self._ledger.find(ref) is None:
-                    self._send(ref, asked.incident_id, asked.share_seconds)
+                    self._send(Record(ref), asked.incident_id, asked.share_seconds)
         except StateError:
             logger.error(  # noqa: TRY400 - the text says enough
                 "cannot end conference %s, which no client got: %s", encode(ref), error
@@ -169,21 +174,25 @@ class Deletions:
             yield all(stack.enter_context(self._locks.hold(key, 0)) for key in keys)
 
     def _send(
-        self, ref: ConferenceRef, incident_id: str, within_seconds: float
+        self, record: Record, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        record = self._ledger.find(ref) or Record(ref)
-        deletion = Deletion(
-            ref.conference_id,
-            self._now_ms() if record.over_at_ms is None else record.over_at_ms,
-            record.reason or DeleteReason.ENDED,
-        )
+        ref, reason = record.ref, record.reason or DeleteReason.ENDED
+        over_at_ms = self._now_ms() if record.over_at_ms is None else record.over_at_ms
+        deletion = Deletion(ref.conference_id, over_at_ms, reason, self._holds_of(record))
         result = self._backends[ref.backend].delete(deletion, incident_id, within_seconds)
-        self._log(record, deletion.reason, result, incident_id)
+        self._log(record, reason, result, incident_id)
         if isinstance(result.outcome, Deleted):
             self._settle(ref, result.outcome)
         else:
             self._schedule.put_off(ref, result.outcome, was_sent=result.code != "")
         return result
+
+    def _holds_of(self, record: Record) -> Sequence[Hold]:
+        """Return the holds that the deletion of a conference has to end."""
+        if not self._holder or not record.has_row:
+            return (NO_HOLD,)
+        own = Hold(self._holder, record.hold)
+        return (NO_HOLD, own) if record.has_no_holder else (own,)
 
     def _settle(self, ref: ConferenceRef, deleted: Deleted) -> None:
         self._schedule.note_sent(ref)  # the deletion stays uncertain if the next line raises

@@ -11,8 +11,10 @@ The client gets a fault only in three cases:
   room. A client may be getting the conference at this moment.
 - The ledger cannot store the deletion, and the backend does not acknowledge it.
 
-A DELETE is void if a client got the conference again before the end was stored. The proxy answers
-200, and the conference goes on.
+A DELETE is void if a client got the conference again before the end was stored, or if the id names
+an earlier grant than the newest one: Prosody repeats a DELETE whose answer was lost. The proxy
+answers 200, and the conference goes on. Jicofo's numbers name no grant. A DELETE with a number may
+end all grants that were made before it arrived, because Jicofo sends one request at a time.
 """
 
 import logging
@@ -20,7 +22,8 @@ from collections.abc import Callable
 
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.ledger import records
+from jicofo_reservation_proxy.ledger.ledger import Holds, Ledger
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
 from jicofo_reservation_proxy.observability import logs
@@ -42,12 +45,14 @@ class Ending:
     def __init__(
         self,
         ledger: Ledger,
+        holds: Holds,
         numeric_ids: NumericIds,
         deletions: Deletions,
         respond_within_seconds: float,
         now_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
+        self._holds = holds
         self._numeric_ids = numeric_ids
         self._deletions = deletions
         self._respond_within_seconds = respond_within_seconds
@@ -55,17 +60,25 @@ class Ending:
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
         """Record that the conference with this public id is over. Raises `StateError`."""
-        ref = self._numeric_ids.ref(public_id)
-        if ref is None:
+        newest = self._holds.newest
+        named = self._numeric_ids.named(public_id)
+        if named is None:
             fields = {"id": public_id, "incident": incident_id}
             logs.event(logger, logging.WARNING, "DELETE of an unknown conference", fields)
             return Handled(Deleted())
+        ref = named.ref
         known = self._ledger.find(ref)
         budget = Budget(self._respond_within_seconds)
+        # A person may have typed the id, so its number may be greater than that of any grant.
+        hold = min(named.hold or newest, newest)
         try:
-            self._ledger.end(ref, self._now_ms(), DISK_SHARE * budget.left_seconds)
+            within_seconds = DISK_SHARE * budget.left_seconds
+            if not self._ledger.end(ref, self._now_ms(), within_seconds, hold=hold):
+                fields = {"id": public_id, "incident": incident_id}
+                logs.event(logger, logging.INFO, "DELETE of an earlier grant", fields)
+                return Handled(Deleted(), ref.backend)
         except StateError as error:
-            return self._delete_now(ref, known, incident_id, error, budget)
+            return self._delete_now(ref, known, hold, incident_id, error, budget)
         if ref.is_fallback:
             self._deletions.forget_alias(ref)
         self._deletions.wake(ref.backend)
@@ -82,6 +95,7 @@ class Ending:
         self,
         ref: ConferenceRef,
         known: Record | None,
+        hold: int,
         incident_id: str,
         error: StateError,
         budget: Budget,
@@ -89,7 +103,8 @@ class Ending:
         """Send a deletion that the ledger cannot store, before the client gets its answer."""
         if self._ledger.find(ref) is None and self._ledger.is_over(ref):
             return Handled(Deleted(), ref.backend)
-        result = self._deletions.attempt_unnoted(ref, known, incident_id, budget.left_seconds)
+        ended = records.ended(ref, known, self._now_ms(), hold)
+        result = self._deletions.attempt_unnoted(ended, known, incident_id, budget.left_seconds)
         if result is None and self._is_void(ref, known):
             return Handled(Deleted(), ref.backend)
         if result is None:

@@ -71,14 +71,14 @@ class Fallback:
         for record in reversed(self._in_room(asked, RecordState.PENDING)):
             conference = self._certain(record)
             if conference and may_share(asked.dialect, asked.request, conference):
-                return self._grants.give(asked, record.ref, conference)
+                return self._grants.give(asked, record.ref, conference, has_row=record.has_row)
         return None
 
     def _shared(self, asked: RoomRequest) -> CreateReply | None:
         """Answer with the open conference that holds the room."""
         for record in self._in_room(asked, RecordState.OPEN):
             if conference := self._certain(record):
-                return self._conflicts.answer(asked, record.ref, conference)
+                return self._conflicts.answer(asked, record.ref, conference, has_row=record.has_row)
         return None
 
     def _in_room(self, asked: RoomRequest, state: RecordState) -> Sequence[Record]:
@@ -111,4 +111,4 @@ class Fallback:
             duration_seconds=seconds if wanted is None else min(seconds, wanted),
         )
         ref = ConferenceRef(asked.backend, conference.id, is_fallback=True)
-        return self._grants.give(asked, ref, conference)
+        return self._grants.give(asked, ref, conference, has_row=False)

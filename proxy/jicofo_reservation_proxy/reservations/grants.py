@@ -19,28 +19,44 @@ class Grants:
         self._deletions = deletions
 
     def give(
-        self, asked: RoomRequest, ref: ConferenceRef, conference: Conference
+        self, asked: RoomRequest, ref: ConferenceRef, conference: Conference, *, has_row: bool
     ) -> Reservation | Fault:
         """Record that the client has a conference from now on, and return the reply.
 
-        If the reply is a fault, the ledger does not change.
+        `has_row` is as in `Ledger.grant`. If the reply is a fault, the ledger does not change.
         """
-        reply = self.reservation(asked.dialect, ref, conference, asked.budget)
+        hold = asked.hold.number
+        reply = self.reservation(asked.dialect, ref, conference, hold, asked.budget)
         if isinstance(reply, Fault):
             return reply
         try:
-            self._ledger.grant(ref, asked.request.room.raw, conference, asked.budget.left_seconds)
+            self._ledger.grant(
+                ref,
+                asked.request.room.raw,
+                conference,
+                asked.budget.left_seconds,
+                hold=hold,
+                has_row=has_row,
+            )
         except StateError as error:
             return state_fault(error)
         self._deletions.cancel(ref)
         return reply
 
     def reservation(
-        self, dialect: Dialect, ref: ConferenceRef, conference: Conference, budget: Budget
+        self,
+        dialect: Dialect,
+        ref: ConferenceRef,
+        conference: Conference,
+        hold: int,
+        budget: Budget,
     ) -> Reservation | Fault:
-        """Return the reservation for a conference, with an id that the client accepts."""
+        """Return the reservation for a conference, with an id that the client accepts.
+
+        `hold` is the number of the grant's hold; 0 if the id shall name no grant.
+        """
         try:
-            public_id = self._numeric_ids.of(dialect, ref, budget.left_seconds)
+            public_id = self._numeric_ids.of(dialect, ref, hold, budget.left_seconds)
             return Reservation(public_id, conference)
         except StateError as error:
             return state_fault(error)

@@ -86,14 +86,17 @@ class NamedConferences:
         The caller holds the locks of the room and of the conference. With `is_last`, the backend
         was asked before, so its answer is not outdated. Raises `StateError`.
         """
+        if outcome.has_row:
+            # The create has raised the row of this proxy. The pending deletion has to end it.
+            self._ledger.name_over(ref, asked.hold.number)
         record = self._ledger.find(ref)
         if record and not _is_same(record.room, asked):
             if not self._has_moved(asked, ref, record):
                 return Verdict.IN_ANOTHER_ROOM
-        elif not is_last and self._is_outdated(asked, ref, record):
+        elif not is_last and self._is_outdated(asked, ref, record, has_row=outcome.has_row):
             return Verdict.OUTDATED
         if self._has_passed(outcome.conference):
-            return self._end(asked, ref, outcome.conference, is_last=is_last)
+            return self._end(asked, ref, outcome, is_last=is_last)
         return Verdict.VALID
 
     def _has_moved(self, asked: RoomRequest, ref: ConferenceRef, record: Record) -> bool:
@@ -106,14 +109,19 @@ class NamedConferences:
             case _:
                 return False
 
-    def _is_outdated(self, asked: RoomRequest, ref: ConferenceRef, record: Record | None) -> bool:
+    def _is_outdated(
+        self, asked: RoomRequest, ref: ConferenceRef, record: Record | None, *, has_row: bool
+    ) -> bool:
         """Return whether to ask again, because the conference is over at the backend now.
 
-        A gone conference of a backend without deletions is not over there.
+        A gone conference of a backend without deletions is not over there. A backend that keeps
+        rows has acknowledged only that this proxy does not have the conference.
         """
         if not self._ledger.is_over(ref):
             return False
         if record is None:  # the conference is gone
+            if has_row:
+                return False
             has_delete = not self._deletions.has_no_delete(asked.backend)
             return has_delete and not self._is_new(asked, ref)
         return self._deletions.attempt_for(asked, ref) or self._deletions.is_uncertain(ref)
@@ -146,13 +154,16 @@ class NamedConferences:
         return ends_at_ms is not None and ends_at_ms <= self._now_ms()
 
     def _end(
-        self, asked: RoomRequest, ref: ConferenceRef, conference: Conference, *, is_last: bool
+        self, asked: RoomRequest, ref: ConferenceRef, outcome: Granted | Conflict, *, is_last: bool
     ) -> Verdict:
         """End a conference whose end has passed, unless a client was told a later end."""
         room = asked.request.room.raw
         fields = {"id": encode(ref), "room": room}
         logs.event(logger, logging.WARNING, "the backend named a conference that is over", fields)
-        if not self._ledger.end_early(ref, room, conference, self._now_ms()) or is_last:
+        is_over = self._ledger.end_early(ref, room, outcome.conference, self._now_ms())
+        if outcome.has_row:
+            self._ledger.name_over(ref, asked.hold.number)
+        if not is_over or is_last:
             return Verdict.OVER
         if self._deletions.attempt_for(asked, ref):
             return Verdict.OUTDATED

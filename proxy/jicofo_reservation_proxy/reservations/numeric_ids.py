@@ -23,20 +23,26 @@ class NumericIds:
         self._backends = backends
         self._number_owner = _number_owner(aliases, backends)
 
-    def of(self, dialect: Dialect, ref: ConferenceRef, within_seconds: float) -> PublicId:
-        """Return the id by which a client will know a conference, within this time."""
+    def of(
+        self, dialect: Dialect, ref: ConferenceRef, hold: int, within_seconds: float
+    ) -> PublicId:
+        """Return the id by which a client will know a conference, within this time.
+
+        A string id also names the grant, by the number of its hold. A number does not.
+        """
         if not dialect.numeric_ids:
-            return ids.encode(ref)
+            return ids.encode(ref, hold)
         is_plain = len(self._backends) == 1 and not ref.is_fallback
         number = ids.own_number(ref.conference_id) if is_plain else None
         return number if number is not None else self._aliases.alias(ref, within_seconds)
 
-    def ref(self, public_id: str) -> ConferenceRef | None:
+    def named(self, public_id: str) -> ids.Named | None:
         """Return the conference that a client's id stands for; `None` if the id is unknown."""
         found = ids.decode(public_id)
         if isinstance(found, ids.Number):
-            found = self._ref_of_number(found)
-        is_ours = found and found.conference_id and found.backend in self._backends
+            ref = self._ref_of_number(found)
+            found = ids.Named(ref) if ref else None
+        is_ours = found and found.ref.conference_id and found.ref.backend in self._backends
         return found if is_ours else None
 
     def _ref_of_number(self, number: ids.Number) -> ConferenceRef | None:

@@ -46,9 +46,10 @@ class Reading:
 
     def get(self, public_id: str, dialect: Dialect, incident_id: str) -> Handled[GetReply]:
         """Read the conference that a client knows by this id. Raises `StateError`."""
-        ref = self._numeric_ids.ref(public_id)
-        if ref is None or self._ledger.is_over(ref):
+        named = self._numeric_ids.named(public_id)
+        if named is None or self._ledger.is_over(named.ref):
             return Handled(NotFound())
+        ref, hold = named.ref, named.hold
         budget = Budget(self._respond_within_seconds)
         result = self._ask(ref, incident_id, budget)
         reply: GetReply
@@ -57,9 +58,9 @@ class Reading:
                 reply = NotFound()
             case Found(conference):
                 self._ledger.update(ref, conference)
-                reply = self._grants.reservation(dialect, ref, conference, budget)
+                reply = self._grants.reservation(dialect, ref, conference, hold, budget)
             case Fault() if remembered := self._remembered(ref):
-                reply = self._grants.reservation(dialect, ref, remembered, budget)
+                reply = self._grants.reservation(dialect, ref, remembered, hold, budget)
                 return Handled(reply, ref.backend, result.code, FROM_LEDGER)
             case NotFound() | Fault() as reply:
                 pass

@@ -158,7 +158,7 @@ class RetrySchedule:
         # its own, and the proxy tries other deletions first. A deletion that was not sent waits
         # only for the pause of the backend.
         is_its_own = was_sent or not is_of_the_backend
-        attempts.next_at = self._clock() + (_back_off(attempts.count) if is_its_own else 0.0)
+        attempts.next_at = self._clock() + (back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
         pause = self._pauses[ref.backend]
         if not is_of_the_backend:
@@ -183,10 +183,10 @@ class RetrySchedule:
         now = self._clock()
         if pause.until <= now:
             pause.count += 1
-            pause.until = now + _back_off(pause.count)
+            pause.until = now + back_off(pause.count)
 
 
-def _back_off(count: int) -> float:
+def back_off(count: int) -> float:
     """Return the seconds to wait after this many failures in a row."""
     longest = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(count - 1, 16))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load; it protects no secret

@@ -26,7 +26,7 @@ from jicofo_reservation_proxy.model import (
 from .conflicts import Conflicts
 from .context import Handled, RoomRequest, state_fault
 from .creation import Creation
-from .deletions import Deletions
+from .deletion_delivery import Delivery
 from .ending import Ending
 from .fallback import Fallback
 from .grants import Grants
@@ -64,12 +64,13 @@ class UseCases:
         router: Router,
         backends: Mapping[str, Backend],
         store: Store,
-        deletions: Deletions,
+        delivery: Delivery,
         in_flight: InFlightLimits,
         policy: Policy,
         now_ms: Callable[[], int] = now_ms,
     ) -> None:
         ledger, within_seconds = store.ledger, policy.respond_within_seconds
+        deletions = delivery.deletions
         numeric_ids = NumericIds(store.aliases, backends)
         grants = Grants(ledger, numeric_ids, deletions)
         conflicts = Conflicts(ledger, grants, reports=policy.conflicts == "report")
@@ -80,12 +81,19 @@ class UseCases:
         self._respond_within_seconds = within_seconds
         named = NamedConferences(backends, ledger, deletions, now_ms)
         self._creation = Creation(
-            backends, store.locks, named, deletions, grants, conflicts, fallback
+            backends,
+            store,
+            named,
+            deletions,
+            grants,
+            conflicts,
+            fallback,
+            delivery.withdrawals,
         )
         self._reading = Reading(
             backends, ledger, numeric_ids, grants, in_flight, within_seconds, now_ms
         )
-        self._ending = Ending(ledger, numeric_ids, deletions, within_seconds, now_ms)
+        self._ending = Ending(ledger, store.holds, numeric_ids, deletions, within_seconds, now_ms)
 
     def create(
         self, request: CreateRequest, dialect: Dialect, incident_id: str

@@ -3,7 +3,19 @@
 There is a module for each file of cases. The class `Backend` has no bug.
 """
 
-from . import conflict, create, delete, denial, get, given_up, health, identity, repeat, times
+from . import (
+    conflict,
+    create,
+    delete,
+    denial,
+    get,
+    given_up,
+    health,
+    holders,
+    identity,
+    repeat,
+    times,
+)
 from .backend import BACKENDS, Backend, serving
 
 __all__ = [
@@ -16,6 +28,7 @@ __all__ = [
     "get",
     "given_up",
     "health",
+    "holders",
     "identity",
     "repeat",
     "serving",

@@ -61,6 +61,7 @@ class LooseStore(Store):
         self._by_id.pop(conference.id, None)
         self._by_room.pop(conference.booking.room, None)
         self._by_request.pop(conference.booking.request_id, None)
+        self._holds.pop(conference.id, None)
 
 
 BACKENDS: list[type[Backend]] = []

@@ -4,7 +4,7 @@ import threading
 
 import grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_stub.store import Booking, Granted, Held, Outcome
+from jicofo_reservation_stub.store import NO_HOLDER, Booking, Granted, Held, Hold, Outcome
 
 from .backend import Backend, Context, LooseStore, fails
 
@@ -174,16 +174,17 @@ class _LooksThenTakes(LooseStore):
         super().__init__()
         self._looking: dict[str, Crowd] = {}
 
-    def create(self, booking: Booking) -> Outcome:
+    def create(self, booking: Booking, hold: Hold = NO_HOLDER) -> Outcome:
         """Check whether the room is free, and then hold it, in two steps."""
         with self._lock:
             holder = self._existing(self._by_room.get(booking.room), self._clock())
             crowd = self._looking.setdefault(booking.room, Crowd(5))
-        if holder and holder.booking.request_id != booking.request_id:
-            return Held(holder)
+            if holder and holder.booking.request_id != booking.request_id:
+                return Held(holder, self._raise_row(holder, hold))
         with crowd, self._lock:
             mine = self._existing(self._by_request.get(booking.request_id), self._clock())
-            return Granted(mine or self._add(booking))
+            granted = mine or self._add(booking)
+            return Granted(granted, self._raise_row(granted, hold))
 
 
 @fails({"one-winner": "step 1, create: wanted 1 conference + 4 conflict, got …"})
@@ -227,14 +228,14 @@ class _CountsUnlocked(LooseStore):
         self._crowd = Crowd(2)
         super().__init__()
 
-    def create(self, booking: Booking) -> Outcome:
+    def create(self, booking: Booking, hold: Hold = NO_HOLDER) -> Outcome:
         """Draw an id without the lock, then create the conference with the lock."""
         number = self._last + 1
         with self._crowd:
             self._last = number
         with self._lock:
             self._ids = iter([str(number)])
-        return super().create(booking)
+        return super().create(booking, hold)
 
 
 @fails({"rooms-in-parallel": "step 1, create: wanted 50 different ids, got …: '…' is repeated"})

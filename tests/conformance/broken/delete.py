@@ -8,7 +8,7 @@ from zlib import crc32
 
 import grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_stub.store import Booking, Conference
+from jicofo_reservation_stub.store import NO_HOLDER, Booking, Conference, Ending, Hold
 
 from .backend import Backend, Context, LooseStore, fails
 
@@ -168,7 +168,7 @@ class ExpectsToKnowIt(_Noting):
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
         """Fail if the id is unknown."""
-        if request.conference_id not in self.granted:
+        if request.conference_id and request.conference_id not in self.granted:
             context.abort(grpc.StatusCode.INTERNAL, "no such conference")
         return super().DeleteConference(request, context)
 
@@ -254,13 +254,18 @@ class _UsesIdsAgain(LooseStore):
         super().__init__()
         self._free: dict[str, str] = {}
 
-    def delete(self, conference_id: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    def delete(
+        self,
+        conference_id: str,
+        hold: Hold = NO_HOLDER,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Ending:
         """Record that the id may be used again."""
         conference = self.get(conference_id)
-        was_there = super().delete(conference_id, is_wanted)
-        if was_there and conference is not None:
+        ending = super().delete(conference_id, hold, is_wanted)
+        if ending is Ending.DELETED and conference is not None:
             self._free[conference.booking.room] = conference_id
-        return was_there
+        return ending
 
     def _add(self, booking: Booking) -> Conference:
         free = self._free.pop(booking.room, None)
@@ -275,16 +280,17 @@ class UsesIdsAgain(Backend):
 
     def __init__(self) -> None:
         super().__init__(_UsesIdsAgain())
-        self._deleted: set[str] = set()
+        self._deleted: set[tuple[str, str, str, int]] = set()
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
     ) -> pb.DeleteConferenceResponse:
-        """Delete the conference, unless its id was deleted before."""
-        if request.conference_id in self._deleted:
+        """Delete the conference, unless its id was deleted before in the same way."""
+        deleted = request.conference_id, request.room, request.holder, request.hold
+        if deleted in self._deleted:
             return pb.DeleteConferenceResponse()
         response = super().DeleteConference(request, context)
-        self._deleted.add(request.conference_id)
+        self._deleted.add(deleted)
         return response
 
 
@@ -308,6 +314,17 @@ _LEFT_OUT = (
         "delete-other-room": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
         "delete-days-later": f"step 2, delete: wanted OK, {_LEFT_OUT}",
         "id-never-again": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-conflict": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-repeat": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-raise": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-smaller": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-last": f"step 3, delete: wanted OK, {_LEFT_OUT}",
+        "holder-unknown": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-empty": f"step 3, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "holder-at-once": "step 3, delete: wanted OK or NOT_FOUND, "
+        f"{_LEFT_OUT.replace('UNI', '2 UNI')}",
+        "withdrawal": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
+        "withdrawal-free-room": f"step 2, delete: wanted OK or NOT_FOUND, {_LEFT_OUT}",
     }
 )
 class LeavesDeleteOut(Backend):

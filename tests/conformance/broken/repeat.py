@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_stub.store import Booking, Outcome, Store
+from jicofo_reservation_stub.store import NO_HOLDER, Booking, Hold, Outcome, Store
 
 from .backend import Backend, Context, fails, is_given_up
 
@@ -18,9 +18,9 @@ _CHANGED = "wanted the same answer as before, conference 'â€¦', got conflict 'â€
 
 
 class _ForgetsRequests(Store):
-    def create(self, booking: Booking) -> Outcome:
+    def create(self, booking: Booking, hold: Hold = NO_HOLDER) -> Outcome:
         """Treat every request as a new request."""
-        return super().create(replace(booking, request_id=str(uuid4())))
+        return super().create(replace(booking, request_id=str(uuid4())), hold)
 
 
 @fails(

@@ -148,13 +148,15 @@ _CLOCK = "; check the clock of the backend: it may differ from the kit's clock b
 
 
 class _KeepsForEver(Store):
-    def _existing(self, conference: Conference | None, _now: datetime) -> Conference | None:
+    def _existing(self, conference: Conference | None, now: datetime) -> Conference | None:
+        if conference is not None and any(self._holds.get(conference.id, {})):
+            return super()._existing(conference, now)
         return conference
 
 
 @fails({"over": f"step 2, create: wanted conference, got conflict{_CLOCK}"})
 class NeverEnds(Backend):
-    """The backend keeps a conference until its deletion, even after the end of its duration."""
+    """The backend keeps a conference after its end, unless a proxy with a holder has it."""
 
     def __init__(self) -> None:
         super().__init__(_KeepsForEver())

@@ -22,6 +22,7 @@ from jicofo_reservation_proxy.http.renderers import RENDERERS
 from jicofo_reservation_proxy.model import (
     FIRST_SECOND,
     LAST_SECOND,
+    NO_HOLD,
     ClientKind,
     Conference,
     Conflict,
@@ -31,6 +32,7 @@ from jicofo_reservation_proxy.model import (
     Denied,
     Found,
     Granted,
+    Hold,
     Owner,
     Reservation,
     Room,
@@ -101,6 +103,14 @@ def test_create_message_without_optional_fields() -> None:
     assert not message.HasField("duration")
 
 
+def test_create_message_with_a_hold() -> None:
+    """The message has the holder and the hold; a hold without a holder is not sent."""
+    message = create_message(BARE_REQUEST, ClientKind.PROSODY, Hold("h", 2**62))
+    assert (message.holder, message.hold) == ("h", 2**62)
+    message = create_message(BARE_REQUEST, ClientKind.PROSODY, Hold("", 2**62))
+    assert (message.holder, message.hold) == ("", 0)
+
+
 @pytest.mark.parametrize(
     ("kind", "client"),
     [
@@ -120,7 +130,7 @@ def test_the_create_message_names_the_client(kind: ClientKind, client: pb.Client
 @settings(max_examples=50)
 def test_any_time_fits_the_messages(ms: int) -> None:
     """A message carries every millisecond of the years 1 to 9999 exactly."""
-    message = delete_message(Deletion("7", ms, DeleteReason.ENDED))
+    message = delete_message(Deletion("7", ms, DeleteReason.ENDED), NO_HOLD)
     assert message.delete_time.ToMilliseconds() == ms
     assert 0 <= message.delete_time.nanos < 1_000_000_000
 
@@ -139,16 +149,31 @@ def test_get_message() -> None:
 )
 def test_delete_message(reason: DeleteReason, told: pb.DeleteReason.ValueType) -> None:
     """The message for a DELETE has the id, the reason and the time of the deletion."""
-    assert delete_message(Deletion("order/7", START_MS, reason)) == pb.DeleteConferenceRequest(
+    assert delete_message(
+        Deletion("order/7", START_MS, reason), NO_HOLD
+    ) == pb.DeleteConferenceRequest(
         conference_id="order/7",
         reason=told,
         delete_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
     )
 
 
+def test_delete_message_with_a_hold() -> None:
+    """The message has the holder and the hold; a withdrawal has a room in place of an id."""
+    deletion = Deletion("", START_MS, DeleteReason.ENDED, room="board")
+    assert delete_message(deletion, Hold("h", 2**62)) == pb.DeleteConferenceRequest(
+        reason=pb.DELETE_REASON_ENDED,
+        delete_time=Timestamp(seconds=2_471_018_112, nanos=345_000_000),
+        holder="h",
+        hold=2**62,
+        room="board",
+    )
+    assert delete_message(deletion, Hold("", 5)).hold == 0
+
+
 def test_every_reason_has_its_name_in_the_contract() -> None:
     """Each reason has its own value in the contract."""
-    told = {delete_message(Deletion("7", 0, reason)).reason for reason in DeleteReason}
+    told = {delete_message(Deletion("7", 0, reason), NO_HOLD).reason for reason in DeleteReason}
     assert len(told) == len(DeleteReason)
     assert pb.DELETE_REASON_UNSPECIFIED not in told
 
@@ -542,3 +567,26 @@ def test_any_denial_serves_both_clients(message: str, reason: int) -> None:
         understood = read(answer.status, answer.body, "board", None)
         assert isinstance(understood, Refused)
         assert understood.status == 403
+
+
+@pytest.mark.parametrize("hold", [0, 7])
+@pytest.mark.parametrize("is_conflict", [False, True])
+def test_the_hold_of_an_answer(hold: int, *, is_conflict: bool) -> None:
+    """An answer with a hold says that the backend keeps rows."""
+    if is_conflict:
+        conflict = pb.Conflict(conference=WHOLE)
+        response = pb.CreateConferenceResponse(conflict=conflict, hold=hold)
+    else:
+        response = pb.CreateConferenceResponse(conference=WHOLE, hold=hold)
+    outcome = read_create(response, REQUEST)
+    assert isinstance(outcome, Granted | Conflict)
+    assert outcome.has_row is (hold > 0)
+
+
+@pytest.mark.parametrize("hold", [0, 7])
+def test_the_hold_of_an_answer_that_breaks_the_contract(hold: int) -> None:
+    """A breach says whether the backend keeps rows, and the id of the granted conference."""
+    response = pb.CreateConferenceResponse(conference=pb.Conference(id="7", pin="\n"), hold=hold)
+    with pytest.raises(ContractBreach) as breach:
+        read_create(response, REQUEST)
+    assert (breach.value.granted_id, breach.value.has_row) == ("7", hold > 0)

@@ -37,9 +37,13 @@ def test_names_are_unique_and_fit_into_command_lines() -> None:
 
 
 def test_cases_need_the_methods_that_they_call() -> None:
-    """`needs` lists the methods except create that a case calls, and denial if it uses {denied}."""
+    """`needs` lists the methods except create that a case calls.
+
+    It also lists denial if the case uses {denied}, and holders if a step has a holder.
+    """
     for case in cases():
         called = {str(step.call) for step in case.step} - {"create"}
+        called |= {"holders"} if any(step.holder for step in case.step) else set()
         called |= {"denial"} if any("{denied}" in step.room for step in case.step) else set()
         assert called == set(case.needs), case
 
@@ -107,11 +111,11 @@ def test_the_wanted_answers_of_several_steps_are_text() -> None:
         ),
         (
             '[[case.step]]\ncall = "get"',
-            "it, step 2: wanted either 'of' or 'unknown_id', got both or none",
+            "it, step 2: wanted one of 'of', 'unknown_id' and 'of_room'",
         ),
         (
             'save_as = "a"\n[[case.step]]\ncall = "delete"\nof = "a"\nunknown_id = "b"',
-            "it, step 2: wanted either 'of' or 'unknown_id', got both or none",
+            "it, step 2: wanted one of 'of', 'unknown_id' and 'of_room'",
         ),
         (
             "expect = 5",

@@ -142,7 +142,9 @@ def test_a_grant_completes_an_incomplete_record(ledger: SqliteLedger) -> None:
     """A grant adds the room and the conference to a record that was made by a DELETE."""
     ledger.end(ref(), 5, LONG_SECONDS)
     grant(ledger)
-    assert ledger.find(ref()) == Record(ref(), room="board", conference=conference())
+    assert ledger.find(ref()) == Record(
+        ref(), room="board", conference=conference(), has_row=True, has_no_holder=True
+    )
 
 
 @pytest.mark.parametrize("way", ["gone", "ended", "the same", "extended"])

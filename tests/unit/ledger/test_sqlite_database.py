@@ -107,8 +107,8 @@ def test_the_file_is_marked(tmp_path: Path) -> None:
     """The file has the ledger's application id and the version of the schema."""
     with closing(Database(tmp_path)) as opened_database:
         assert opened_database.rows("PRAGMA application_id") == [(APPLICATION_ID,)]
-        assert opened_database.rows("PRAGMA user_version") == [(2,)]
-    assert SCHEMA_VERSION == 2
+        assert opened_database.rows("PRAGMA user_version") == [(3,)]
+    assert SCHEMA_VERSION == 3
 
 
 def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:

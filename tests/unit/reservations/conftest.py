@@ -5,13 +5,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.ledger.ledger import Store
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
+from tests.unit.ledgers import new_store
 from tests.unit.reservations.deliveries import Backend, Clock, World, new_delivery
 
 
@@ -25,9 +24,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         closing(SqliteLedger(database, write_behind=False)) as ledger,
     ):
         aliases = SqliteAliases(database, write_behind=False)
-        store = Store(ledger, aliases, LocalLocks())
+        store = new_store(database, ledger, aliases)
         delivery = new_delivery(store, metrics, backends, clock)
-        yield World(clock, ledger, aliases, metrics, store.locks, backends, delivery)
+        yield World(clock, ledger, store, metrics, backends, delivery)
 
 
 @pytest.fixture

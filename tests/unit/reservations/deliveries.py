@@ -7,8 +7,6 @@ from datetime import timedelta
 import pytest
 from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.room_locks import Locks
-from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import (
     ConferenceRef,
@@ -18,6 +16,7 @@ from jicofo_reservation_proxy.model import (
     Deletion,
     Fault,
     FaultKind,
+    Hold,
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -83,6 +82,8 @@ class Call:
     incident_id: str
     within_seconds: float
     at: float
+    holds: tuple[Hold, ...]
+    room: str
 
 
 @dataclass
@@ -108,6 +109,8 @@ class Backend:
                 incident_id,
                 within_seconds,
                 at,
+                tuple(deletion.holds),
+                deletion.room,
             )
         )
         self.meanwhile(deletion.conference_id)
@@ -127,9 +130,8 @@ class World:
 
     clock: Clock
     ledger: SqliteLedger
-    aliases: SqliteAliases
+    store: Store
     metrics: Metrics
-    locks: Locks
     backends: dict[str, Backend]
     delivery: Delivery
 
@@ -162,7 +164,7 @@ class World:
     def restarted(self, seconds: Callable[[], float] | None = None) -> Delivery:
         """Return the delivery of the next process over the same ledger."""
         return new_delivery(
-            Store(self.ledger, self.aliases, self.locks),
+            self.store,
             self.metrics,
             self.backends,
             self.clock,

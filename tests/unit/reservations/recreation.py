@@ -24,9 +24,8 @@ from urllib.parse import urlencode
 from jicofo_reservation_proxy.http.dialects import JICOFO
 from jicofo_reservation_proxy.http.forms import parse_create
 from jicofo_reservation_proxy.http.owners import guest_test
-from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
+from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
@@ -50,6 +49,7 @@ from jicofo_reservation_proxy.model import (
     Found,
     GetOutcome,
     Granted,
+    Hold,
     NotFound,
     PublicId,
     Reservation,
@@ -63,7 +63,7 @@ from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 from jicofo_reservation_proxy.text_rules import format_time
 
-from tests.unit.ledgers import Elsewhere
+from tests.unit.ledgers import Elsewhere, new_store
 
 NAME = "default"
 GRACE = timedelta(minutes=5)
@@ -286,10 +286,15 @@ class FakeBackend:
                 self._delete(late.conference_id, late.reason)
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+        self,
+        request: CreateRequest,
+        client: ClientKind,
+        hold: Hold,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[CreateOutcome]:
         """Grant a room, or name the conference that holds it."""
-        del client, incident_id, within_seconds
+        del client, hold, incident_id, within_seconds
         room = request.room.raw
         with self._taken(room) as call:
             if call.kind not in _DONE:
@@ -790,7 +795,7 @@ class World:
         self._database._connection.execute("PRAGMA synchronous = OFF")
         self.ledger = SqliteLedger(self._database, write_behind=False)
         aliases = SqliteAliases(self._database, write_behind=False, now_ms=lambda: self.now_ms)
-        store = Store(cast("Ledger", Elsewhere(self.ledger)), aliases, LocalLocks())
+        store = new_store(self._database, cast("Ledger", Elsewhere(self.ledger)), aliases)
         backends = {NAME: self.backend}
         self.delivery = Delivery(
             backends,
@@ -805,7 +810,7 @@ class World:
             Router((), backends),
             backends,
             store,
-            self.delivery.deletions,
+            self.delivery,
             InFlightLimits({NAME: 32}, 32),
             Policy("answer", RESPOND_WITHIN_SECONDS, 32, self._fallback_seconds),
             lambda: self.now_ms,

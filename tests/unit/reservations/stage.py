@@ -8,7 +8,6 @@ from typing import cast
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.ledger.ledger import Ledger, Store
-from jicofo_reservation_proxy.ledger.room_locks import LocalLocks
 from jicofo_reservation_proxy.ledger.sqlite_aliases import SqliteAliases
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
@@ -18,7 +17,7 @@ from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimit
 from jicofo_reservation_proxy.reservations.routing import Router
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 
-from tests.unit.ledgers import START_MS, Elsewhere
+from tests.unit.ledgers import START_MS, Elsewhere, new_store
 
 NAME = "default"
 INCIDENT = "0123456789ab"
@@ -46,7 +45,7 @@ def staged(backend: Backend) -> Iterator[Stage]:
         closing(SqliteLedger(database, write_behind=False)) as ledger,
     ):
         elsewhere, aliases = Elsewhere(ledger), SqliteAliases(database, write_behind=False)
-        store = Store(cast("Ledger", elsewhere), aliases, LocalLocks())
+        store = new_store(database, cast("Ledger", elsewhere), aliases)
         delivery = Delivery(
             {NAME: backend},
             store,
@@ -59,7 +58,7 @@ def staged(backend: Backend) -> Iterator[Stage]:
             Router((), {NAME}),
             {NAME: backend},
             store,
-            delivery.deletions,
+            delivery,
             InFlightLimits({NAME: 4}, 4),
             Policy("answer", 1.0, 4, {}),
             lambda: START_MS,

@@ -108,7 +108,7 @@ def test_a_locked_room_or_conference_is_skipped(world: World) -> None:
     for key in (("default", "board"), ref("7")):
         world.end("7")
         world.end("8", "kitchen")
-        with world.locks.hold(key, 0):
+        with world.store.locks.hold(key, 0):
             assert world.step() == BUSY_SECONDS
             assert world.backend.told == ["8"]
         assert world.step() == LOOK_SECONDS
@@ -129,13 +129,13 @@ def test_never_two_at_once(world: World) -> None:
         first = executor.submit(world.step)
         assert told.wait(LONG_SECONDS)
         for key in (("default", "board"), ref()):
-            with world.locks.hold(key, 0) as is_free:
+            with world.store.locks.hold(key, 0) as is_free:
                 assert not is_free
         assert world.step() == BUSY_SECONDS
         may_answer.set()
         first.result()
     assert world.backend.told == ["7"]
-    with world.locks.hold(ref(), 0) as is_free:
+    with world.store.locks.hold(ref(), 0) as is_free:
         assert is_free
 
 
@@ -341,7 +341,7 @@ def test_a_bug_does_not_end_the_thread(world: World, caplog: pytest.LogCaptureFi
         eventually(lambda: sentence in caplog.text)
         made.deletions.wake("default")
         eventually(lambda: world.state() is None)
-    with world.locks.hold(ref(), 0) as is_free:
+    with world.store.locks.hold(ref(), 0) as is_free:
         assert is_free
 
 

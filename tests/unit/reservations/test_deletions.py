@@ -53,10 +53,10 @@ def test_an_unknown_id(world: World) -> None:
 
 def test_the_alias_is_forgotten(world: World) -> None:
     """A conference that is gone no longer has an alias."""
-    number = world.aliases.alias(ref(), LONG_SECONDS)
+    number = world.store.aliases.alias(ref(), LONG_SECONDS)
     world.end()
     world.step()
-    assert world.aliases.resolve(number) is None
+    assert world.store.aliases.resolve(number) is None
 
 
 def test_an_alias_that_cannot_be_forgotten(
@@ -67,7 +67,7 @@ def test_an_alias_that_cannot_be_forgotten(
     def fail(_: object) -> None:
         raise StateError("the store is away")
 
-    monkeypatch.setattr(world.aliases, "forget", fail)
+    monkeypatch.setattr(world.store.aliases, "forget", fail)
     world.end()
     world.end("8", "kitchen")
     world.step()

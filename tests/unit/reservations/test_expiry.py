@@ -4,7 +4,6 @@ import logging
 from datetime import timedelta
 
 import pytest
-from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import DeleteReason, FaultKind
 from jicofo_reservation_proxy.reservations.deletion_delivery import SETTLING_SECONDS
@@ -83,7 +82,7 @@ def test_an_old_deletion_is_abandoned(world: World, caplog: pytest.LogCaptureFix
 def test_no_deletion_is_abandoned_without_an_attempt(world: World, days: int) -> None:
     """The proxy makes at least one attempt at a deletion, however old the deletion is."""
     patient = new_delivery(
-        Store(world.ledger, world.aliases, world.locks),
+        world.store,
         world.metrics,
         world.backends,
         world.clock,
@@ -141,7 +140,7 @@ def test_nothing_expires_and_nothing_is_abandoned_while_the_time_is_in_doubt(wor
     world.end()
     world.ledger.grant(ref("8"), "kitchen", conference("8"), LONG_SECONDS)
     doubts = [True]
-    store = Store(world.ledger, world.aliases, world.locks)
+    store = world.store
     delivery = new_delivery(
         store, world.metrics, world.backends, world.clock, is_in_doubt=lambda: doubts[0]
     )

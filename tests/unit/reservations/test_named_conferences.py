@@ -1,5 +1,6 @@
 """Answers that name a strange conference: over, gone, in another room, or granted and not given."""
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.dialects import JICOFO, PROSODY
 from jicofo_reservation_proxy.http.forms import parse_create
 from jicofo_reservation_proxy.http.owners import guest_test
+from jicofo_reservation_proxy.ids import Named, decode, encode
 from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
@@ -32,6 +34,7 @@ from jicofo_reservation_proxy.model import (
     Found,
     GetOutcome,
     Granted,
+    Hold,
     NotFound,
     Reservation,
     Result,
@@ -69,10 +72,15 @@ class Backend:
     reasons: list[DeleteReason] = field(default_factory=list)
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+        self,
+        request: CreateRequest,
+        client: ClientKind,
+        hold: Hold,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[CreateOutcome]:
         """Return the next prepared answer; repeat the last one."""
-        del request, client, incident_id, within_seconds
+        del request, client, hold, incident_id, within_seconds
         self.calls.append("create")
         return Result(self.creates.popleft() if len(self.creates) > 1 else self.creates[0], "OK")
 
@@ -108,13 +116,20 @@ class World:
     def post(
         self, *outcomes: CreateOutcome, dialect: Dialect = PROSODY, room: str = "board"
     ) -> CreateReply:
-        """Ask for the room; the backend answers these outcomes in turn. Forget earlier calls."""
+        """Ask for the room; the backend answers these outcomes in turn. Forget earlier calls.
+
+        The id in the reply is without the hold of the grant.
+        """
         self.backend.creates = deque(outcomes)
         self.backend.calls.clear()
         form = f"name={room}&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
         request = parse_create("application/x-www-form-urlencoded", form.encode(), guest_test(()))
         assert isinstance(request, CreateRequest)
-        return self.use_cases.create(request, dialect, INCIDENT).reply
+        reply = self.use_cases.create(request, dialect, INCIDENT).reply
+        if isinstance(reply, Reservation) and (named := decode(str(reply.public_id))):
+            public_id = encode(named.ref) if isinstance(named, Named) else reply.public_id
+            return dataclasses.replace(reply, public_id=public_id)
+        return reply
 
     def gone(self) -> None:
         """Grant conference 7, end it, and let the backend acknowledge its deletion."""
@@ -183,6 +198,17 @@ def test_an_id_that_is_used_again_is_a_new_conference(
             "The backend MUST NOT use an id again."
         )
     ]
+
+
+@pytest.mark.parametrize("outcome", [Granted, Conflict])
+def test_a_gone_conference_that_another_proxy_has(
+    world: World, outcome: type[Granted | Conflict], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backend that keeps rows acknowledged only that this proxy does not have the conference."""
+    world.gone()
+    assert world.post(outcome(conference(), has_row=True)) == given(conference())
+    assert world.backend.calls == ["create"]
+    assert "names default.7 again" not in caplog.text
 
 
 @pytest.mark.parametrize("got", [NotFound(), Found(conference(room="kitchen"))])

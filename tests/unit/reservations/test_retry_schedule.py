@@ -75,7 +75,7 @@ def test_the_back_off_is_cut_at_random(world: World) -> None:
     assert min(first) >= 1000 + FIRST_RETRY_SECONDS / 2
     assert max(first) <= 1000 + FIRST_RETRY_SECONDS + BUSY_SECONDS
     assert len(set(first)) > 1
-    waits = [retry_schedule._back_off(count) for count in range(20, 2000)]
+    waits = [retry_schedule.back_off(count) for count in range(20, 2000)]
     assert MAX_RETRY_SECONDS / 2 <= min(waits) < 0.6 * MAX_RETRY_SECONDS
     assert 0.9 * MAX_RETRY_SECONDS < max(waits) <= MAX_RETRY_SECONDS
 
@@ -144,7 +144,7 @@ def test_a_recovery_starts_the_back_off_anew(world: World) -> None:
     assert world.backend.told == ["1"]
 
 
-def test_an_answer_does_not_shorten_a_back_off(world: World) -> None:
+def test_an_answer_does_not_shorten_aback_off(world: World) -> None:
     """An answer of a backend that is not paused does not shorten the back-off of a deletion."""
     world.backend.usual = BROKEN
     world.end()

@@ -26,6 +26,7 @@ from jicofo_reservation_proxy.model import (
     Found,
     GetOutcome,
     Granted,
+    Hold,
     Reservation,
     Result,
 )
@@ -33,7 +34,15 @@ from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery, _W
 from jicofo_reservation_proxy.reservations.retry_schedule import RetrySchedule
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
-from tests.unit.ledgers import LONG_SECONDS, START_MS, Elsewhere, conference, eventually, ref
+from tests.unit.ledgers import (
+    FIRST_HOLD,
+    LONG_SECONDS,
+    START_MS,
+    Elsewhere,
+    conference,
+    eventually,
+    ref,
+)
 from tests.unit.reservations.stage import INCIDENT, NAME, staged
 
 FORM = b"name=board&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:12.000Z"
@@ -47,10 +56,15 @@ class Backend:
         self.deleted: list[str] = []
 
     def create(
-        self, request: CreateRequest, client: ClientKind, incident_id: str, within_seconds: float
+        self,
+        request: CreateRequest,
+        client: ClientKind,
+        hold: Hold,
+        incident_id: str,
+        within_seconds: float,
     ) -> Result[CreateOutcome]:
         """Grant the room."""
-        del request, client, incident_id, within_seconds
+        del request, client, hold, incident_id, within_seconds
         return Result(Granted(conference(str(next(self._ids)))), "OK")
 
     def get(
@@ -111,11 +125,12 @@ def is_state_fault(reply: object) -> bool:
 def test_a_store_in_another_process(world: World) -> None:
     """With copied records, a room can be opened, read, ended, and opened again."""
     created = world.use_cases.create(request(), PROSODY, INCIDENT)
-    assert created.reply == Reservation("default.7", conference())
-    assert world.use_cases.get("default.7", PROSODY, INCIDENT).reply == created.reply
-    assert world.use_cases.delete("default.7", INCIDENT).reply == Deleted()
+    assert created.reply == Reservation(f"default.7.{FIRST_HOLD}", conference())
+    public_id = f"default.7.{FIRST_HOLD}"
+    assert world.use_cases.get(public_id, PROSODY, INCIDENT).reply == created.reply
+    assert world.use_cases.delete(public_id, INCIDENT).reply == Deleted()
     again = world.use_cases.create(request(), PROSODY, INCIDENT)
-    assert again.reply == Reservation("default.8", conference("8"))
+    assert again.reply == Reservation(f"default.8.{FIRST_HOLD + 1}", conference("8"))
     assert world.ledger.find(ref()) is None
     assert world.backend.deleted == ["7"]
 
@@ -156,7 +171,7 @@ def test_a_delete_that_cannot_be_stored_while_the_room_is_granted(
     """A DELETE before a newer grant is void: it is answered 200, and never delivered."""
     world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
 
-    def granted_meanwhile(*_: object) -> None:
+    def granted_meanwhile(*_: object, **__: object) -> None:
         world.ledger.grant(ref(), "board", conference(), LONG_SECONDS)
         raise StateError("the disk is full")
 

@@ -546,7 +546,15 @@ type CreateConferenceRequest struct {
 	Client Client `protobuf:"varint,6,opt,name=client,proto3,enum=jicofo.reservation.v1.Client" json:"client,omitempty"`
 	// The form fields that the proxy does not know, by name, as the client sent
 	// them. Empty with the usual clients.
-	ExtraFields   map[string]string `protobuf:"bytes,7,rep,name=extra_fields,json=extraFields,proto3" json:"extra_fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ExtraFields map[string]string `protobuf:"bytes,7,rep,name=extra_fields,json=extraFields,proto3" json:"extra_fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The proxy that sends the request, together with its ledger: a UUID in its
+	// 36-character form. Two proxies never have the same holder. Empty if the proxy
+	// has no ledger on a disk, or is older than this field.
+	Holder string `protobuf:"bytes,8,opt,name=holder,proto3" json:"holder,omitempty"`
+	// The hold of the request. Positive if holder is set, otherwise 0. Each
+	// CreateConference request of a holder has a greater hold than all requests of
+	// this holder before it. If gRPC repeats a request, the hold is the same.
+	Hold          int64 `protobuf:"varint,9,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -630,6 +638,20 @@ func (x *CreateConferenceRequest) GetExtraFields() map[string]string {
 	return nil
 }
 
+func (x *CreateConferenceRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *CreateConferenceRequest) GetHold() int64 {
+	if x != nil {
+		return x.Hold
+	}
+	return 0
+}
+
 // The decision. The backend MUST set exactly one outcome.
 type CreateConferenceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -640,7 +662,11 @@ type CreateConferenceResponse struct {
 	//	*CreateConferenceResponse_Conference
 	//	*CreateConferenceResponse_Conflict
 	//	*CreateConferenceResponse_Denial
-	Outcome       isCreateConferenceResponse_Outcome `protobuf_oneof:"outcome"`
+	Outcome isCreateConferenceResponse_Outcome `protobuf_oneof:"outcome"`
+	// The hold of the row of the holder that asks, after this request. If the
+	// backend keeps rows, it MUST set hold in every answer with a conference to a
+	// request that has a holder. 0: the backend keeps no rows.
+	Hold          int64 `protobuf:"varint,4,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +733,13 @@ func (x *CreateConferenceResponse) GetDenial() *Denial {
 		}
 	}
 	return nil
+}
+
+func (x *CreateConferenceResponse) GetHold() int64 {
+	if x != nil {
+		return x.Hold
+	}
+	return 0
 }
 
 type isCreateConferenceResponse_Outcome interface {
@@ -940,14 +973,22 @@ func (x *GetConferenceResponse) GetConference() *Conference {
 // Tells the backend that a conference is over.
 type DeleteConferenceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Conference.id that the backend chose. Always set.
+	// The Conference.id that the backend chose. Empty if the request is a
+	// withdrawal.
 	ConferenceId string `protobuf:"bytes,1,opt,name=conference_id,json=conferenceId,proto3" json:"conference_id,omitempty"`
 	// Why the proxy deletes the conference. Always set.
 	Reason DeleteReason `protobuf:"varint,2,opt,name=reason,proto3,enum=jicofo.reservation.v1.DeleteReason" json:"reason,omitempty"`
 	// When the meeting was over, as far as the proxy knows: the time when the
 	// client said so, or the end of the conference. If the proxy could not reach
 	// the backend at once, delete_time is earlier than the call. Always set.
-	DeleteTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
+	DeleteTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
+	// The holder whose row the backend removes. Empty if the proxy got the
+	// conference without a holder.
+	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	// The greatest hold of a row that this deletion removes. 0 if holder is empty.
+	Hold int64 `protobuf:"varint,5,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Room.raw of the room, if the request is a withdrawal. Otherwise empty.
+	Room          string `protobuf:"bytes,6,opt,name=room,proto3" json:"room,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1001,6 +1042,27 @@ func (x *DeleteConferenceRequest) GetDeleteTime() *timestamppb.Timestamp {
 		return x.DeleteTime
 	}
 	return nil
+}
+
+func (x *DeleteConferenceRequest) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *DeleteConferenceRequest) GetHold() int64 {
+	if x != nil {
+		return x.Hold
+	}
+	return 0
+}
+
+func (x *DeleteConferenceRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
 }
 
 // The conference is deleted. The message is empty on purpose.
@@ -1074,7 +1136,7 @@ const file_jicofo_reservation_v1_reservation_proto_rawDesc = "" +
 	"\t_passwordB\x06\n" +
 	"\x04_pinB\x06\n" +
 	"\x04_urlB\t\n" +
-	"\a_sip_id\"\xea\x03\n" +
+	"\a_sip_id\"\x96\x04\n" +
 	"\x17CreateConferenceRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12/\n" +
@@ -1084,16 +1146,19 @@ const file_jicofo_reservation_v1_reservation_proto_rawDesc = "" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bduration\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\bduration\x125\n" +
 	"\x06client\x18\x06 \x01(\x0e2\x1d.jicofo.reservation.v1.ClientR\x06client\x12b\n" +
-	"\fextra_fields\x18\a \x03(\v2?.jicofo.reservation.v1.CreateConferenceRequest.ExtraFieldsEntryR\vextraFields\x1a>\n" +
+	"\fextra_fields\x18\a \x03(\v2?.jicofo.reservation.v1.CreateConferenceRequest.ExtraFieldsEntryR\vextraFields\x12\x16\n" +
+	"\x06holder\x18\b \x01(\tR\x06holder\x12\x12\n" +
+	"\x04hold\x18\t \x01(\x03R\x04hold\x1a>\n" +
 	"\x10ExtraFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe2\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x01\n" +
 	"\x18CreateConferenceResponse\x12C\n" +
 	"\n" +
 	"conference\x18\x01 \x01(\v2!.jicofo.reservation.v1.ConferenceH\x00R\n" +
 	"conference\x12=\n" +
 	"\bconflict\x18\x02 \x01(\v2\x1f.jicofo.reservation.v1.ConflictH\x00R\bconflict\x127\n" +
-	"\x06denial\x18\x03 \x01(\v2\x1d.jicofo.reservation.v1.DenialH\x00R\x06denialB\t\n" +
+	"\x06denial\x18\x03 \x01(\v2\x1d.jicofo.reservation.v1.DenialH\x00R\x06denial\x12\x12\n" +
+	"\x04hold\x18\x04 \x01(\x03R\x04holdB\t\n" +
 	"\aoutcome\"M\n" +
 	"\bConflict\x12A\n" +
 	"\n" +
@@ -1107,12 +1172,15 @@ const file_jicofo_reservation_v1_reservation_proto_rawDesc = "" +
 	"\x15GetConferenceResponse\x12A\n" +
 	"\n" +
 	"conference\x18\x01 \x01(\v2!.jicofo.reservation.v1.ConferenceR\n" +
-	"conference\"\xb8\x01\n" +
+	"conference\"\xf8\x01\n" +
 	"\x17DeleteConferenceRequest\x12#\n" +
 	"\rconference_id\x18\x01 \x01(\tR\fconferenceId\x12;\n" +
 	"\x06reason\x18\x02 \x01(\x0e2#.jicofo.reservation.v1.DeleteReasonR\x06reason\x12;\n" +
 	"\vdelete_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\x1a\n" +
+	"deleteTime\x12\x16\n" +
+	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x12\n" +
+	"\x04hold\x18\x05 \x01(\x03R\x04hold\x12\x12\n" +
+	"\x04room\x18\x06 \x01(\tR\x04room\"\x1a\n" +
 	"\x18DeleteConferenceResponse*G\n" +
 	"\x06Client\x12\x16\n" +
 	"\x12CLIENT_UNSPECIFIED\x10\x00\x12\x11\n" +

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nDjicofo_reservation_proxy/gen/jicofo/reservation/v1/reservation.proto\x12\x15jicofo.reservation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"1\n\x04Room\x12\x0b\n\x03raw\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\x05Owner\x12\x0b\n\x03raw\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\r\n\x05guest\x18\x04 \x01(\x08\"\xe0\x02\n\nConference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04room\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rmax_occupants\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05lobby\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\x08password\x18\x08 \x01(\tB\x03\x80\x01\x01H\x02\x88\x01\x01\x12\x15\n\x03pin\x18\t \x01(\tB\x03\x80\x01\x01H\x03\x88\x01\x01\x12\x10\n\x03url\x18\n \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06sip_id\x18\x0b \x01(\x03H\x05\x88\x01\x01\x42\x10\n\x0e_max_occupantsB\x08\n\x06_lobbyB\x0b\n\t_passwordB\x06\n\x04_pinB\x06\n\x04_urlB\t\n\x07_sip_id\"\x9c\x03\n\x17\x43reateConferenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x04room\x18\x02 \x01(\x0b\x32\x1b.jicofo.reservation.v1.Room\x12+\n\x05owner\x18\x03 \x01(\x0b\x32\x1c.jicofo.reservation.v1.Owner\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x06\x63lient\x18\x06 \x01(\x0e\x32\x1d.jicofo.reservation.v1.Client\x12U\n\x0c\x65xtra_fields\x18\x07 \x03(\x0b\x32?.jicofo.reservation.v1.CreateConferenceRequest.ExtraFieldsEntry\x1a\x32\n\x10\x45xtraFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc4\x01\n\x18\x43reateConferenceResponse\x12\x37\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.ConferenceH\x00\x12\x33\n\x08\x63onflict\x18\x02 \x01(\x0b\x32\x1f.jicofo.reservation.v1.ConflictH\x00\x12/\n\x06\x64\x65nial\x18\x03 \x01(\x0b\x32\x1d.jicofo.reservation.v1.DenialH\x00\x42\t\n\x07outcome\"A\n\x08\x43onflict\x12\x35\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.Conference\"N\n\x06\x44\x65nial\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x33\n\x06reason\x18\x02 \x01(\x0e\x32#.jicofo.reservation.v1.DenialReason\"-\n\x14GetConferenceRequest\x12\x15\n\rconference_id\x18\x01 \x01(\t\"N\n\x15GetConferenceResponse\x12\x35\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.Conference\"\x96\x01\n\x17\x44\x65leteConferenceRequest\x12\x15\n\rconference_id\x18\x01 \x01(\t\x12\x33\n\x06reason\x18\x02 \x01(\x0e\x32#.jicofo.reservation.v1.DeleteReason\x12/\n\x0b\x64\x65lete_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1a\n\x18\x44\x65leteConferenceResponse*G\n\x06\x43lient\x12\x16\n\x12\x43LIENT_UNSPECIFIED\x10\x00\x12\x11\n\rCLIENT_JICOFO\x10\x01\x12\x12\n\x0e\x43LIENT_PROSODY\x10\x02*a\n\x0c\x44\x65leteReason\x12\x1d\n\x19\x44\x45LETE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45LETE_REASON_ENDED\x10\x01\x12\x19\n\x15\x44\x45LETE_REASON_EXPIRED\x10\x02*\xe5\x01\n\x0c\x44\x65nialReason\x12\x1d\n\x19\x44\x45NIAL_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45NIAL_REASON_NOT_ALLOWED\x10\x01\x12\x1c\n\x18\x44\x45NIAL_REASON_NOT_BOOKED\x10\x02\x12\x1b\n\x17\x44\x45NIAL_REASON_TOO_EARLY\x10\x03\x12\x1a\n\x16\x44\x45NIAL_REASON_TOO_LATE\x10\x04\x12 \n\x1c\x44\x45NIAL_REASON_QUOTA_EXCEEDED\x10\x05\x12\x1e\n\x1a\x44\x45NIAL_REASON_INVALID_ROOM\x10\x06\x32\xea\x02\n\x12ReservationService\x12s\n\x10\x43reateConference\x12..jicofo.reservation.v1.CreateConferenceRequest\x1a/.jicofo.reservation.v1.CreateConferenceResponse\x12j\n\rGetConference\x12+.jicofo.reservation.v1.GetConferenceRequest\x1a,.jicofo.reservation.v1.GetConferenceResponse\x12s\n\x10\x44\x65leteConference\x12..jicofo.reservation.v1.DeleteConferenceRequest\x1a/.jicofo.reservation.v1.DeleteConferenceResponseB\xf3\x01\n\x15jicofo.reservation.v1B\x10ReservationProtoP\x01ZLexample.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1;reservationv1\xa2\x02\x03JRX\xaa\x02\x15Jicofo.Reservation.V1\xba\x02\x03JRX\xca\x02\x15Jicofo\\Reservation\\V1\xe2\x02!Jicofo\\Reservation\\V1\\GPBMetadata\xea\x02\x17Jicofo::Reservation::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nDjicofo_reservation_proxy/gen/jicofo/reservation/v1/reservation.proto\x12\x15jicofo.reservation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"1\n\x04Room\x12\x0b\n\x03raw\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"A\n\x05Owner\x12\x0b\n\x03raw\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\r\n\x05guest\x18\x04 \x01(\x08\"\xe0\x02\n\nConference\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04room\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rmax_occupants\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05lobby\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x1a\n\x08password\x18\x08 \x01(\tB\x03\x80\x01\x01H\x02\x88\x01\x01\x12\x15\n\x03pin\x18\t \x01(\tB\x03\x80\x01\x01H\x03\x88\x01\x01\x12\x10\n\x03url\x18\n \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06sip_id\x18\x0b \x01(\x03H\x05\x88\x01\x01\x42\x10\n\x0e_max_occupantsB\x08\n\x06_lobbyB\x0b\n\t_passwordB\x06\n\x04_pinB\x06\n\x04_urlB\t\n\x07_sip_id\"\xba\x03\n\x17\x43reateConferenceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x04room\x18\x02 \x01(\x0b\x32\x1b.jicofo.reservation.v1.Room\x12+\n\x05owner\x18\x03 \x01(\x0b\x32\x1c.jicofo.reservation.v1.Owner\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x06\x63lient\x18\x06 \x01(\x0e\x32\x1d.jicofo.reservation.v1.Client\x12U\n\x0c\x65xtra_fields\x18\x07 \x03(\x0b\x32?.jicofo.reservation.v1.CreateConferenceRequest.ExtraFieldsEntry\x12\x0e\n\x06holder\x18\x08 \x01(\t\x12\x0c\n\x04hold\x18\t \x01(\x03\x1a\x32\n\x10\x45xtraFieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd2\x01\n\x18\x43reateConferenceResponse\x12\x37\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.ConferenceH\x00\x12\x33\n\x08\x63onflict\x18\x02 \x01(\x0b\x32\x1f.jicofo.reservation.v1.ConflictH\x00\x12/\n\x06\x64\x65nial\x18\x03 \x01(\x0b\x32\x1d.jicofo.reservation.v1.DenialH\x00\x12\x0c\n\x04hold\x18\x04 \x01(\x03\x42\t\n\x07outcome\"A\n\x08\x43onflict\x12\x35\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.Conference\"N\n\x06\x44\x65nial\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x33\n\x06reason\x18\x02 \x01(\x0e\x32#.jicofo.reservation.v1.DenialReason\"-\n\x14GetConferenceRequest\x12\x15\n\rconference_id\x18\x01 \x01(\t\"N\n\x15GetConferenceResponse\x12\x35\n\nconference\x18\x01 \x01(\x0b\x32!.jicofo.reservation.v1.Conference\"\xc2\x01\n\x17\x44\x65leteConferenceRequest\x12\x15\n\rconference_id\x18\x01 \x01(\t\x12\x33\n\x06reason\x18\x02 \x01(\x0e\x32#.jicofo.reservation.v1.DeleteReason\x12/\n\x0b\x64\x65lete_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x0c\n\x04hold\x18\x05 \x01(\x03\x12\x0c\n\x04room\x18\x06 \x01(\t\"\x1a\n\x18\x44\x65leteConferenceResponse*G\n\x06\x43lient\x12\x16\n\x12\x43LIENT_UNSPECIFIED\x10\x00\x12\x11\n\rCLIENT_JICOFO\x10\x01\x12\x12\n\x0e\x43LIENT_PROSODY\x10\x02*a\n\x0c\x44\x65leteReason\x12\x1d\n\x19\x44\x45LETE_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45LETE_REASON_ENDED\x10\x01\x12\x19\n\x15\x44\x45LETE_REASON_EXPIRED\x10\x02*\xe5\x01\n\x0c\x44\x65nialReason\x12\x1d\n\x19\x44\x45NIAL_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44\x45NIAL_REASON_NOT_ALLOWED\x10\x01\x12\x1c\n\x18\x44\x45NIAL_REASON_NOT_BOOKED\x10\x02\x12\x1b\n\x17\x44\x45NIAL_REASON_TOO_EARLY\x10\x03\x12\x1a\n\x16\x44\x45NIAL_REASON_TOO_LATE\x10\x04\x12 \n\x1c\x44\x45NIAL_REASON_QUOTA_EXCEEDED\x10\x05\x12\x1e\n\x1a\x44\x45NIAL_REASON_INVALID_ROOM\x10\x06\x32\xea\x02\n\x12ReservationService\x12s\n\x10\x43reateConference\x12..jicofo.reservation.v1.CreateConferenceRequest\x1a/.jicofo.reservation.v1.CreateConferenceResponse\x12j\n\rGetConference\x12+.jicofo.reservation.v1.GetConferenceRequest\x1a,.jicofo.reservation.v1.GetConferenceResponse\x12s\n\x10\x44\x65leteConference\x12..jicofo.reservation.v1.DeleteConferenceRequest\x1a/.jicofo.reservation.v1.DeleteConferenceResponseB\xf3\x01\n\x15jicofo.reservation.v1B\x10ReservationProtoP\x01ZLexample.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1;reservationv1\xa2\x02\x03JRX\xaa\x02\x15Jicofo.Reservation.V1\xba\x02\x03JRX\xca\x02\x15Jicofo\\Reservation\\V1\xe2\x02!Jicofo\\Reservation\\V1\\GPBMetadata\xea\x02\x17Jicofo::Reservation::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,12 +40,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFERENCE'].fields_by_name['pin']._serialized_options = b'\200\001\001'
   _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._loaded_options = None
   _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._serialized_options = b'8\001'
-  _globals['_CLIENT']._serialized_start=1702
-  _globals['_CLIENT']._serialized_end=1773
-  _globals['_DELETEREASON']._serialized_start=1775
-  _globals['_DELETEREASON']._serialized_end=1872
-  _globals['_DENIALREASON']._serialized_start=1875
-  _globals['_DENIALREASON']._serialized_end=2104
+  _globals['_CLIENT']._serialized_start=1790
+  _globals['_CLIENT']._serialized_end=1861
+  _globals['_DELETEREASON']._serialized_start=1863
+  _globals['_DELETEREASON']._serialized_end=1960
+  _globals['_DENIALREASON']._serialized_start=1963
+  _globals['_DENIALREASON']._serialized_end=2192
   _globals['_ROOM']._serialized_start=160
   _globals['_ROOM']._serialized_end=209
   _globals['_OWNER']._serialized_start=211
@@ -53,23 +53,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONFERENCE']._serialized_start=279
   _globals['_CONFERENCE']._serialized_end=631
   _globals['_CREATECONFERENCEREQUEST']._serialized_start=634
-  _globals['_CREATECONFERENCEREQUEST']._serialized_end=1046
-  _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._serialized_start=996
-  _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._serialized_end=1046
-  _globals['_CREATECONFERENCERESPONSE']._serialized_start=1049
-  _globals['_CREATECONFERENCERESPONSE']._serialized_end=1245
-  _globals['_CONFLICT']._serialized_start=1247
-  _globals['_CONFLICT']._serialized_end=1312
-  _globals['_DENIAL']._serialized_start=1314
-  _globals['_DENIAL']._serialized_end=1392
-  _globals['_GETCONFERENCEREQUEST']._serialized_start=1394
-  _globals['_GETCONFERENCEREQUEST']._serialized_end=1439
-  _globals['_GETCONFERENCERESPONSE']._serialized_start=1441
-  _globals['_GETCONFERENCERESPONSE']._serialized_end=1519
-  _globals['_DELETECONFERENCEREQUEST']._serialized_start=1522
-  _globals['_DELETECONFERENCEREQUEST']._serialized_end=1672
-  _globals['_DELETECONFERENCERESPONSE']._serialized_start=1674
-  _globals['_DELETECONFERENCERESPONSE']._serialized_end=1700
-  _globals['_RESERVATIONSERVICE']._serialized_start=2107
-  _globals['_RESERVATIONSERVICE']._serialized_end=2469
+  _globals['_CREATECONFERENCEREQUEST']._serialized_end=1076
+  _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._serialized_start=1026
+  _globals['_CREATECONFERENCEREQUEST_EXTRAFIELDSENTRY']._serialized_end=1076
+  _globals['_CREATECONFERENCERESPONSE']._serialized_start=1079
+  _globals['_CREATECONFERENCERESPONSE']._serialized_end=1289
+  _globals['_CONFLICT']._serialized_start=1291
+  _globals['_CONFLICT']._serialized_end=1356
+  _globals['_DENIAL']._serialized_start=1358
+  _globals['_DENIAL']._serialized_end=1436
+  _globals['_GETCONFERENCEREQUEST']._serialized_start=1438
+  _globals['_GETCONFERENCEREQUEST']._serialized_end=1483
+  _globals['_GETCONFERENCERESPONSE']._serialized_start=1485
+  _globals['_GETCONFERENCERESPONSE']._serialized_end=1563
+  _globals['_DELETECONFERENCEREQUEST']._serialized_start=1566
+  _globals['_DELETECONFERENCEREQUEST']._serialized_end=1760
+  _globals['_DELETECONFERENCERESPONSE']._serialized_start=1762
+  _globals['_DELETECONFERENCERESPONSE']._serialized_end=1788
+  _globals['_RESERVATIONSERVICE']._serialized_start=2195
+  _globals['_RESERVATIONSERVICE']._serialized_end=2557
 # @@protoc_insertion_point(module_scope)

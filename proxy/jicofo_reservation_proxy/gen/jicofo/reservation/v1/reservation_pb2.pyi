@@ -380,6 +380,8 @@ class CreateConferenceRequest(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     EXTRA_FIELDS_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request. The request_id is the same for every repetition of
     one request, by the proxy and by the client. The proxy derives it from the
@@ -387,6 +389,16 @@ class CreateConferenceRequest(_message.Message):
     """
     client: Global___Client.ValueType
     """The client that asks."""
+    holder: _builtins.str
+    """The proxy that sends the request, together with its ledger: a UUID in its
+    36-character form. Two proxies never have the same holder. Empty if the proxy
+    has no ledger on a disk, or is older than this field.
+    """
+    hold: _builtins.int
+    """The hold of the request. Positive if holder is set, otherwise 0. Each
+    CreateConference request of a holder has a greater hold than all requests of
+    this holder before it. If gRPC repeats a request, the hold is the same.
+    """
     @_builtins.property
     def room(self) -> Global___Room:
         """The room. Always set."""
@@ -426,10 +438,12 @@ class CreateConferenceRequest(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         client: Global___Client.ValueType = ...,
         extra_fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        holder: _builtins.str = ...,
+        hold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "owner", b"owner", "room", b"room", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "duration", b"duration", "extra_fields", b"extra_fields", "owner", b"owner", "request_id", b"request_id", "room", b"room", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "duration", b"duration", "extra_fields", b"extra_fields", "hold", b"hold", "holder", b"holder", "owner", b"owner", "request_id", b"request_id", "room", b"room", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,6 +458,12 @@ class CreateConferenceResponse(_message.Message):
     CONFERENCE_FIELD_NUMBER: _builtins.int
     CONFLICT_FIELD_NUMBER: _builtins.int
     DENIAL_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    hold: _builtins.int
+    """The hold of the row of the holder that asks, after this request. If the
+    backend keeps rows, it MUST set hold in every answer with a conference to a
+    request that has a holder. 0: the backend keeps no rows.
+    """
     @_builtins.property
     def conference(self) -> Global___Conference:
         """Granted: this conference now holds the room."""
@@ -464,10 +484,11 @@ class CreateConferenceResponse(_message.Message):
         conference: Global___Conference | None = ...,
         conflict: Global___Conflict | None = ...,
         denial: Global___Denial | None = ...,
+        hold: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conference", b"conference", "conflict", b"conflict", "denial", b"denial", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conference", b"conference", "conflict", b"conflict", "denial", b"denial", "outcome", b"outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conference", b"conference", "conflict", b"conflict", "denial", b"denial", "hold", b"hold", "outcome", b"outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["conference", "conflict", "denial"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -594,10 +615,23 @@ class DeleteConferenceRequest(_message.Message):
     CONFERENCE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
     conference_id: _builtins.str
-    """The Conference.id that the backend chose. Always set."""
+    """The Conference.id that the backend chose. Empty if the request is a
+    withdrawal.
+    """
     reason: Global___DeleteReason.ValueType
     """Why the proxy deletes the conference. Always set."""
+    holder: _builtins.str
+    """The holder whose row the backend removes. Empty if the proxy got the
+    conference without a holder.
+    """
+    hold: _builtins.int
+    """The greatest hold of a row that this deletion removes. 0 if holder is empty."""
+    room: _builtins.str
+    """Room.raw of the room, if the request is a withdrawal. Otherwise empty."""
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When the meeting was over, as far as the proxy knows: the time when the
@@ -611,10 +645,13 @@ class DeleteConferenceRequest(_message.Message):
         conference_id: _builtins.str = ...,
         reason: Global___DeleteReason.ValueType = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        hold: _builtins.int = ...,
+        room: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delete_time", b"delete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conference_id", b"conference_id", "delete_time", b"delete_time", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conference_id", b"conference_id", "delete_time", b"delete_time", "hold", b"hold", "holder", b"holder", "reason", b"reason", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

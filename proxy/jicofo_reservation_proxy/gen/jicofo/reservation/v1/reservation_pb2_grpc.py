@@ -44,6 +44,27 @@ class ReservationServiceStub:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
+    Several proxies may use one backend for the same room, for example one proxy
+    for each Prosody server. Each proxy is a holder. Each CreateConference request
+    of a holder has a hold: a number that is greater than the holds of all earlier
+    requests of this holder. The backend SHOULD keep one row for each conference
+    and holder: the conference, the holder, and a hold. The rows say which proxies
+    have the conference. docs/backends.md shows the SQL.
+
+    If the backend keeps rows:
+
+    - Before the backend reads or changes the rows of a conference, it MUST lock
+    the conference until the end of the transaction.
+    - The empty holder MUST be a holder like any other.
+    - A conference that was created before the backend kept rows MUST have one row:
+    the empty holder with the hold 0.
+    - The backend MUST NOT keep a conference after its end, whatever rows the
+    conference has.
+
+    If the backend keeps no rows, it ignores holder, hold and room of the requests
+    and leaves CreateConferenceResponse.hold at 0. Only one proxy may then use the
+    backend: a deletion of one proxy would end the meeting of another proxy.
+
     The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
     health checks of the proxy are on, the proxy sends no calls to a replica that
     is not SERVING.
@@ -91,6 +112,27 @@ class ReservationServiceServicer:
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
 
+    Several proxies may use one backend for the same room, for example one proxy
+    for each Prosody server. Each proxy is a holder. Each CreateConference request
+    of a holder has a hold: a number that is greater than the holds of all earlier
+    requests of this holder. The backend SHOULD keep one row for each conference
+    and holder: the conference, the holder, and a hold. The rows say which proxies
+    have the conference. docs/backends.md shows the SQL.
+
+    If the backend keeps rows:
+
+    - Before the backend reads or changes the rows of a conference, it MUST lock
+    the conference until the end of the transaction.
+    - The empty holder MUST be a holder like any other.
+    - A conference that was created before the backend kept rows MUST have one row:
+    the empty holder with the hold 0.
+    - The backend MUST NOT keep a conference after its end, whatever rows the
+    conference has.
+
+    If the backend keeps no rows, it ignores holder, hold and room of the requests
+    and leaves CreateConferenceResponse.hold at 0. Only one proxy may then use the
+    backend: a deletion of one proxy would end the meeting of another proxy.
+
     The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
     health checks of the proxy are on, the proxy sends no calls to a replica that
     is not SERVING.
@@ -107,6 +149,12 @@ class ReservationServiceServicer:
 
         When several different requests for one room arrive at the same time, the
         backend MUST grant at most one of them.
+
+        If the backend keeps rows, and answers with a conference, granted or in
+        conflict, it MUST set the row of this conference and of the holder of the
+        request to the hold of the request, unless the row already has a greater hold.
+        If the holder has no row, the backend MUST add it. This is also the rule for a
+        repeated request_id, and for a request_id of another holder.
 
         The backend SHOULD answer INVALID_ARGUMENT to a request that breaks this
         contract. The backend MAY deny a request whose end has already passed.
@@ -133,6 +181,19 @@ class ReservationServiceServicer:
         the deletion of an id that is unknown or already deleted. The proxy treats
         NOT_FOUND like OK.
 
+        If the backend keeps rows, a deletion MUST remove only the row of its holder,
+        and only if the hold of that row is not greater than the hold of the deletion.
+        If a deletion removes the last row of a conference, the backend MUST delete
+        the conference. If the holder has no row, or if its row has a greater hold,
+        the backend MUST change nothing and answer OK or NOT_FOUND.
+
+        If conference_id is empty, the request is a withdrawal. The backend MUST
+        handle a withdrawal like the deletion of the conference that holds the room of
+        the withdrawal. If no conference holds this room, the backend MUST change
+        nothing and answer OK or NOT_FOUND. The proxy sends a withdrawal if the answer
+        to CreateConference was lost, or if no client may have the conference. The
+        proxy sends withdrawals only to a backend that keeps rows.
+
         The backend MUST delete only the conference that the request names. The
         backend MUST NOT delete a later conference of the same room.
 
@@ -140,7 +201,8 @@ class ReservationServiceServicer:
         breaks, or if the caller cancels it. If the backend later answers
         CreateConference with that conference, people may be meeting in it again.
         From this answer on, the backend MUST NOT carry out a deletion that the
-        caller gave up.
+        caller gave up. A backend that keeps rows needs this rule only for the empty
+        holder: a deletion that the caller gave up has a smaller hold than the row.
 
         The backend MAY leave this RPC unimplemented. The room is then free when the
         time of its conference is over. The operator of the proxy SHOULD then set
@@ -195,6 +257,27 @@ class ReservationService:
 
     The proxy retries a call that fails with UNAVAILABLE, within the deadline of
     the call. The proxy retries a deletion after any failure, for days.
+
+    Several proxies may use one backend for the same room, for example one proxy
+    for each Prosody server. Each proxy is a holder. Each CreateConference request
+    of a holder has a hold: a number that is greater than the holds of all earlier
+    requests of this holder. The backend SHOULD keep one row for each conference
+    and holder: the conference, the holder, and a hold. The rows say which proxies
+    have the conference. docs/backends.md shows the SQL.
+
+    If the backend keeps rows:
+
+    - Before the backend reads or changes the rows of a conference, it MUST lock
+    the conference until the end of the transaction.
+    - The empty holder MUST be a holder like any other.
+    - A conference that was created before the backend kept rows MUST have one row:
+    the empty holder with the hold 0.
+    - The backend MUST NOT keep a conference after its end, whatever rows the
+    conference has.
+
+    If the backend keeps no rows, it ignores holder, hold and room of the requests
+    and leaves CreateConferenceResponse.hold at 0. Only one proxy may then use the
+    backend: a deletion of one proxy would end the meeting of another proxy.
 
     The backend SHOULD offer grpc.health.v1.Health for the service name "". If the
     health checks of the proxy are on, the proxy sends no calls to a replica that

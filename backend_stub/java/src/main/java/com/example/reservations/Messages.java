@@ -11,6 +11,7 @@ import java.util.Optional;
 import jicofo.reservation.v1.Conflict;
 import jicofo.reservation.v1.CreateConferenceRequest;
 import jicofo.reservation.v1.CreateConferenceResponse;
+import jicofo.reservation.v1.DeleteConferenceRequest;
 import jicofo.reservation.v1.Denial;
 import jicofo.reservation.v1.DenialReason;
 import jicofo.reservation.v1.Room;
@@ -46,6 +47,15 @@ final class Messages {
     }
 
     /**
+     * Returns the id of the conference to delete, for a request that is not a withdrawal.
+     *
+     * @throws Fault INVALID_ARGUMENT if the id is empty
+     */
+    static String deletedId(DeleteConferenceRequest request) {
+        return required("conference_id or room", request.getConferenceId());
+    }
+
+    /**
      * Returns the response for the outcome.
      *
      * @throws Fault RESOURCE_EXHAUSTED if the store is full
@@ -54,9 +64,10 @@ final class Messages {
         var response = CreateConferenceResponse.newBuilder();
         // With Java 21 or newer, use a switch over Outcome: javac then finds missing cases.
         if (outcome instanceof Outcome.Granted granted) {
-            response.setConference(message(granted.conference()));
+            response.setConference(message(granted.conference())).setHold(granted.hold());
         } else if (outcome instanceof Outcome.Held held) {
-            response.setConflict(Conflict.newBuilder().setConference(message(held.conference())));
+            response.setConflict(Conflict.newBuilder().setConference(message(held.conference())))
+                    .setHold(held.hold());
         } else if (outcome instanceof Outcome.TooLate) {
             // If the service granted the room, Jitsi would close it at once, without a message to
             // the user.

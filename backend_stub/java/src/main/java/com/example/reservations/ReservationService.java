@@ -38,7 +38,8 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
     @Override
     public void createConference(
             CreateConferenceRequest request, StreamObserver<CreateConferenceResponse> observer) {
-        String subject = "create room=" + Text.quoted(request.getRoom().getRaw());
+        Hold hold = new Hold(request.getHolder(), request.getHold());
+        String subject = "create room=" + Text.quoted(request.getRoom().getRaw()) + shown(hold);
         answer(subject, observer, () -> {
             Booking booking = policy.apply(Messages.booking(request));
             LOGGER.fine(() -> line(subject, "client=" + request.getClientValue() + " wants "
@@ -46,7 +47,7 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
             Optional<Denial> denial = policy.denial(request);
             CreateConferenceResponse response = denial.isPresent()
                     ? CreateConferenceResponse.newBuilder().setDenial(denial.get()).build()
-                    : Messages.response(store.create(booking));
+                    : Messages.response(store.create(booking, hold));
             return new Answer<>(response, summary(response));
         });
     }
@@ -66,22 +67,40 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
         });
     }
 
-    /** Deletes the conference. It answers OK even if there is no such conference. */
+    /** Deletes the conference for one holder. It answers OK even if nothing is to be deleted. */
     @Override
     public void deleteConference(
             DeleteConferenceRequest request, StreamObserver<DeleteConferenceResponse> observer) {
-        String subject = "delete id=" + Text.quoted(request.getConferenceId())
-                + " reason=" + request.getReasonValue();
+        Hold hold = new Hold(request.getHolder(), request.getHold());
+        boolean isWithdrawal = request.getConferenceId().isEmpty() && !request.getRoom().isEmpty();
+        String target = isWithdrawal
+                ? "room=" + Text.quoted(request.getRoom())
+                : "id=" + Text.quoted(request.getConferenceId());
+        String subject =
+                "delete " + target + " reason=" + request.getReasonValue() + shown(hold);
         answer(subject, observer, () -> {
-            String id = Messages.conferenceId(request.getConferenceId());
-            String result = switch (store.delete(id, ReservationService::isGivenUp)) {
+            Store.Deletion deletion = isWithdrawal
+                    ? store.withdraw(request.getRoom(), hold, ReservationService::isGivenUp)
+                    : store.delete(
+                            Messages.deletedId(request), hold, ReservationService::isGivenUp);
+            String result = switch (deletion) {
                 case DELETED -> "deleted";
+                case RELEASED -> "released; other holders have the conference";
+                case NOT_CHANGED ->
+                        "not changed: the holder has no row, or a row with a greater hold";
                 case NOTHING_TO_DELETE -> "nothing to delete";
                 // A client may have the conference again, so the store did not delete it.
                 case GIVEN_UP -> throw Fault.givenUp();
             };
             return new Answer<>(DeleteConferenceResponse.getDefaultInstance(), result);
         });
+    }
+
+    /** Returns the holder and the hold for the log, or "" if the caller has no holder. */
+    private static String shown(Hold hold) {
+        return hold.holder().isEmpty()
+                ? ""
+                : " holder=" + Text.quoted(hold.holder()) + " hold=" + hold.number();
     }
 
     /** The response to a call, and the result for its log line. */

@@ -13,15 +13,19 @@ import java.util.function.Supplier;
  * All conferences that exist, at most one for each room. Put your database here.
  *
  * <p>The store does not use gRPC or its messages. {@code ReservationService} calls only
- * {@code create}, {@code get} and {@code delete}: keep these three methods, and replace their
- * bodies. In SQL:
+ * {@code create}, {@code get}, {@code delete} and {@code withdraw}: keep these four methods, and
+ * replace their bodies. In SQL:
  *
  * <ul>
  *   <li>The maps become one table with a unique index on {@code room} and one on
  *       {@code request_id}.
+ *   <li>{@code rows} becomes a second table with a row for each conference and holder: (conference,
+ *       holder, hold). Its primary key is (conference, holder).
  *   <li>{@code synchronized} becomes a transaction that locks the row of the conference
  *       ({@code SELECT ... FOR UPDATE}): {@code create} locks the row before it returns the
- *       conference, and {@code delete} locks the row before it deletes the conference.
+ *       conference. {@code delete} and {@code withdraw} lock the row before they change the rows of
+ *       the holders. Without this lock, two holders that release one conference at the same time
+ *       may each see the row of the other, and the conference stays.
  *   <li>{@code ClockIds} becomes a sequence.
  * </ul>
  *
@@ -32,7 +36,12 @@ final class Store {
 
     /** The result of a deletion. */
     enum Deletion {
+        /** The last row was removed, and the conference with it. */
         DELETED,
+        /** The row of the holder was removed; other holders have the conference. */
+        RELEASED,
+        /** The holder has no row, or a row with a greater hold. */
+        NOT_CHANGED,
         /** The conference was unknown, or already deleted or over. */
         NOTHING_TO_DELETE,
         /** The caller no longer waits for the deletion; the store deleted nothing. */
@@ -46,6 +55,8 @@ final class Store {
     private final Map<String, Conference> byId = new HashMap<>();
     private final Map<String, Conference> byRoom = new HashMap<>();
     private final Map<String, Conference> byRequest = new HashMap<>();
+    /** The number of each holder of a conference, by the id of the conference. */
+    private final Map<String, Map<String, Long>> rows = new HashMap<>();
 
     Store(int maxConferences) {
         this(maxConferences, InstantSource.system(), new ClockIds(InstantSource.system()));
@@ -64,17 +75,18 @@ final class Store {
 
     /**
      * Grants the room, unless the conference of another request holds it. A repeated request gets
-     * its conference again while that conference exists.
+     * its conference again while that conference exists. In every case, the holder has a row of the
+     * returned conference afterwards, with at least this hold.
      */
-    synchronized Outcome create(Booking booking) {
+    synchronized Outcome create(Booking booking, Hold hold) {
         Instant now = clock.instant();
         Optional<Conference> mine = existing(byRequest.get(booking.requestId()), now);
         if (mine.isPresent()) {
-            return new Outcome.Granted(mine.get());
+            return new Outcome.Granted(mine.get(), raise(mine.get(), hold));
         }
-        Optional<Conference> holder = existing(byRoom.get(booking.room()), now);
-        if (holder.isPresent()) {
-            return new Outcome.Held(holder.get());
+        Optional<Conference> other = existing(byRoom.get(booking.room()), now);
+        if (other.isPresent()) {
+            return new Outcome.Held(other.get(), raise(other.get(), hold));
         }
         if (booking.isOver(now)) {
             return new Outcome.TooLate();
@@ -82,7 +94,8 @@ final class Store {
         if (!hasSpace(now)) {
             return new Outcome.Full(byId.size());
         }
-        return new Outcome.Granted(add(booking));
+        Conference created = add(booking);
+        return new Outcome.Granted(created, raise(created, hold));
     }
 
     /** Returns the conference, or an empty value if it is unknown, deleted or over. */
@@ -91,7 +104,8 @@ final class Store {
     }
 
     /**
-     * Deletes this conference and no other, unless the caller has given up.
+     * Removes the row of a holder, and deletes the conference if no row is left, unless the caller
+     * has given up. A row with a greater hold stays: the holder got the conference again later.
      *
      * <p>The store calls {@code givenUp} while it holds the lock, which {@code create} uses too.
      * The reason: after the caller has given up, {@code create} may return the same conference to
@@ -103,18 +117,50 @@ final class Store {
      *
      * @param givenUp returns whether the caller no longer waits for the deletion
      */
-    synchronized Deletion delete(String conferenceId, BooleanSupplier givenUp) {
-        Optional<Conference> conference = existing(byId.get(conferenceId), clock.instant());
-        if (givenUp.getAsBoolean()) {
-            return Deletion.GIVEN_UP;
-        }
-        conference.ifPresent(this::drop);
-        return conference.isPresent() ? Deletion.DELETED : Deletion.NOTHING_TO_DELETE;
+    synchronized Deletion delete(String conferenceId, Hold hold, BooleanSupplier givenUp) {
+        return release(byId.get(conferenceId), hold, givenUp);
+    }
+
+    /**
+     * Does the same as {@code delete}, for the conference that holds this room.
+     *
+     * <p>The caller does not know whether there is such a conference: it got no answer to its
+     * request, or no client may have the conference.
+     */
+    synchronized Deletion withdraw(String room, Hold hold, BooleanSupplier givenUp) {
+        return release(byRoom.get(room), hold, givenUp);
     }
 
     /** Returns the number of conferences in memory; some of them may be over. */
     synchronized int size() {
         return byId.size();
+    }
+
+    /** Sets the row of the holder to its hold, unless it is greater; returns the row's hold. */
+    private long raise(Conference conference, Hold hold) {
+        return rows.get(conference.id()).merge(hold.holder(), hold.number(), Math::max);
+    }
+
+    /** Removes the row of the holder, and the conference if that was its last row. */
+    private Deletion release(Conference known, Hold hold, BooleanSupplier givenUp) {
+        Optional<Conference> conference = existing(known, clock.instant());
+        if (givenUp.getAsBoolean()) {
+            return Deletion.GIVEN_UP;
+        }
+        if (conference.isEmpty()) {
+            return Deletion.NOTHING_TO_DELETE;
+        }
+        Map<String, Long> holders = rows.get(conference.get().id());
+        Long number = holders.get(hold.holder());
+        if (number == null || number > hold.number()) {
+            return Deletion.NOT_CHANGED;
+        }
+        holders.remove(hold.holder());
+        if (!holders.isEmpty()) {
+            return Deletion.RELEASED;
+        }
+        drop(conference.get());
+        return Deletion.DELETED;
     }
 
     /** Returns the conference, or drops it and returns an empty value if it is over. */
@@ -140,6 +186,7 @@ final class Store {
         byId.put(conference.id(), conference);
         byRoom.put(booking.room(), conference);
         byRequest.put(booking.requestId(), conference);
+        rows.put(conference.id(), new HashMap<>());
         return conference;
     }
 
@@ -147,5 +194,6 @@ final class Store {
         byId.remove(conference.id());
         byRoom.remove(conference.booking().room());
         byRequest.remove(conference.booking().requestId());
+        rows.remove(conference.id());
     }
 }

@@ -275,12 +275,41 @@ final class ReservationServiceTest {
     @Test
     @DisplayName("GetConference and DeleteConference without an id get INVALID_ARGUMENT")
     void noId() {
-        for (Status status :
-                List.of(
-                        fault(() -> get("")),
-                        fault(() -> delete("", DeleteReason.DELETE_REASON_ENDED)))) {
-            assertEquals(Status.Code.INVALID_ARGUMENT, status.getCode());
-            assertEquals("conference_id: wanted a value, got none", status.getDescription());
+        Status got = fault(() -> get(""));
+        assertEquals(Status.Code.INVALID_ARGUMENT, got.getCode());
+        assertEquals("conference_id: wanted a value, got none", got.getDescription());
+        Status deleted = fault(() -> delete("", DeleteReason.DELETE_REASON_ENDED));
+        assertEquals(Status.Code.INVALID_ARGUMENT, deleted.getCode());
+        assertEquals("conference_id or room: wanted a value, got none", deleted.getDescription());
+    }
+
+    @Test
+    @DisplayName("The service passes holders on, answers the row's hold, and logs what it did")
+    void holders() throws Exception {
+        try (LogRecorder log = new LogRecorder()) {
+            var granted = create(request("r1", "board").setHolder("a").setHold(7));
+            var conflict = create(request("r2", "board").setHolder("b").setHold(9));
+            assertEquals(List.of(7L, 9L), List.of(granted.getHold(), conflict.getHold()));
+            String id = granted.getConference().getId();
+            var byId = DeleteConferenceRequest.newBuilder().setConferenceId(id).setHolder("a");
+            stub.deleteConference(byId.setHold(6).build());
+            stub.deleteConference(byId.setHold(7).build());
+            assertEquals(id, get(id).getId());
+            var byRoom = DeleteConferenceRequest.newBuilder().setRoom("board").setHolder("b");
+            stub.deleteConference(byRoom.setHold(9).build());
+            assertEquals(Status.Code.NOT_FOUND, fault(() -> get(id)).getCode());
+            List<String> deletions = log.messages(Level.INFO).stream()
+                    .filter(line -> line.contains(" delete "))
+                    .map(line -> line.substring(line.indexOf(" delete ") + 1))
+                    .toList();
+            assertEquals(
+                    List.of(
+                            "delete id='" + id + "' reason=0 holder='a' hold=6: not changed: the"
+                                    + " holder has no row, or a row with a greater hold",
+                            "delete id='" + id + "' reason=0 holder='a' hold=7: released; other"
+                                    + " holders have the conference",
+                            "delete room='board' reason=0 holder='b' hold=9: deleted"),
+                    deletions);
         }
     }
 

@@ -38,11 +38,15 @@ final class StoreTest {
     }
 
     private Conference granted(Booking booking) {
-        return assertInstanceOf(Outcome.Granted.class, store.create(booking)).conference();
+        return assertInstanceOf(Outcome.Granted.class, create(store, booking)).conference();
+    }
+
+    private static Outcome create(Store store, Booking booking) {
+        return store.create(booking, Hold.NO_HOLDER);
     }
 
     private Store.Deletion delete(Conference conference) {
-        return store.delete(conference.id(), () -> false);
+        return store.delete(conference.id(), Hold.NO_HOLDER, () -> false);
     }
 
     @Test
@@ -65,7 +69,7 @@ final class StoreTest {
     void anotherRequest() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
         Booking other = booking(clock.instant(), "r2", "board");
-        assertEquals(new Outcome.Held(first), store.create(other));
+        assertEquals(new Outcome.Held(first, 0), create(store, other));
         granted(booking(clock.instant(), "r3", "Board"));
     }
 
@@ -92,7 +96,7 @@ final class StoreTest {
     @DisplayName("The store does not carry out a deletion whose caller has given up")
     void deleteGivenUp() {
         Conference first = granted(booking(clock.instant(), "r1", "board"));
-        assertEquals(Store.Deletion.GIVEN_UP, store.delete(first.id(), () -> true));
+        assertEquals(Store.Deletion.GIVEN_UP, store.delete(first.id(), Hold.NO_HOLDER, () -> true));
         assertEquals(Optional.of(first), store.get(first.id()));
     }
 
@@ -101,13 +105,14 @@ final class StoreTest {
     void deleteGivenUpWhileItWaited() throws Exception {
         BlockingClock blockingClock = BlockingClock.unblocked(clock);
         Store slow = new Store(10, blockingClock, new ClockIds(clock));
-        var held = (Outcome.Granted) slow.create(booking(clock.instant(), "r1", "board"));
+        var held = (Outcome.Granted) create(slow, booking(clock.instant(), "r1", "board"));
         blockingClock.block();
         AtomicBoolean isGivenUp = new AtomicBoolean();
         var result = new ArrayList<Store.Deletion>();
         Thread holder = new Thread(() -> slow.get("x"));
         Thread deleter = new Thread(
-                () -> result.add(slow.delete(held.conference().id(), isGivenUp::get)));
+                () -> result.add(slow.delete(
+                        held.conference().id(), Hold.NO_HOLDER, isGivenUp::get)));
         holder.start();
         blockingClock.awaitBlocked();
         deleter.start();
@@ -156,7 +161,7 @@ final class StoreTest {
     })
     void farEnds(Instant start, long seconds, boolean isGranted) {
         Outcome outcome =
-                store.create(booking(start, "r1", "board", Duration.ofSeconds(seconds)));
+                create(store, booking(start, "r1", "board", Duration.ofSeconds(seconds)));
         assertEquals(isGranted, outcome instanceof Outcome.Granted, outcome::toString);
         assertEquals(isGranted ? 1 : 0, store.size());
     }
@@ -174,7 +179,7 @@ final class StoreTest {
     void tooLate() {
         Booking past = booking(clock.instant(), "r1", "board", MINUTE);
         clock.advance(MINUTE);
-        assertEquals(new Outcome.TooLate(), store.create(past));
+        assertEquals(new Outcome.TooLate(), create(store, past));
         assertEquals(0, store.size());
     }
 
@@ -183,26 +188,26 @@ final class StoreTest {
     void full() {
         Store small = store(1);
         Booking one = booking(clock.instant(), "r1", "board");
-        var first = assertInstanceOf(Outcome.Granted.class, small.create(one));
+        var first = assertInstanceOf(Outcome.Granted.class, create(small, one));
         Booking two = booking(clock.instant(), "r2", "hall");
-        assertEquals(new Outcome.Full(1), small.create(two));
-        assertEquals(first, small.create(one));
+        assertEquals(new Outcome.Full(1), create(small, two));
+        assertEquals(first, create(small, one));
         assertEquals(
-                new Outcome.Held(first.conference()),
-                small.create(booking(clock.instant(), "r2", "board")));
-        small.delete(first.conference().id(), () -> false);
-        assertInstanceOf(Outcome.Granted.class, small.create(two));
+                new Outcome.Held(first.conference(), 0),
+                create(small, booking(clock.instant(), "r2", "board")));
+        small.delete(first.conference().id(), Hold.NO_HOLDER, () -> false);
+        assertInstanceOf(Outcome.Granted.class, create(small, two));
     }
 
     @Test
     @DisplayName("A full store drops conferences that are over before it refuses a new one")
     void fullOfWhatIsOver() {
         Store small = store(3);
-        small.create(booking(clock.instant(), "r1", "room1", MINUTE));
-        small.create(booking(clock.instant(), "r2", "room2", MINUTE));
-        small.create(booking(clock.instant(), "r3", "room3"));
+        create(small, booking(clock.instant(), "r1", "room1", MINUTE));
+        create(small, booking(clock.instant(), "r2", "room2", MINUTE));
+        create(small, booking(clock.instant(), "r3", "room3"));
         clock.advance(MINUTE);
-        Outcome outcome = small.create(booking(clock.instant(), "r4", "room4"));
+        Outcome outcome = create(small, booking(clock.instant(), "r4", "room4"));
         assertInstanceOf(Outcome.Granted.class, outcome);
         assertEquals(2, small.size());
     }
@@ -233,12 +238,12 @@ final class StoreTest {
         Timeouts.join(second, "the second request did not return");
         Conference granted =
                 assertInstanceOf(Outcome.Granted.class, outcomes.get("r1")).conference();
-        assertEquals(new Outcome.Held(granted), outcomes.get("r2"));
+        assertEquals(new Outcome.Held(granted, 0), outcomes.get("r2"));
     }
 
     private Thread creating(Store slow, String requestId, Map<String, Outcome> outcomes) {
         Booking wanted = booking(clock.instant(), requestId, "board");
-        Thread thread = new Thread(() -> outcomes.put(requestId, slow.create(wanted)));
+        Thread thread = new Thread(() -> outcomes.put(requestId, create(slow, wanted)));
         thread.start();
         return thread;
     }
@@ -255,7 +260,7 @@ final class StoreTest {
                     Timeouts.await(start, "the test did not start the callers");
                     return IntStream.range(0, rooms)
                             .mapToObj(n -> booking(clock.instant(), caller + "-" + n, "room" + n))
-                            .filter(wanted -> store.create(wanted) instanceof Outcome.Granted)
+                            .filter(wanted -> create(store, wanted) instanceof Outcome.Granted)
                             .count();
                 }))
                 .toList();
@@ -276,6 +281,7 @@ final class StoreTest {
                 OptionalInt.of(7), true, Optional.of(new Secret("hunter2")));
         Booking booking =
                 new Booking("r1", "board", "", clock.instant(), Optional.empty(), options);
-        assertFalse(new Outcome.Held(new Conference("1", booking)).toString().contains("hunter2"));
+        String text = new Outcome.Held(new Conference("1", booking), 0).toString();
+        assertFalse(text.contains("hunter2"));
     }
 }
