@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -46,6 +47,66 @@ def test_the_mtls_set_up_works_as_typed(
         monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
         assert cli.main(["check", "--config", "settings.toml"]) == 0
     assert "backends.default: ok, answered in" in capsys.readouterr().out
+
+
+class _Rows:
+    """The SQL of the page on SQLite, which locks the whole database in place of a row."""
+
+    def __init__(self) -> None:
+        blocks = [_for_sqlite(block) for block in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)]
+        self._set_up, (self._raise,), (self._find, self._release, self._delete) = blocks
+        self._database = sqlite3.connect(":memory:", isolation_level=None)
+        self._database.execute("PRAGMA foreign_keys = ON")
+        self._database.execute("CREATE TABLE conference (id INTEGER PRIMARY KEY, room TEXT)")
+        self._database.execute("INSERT INTO conference VALUES (1, 'board'), (2, 'hall')")
+        for statement in self._set_up:
+            self._database.execute(statement)
+
+    def raise_row(self, conference_id: int, holder: str, hold: int) -> int:
+        """Do what CreateConference does; return the hold of the answer."""
+        values = {"conference_id": conference_id, "holder": holder, "hold": hold}
+        ((answered,),) = self._database.execute(self._raise, values).fetchall()
+        return int(answered)
+
+    def release(self, holder: str, hold: int, **subject: object) -> None:
+        """Do what DeleteConference does, for a `conference_id` or a `room`."""
+        find = self._find if "conference_id" in subject else self._find.split(" WHERE ")[0]
+        find += "" if "conference_id" in subject else " WHERE room = :room"
+        found = self._database.execute(find, subject).fetchone()
+        if found is None:
+            return
+        values = {"id": found[0], "holder": holder, "hold": hold}
+        if self._database.execute(self._release, values).rowcount:
+            self._database.execute(self._delete, values)
+
+    @property
+    def conferences(self) -> list[int]:
+        """The ids of the conferences that exist."""
+        return [number for (number,) in self._database.execute("SELECT id FROM conference")]
+
+
+def _for_sqlite(block: str) -> list[str]:
+    """Return the statements of a block, in the SQL of SQLite."""
+    block = re.sub(r"--.*", "", block).replace(" FOR UPDATE", "").replace("GREATEST(", "max(")
+    block = re.sub(r"\$(\w+)", r":\1", block)
+    return [statement.strip() for statement in block.split(";") if statement.strip()]
+
+
+def test_the_sql_of_the_holders() -> None:
+    """The statements keep a row for each holder, and compare holds."""
+    rows = _Rows()
+    rows.release("", 0, conference_id=2)  # from before the table
+    assert rows.conferences == [1]
+    assert [rows.raise_row(1, "a", hold) for hold in (5, 7, 6)] == [5, 7, 7]
+    assert rows.raise_row(1, "b", 2) == 2
+    rows.release("", 0, conference_id=1)
+    rows.release("a", 6, conference_id=1)
+    rows.release("b", 2, room="board")
+    rows.release("c", 9, conference_id=1)
+    rows.release("a", 9, room="attic")
+    assert rows.conferences == [1]
+    rows.release("a", 7, room="board")
+    assert rows.conferences == []
 
 
 def test_the_grpcurl_request_is_valid() -> None:

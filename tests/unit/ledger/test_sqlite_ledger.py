@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.ledger import memory_index, records
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import MAX_CONFERENCES, SqliteLedger, read
-from jicofo_reservation_proxy.model import Conference, DeleteReason
+from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 from tests.unit.ledger.states import (
     ABANDONED,
@@ -97,6 +97,64 @@ def test_the_end_of_an_unknown_conference(ledger: SqliteLedger) -> None:
         )
     ]
     assert ledger.in_room("default", "", PENDING) == []
+
+
+def test_a_delete_for_an_earlier_grant_is_void(ledger: SqliteLedger) -> None:
+    """A DELETE ends the grants up to its hold; a client with a newer grant keeps the conference."""
+    ledger.grant(ref(), "board", conference(), LONG_SECONDS, hold=5, has_row=True)
+    ledger.grant(ref(), "board", conference(), LONG_SECONDS, hold=7, has_row=True)
+    before = ledger.dump()
+    assert not ledger.end(ref(), 5, LONG_SECONDS, hold=6)
+    assert ledger.dump() == before
+    assert ledger.end(ref(), 5, LONG_SECONDS, hold=7)
+    (ended,) = ledger.pending("default")
+    assert (ended.hold, ended.has_row, ended.has_no_holder) == (7, True, False)
+
+
+@pytest.mark.parametrize("hold", [None, 5, 9])
+def test_a_delete_for_the_newest_grant(ledger: SqliteLedger, hold: int | None) -> None:
+    """A DELETE without a hold is for any grant; the deletion has the greatest hold of both."""
+    ledger.grant(ref(), "board", conference(), LONG_SECONDS, hold=5, has_row=True)
+    assert ledger.end(ref(), 5, LONG_SECONDS, hold=hold)
+    (ended,) = ledger.pending("default")
+    assert ended.hold == max(5, hold or 0)
+
+
+def test_a_fallback_grant_and_an_earlier_delete(ledger: SqliteLedger) -> None:
+    """A DELETE for an earlier grant is void for a fallback grant too."""
+    fallback = ConferenceRef("default", "f", is_fallback=True)
+    ledger.grant(fallback, "board", conference("f"), LONG_SECONDS, hold=5)
+    assert not ledger.end(fallback, 5, LONG_SECONDS, hold=4)
+    assert ledger.find(fallback)
+    assert ledger.end(fallback, 5, LONG_SECONDS, hold=5)
+    assert ledger.find(fallback) is None
+
+
+def test_the_holds_survive_a_restart(tmp_path: Path) -> None:
+    """The file has the newest hold, and whether grants had a row."""
+    with opened(tmp_path) as ledger:
+        ledger.grant(ref(), "board", conference(), LONG_SECONDS, hold=2**62, has_row=True)
+        ledger.grant(ref("8"), "hall", conference("8"), LONG_SECONDS, hold=4)
+        ledger.grant(ref("8"), "hall", conference("8"), LONG_SECONDS, hold=6, has_row=True)
+    with opened(tmp_path) as ledger:
+        found = {record.ref.conference_id: record for record in ledger.dump()}
+    assert [(each.hold, each.has_row, each.has_no_holder) for each in found.values()] == [
+        (2**62, True, False),
+        (6, True, True),
+    ]
+
+
+def test_a_row_of_a_conference_that_is_over(ledger: SqliteLedger) -> None:
+    """The deletion has to end a row that a later create has raised; an open record stays."""
+    ledger.grant(ref(), "board", conference(), LONG_SECONDS, hold=5)
+    ledger.name_over(ref(), 9)
+    ledger.name_over(ref("unknown"), 9)
+    (record,) = ledger.dump()
+    assert (record.hold, record.has_row) == (5, False)
+    ledger.end(ref(), 5, LONG_SECONDS)
+    ledger.name_over(ref(), 9)
+    (record,) = ledger.pending("default")
+    assert (record.hold, record.has_row, record.has_no_holder) == (9, True, True)
 
 
 def test_a_conference_that_is_gone(ledger: SqliteLedger) -> None:
