@@ -50,8 +50,9 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
 
 .PHONY: faults
-faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 15 minutes
-	@FAULTS=long $(BIN)/pytest tests/faults tests/unit/reservations/test_recreation.py tests/model $(ARGS)
+faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 40 minutes
+	@FAULTS=long $(BIN)/pytest tests/faults tests/model \
+		tests/unit/reservations/test_recreation.py tests/unit/reservations/test_sharing.py $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
