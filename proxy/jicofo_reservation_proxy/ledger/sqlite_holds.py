@@ -20,6 +20,10 @@ CREATES_PER_START = 2**30
 next start is at least the time in seconds, and 2^30 creates take longer than a second."""
 
 
+LATEST_SECONDS = 2**33 - 2**20
+"""A later time, after the year 2242, is an error of the clock. All numbers fit into an int64."""
+
+
 class SqliteHolds:
     """The `Holds` of a database. Any thread may call the methods.
 
@@ -34,7 +38,7 @@ class SqliteHolds:
         last = known[0][1] if known else 0
         # A new ledger has a new holder, but a client may still have an id from the old ledger. The
         # time in seconds is greater than the number of any earlier start.
-        self._starts = max(last + 1, int(now_seconds()))
+        self._starts = max(last + 1, min(int(now_seconds()), LATEST_SECONDS))
         self.rewrite()
         self._lock = threading.Lock()
         self._numbers = count(self._starts * CREATES_PER_START + 1)
