@@ -163,3 +163,17 @@ def test_a_hold_that_no_grant_has(tmp_path: Path, hold: str) -> None:
             assert client.delete(public_id).status == 200
         eventually(lambda: not len(backend.store))
         assert backend.deletes[-1].hold == backend.creates[0].hold
+
+
+def test_a_backend_that_knows_a_greater_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says once that another proxy uses a copy of the ledger."""
+    with served(tmp_path) as (backend, client):
+        client.create()
+        raise_row = backend.store._raise_row
+        backend.store._raise_row = lambda *given: raise_row(*given) + 1  # type: ignore[method-assign]
+        assert [client.create(name).status for name in ("one", "two")] == [200, 200]
+    lines = [line for line in caplog.messages if "copy of this ledger" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("backends.default answers a greater hold")

@@ -5,6 +5,7 @@ contract.py converts the messages. grpc_statuses.py maps a gRPC status to an out
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -54,6 +55,8 @@ _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.name
 
 _NOT_REACHED = {FaultKind.UNREACHABLE, FaultKind.SLOW, FaultKind.SATURATED}
 
+logger = logging.getLogger(__name__)
+
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
@@ -78,6 +81,7 @@ class GrpcBackend:
         self._answer_within_seconds = settings.answer_within.total_seconds()
         self._has_delete = settings.methods.delete != ""
         self._missing_delete = MissingDelete(is_default_path=settings.methods.has_default_delete)
+        self._has_greater_hold = False
         self._metrics = metrics
         self._circuit = Circuit(
             name,
@@ -101,6 +105,7 @@ class GrpcBackend:
             calls = self._channel.calls
             call = _Call("create", message, calls.metadata, incident_id, within_seconds)
             response = self._call(calls.create, call)
+            self._check_hold(response, hold)
             return Result(contract.read_create(response, request), "OK")
         except _NotAskedError as error:
             return Result(error.fault, "")
@@ -108,6 +113,17 @@ class GrpcBackend:
             return denied(error) or failed(error)
         except contract.ContractBreach as breach:
             return broken(breach)
+
+    def _check_hold(self, response: pb.CreateConferenceResponse, hold: Hold) -> None:
+        """Log once if the backend knows a greater hold of this proxy than any that it has sent."""
+        if response.hold > hold.number and not self._has_greater_hold:
+            self._has_greater_hold = True
+            logger.error(
+                "backends.%s answers a greater hold than that of the request: another proxy uses a"
+                " copy of this ledger, or the backend is wrong; give each proxy a ledger of its own,"
+                " otherwise its deletions change nothing",
+                self.name,
+            )
 
     def get(
         self, conference_id: str, incident_id: str, within_seconds: float
