@@ -120,8 +120,8 @@ class GrpcBackend:
             self._has_greater_hold = True
             logger.error(
                 "backends.%s answers a greater hold than that of the request: another proxy uses a"
-                " copy of this ledger, or the backend is wrong; give each proxy a ledger of its own,"
-                " otherwise its deletions change nothing",
+                " copy of this ledger, or the backend is wrong; give each proxy a ledger of its"
+                " own, otherwise its deletions change nothing",
                 self.name,
             )
 
