@@ -309,6 +309,23 @@ def test_broken_create_is_an_invalid_argument(
     assert backend.create(request("r2")).HasField("conference")
 
 
+@pytest.mark.parametrize(
+    ("holder", "hold", "text"),
+    [
+        ("a", 0, "hold: wanted a positive number, because holder is set, got 0"),
+        ("a", -1, "hold: wanted a positive number, because holder is set, got -1"),
+        ("", 7, "hold: wanted 0, because holder is empty, got 7"),
+    ],
+)
+def test_a_hold_that_does_not_fit_its_holder(
+    backend: Backend, holder: str, hold: int, text: str
+) -> None:
+    """CreateConference answers INVALID_ARGUMENT to a hold without a holder, and the reverse."""
+    wanted = request()
+    wanted.holder, wanted.hold = holder, hold
+    assert fault(lambda: backend.create(wanted)) == (grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
 def test_broken_get_and_delete_are_invalid_arguments(backend: Backend) -> None:
     """GetConference and DeleteConference answer INVALID_ARGUMENT if the id is empty."""
     expected = (grpc.StatusCode.INVALID_ARGUMENT, "conference_id: wanted a value, got none")

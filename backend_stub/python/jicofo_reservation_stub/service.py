@@ -103,12 +103,12 @@ class ReservationService(pb_grpc.ReservationServiceServicer):
         """Return the granted conference, a conflict with the holder of the room, or a denial."""
         call = _Call(context, f"create room={request.room.raw!r}{_shown(request)}")
         try:
-            booking = self._policy.booking(request)
+            booking, hold = self._policy.booking(request), _grant_hold(request)
             call.log(f"client={request.client} wants {booking}", logging.DEBUG)
             if (denial := self._policy.denial(request.room)) is not None:
                 response = pb.CreateConferenceResponse(denial=denial)
             else:
-                response = _decision(self._store.create(booking, _hold(request)))
+                response = _decision(self._store.create(booking, hold))
         except InvalidRequestError as error:
             call.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except StoreFullError as error:
@@ -176,6 +176,17 @@ class _Call:
 
 def _hold(request: pb.CreateConferenceRequest | pb.DeleteConferenceRequest) -> Hold:
     return Hold(request.holder, request.hold)
+
+
+def _grant_hold(request: pb.CreateConferenceRequest) -> Hold:
+    """Return the hold of a create; it is positive with a holder, and 0 without one."""
+    if request.holder and request.hold <= 0:
+        raise InvalidRequestError(
+            f"hold: wanted a positive number, because holder is set, got {request.hold}"
+        )
+    if not request.holder and request.hold:
+        raise InvalidRequestError(f"hold: wanted 0, because holder is empty, got {request.hold}")
+    return _hold(request)
 
 
 def _shown(request: pb.CreateConferenceRequest | pb.DeleteConferenceRequest) -> str:

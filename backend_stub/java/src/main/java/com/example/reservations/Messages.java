@@ -47,6 +47,23 @@ final class Messages {
     }
 
     /**
+     * Returns the hold of a create; it is positive with a holder, and 0 without one.
+     *
+     * @throws Fault INVALID_ARGUMENT if the hold does not fit the holder
+     */
+    static Hold hold(CreateConferenceRequest request) {
+        long number = request.getHold();
+        if (request.getHolder().isEmpty() && number != 0) {
+            throw Fault.invalid("hold", "wanted 0, because holder is empty, got " + number);
+        }
+        if (!request.getHolder().isEmpty() && number <= 0) {
+            throw Fault.invalid(
+                    "hold", "wanted a positive number, because holder is set, got " + number);
+        }
+        return new Hold(request.getHolder(), number);
+    }
+
+    /**
      * Returns the id of the conference to delete, for a request that is not a withdrawal.
      *
      * @throws Fault INVALID_ARGUMENT if the id is empty

@@ -38,10 +38,11 @@ final class ReservationService extends ReservationServiceGrpc.ReservationService
     @Override
     public void createConference(
             CreateConferenceRequest request, StreamObserver<CreateConferenceResponse> observer) {
-        Hold hold = new Hold(request.getHolder(), request.getHold());
-        String subject = "create room=" + Text.quoted(request.getRoom().getRaw()) + shown(hold);
+        String subject = "create room=" + Text.quoted(request.getRoom().getRaw())
+                + shown(new Hold(request.getHolder(), request.getHold()));
         answer(subject, observer, () -> {
             Booking booking = policy.apply(Messages.booking(request));
+            Hold hold = Messages.hold(request);
             LOGGER.fine(() -> line(subject, "client=" + request.getClientValue() + " wants "
                     + Text.quoted(booking.toString())));
             Optional<Denial> denial = policy.denial(request);

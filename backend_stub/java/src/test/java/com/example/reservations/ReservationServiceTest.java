@@ -283,6 +283,20 @@ final class ReservationServiceTest {
         assertEquals("conference_id or room: wanted a value, got none", deleted.getDescription());
     }
 
+    @ParameterizedTest(name = "{0} {1}")
+    @CsvSource({
+        "a, 0, 'wanted a positive number, because holder is set, got 0'",
+        "a, -1, 'wanted a positive number, because holder is set, got -1'",
+        "'', 7, 'wanted 0, because holder is empty, got 7'"
+    })
+    @DisplayName("A hold that does not fit its holder gets INVALID_ARGUMENT")
+    void wrongHold(String holder, long hold, String problem) {
+        var wanted = request("r1", "board").setHolder(holder).setHold(hold);
+        Status status = fault(() -> create(wanted));
+        assertEquals(Status.Code.INVALID_ARGUMENT, status.getCode());
+        assertEquals("hold: " + problem, status.getDescription());
+    }
+
     @Test
     @DisplayName("The service passes holders on, answers the row's hold, and logs what it did")
     void holders() throws Exception {
