@@ -72,7 +72,8 @@ class Accounts:
     def lost(self) -> list[Holding]:
         """Holdings whose DELETE was answered 200, but whose conference still exists at the backend.
 
-        The list does not contain a conference that the proxy got again later.
+        The list does not contain a conference that the proxy got from the backend again later, or
+        that it gave to a client again without the backend.
         """
         left = {(row.serial, row.proxy): row.at for row in self.left}
         return [
@@ -80,6 +81,7 @@ class Accounts:
             for holding in self.holdings
             if holding.is_deleted
             and left.get((holding.serial, holding.proxy), holding.until) < holding.until
+            and not self._is_held_after(holding)
         ]
 
     @property
