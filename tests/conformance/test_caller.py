@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from jicofo_reservation_proxy.backends.backend import PROBE_ID
-from jicofo_reservation_proxy.conformance import Kit, Verdict, caller
+from jicofo_reservation_proxy.conformance import Kit, Verdict, caller, cases
 from jicofo_reservation_proxy.conformance.caller import Call
 from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_stub import ReservationService, Store
 
 from tests.e2e.support import Context, Script, serving_grpc
 from tests.unit.ledgers import LONG_SECONDS
@@ -86,6 +87,17 @@ def test_failed_deletions_are_retried_once_at_the_end() -> None:
             assert len(backend.deletes) == asked
     assert len(backend.deletes) == 4
     assert list(kit.left) == [request.request_id for request in backend.creates]
+
+
+def test_the_kit_deletes_its_conferences_for_every_holder() -> None:
+    """After each case, no holder of the kit has a conference any more."""
+    store = Store()
+    holders = [played for played in cases() if "holders" in played.needs and played.rounds == 1]
+    with serving_grpc(ReservationService(store)) as target, Kit(target) as kit:
+        for played in holders:
+            assert kit.run(played).verdict is Verdict.PASSED
+            assert len(store) == 0, played
+        assert kit.left == ()
 
 
 def test_the_kit_sends_no_deletions_with_without_delete() -> None:
