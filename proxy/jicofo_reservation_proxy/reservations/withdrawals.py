@@ -67,6 +67,7 @@ class Withdrawals:
         self._now_ms = now_ms
         self._clock = clock
         self._keeps_rows: dict[str, bool] = {}
+        self._reported: set[str] = set()
         self._failures: dict[str, int] = {}
         self._next_at: dict[str, float] = {}
 
@@ -81,11 +82,13 @@ class Withdrawals:
         if has_row:
             self._schedule.wake(backend)
             return
-        logger.info(
-            "backends.%s keeps no rows for holders: do not let several proxies ask it for the same"
-            " rooms",
-            backend,
-        )
+        if backend not in self._reported:
+            self._reported.add(backend)
+            logger.info(
+                "backends.%s keeps no rows for holders: do not let several proxies ask it for the"
+                " same rooms",
+                backend,
+            )
         for withdrawal in self._withdrawals.of(backend):
             self._withdrawals.remove(withdrawal)
 

@@ -169,6 +169,17 @@ def test_a_backend_without_rows(world: World, caplog: pytest.LogCaptureFixture) 
     )
 
 
+def test_replicas_of_two_versions(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """While a backend is upgraded, some of its replicas keep rows; the log has one line for this."""
+    caplog.set_level(logging.INFO)
+    for has_row in (False, True) * 10:
+        world.delivery.withdrawals.backend_named(BACKEND, has_row=has_row)
+    assert len([line for line in caplog.messages if "keeps no rows" in line]) == 1
+    note(world)
+    world.step()
+    assert len(world.backend.calls) == 1
+
+
 def test_a_backend_that_the_proxy_does_not_know_yet(world: World) -> None:
     """After a restart, the withdrawals wait for the first answer that shows that it keeps rows."""
     note(world)
