@@ -138,7 +138,8 @@ class Delivery:
             if end is not None and self._schedule.faults(name) > faults:
                 break
         else:
-            self.withdrawals.deliver(name, lambda: _left_seconds(until(), self._clock()))
+            if self.withdrawals.deliver(name, lambda: _left_seconds(until(), self._clock())):
+                waits.append(0.0)
         return min(waits)
 
 

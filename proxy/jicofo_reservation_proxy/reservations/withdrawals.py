@@ -39,6 +39,9 @@ from .retry_schedule import RetrySchedule, back_off
 LATE_CREATE_MS = 600_000
 """No create arrives at a backend later than this after the proxy has sent it."""
 
+MAX_AT_ONCE = 20
+"""The pending deletions of the backend have their turn again after this many withdrawals."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -103,36 +106,47 @@ class Withdrawals:
         self._withdrawals.note(Withdrawal(asked.backend, room, hold, self._now_ms()))
         self._schedule.wake(asked.backend)
 
-    def deliver(self, backend: str, left_seconds: Callable[[], float]) -> None:
-        """Send the due withdrawals of a backend; stop after the first that fails.
+    def deliver(self, backend: str, left_seconds: Callable[[], float]) -> bool:
+        """Send some due withdrawals of a backend; return whether others can be sent at once.
 
-        `left_seconds` returns the time that is left for the next call.
+        Stop after the first that fails. `left_seconds` returns the time that is left for the next
+        call.
         """
         if not self._keeps_rows.get(backend) or self._clock() < self._next_at.get(backend, 0.0):
-            return
-        for withdrawal in self._withdrawals.of(backend):
+            return False
+        delivered = 0
+        for withdrawal in filter(self._is_due, self._withdrawals.of(backend)):
+            if delivered == MAX_AT_ONCE:
+                return True
             within_seconds = left_seconds()
-            if within_seconds <= 0 or not self._deliver_if_due(withdrawal, within_seconds):
-                return
+            if within_seconds <= 0:
+                return False
+            is_delivered = self._send_if_free(withdrawal, within_seconds)
+            if is_delivered is False:
+                return False
+            delivered += bool(is_delivered)
+        return False
 
-    def _deliver_if_due(self, withdrawal: Withdrawal, within_seconds: float) -> bool:
-        """Send a withdrawal if it is due and its room is free; return whether nothing failed."""
-        age_ms = self._now_ms() - withdrawal.asked_at_ms
-        if withdrawal.is_sent and age_ms < LATE_CREATE_MS:
-            return True
-        if self._has_open(withdrawal):
-            return True
+    def _is_due(self, withdrawal: Withdrawal) -> bool:
+        is_late = self._age_ms(withdrawal) >= LATE_CREATE_MS
+        return (is_late or not withdrawal.is_sent) and not self._has_open(withdrawal)
+
+    def _age_ms(self, withdrawal: Withdrawal) -> int:
+        return self._now_ms() - withdrawal.asked_at_ms
+
+    def _send_if_free(self, withdrawal: Withdrawal, within_seconds: float) -> bool | None:
+        """Send a withdrawal; return whether it was delivered, or `None` if its room is not free."""
         with self._locks.hold(withdrawal.room_key, 0) as is_free:
             if not is_free or self._has_open(withdrawal):
-                return True
-            return self._send(withdrawal, age_ms, within_seconds)
+                return None
+            return self._send(withdrawal, within_seconds)
 
     def _has_open(self, withdrawal: Withdrawal) -> bool:
         """Return whether a client has a conference of the room that its backend knows."""
         found = self._ledger.in_room(withdrawal.backend, withdrawal.room, RecordState.OPEN)
         return any(not record.ref.is_fallback for record in found)
 
-    def _send(self, withdrawal: Withdrawal, age_ms: int, within_seconds: float) -> bool:
+    def _send(self, withdrawal: Withdrawal, within_seconds: float) -> bool:
         backend, room = withdrawal.room_key
         for record in self._ledger.in_room(backend, room, RecordState.PENDING):
             self._schedule.note_sent(record.ref)
@@ -144,6 +158,7 @@ class Withdrawals:
             room,
         )
         incident_id = new_incident_id()
+        is_late = self._age_ms(withdrawal) >= LATE_CREATE_MS
         result = self._backends[backend].delete(deletion, incident_id, within_seconds)
         fields = {"room": room, "code": result.code, "incident": incident_id}
         is_delivered = isinstance(result.outcome, Deleted)
@@ -155,23 +170,23 @@ class Withdrawals:
                 "fault": result.outcome.kind.value,
                 "detail": one_line(result.outcome.detail),
             }
-            self._put_off(withdrawal, age_ms, fields)
+            self._put_off(withdrawal, fields)
             return False
         logs.event(logger, logging.INFO, "withdrawal delivered", fields)
         self._failures.pop(backend, None)
-        if age_ms < LATE_CREATE_MS:
-            self._withdrawals.sent(withdrawal)
-        else:
+        if is_late:
             self._withdrawals.remove(withdrawal)
+        else:
+            self._withdrawals.sent(withdrawal)
         return True
 
-    def _put_off(self, withdrawal: Withdrawal, age_ms: int, fields: Mapping[str, str]) -> None:
+    def _put_off(self, withdrawal: Withdrawal, fields: Mapping[str, str]) -> None:
         """Wait before the next withdrawal of the backend, and try the others first."""
         backend = withdrawal.backend
         self._failures[backend] = 1 + self._failures.get(backend, 0)
         self._next_at[backend] = self._clock() + back_off(self._failures[backend])
         self._withdrawals.remove(withdrawal)
-        if age_ms < self._give_up_after_ms:
+        if self._age_ms(withdrawal) < self._give_up_after_ms:
             self._withdrawals.note(withdrawal)
             logs.event(logger, logging.WARNING, "withdrawal pending", fields)
         else:

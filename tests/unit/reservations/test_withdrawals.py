@@ -1,6 +1,7 @@
 """Withdrawals: the proxy ends what the backend holds for a create, if no client got it."""
 
 import logging
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from jicofo_reservation_proxy.model import (
 )
 from jicofo_reservation_proxy.reservations.context import RoomRequest
 from jicofo_reservation_proxy.reservations.retry_schedule import MAX_RETRY_SECONDS
-from jicofo_reservation_proxy.reservations.withdrawals import LATE_CREATE_MS
+from jicofo_reservation_proxy.reservations.withdrawals import LATE_CREATE_MS, MAX_AT_ONCE
 
 from tests.unit.ledgers import LONG_SECONDS, START_MS, conference, ref
 from tests.unit.reservations.deliveries import BROKEN, DONE, UNREACHABLE, World, failed, lines
@@ -170,7 +171,7 @@ def test_a_backend_without_rows(world: World, caplog: pytest.LogCaptureFixture) 
 
 
 def test_replicas_of_two_versions(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """While a backend is upgraded, some of its replicas keep rows; the log has one line for this."""
+    """While a backend is upgraded, some of its replicas keep rows; the log has one line."""
     caplog.set_level(logging.INFO)
     for has_row in (False, True) * 10:
         world.delivery.withdrawals.backend_named(BACKEND, has_row=has_row)
@@ -246,6 +247,41 @@ def test_a_pending_deletion_comes_first(world: World) -> None:
     world.end("7", "kitchen")
     world.step()
     assert [call.conference_id for call in world.backend.calls] == ["7", ""]
+
+
+def test_many_withdrawals_do_not_delay_deletions(world: World) -> None:
+    """The proxy delivers the pending deletions again after some withdrawals."""
+    for number in range(2 * MAX_AT_ONCE + 1):
+        note(world, str(number))
+    assert world.step() == 0
+    world.end("7", "kitchen")
+    assert world.step() == 0
+    assert world.step() > 0
+    told = [call.conference_id for call in world.backend.calls]
+    assert told == [""] * MAX_AT_ONCE + ["7"] + [""] * (MAX_AT_ONCE + 1)
+
+
+def test_locked_rooms_do_not_make_the_thread_spin(world: World) -> None:
+    """If the rooms of many withdrawals are locked, the thread waits, and withdraws the others."""
+    rooms = [str(number) for number in range(2 * MAX_AT_ONCE)]
+    for room in rooms:
+        note(world, room)
+    with ExitStack() as stack:
+        for room in rooms[: MAX_AT_ONCE + 1]:
+            assert stack.enter_context(world.store.locks.hold((BACKEND, room), 0))
+        assert world.step() > 0
+        assert [call.room for call in world.backend.calls] == rooms[MAX_AT_ONCE + 1 :]
+
+
+def test_a_withdrawal_that_takes_long_is_repeated(world: World) -> None:
+    """A withdrawal that began before the ten minutes were over is not the last one."""
+    note(world)
+    world.clock.pass_by(LATE_SECONDS - 1)
+    world.backend.meanwhile = lambda _: world.clock.pass_by(5)
+    world.step()
+    world.step()
+    assert len(world.backend.calls) == 2
+    assert world.store.withdrawals.of(BACKEND) == []
 
 
 def test_the_drain(world: World) -> None:
