@@ -35,7 +35,7 @@ class Accounts:
     """The records of the clients and of the backend.
 
     `lost`, `deleted_alive`, `given_dead`, `unanswered` and `held_by_nobody` list failures and must
-    be empty. `outages` are those of the proxies.
+    be empty. `outages` are those of the proxies, and `kills` those of them that were kills.
     """
 
     holdings: Sequence[Holding]
@@ -45,6 +45,7 @@ class Accounts:
     left_serials: Collection[int]
     left: Collection[Left]
     outages: Sequence[Outage]
+    kills: Sequence[Outage]
 
     @classmethod
     def of(
@@ -52,11 +53,13 @@ class Accounts:
         rooms: Sequence[Room],
         store: Store,
         outages: Sequence[Outage],
-        holders: Sequence[str] = ("",),
+        holders: Sequence[str],
+        kills: Sequence[Outage],
     ) -> "Accounts":
         """Collect the records of the rooms and of the backend's store.
 
-        `holders` are the holders of the proxies; "" if the backend keeps no rows.
+        `holders` are the holders of the proxies; "" if the backend keeps no rows. `kills` are those
+        `outages` that began with SIGKILL.
         """
         return cls(
             [*chain.from_iterable(room.holdings for room in rooms)],
@@ -66,6 +69,7 @@ class Accounts:
             store.serials,
             [Left(row.serial, holders.index(row.holder), row.at) for row in store.rows],
             outages,
+            kills,
         )
 
     @property
@@ -95,7 +99,7 @@ class Accounts:
     def _is_explained(self, row: Left) -> bool:
         is_killed = any(
             outage.began - KILLED_SECONDS < row.at < outage.ended + KILLED_SECONDS
-            for outage in self.outages
+            for outage in self.kills
         )
         return is_killed or any(
             not held.is_deleted
@@ -157,7 +161,7 @@ class Accounts:
             f"{attempt.method} {attempt.status or 'dropped'}" for attempt in self.attempts
         )
         yield (
-            f"meetings {len(self.holdings)}, kills of the proxy {kills}, "
+            f"meetings {len(self.holdings)}, ends of the proxy {kills}, "
             f"kills and pauses of the backend {backend_outages}"
         )
         yield "answers: " + ", ".join(f"{key}: {n}" for key, n in sorted(statuses.items()))
