@@ -12,7 +12,7 @@ from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
 from jicofo_reservation_stub.service import Policy, ReservationService
-from jicofo_reservation_stub.store import Conference, Store
+from jicofo_reservation_stub.store import Conference, Ending, Hold, Store
 
 THREADS = 64
 """More threads than the kit makes calls at the same time, which is 50."""
@@ -62,6 +62,15 @@ class LooseStore(Store):
         self._by_room.pop(conference.booking.room, None)
         self._by_request.pop(conference.booking.request_id, None)
         self._holds.pop(conference.id, None)
+
+    def _raise_row(self, conference: Conference, hold: Hold) -> int:
+        self._holds.setdefault(conference.id, {})
+        return super()._raise_row(conference, hold)
+
+    def _release(self, known: Conference | None, hold: Hold) -> Ending:
+        if known is not None:
+            self._holds.setdefault(known.id, {})
+        return super()._release(known, hold)
 
 
 BACKENDS: list[type[Backend]] = []
