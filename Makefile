@@ -47,7 +47,7 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 	@$(BIN)/pytest -m toolchain $(ARGS)
 
 .PHONY: test-all
-test-all: test test-stubs ## Run `test` and `test-stubs` (4 minutes)
+test-all: test test-stubs ## Run `test` and `test-stubs` (6 minutes)
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 40 minutes
