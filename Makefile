@@ -36,7 +36,7 @@ run: $(READY) ## Run the proxy on 127.0.0.1:7777 with the built-in stub backend
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run the tests, without Go and Java (2 minutes); ARGS='-k ids' runs only the tests with this word in their names
+test: $(READY) ## Run the tests, without Go and Java (4 minutes); ARGS='-k ids' runs only the tests with this word in their names
 	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain' $(ARGS)
 
 .PHONY: test-stubs
