@@ -556,7 +556,7 @@ def test_ctrl_c_during_a_command_exits_with_130(
 ) -> None:
     """After Ctrl-C during a call to a backend, `check` exits with 130 and prints no traceback."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jicofo_reservation_proxy.commands.check.probe", interrupt)

@@ -162,3 +162,18 @@ def test_methods_can_have_other_paths(tmp_path: Path) -> None:
             assert len(backend.gets) == 1
             assert client.delete(1).status == 200
     assert backend.creates == backend.deletes == []
+
+
+def test_constant_metadata_goes_with_every_call(tmp_path: Path) -> None:
+    """The backend gets the constant metadata with each create, get, probe and deletion."""
+    backend = granting("42")
+    with serving_grpc(backend) as target:
+        own = {"target": target, "metadata": {"x-deployment": "blue"}}
+        with running(tmp_path, backends={"default": own}) as client:
+            public_id = client.create().json["id"]
+            client.get(public_id)
+            client.delete(public_id)
+    assert len(backend.creates) == 1
+    assert len(backend.gets) == 2
+    assert len(backend.deletes) == 1
+    assert {found["x-deployment"] for found in backend.metadata} == {"blue"}

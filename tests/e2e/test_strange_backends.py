@@ -109,6 +109,24 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 HTTP_404 = "Received http2 header with status: 404"
 
 
+def test_a_probe_is_answered_ok(tmp_path: Path) -> None:
+    """The probe before a deletion reads the conference itself, so a healthy backend answers OK.
+
+    A balancer counts other statuses as failures of the replica (outlier detection).
+    """
+    backend = granting("1")
+    backend.get = lambda request, _: pb.GetConferenceResponse(
+        conference=pb.Conference(id=request.conference_id, room="board")
+    )
+    with served(tmp_path, backend) as (proxy, client):
+        created = client.create("board")
+        assert client.delete(created.json["id"]).status == 200
+        eventually(lambda: backend.deletes)
+        probed = proxy.metrics.calls.labels("default", "probe", "OK")
+        assert probed._value.get() == 1
+    assert [request.conference_id for request in backend.gets] == ["1"]
+
+
 @pytest.mark.usefixtures("_at_once")
 @pytest.mark.parametrize(
     ("probed", "deleted", "path", "is_kept"),

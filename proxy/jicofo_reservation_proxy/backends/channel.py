@@ -1,7 +1,7 @@
 """Make a gRPC channel from a backend's settings and credentials, and the three RPCs over it.
 
-This module sets all options of a channel: the retry policy, load balancing, health checks, and how
-the channel connects.
+This module sets all options of a channel: load balancing, health checks, and how the channel
+resolves names and connects.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import grpc
 
 from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.settings.addresses import is_local_target
+from jicofo_reservation_proxy.settings.addresses import is_local_target, is_xds_target, xds_name
 from jicofo_reservation_proxy.settings.schema import Backend, Methods
 
 from .credentials import Credentials, Metadata
@@ -35,27 +35,19 @@ _OPTIONS: Options = (
     # over a slow line. gRPC's default of 20 s would block calls for too long when a machine
     # disappears without closing its connections.
     ("grpc.min_reconnect_backoff_ms", 3000),
+    # After a connection breaks, gRPC asks the name server again, so that it finds a new replica. By
+    # default it waits up to 30 s since the last look-up.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # Otherwise a new channel to the same target could reuse the connection of the channel that it
     # replaces.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
 )
 
-RETRY_POLICY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "1s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-"""gRPC's own retries (gRFC A6). They last about 1.5 s and stay within the deadline of the call.
-Retries are safe, because the contract requires that a backend recognizes a repeated create by its
-`request_id` and a repeated deletion by its conference id."""
-
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The three RPCs over one channel, and the credentials metadata to send with each call."""
+    """The three RPCs over one channel, and the metadata to send with each call."""
 
     create: grpc.UnaryUnaryMultiCallable[pb.CreateConferenceRequest, pb.CreateConferenceResponse]
     get: grpc.UnaryUnaryMultiCallable[pb.GetConferenceRequest, pb.GetConferenceResponse]
@@ -81,14 +73,11 @@ def dial(
 
 
 def service_config(backend: Backend) -> Option:
-    """Return gRPC's service config: retries, round-robin load balancing, and health checks.
+    """Return gRPC's service config: round-robin load balancing, and health checks.
 
-    A service config from the name resolver or from an xDS control plane overrides this config.
+    The resources of an xDS control plane replace this config.
     """
-    config: dict[str, object] = {
-        "methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}],
-        "loadBalancingConfig": [{"round_robin": {}}],
-    }
+    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
     wanted = backend.health_check
     if wanted == "on" or (wanted == "auto" and not backend.auth.has_secret):
         config["healthCheckConfig"] = {"serviceName": ""}
@@ -128,6 +117,9 @@ def _channel_credentials(
     base: grpc.ChannelCredentials | None = None
     if found.tls is not None:
         base = grpc.ssl_channel_credentials(found.tls.ca, found.tls.key, found.tls.cert)
+        if backend.tls and backend.tls.xds:
+            # If a cluster of the control plane sets no TLS, gRPC uses `base`, and never plaintext.
+            base = grpc.xds_channel_credentials(base)
     elif backend.auth.has_secret:
         is_socket_file = backend.target.startswith("unix")
         base = grpc.local_channel_credentials(
@@ -145,5 +137,10 @@ def _target_options(backend: Backend) -> Options:
         # That HTTP proxy may be on another machine.
         options += (("grpc.enable_http_proxy", 0),)
     if backend.tls and (name := backend.tls.server_name):
-        options += (("grpc.ssl_target_name_override", name), ("grpc.default_authority", name))
+        # With xDS, the virtual hosts of the routes match the authority, which is the target's name.
+        authority = xds_name(backend.target) if is_xds_target(backend.target) else name
+        options += (
+            ("grpc.ssl_target_name_override", name),
+            ("grpc.default_authority", authority),
+        )
     return options

@@ -148,7 +148,8 @@ class BackendChannel:
         return dial(self._backend, found, self._plugin, (service_config(self._backend),))
 
     def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
-        return bind(channel, self._backend.methods, found.metadata)
+        constant = tuple(self._backend.metadata.items())
+        return bind(channel, self._backend.methods, constant + found.metadata)
 
 
 _NOT_REACHED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

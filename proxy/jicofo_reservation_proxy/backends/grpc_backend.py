@@ -31,7 +31,6 @@ from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.settings.schema import Backend
 
 from . import circuit_breaker, contract
-from .backend import PROBE_ID
 from .circuit_breaker import Circuit, CircuitOpenError
 from .credential_rotation import BackendChannel
 from .credentials import Metadata
@@ -45,6 +44,7 @@ from .grpc_statuses import (
     is_from_http,
 )
 from .missing_delete import MissingDelete
+from .retries import retried
 
 FAIR_SECONDS = 2.0
 """The circuit breaker counts only calls with at least this time-out, or with the time-out
@@ -155,17 +155,22 @@ class GrpcBackend:
         """Deliver a deletion to the backend.
 
         NOT_FOUND also means that the conference is gone. UNIMPLEMENTED means that nothing is left
-        to do only if it is proven that the backend has no such method (missing_delete.py). The
-        proxy first makes a probe (a harmless call). If the probe cannot reach the backend, the
-        proxy does not send the deletion, and the result has an empty `code`. The probe is needed
-        because gRPC does not say whether a failed call was sent.
+        to do only if it is proven that the backend has no such method (missing_delete.py).
+
+        The proxy first makes a probe: it reads the conference. If the probe cannot reach the
+        backend, the proxy does not send the deletion, and the result has an empty `code`. The probe
+        is needed because gRPC does not say whether a failed call was sent. The proxy makes no probe
+        before a withdrawal, because every withdrawal counts as sent.
 
         If the deletion has several holds, the proxy sends one message for each, until one fails.
         """
         if not self._has_delete:
             return Result(Deleted(is_unsupported=True), "")
         budget = Budget(min(self._answer_within_seconds, within_seconds))
-        probed = self._get("probe", PROBE_ID, incident_id, budget.left_seconds).outcome
+        probed: GetOutcome | None = None
+        if deletion.conference_id:
+            conference_id = deletion.conference_id
+            probed = self._get("probe", conference_id, incident_id, budget.left_seconds).outcome
         if isinstance(probed, Fault) and _has_not_reached(probed):
             return Result(probed, "")
         result: Result[DeleteOutcome] = Result(Deleted(), "")
@@ -180,7 +185,7 @@ class GrpcBackend:
     def _delete(
         self,
         message: pb.DeleteConferenceRequest,
-        probed: GetOutcome,
+        probed: GetOutcome | None,
         incident_id: str,
         within_seconds: float,
     ) -> Result[DeleteOutcome]:
@@ -195,7 +200,7 @@ class GrpcBackend:
         self._missing_delete.note_acknowledged()
         return Result(Deleted(), "OK")
 
-    def _not_ok(self, error: grpc.RpcError, probed: GetOutcome) -> Result[DeleteOutcome]:
+    def _not_ok(self, error: grpc.RpcError, probed: GetOutcome | None) -> Result[DeleteOutcome]:
         """Return the outcome of a deletion that was not answered OK."""
         failure = failed(error)
         if outcome := DELETE_OUTCOMES.get(code_of(error)):
@@ -210,7 +215,7 @@ class GrpcBackend:
     def _call(
         self, method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT], call: _Call[RequestT]
     ) -> ResponseT:
-        """Make one call.
+        """Make one call, with its retries.
 
         Raises `grpc.RpcError` for every status except OK, and `_NotAskedError` when the call is not
         made.
@@ -236,15 +241,16 @@ class GrpcBackend:
         *,
         counts: bool,
     ) -> ResponseT:
+        def attempt(left_seconds: float) -> ResponseT:
+            metadata = ((contract.INCIDENT_KEY, call.incident_id), *call.metadata)
+            return method(call.message, timeout=left_seconds, metadata=metadata)
+
         with self._circuit.call(counts=counts):
             code = grpc.StatusCode.OK
             started = time.perf_counter()
+            retries = self._metrics.retries.labels(self.name, call.operation)
             try:
-                return method(
-                    call.message,
-                    timeout=timeout_seconds,
-                    metadata=((contract.INCIDENT_KEY, call.incident_id), *call.metadata),
-                )
+                return retried(attempt, timeout_seconds, on_retry=retries.inc)
             except grpc.RpcError as error:
                 code = code_of(error)
                 raise
@@ -270,12 +276,14 @@ def _has_not_reached(probed: Fault) -> bool:
     return probed.kind in _NOT_REACHED or probed.code == "CANCELLED" or is_from_http(probed)
 
 
-def _is_of_the_service(probed: GetOutcome) -> bool:
-    """Return whether the service itself answered a probe.
+def _is_of_the_service(probed: GetOutcome | None) -> bool:
+    """Return whether the service itself answered a probe; `None` means that there was no probe.
 
     UNIMPLEMENTED does not show that: the service may not be registered on the server that answered.
     """
-    return not isinstance(probed, Fault) or probed.code not in {"", _UNIMPLEMENTED}
+    if isinstance(probed, Fault):
+        return probed.code not in {"", _UNIMPLEMENTED}
+    return probed is not None
 
 
 def _is_too_slow(error: BaseException) -> bool:

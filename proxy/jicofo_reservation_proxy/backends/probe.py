@@ -19,10 +19,11 @@ class Probe:
     fault: FaultKind | None
 
 
-def probe(name: str, backend: Backend) -> Probe:
+def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:
     """Read a conference that does not exist.
 
-    NOT_FOUND proves that the address, TLS, the credentials and the method path are right.
+    NOT_FOUND proves that the address, TLS, the credentials and the method path are right. `is_xds`
+    says whether a control plane names the addresses of the backend.
     """
     started = time.perf_counter()
     result = backend.get(PROBE_ID, new_incident_id(), float("inf"))
@@ -40,6 +41,14 @@ def probe(name: str, backend: Backend) -> Probe:
                 "which is optional; if it does, another service listens at this target"
             )
             return Probe(name, verdict, None)
+        case Fault(kind=FaultKind.SLOW, code=code) as fault if is_xds:
+            verdict = (
+                f"{fault.kind.value} after {milliseconds:.0f} ms: {code}; wanted an answer of the "
+                "backend, got none; perhaps the control plane does not know the name in the "
+                "target, or the control plane itself does not answer: check the name, the "
+                "bootstrap file in $GRPC_XDS_BOOTSTRAP, and the log of the control plane"
+            )
+            return Probe(name, verdict, fault.kind)
         case Fault(kind, code, detail):
             verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"
             return Probe(name, verdict, kind)

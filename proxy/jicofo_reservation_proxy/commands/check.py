@@ -8,7 +8,8 @@ from jicofo_reservation_proxy.backends.probe import Probe, probe
 from jicofo_reservation_proxy.errors import StateInUseError
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.model import FaultKind
-from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.addresses import is_xds_target
+from jicofo_reservation_proxy.settings.schema import BackendName, Settings
 from jicofo_reservation_proxy.settings.validation import format_duration
 
 from . import exit_codes
@@ -33,10 +34,19 @@ def run(arguments: argparse.Namespace) -> int:
             print(
                 "backends: none is set; the proxy uses the built-in stub, which grants every room"
             )
-        probes = [probe(name, backend) for name, backend in proxy.backends.items()]
+        probes = [
+            probe(name, backend, is_xds=_is_xds(settings, name))
+            for name, backend in proxy.backends.items()
+        ]
     for found in probes:
         print(f"backends.{found.backend}: {found.verdict}")
     return max(map(_exit_code, probes))
+
+
+def _is_xds(settings: Settings, name: str) -> bool:
+    """Return whether a control plane names the addresses of a backend; not of the built-in stub."""
+    found = settings.backends.get(BackendName(name))
+    return found is not None and is_xds_target(found.target)
 
 
 def _respond_within(settings: Settings) -> str:

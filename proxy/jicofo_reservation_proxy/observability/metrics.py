@@ -31,13 +31,19 @@ class Metrics:
         )
         self.calls = Counter(
             f"{_PREFIX}_backend_calls",
-            "gRPC calls to backends, by gRPC status.",
+            "gRPC calls to backends, by gRPC status; a call with its retries counts once.",
             ("backend", "operation", "code"),
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            f"{_PREFIX}_backend_call_retries",
+            "Retries of gRPC calls that failed with UNAVAILABLE.",
+            ("backend", "operation"),
             registry=self.registry,
         )
         self.call_seconds = Histogram(
             f"{_PREFIX}_backend_call_seconds",
-            "Duration of gRPC calls to backends, in seconds.",
+            "Duration of gRPC calls to backends with their retries, in seconds.",
             ("backend", "operation"),
             buckets=_SECONDS,
             registry=self.registry,

@@ -18,6 +18,17 @@ def is_local_target(target: str) -> bool:
     return "/" not in target and all(_is_loopback(_host(part)) for part in target.split(","))
 
 
+def is_xds_target(target: str) -> bool:
+    """Return whether an xDS control plane names the addresses of a gRPC target."""
+    return target.partition(":")[0] == "xds"
+
+
+def xds_name(target: str) -> str:
+    """Return the name that an xDS target asks the control plane for: `xds:///name`."""
+    path = target.partition(":")[2]
+    return path[2:].partition("/")[2] if path.startswith("//") else path
+
+
 def _host(address: str) -> str:
     if address.startswith("["):
         return address[1:].partition("]")[0]

@@ -17,6 +17,8 @@ DrainTime = NewType("DrainTime", timedelta)
 HeaderName = NewType("HeaderName", str)
 HostName = NewType("HostName", str)
 Listen = NewType("Listen", str)
+MetadataKey = NewType("MetadataKey", str)
+MetadataValue = NewType("MetadataValue", str)
 MethodPath = NewType("MethodPath", str)
 OptionalMethodPath = NewType("OptionalMethodPath", str)
 PluginPath = NewType("PluginPath", str)
@@ -73,6 +75,15 @@ class Tls:
             "The host name that the backend's certificate must have. Set it when that name "
             "differs from the name in `target`, for example when `target` is an IP address. "
             "Absent: the name in `target`."
+        ),
+    )
+    xds: bool = field(
+        default=False,
+        metadata=_doc(
+            "`true`: TLS as the control plane sets it in its clusters (`transport_socket`), for an "
+            "`xds:///` target. For a cluster without TLS, the proxy uses the other settings of "
+            "this table, and never plaintext. `false` (default): the proxy ignores the TLS of the "
+            "control plane, and uses this table for all clusters."
         ),
     )
 
@@ -169,7 +180,7 @@ class Backend:
     answer_within: Deadline = field(
         default=Deadline(timedelta(seconds=5)),
         metadata=_doc(
-            "The deadline of each call to this backend, including gRPC's retries, from 10ms to "
+            "The deadline of each call to this backend, including its retries, from 10ms to "
             "15s. If the call for a POST takes longer, the proxy answers 504, or grants the room "
             "(`when_unreachable`). A deadline below about 1.6s leaves no time for all retries. "
             "`respond_within` limits each call too."
@@ -220,6 +231,15 @@ class Backend:
         metadata=_doc(
             "The credentials for this backend: an API key, a bearer token or a plugin, see "
             "`[backends.NAME.auth]`. Absent: no credentials."
+        ),
+    )
+    metadata: dict[MetadataKey, MetadataValue] = field(
+        default_factory=dict,
+        metadata=_doc(
+            "Constant metadata (headers) that the proxy sends with each call, as names and values. "
+            "The routes of a control plane or of a gateway can match them, and the backend can "
+            "read them. At most 16 names in lower case; each value has 1 to 256 printable ASCII "
+            "characters. Never put a secret here; use `auth`. Absent: no constant metadata."
         ),
     )
     methods: Methods = field(

@@ -24,7 +24,7 @@ from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.ids import BACKEND_NAME
 from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, compile_regex
 
-from .addresses import is_local_target
+from .addresses import is_local_target, is_xds_target
 from .schema import (
     Backend,
     BackendName,
@@ -35,6 +35,8 @@ from .schema import (
     HeaderName,
     HostName,
     Listen,
+    MetadataKey,
+    MetadataValue,
     MethodPath,
     OptionalMethodPath,
     PluginPath,
@@ -49,6 +51,12 @@ from .schema import (
 
 MAX_DEPTH = 16
 """The maximum number of tables and arrays inside each other. No setting needs more than five."""
+
+MAX_METADATA = 16
+"""The maximum number of constant metadata keys of a backend."""
+
+MAX_METADATA_CHARACTERS = 256
+"""By default, gRPC servers may refuse calls with more than 8 KiB of metadata."""
 
 MAX_SHOWN_CHARACTERS = 200
 """An error message shows only the beginning of a longer value."""
@@ -124,8 +132,11 @@ def _shown(value: object) -> str:
     return text[:MAX_SHOWN_CHARACTERS] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-_CREDENTIALS = {("tls",), ("auth",)}
-_NO_SECRETS = {"plugin", "server_name"}
+_CREDENTIALS = {("tls",), ("auth",), ("metadata",)}
+_NO_SECRETS = {"plugin", "server_name", "xds"}
+
+_OF_CREDENTIALS = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
+_OF_THE_PROXY = {"connection", "content-type", "host", "te", "user-agent", "x-incident-id"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
@@ -211,6 +222,25 @@ def _header(value: object, _: object) -> str:
     return lower
 
 
+def _metadata_key(value: object, _: object) -> str:
+    text = _text(value)
+    if text != text.lower() or text != _header(text, None):
+        raise _Unwanted("a metadata key in lower case", value)
+    if text in _OF_CREDENTIALS:
+        raise _Unwanted("a key that holds no credentials (for credentials, use auth)", value)
+    if text in _OF_THE_PROXY:
+        raise _Unwanted("a key that neither gRPC nor the proxy sets itself", value)
+    return text
+
+
+def _flag(value: object, _: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise _Unwanted("true or false", value)
+
+
 def _listen(value: object, _: object) -> str:
     match = _LISTEN.fullmatch(_text(value))
     if not match or int(match[2]) > 65535 or not _is_host(match[1]):
@@ -276,6 +306,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook_func(_is(Literal), _choice)
     hooks: dict[Any, Callable[[object, object], object]] = {
         str: _text,
+        bool: _flag,
         Path: _path,
         BackendName: _matching(
             BACKEND_NAME,
@@ -287,6 +318,11 @@ def _make_converter() -> Converter:
         HeaderName: _header,
         HostName: _matching(r"\S+", "a host name, such as reservations.example.com"),
         Listen: _listen,
+        MetadataKey: _metadata_key,
+        MetadataValue: _matching(
+            rf"[\x20-\x7e]{{1,{MAX_METADATA_CHARACTERS}}}",
+            f"1 to {MAX_METADATA_CHARACTERS} printable ASCII characters",
+        ),
         MethodPath: _matching(_METHOD_PATH, "a method path of the form /package.Service/Method"),
         OptionalMethodPath: _matching(
             rf"(?:{_METHOD_PATH})?",
@@ -363,25 +399,9 @@ def _contradictions(settings: Settings) -> Iterator[SettingFault]:
 
 
 def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
-    tls, auth, methods = backend.tls, backend.auth, backend.methods
-    if tls and bool(tls.cert_file) != bool(tls.key_file):
-        missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
-        yield SettingFault(
-            f"{key}.tls.{missing}",
-            f"wanted a path, because {given} is set, got none; set both keys or neither",
-        )
-    if auth.api_key_file and auth.bearer_token_file and auth.header == "authorization":
-        yield SettingFault(
-            f"{key}.auth.header",
-            "wanted a header other than 'authorization', because the bearer token uses it, "
-            "got 'authorization'",
-        )
-    if auth.has_secret and tls is None and not is_local_target(backend.target):
-        yield SettingFault(
-            f"{key}.auth",
-            "wanted TLS or a target on this machine, because the proxy sends a secret, "
-            f"got plaintext to {backend.target!r}; set {key}.tls",
-        )
+    yield from _tls_contradictions(key, backend)
+    yield from _metadata_contradictions(key, backend)
+    methods = backend.methods
     names: dict[str, str] = {}
     for name, path in (
         ("create", methods.create),
@@ -394,6 +414,47 @@ def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault
                 f"wanted another path than methods.{other}, because each method does something "
                 f"else, got {path!r}",
             )
+
+
+def _tls_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
+    tls, auth = backend.tls, backend.auth
+    if tls and bool(tls.cert_file) != bool(tls.key_file):
+        missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
+        yield SettingFault(
+            f"{key}.tls.{missing}",
+            f"wanted a path, because {given} is set, got none; set both keys or neither",
+        )
+    if tls and tls.xds and not is_xds_target(backend.target):
+        yield SettingFault(
+            f"{key}.tls.xds",
+            "wanted an xds:/// target, because only a control plane sets TLS by xDS, got "
+            f"{backend.target!r}; remove this key",
+        )
+    if auth.has_secret and tls is None and not is_local_target(backend.target):
+        yield SettingFault(
+            f"{key}.auth",
+            "wanted TLS or a target on this machine, because the proxy sends a secret, "
+            f"got plaintext to {backend.target!r}; set {key}.tls",
+        )
+
+
+def _metadata_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
+    auth, metadata = backend.auth, backend.metadata
+    if auth.api_key_file and auth.bearer_token_file and auth.header == "authorization":
+        yield SettingFault(
+            f"{key}.auth.header",
+            "wanted a header other than 'authorization', because the bearer token uses it, "
+            "got 'authorization'",
+        )
+    if auth.api_key_file and MetadataKey(auth.header) in metadata:
+        yield SettingFault(
+            f"{key}.metadata",
+            f"wanted another key than {auth.header!r}, because the API key uses it; remove it",
+        )
+    if len(metadata) > MAX_METADATA:
+        yield SettingFault(
+            f"{key}.metadata", f"wanted at most {MAX_METADATA} keys, got {len(metadata)}"
+        )
 
 
 def _route_contradictions(

@@ -4,7 +4,9 @@ import pytest
 from jicofo_reservation_proxy.settings.addresses import (
     is_local_target,
     is_loopback_listen,
+    is_xds_target,
     split_listen,
+    xds_name,
 )
 
 
@@ -96,3 +98,24 @@ def test_listen_addresses(listen: str, host: str, port: int, loopback: bool) -> 
     """`split_listen` returns the host without brackets and the port. Only loopback is local."""
     assert split_listen(listen) == (host, port)
     assert is_loopback_listen(listen) is loopback
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("xds:///reservations", "reservations"),
+        ("xds:///reservations.example.com:443", "reservations.example.com:443"),
+        ("xds:reservations", "reservations"),
+        ("xds://authority.example.com/reservations", "reservations"),
+    ],
+)
+def test_xds_targets(target: str, name: str) -> None:
+    """The name of an xDS target is what follows the scheme and the authority."""
+    assert is_xds_target(target)
+    assert xds_name(target) == name
+
+
+@pytest.mark.parametrize("target", ["xdsy:///x", "dns:///xds:1", "127.0.0.1:1", ""])
+def test_other_targets_are_no_xds_targets(target: str) -> None:
+    """Only the scheme `xds` means a control plane."""
+    assert not is_xds_target(target)

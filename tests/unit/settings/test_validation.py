@@ -4,6 +4,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given, settings
@@ -75,6 +76,7 @@ def test_every_setting_can_be_set() -> None:
                     "bearer_token_file": "token",
                     "plugin": "acme.auth:Plugin.make",
                 },
+                "metadata": {"x-deployment": "blue", "x-region": "north east"},
                 "methods": {
                     "create": "/acme.v2.Booking/Open",
                     "get": "/acme.v2.Booking/Read",
@@ -113,6 +115,7 @@ def test_every_setting_can_be_set() -> None:
     assert default.auth.api_key_file == Path("key")
     assert default.auth.bearer_token_file == Path("token")
     assert default.auth.plugin == "acme.auth:Plugin.make"
+    assert default.metadata == {"x-deployment": "blue", "x-region": "north east"}
     assert default.methods.create == "/acme.v2.Booking/Open"
     assert default.methods.get == "/acme.v2.Booking/Read"
     assert default.methods.delete == "/acme.v2.Booking/Close"
@@ -182,6 +185,8 @@ def test_deadlines_that_are_fine(text: str) -> None:
         ("allow_for", "7d", timedelta(days=7)),
         ("health_check", "auto", "auto"),
         ("health_check", "off", "off"),
+        ("metadata", {"x-a": " ~" * 128}, {"x-a": " ~" * 128}),
+        ("metadata", {f"x-{number}": "1" for number in range(16)}, ANY),
     ],
 )
 def test_values_of_a_backend_that_are_fine(key: str, value: object, read: object) -> None:
@@ -486,9 +491,9 @@ SETTINGS_KEYS = (
 )
 BACKEND_KEYS = (
     "target, answer_within, in_flight, when_unreachable, allow_for, health_check, tls, auth,"
-    " methods"
+    " metadata, methods"
 )
-TLS_KEYS = "ca_file, cert_file, key_file, server_name"
+TLS_KEYS = "ca_file, cert_file, key_file, server_name, xds"
 AUTH_KEYS = "api_key_file, header, bearer_token_file, plugin"
 ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
 
@@ -568,6 +573,87 @@ def test_no_secret_over_plaintext(auth: Tree, target: str) -> None:
         f"backends.a.auth: {wanted}, got plaintext to {target!r}; set backends.a.tls"
     ]
     assert validate(backend(target=target, auth=auth, tls={})).backends
+
+
+@pytest.mark.parametrize("auth", SECRETS)
+def test_a_secret_needs_tls_also_with_a_control_plane(auth: Tree) -> None:
+    """A control plane may add TLS, but only the settings guarantee it."""
+    target = "xds:///reservations"
+    (fault,) = faults(backend(target=target, auth=auth))
+    assert fault.startswith("backends.a.auth: wanted TLS")
+    assert validate(backend(target=target, auth=auth, tls={"xds": True})).backends
+
+
+def test_tls_by_xds_needs_an_xds_target() -> None:
+    """`tls.xds` with another target is a contradiction, because nothing would set TLS."""
+    (fault,) = faults(backend(target=REMOTE, tls={"xds": True}))
+    assert fault == (
+        "backends.a.tls.xds: wanted an xds:/// target, because only a control plane sets TLS by "
+        f"xDS, got {REMOTE!r}; remove this key"
+    )
+    assert validate(backend(target=REMOTE, tls={"xds": False})).backends
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [(True, True), (False, False), ("true", True), ("false", False)]
+)
+def test_flags_as_the_file_and_the_environment_write_them(value: object, *, read: bool) -> None:
+    """A flag is a TOML boolean, or one of two words in an environment variable."""
+    (found,) = validate(backend(target="xds:///x", tls={"xds": value})).backends.values()
+    assert found.tls == Tls(xds=read)
+
+
+@pytest.mark.parametrize("value", ["yes", "True", 1, 0, "", None])
+def test_other_words_are_no_flags(value: object) -> None:
+    """A flag is never guessed."""
+    (fault,) = faults(backend(target="xds:///x", tls={"xds": value}))
+    assert fault == f"backends.a.tls.xds: wanted true or false, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("authorization", "a key that holds no credentials (for credentials, use auth)"),
+        ("cookie", "a key that holds no credentials (for credentials, use auth)"),
+        ("x-api-key", "a key that holds no credentials (for credentials, use auth)"),
+        ("user-agent", "a key that neither gRPC nor the proxy sets itself"),
+        ("x-incident-id", "a key that neither gRPC nor the proxy sets itself"),
+        ("X-Deployment", "a metadata key in lower case"),
+        ("grpc-timeout", "a header name of letters"),
+        ("x-bin", "a header name of letters"),
+        (":authority", "a header name of letters"),
+        ("x y", "a header name of letters"),
+        ("", "a header name of letters"),
+    ],
+)
+def test_metadata_keys_that_are_refused(key: str, wanted: str) -> None:
+    """Constant metadata holds no credentials, and replaces nothing that gRPC or the proxy sets."""
+    (fault,) = faults(backend(metadata={key: "hunter2"}))
+    assert wanted in fault
+    assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize("value", ["", "a" * 257, "caf\u00e9", "a\nb", "a\tb", 1, True, ["a"]])
+def test_metadata_values_that_are_refused(value: object) -> None:
+    """A value is printable ASCII of a bounded length. The message does not show it."""
+    (fault,) = faults(backend(metadata={"x-a": value}))
+    assert fault.startswith("backends.a.metadata.x-a: wanted ")
+    assert fault.endswith(HIDDEN) or "not shown" in fault
+
+
+def test_metadata_is_bounded_and_does_not_replace_the_api_key() -> None:
+    """A backend has at most 16 metadata keys, and none of them is the header of the API key."""
+    metadata = {f"x-{number}": "1" for number in range(17)}
+    assert faults(backend(metadata=metadata)) == [
+        "backends.a.metadata: wanted at most 16 keys, got 17"
+    ]
+    auth = {"api_key_file": "k", "header": "x-acme"}
+    (fault,) = faults(backend(auth=auth, metadata={"x-acme": "1"}))
+    assert fault == (
+        "backends.a.metadata: wanted another key than 'x-acme', because the API key uses it;"
+        " remove it"
+    )
+    assert validate(backend(auth={"header": "x-acme"}, metadata={"x-acme": "1"})).backends
 
 
 def test_plaintext_without_a_secret() -> None:
