@@ -130,10 +130,16 @@ class Backend(Process):
     """A replica of the backend, always at the same address."""
 
     def __init__(
-        self, directory: Path, replica: str, *, has_health: bool = True, keeps_rows: bool = False
+        self,
+        directory: Path,
+        replica: str,
+        *,
+        address: str = "",
+        has_health: bool = True,
+        keeps_rows: bool = False,
     ) -> None:
         self.replica = replica
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = address or f"127.0.0.1:{free_port()}"
         command = ["tests.faults.backend", "--store", str(directory / "store.sqlite3")]
         command += ["--address", self.address, "--replica", replica]
         if not has_health:
@@ -216,10 +222,21 @@ class Stage:
         self._stack.close()
 
     def backend(
-        self, replica: str = "a", *, has_health: bool = True, keeps_rows: bool = False
+        self,
+        replica: str = "a",
+        *,
+        address: str = "",
+        has_health: bool = True,
+        keeps_rows: bool = False,
     ) -> Backend:
-        """Start a replica of the backend; return it before it serves."""
-        backend = Backend(self.directory, replica, has_health=has_health, keeps_rows=keeps_rows)
+        """Start a replica of the backend, by default on a free port; return it before it serves."""
+        backend = Backend(
+            self.directory,
+            replica,
+            address=address,
+            has_health=has_health,
+            keeps_rows=keeps_rows,
+        )
         self._stack.callback(backend.close)
         backend.launch()
         return backend
