@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -31,16 +32,20 @@ const (
 	DefaultAPIKeyHeader = "x-api-key"
 	// DefaultGrace is the time that running calls get when the server stops.
 	DefaultGrace = 5 * time.Second
+	// DefaultMaxConnectionAge is the time after which the server ends a connection.
+	DefaultMaxConnectionAge = 5 * time.Minute
 )
 
 // Options holds the options of a server. Without TLS the server uses plaintext. Without APIKey the
 // server requires no key. APIKeyHeader is in lower case, as gRPC requires for metadata keys. Grace
-// is the time that running calls get when the server stops.
+// is the time that running calls get when the server stops. If MaxConnectionAge is 0, it is
+// DefaultMaxConnectionAge.
 type Options struct {
-	TLS          *tls.Config
-	APIKey       Secret
-	APIKeyHeader string
-	Grace        time.Duration
+	TLS              *tls.Config
+	APIKey           Secret
+	APIKeyHeader     string
+	Grace            time.Duration
+	MaxConnectionAge time.Duration
 }
 
 // Server serves the service until its context is done.
@@ -108,6 +113,13 @@ func serverOptions(options Options, log *slog.Logger) []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             5 * time.Second,
 			PermitWithoutStream: true,
+		}),
+		// The server ends each connection after this age, and running calls have 20 s to finish. The
+		// client then looks the name of the server up again, so that it finds replicas that were added
+		// (grpc/proposal A9). By default, a connection lives forever.
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionAge:      cmp.Or(options.MaxConnectionAge, DefaultMaxConnectionAge),
+			MaxConnectionAgeGrace: 20 * time.Second,
 		}),
 		grpc.ChainUnaryInterceptor(catchPanics(log)),
 		grpc.UnknownServiceHandler(unknownMethod),

@@ -17,6 +17,7 @@ import (
 	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -226,6 +227,20 @@ func TestListenReplacesNoOtherFile(t *testing.T) {
 				t.Errorf("wanted the socket to stay, got %v", err)
 			}
 		})
+	}
+}
+
+// The server ends an old connection, so that clients look its name up again. The next call opens a
+// new connection.
+func TestConnectionsEndAfterTheirMaximumAge(t *testing.T) {
+	connection := dial(t, serve(t, Options{MaxConnectionAge: 100 * time.Millisecond}), nil)
+	for range 2 {
+		if code := get(testContext(t), connection); code != codes.NotFound {
+			t.Fatalf("wanted NotFound, got %v", code)
+		}
+		if !connection.WaitForStateChange(testContext(t), connectivity.Ready) {
+			t.Fatalf("waited %v: the server did not end the connection", timeout)
+		}
 	}
 }
 

@@ -144,10 +144,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--replica", default="a")
     parser.add_argument("--no-health", action="store_true")
     parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--connection-age-ms", type=int, default=2**31 - 1)
     arguments = parser.parse_args(argv)
     with Store(arguments.store) as store, ThreadPoolExecutor(THREADS) as executor:
-        # Another process must not be able to listen on the port as well.
-        server = grpc.server(executor, options=(("grpc.so_reuseport", 0),))
+        options = (
+            # Another process must not be able to listen on the port as well.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_age_ms", arguments.connection_age_ms),
+        )
+        server = grpc.server(executor, options=options)
         service = ReservationService(store, arguments.replica, keeps_rows=arguments.rows)
         reservation_pb2_grpc.add_ReservationServiceServicer_to_server(service, server)
         servicer = health.HealthServicer()

@@ -137,6 +137,7 @@ class Backend(Process):
         address: str = "",
         has_health: bool = True,
         keeps_rows: bool = False,
+        flags: Sequence[str] = (),
     ) -> None:
         self.replica = replica
         self.address = address or f"127.0.0.1:{free_port()}"
@@ -146,6 +147,7 @@ class Backend(Process):
             command.append("--no-health")
         if keeps_rows:
             command.append("--rows")
+        command += flags
         super().__init__(command, directory / f"backend-{replica}.log", READY, _environ())
 
 
@@ -228,14 +230,19 @@ class Stage:
         address: str = "",
         has_health: bool = True,
         keeps_rows: bool = False,
+        flags: Sequence[str] = (),
     ) -> Backend:
-        """Start a replica of the backend, by default on a free port; return it before it serves."""
+        """Start a replica of the backend, by default on a free port; return it before it serves.
+
+        `flags` are further flags of the command.
+        """
         backend = Backend(
             self.directory,
             replica,
             address=address,
             has_health=has_health,
             keeps_rows=keeps_rows,
+            flags=flags,
         )
         self._stack.callback(backend.close)
         backend.launch()

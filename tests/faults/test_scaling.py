@@ -57,12 +57,13 @@ class Scene:
         before = self.turns(method)[replica]
         return lambda: self.turns(method)[replica] > before
 
-    def start(self, replica: str) -> None:
+    def start(self, replica: str, *flags: str) -> None:
         """Start a replica at its address, and wait until it serves."""
         if replica in self.replicas:
             self.replicas[replica].start()
             return
-        self.replicas[replica] = self.stage.backend(replica, address=self.addresses[replica])
+        address = self.addresses[replica]
+        self.replicas[replica] = self.stage.backend(replica, address=address, flags=flags)
         self.replicas[replica].wait_until_ready()
 
     def announce(self, *replicas: str) -> None:
@@ -192,6 +193,23 @@ def test_replicas_that_are_added_get_calls(tmp_path: Path) -> None:
         scene.announce("b")
         load.continue_until(scene.gets_calls("b"), "the replica that is left gets calls")
     assert set(load.statuses) == {200}
+
+
+def test_replicas_that_are_added_to_dns_get_calls_when_a_connection_ends(tmp_path: Path) -> None:
+    """With DNS, the proxy finds an added replica when a server ends an old connection.
+
+    No request fails when connections end.
+    """
+    with _named("dns", tmp_path) as scene:
+        scene.start("a", "--connection-age-ms", "1500")
+        scene.announce("a")
+        with Load(scene.proxy) as load:
+            load.continue_until(scene.gets_calls("a"), "the replica gets calls")
+            scene.start("b")
+            scene.announce("a", "b")
+            load.continue_until(scene.gets_calls("b"), "the added replica gets calls")
+            load.continue_until(_has(load, REQUESTS), "all requests")
+        assert set(load.statuses) == {200}
 
 
 @pytest.mark.parametrize("fault", ["kill", "stall"])

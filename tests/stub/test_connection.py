@@ -49,6 +49,13 @@ def connected(address: str) -> Iterator[Client]:
         yield Client(connection)
 
 
+def replace_option(monkeypatch: pytest.MonkeyPatch, option: tuple[str, int], value: int) -> None:
+    """Give an option of the server another value; fail if the server does not have the option."""
+    options = dict(server._CHANNEL_OPTIONS)
+    assert option in options.items()
+    monkeypatch.setattr(server, "_CHANNEL_OPTIONS", list((options | {option[0]: value}).items()))
+
+
 def test_calls_of_one_connection_are_limited(serve: Serve) -> None:
     """The server allows at most 1000 open calls on a connection (RFC 9113, 6.5.2)."""
     with connected(serve()) as client:
@@ -62,12 +69,23 @@ def test_pings_of_an_idle_connection(serve: Serve, monkeypatch: pytest.MonkeyPat
     The test sets the interval to 0 instead of 5 s. Without the option, gRPC ends the connection at
     the fourth ping.
     """
-    interval = "grpc.http2.min_ping_interval_without_data_ms"
-    options = [(key, 0 if key == interval else value) for key, value in server._CHANNEL_OPTIONS]
-    assert (interval, 5_000) in server._CHANNEL_OPTIONS
-    monkeypatch.setattr(server, "_CHANNEL_OPTIONS", options)
+    interval = ("grpc.http2.min_ping_interval_without_data_ms", 5_000)
+    replace_option(monkeypatch, interval, 0)
     with connected(serve()) as client:
         for number in range(10):
             payload = struct.pack(">Q", number)
             client.send(PING, payload)
             assert client.receive(PING, GOAWAY) == (PING, payload)
+
+
+def test_a_connection_ends_after_its_maximum_age(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server announces the end of an old connection, so that clients look its name up again.
+
+    The test sets the age to 0.1 s instead of 5 minutes.
+    """
+    replace_option(monkeypatch, ("grpc.max_connection_age_ms", 300_000), 100)
+    with connected(serve()) as client:
+        kind, _ = client.receive(GOAWAY)
+        assert kind == GOAWAY

@@ -45,6 +45,11 @@ _CHANNEL_OPTIONS: list[tuple[str, int]] = [
     # doc/keepalive.md).
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # The server ends each connection after about five minutes, and running calls have 20 s to
+    # finish. The client then looks the name of the server up again, so that it finds replicas that
+    # were added (grpc/proposal A9). By default, a connection lives forever.
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 20_000),
 ]
 
 _FILE_TYPES = {

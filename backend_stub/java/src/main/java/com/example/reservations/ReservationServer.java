@@ -29,6 +29,7 @@ import jicofo.reservation.v1.ReservationServiceGrpc;
 /** A gRPC server for the service: TLS, an API key, health checking and reflection. */
 final class ReservationServer {
     static final Duration DEFAULT_GRACE = Duration.ofSeconds(5);
+    static final Duration DEFAULT_CONNECTION_AGE_MAX = Duration.ofMinutes(5);
 
     // A request has a few hundred bytes, and never more than the largest form that the proxy
     // accepts. With gRPC's default limit, 4 MiB, the store could use too much memory.
@@ -39,6 +40,9 @@ final class ReservationServer {
     // gRPC's default, 5 minutes, the server answers the third ping with GOAWAY (grpc/grpc
     // doc/keepalive.md).
     private static final int PING_SECONDS_MIN = 5;
+
+    // The time that running calls get when their connection is too old.
+    private static final int CONNECTION_GRACE_SECONDS = 20;
 
     // The maximum number of calls that run at the same time. A call on the in-memory store takes
     // microseconds; with a database, this is the maximum number of calls that wait for it.
@@ -54,9 +58,21 @@ final class ReservationServer {
      * @param tls empty means plaintext
      * @param apiKey empty means that the server requires no key
      * @param grace the time that running calls get when the server stops
+     * @param connectionAgeMax the time after which the server ends a connection. The client then
+     *     looks the name of the server up again, so that it finds replicas that were added
+     *     (grpc/proposal A9). By default, gRPC keeps a connection forever
      */
     record Options(
-            ListenAddress listen, Optional<Tls> tls, Optional<ApiKey> apiKey, Duration grace) {}
+            ListenAddress listen,
+            Optional<Tls> tls,
+            Optional<ApiKey> apiKey,
+            Duration grace,
+            Duration connectionAgeMax) {
+
+        Options(ListenAddress listen, Optional<Tls> tls, Optional<ApiKey> apiKey, Duration grace) {
+            this(listen, tls, apiKey, grace, DEFAULT_CONNECTION_AGE_MAX);
+        }
+    }
 
     // The type of a file, as bits of its mode (POSIX sys/stat.h).
     private static final int TYPE_MASK = 0170000;
@@ -86,6 +102,9 @@ final class ReservationServer {
                         .maxConcurrentCallsPerConnection(CALLS_PER_CONNECTION_MAX)
                         .permitKeepAliveTime(PING_SECONDS_MIN, TimeUnit.SECONDS)
                         .permitKeepAliveWithoutCalls(true)
+                        .maxConnectionAge(
+                                options.connectionAgeMax().toMillis(), TimeUnit.MILLISECONDS)
+                        .maxConnectionAgeGrace(CONNECTION_GRACE_SECONDS, TimeUnit.SECONDS)
                         .addService(service)
                         .addService(health.getHealthService())
                         .addService(ProtoReflectionServiceV1.newInstance())

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.grpc.ConnectivityState;
+import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Status;
@@ -227,6 +229,27 @@ final class ReservationServerTest {
         assertEquals(Status.Code.NOT_FOUND, Backend.get(stub(channel)));
         channel.shutdownNow();
         loops.shutdownGracefully(0, 1, TimeUnit.SECONDS);
+    }
+
+    @Test
+    @DisplayName("It ends an old connection, so that clients look its name up again")
+    void connectionAge() throws Exception {
+        Duration age = Duration.ofMillis(100);
+        String address = backend.serve(new ReservationServer.Options(
+                ListenAddress.parse("127.0.0.1:0"),
+                Optional.empty(),
+                Optional.empty(),
+                Duration.ZERO,
+                age));
+        ManagedChannel channel =
+                Grpc.newChannelBuilder(address, InsecureChannelCredentials.create()).build();
+        for (int call = 0; call < 2; call++) {
+            assertEquals(Status.Code.NOT_FOUND, Backend.get(stub(channel)));
+            var ended = new CompletableFuture<Void>();
+            channel.notifyWhenStateChanged(ConnectivityState.READY, () -> ended.complete(null));
+            Timeouts.get(ended, "the server did not end the connection");
+        }
+        channel.shutdownNow();
     }
 
     private static ReservationServer.Options options(String listen, Duration grace) {
