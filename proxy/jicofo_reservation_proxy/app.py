@@ -69,7 +69,7 @@ class Proxy:
     grants every room. With `keeps_state=False` the ledger is in memory only, and the proxy does not
     touch the state directory, which the command `check` does not need.
 
-    Raises `CredentialsError` and `StateError`.
+    Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
 
     def __init__(

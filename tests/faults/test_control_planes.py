@@ -133,6 +133,14 @@ def test_without_tls_xds_the_tls_of_a_cluster_is_ignored(
         assert client.create("board").status == 200
 
 
+def test_without_tls_the_tls_of_a_cluster_is_ignored(
+    tmp_path: Path, authorities: Authorities
+) -> None:
+    """Without `tls`, the connection is in plaintext, whatever the cluster wants."""
+    with _asked(tmp_path, authorities, None, certificate_name=NAME) as (client, _):
+        assert client.create("board").status == 200
+
+
 @pytest.mark.parametrize("xds", ["true", "false"])
 def test_server_name_is_not_the_name_that_routes_match(
     tmp_path: Path, authorities: Authorities, xds: str
@@ -173,10 +181,13 @@ def test_check_says_that_the_control_plane_may_not_know_the_name(
     assert "perhaps the control plane does not know the name in the target" in output
 
 
-def test_check_says_that_there_is_no_bootstrap_file(tmp_path: Path) -> None:
-    """`check` shows gRPC's sentence about a bootstrap file that is missing."""
-    with ControlPlane(tmp_path) as control_plane:
-        control_plane.bootstrap_file.unlink()
-        code, output = _check(control_plane, "--target", f"xds:///{NAME}")
-    assert code == exit_codes.BACKEND_FAILED
-    assert "Failed to load file" in output
+def test_without_a_bootstrap_file_the_proxy_does_not_start(tmp_path: Path) -> None:
+    """GRPC reads the file only once, so a proxy without it would never reach its backend."""
+    environ = {name: value for name, value in os.environ.items() if "GRPC_XDS" not in name}
+    command = [sys.executable, "-m", "jicofo_reservation_proxy", "serve"]
+    command += ["--target", f"xds:///{NAME}", "--state-dir", str(tmp_path / "state")]
+    ended = subprocess.run(
+        command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == exit_codes.BAD_SETTINGS
+    assert "backends.default.target: wanted a bootstrap file" in ended.stderr

@@ -12,7 +12,7 @@ MARGIN_SECONDS = 5.0
 """The additional time that a busy machine may need."""
 
 IN_TIME = 6.0
-"""More than the retries of gRPC (1.5 s, channel.py) and more than a `SHORT` deadline."""
+"""More than the retries of a call (1.5 s, retries.py) and more than a `SHORT` deadline."""
 
 AT_ONCE = 1.0
 """More than the time of a request that waits only for the disk, and less than `SHORT`."""

@@ -20,12 +20,14 @@ import grpc
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.settings.addresses import is_xds_target
 from jicofo_reservation_proxy.settings.schema import Backend
 
 from . import contract, credentials
 from .backend import PROBE_ID
 from .channel import Calls, bind, dial, service_config
 from .credentials import Credentials
+from .xds_bootstrap import check_bootstrap
 
 REFRESH_SECONDS = 2.0
 """How often the proxy reads the files. A shorter interval would gain little, because Kubernetes
@@ -43,8 +45,9 @@ logger = logging.getLogger(__name__)
 class BackendChannel:
     """The channel to one backend, with the newest credentials that the backend accepts.
 
-    The constructor raises `CredentialsError` if it cannot use the credential files. The channel
-    connects in the background.
+    The constructor raises `CredentialsError` if it cannot use the credential files, and
+    `SettingsError` if a control plane names the addresses and there is no bootstrap file. The
+    channel connects in the background.
     """
 
     def __init__(self, name: str, backend: Backend, metrics: Metrics) -> None:
@@ -52,6 +55,8 @@ class BackendChannel:
         self._key = f"backends.{name}"
         self._backend = backend
         self._metrics = metrics
+        if is_xds_target(backend.target):
+            check_bootstrap(f"{self._key}.target", backend.target)
         self._plugin = credentials.load_plugin(f"{self._key}.auth", backend.auth)
         self._credentials = credentials.load(self._key, backend)
         for warning in credentials.readable_by_others(self._key, backend):

@@ -174,7 +174,8 @@ class Backend:
             "The address of the backend, in any form that gRPC resolves, such as "
             "`dns:///reservations.example.com:50051`, `unix:/run/reservations.sock` or "
             "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. If there are several addresses, the proxy "
-            "distributes the calls over all of them."
+            "distributes the calls over all of them. With `xds:///NAME`, a control plane names the "
+            "addresses. [Scaling](scaling.md) compares these ways."
         )
     )
     answer_within: Deadline = field(
