@@ -252,9 +252,3 @@ def test_health_checks_are_off_by_default_with_an_api_key(
     tree = settings(tmp_path, backends={"default": {"target": "127.0.0.1:1"} | values})
     _, config = service_config(tree.backends[BackendName("default")])
     assert ("healthCheckConfig" in str(config)) is is_checked
-
-
-def test_an_xds_target_without_a_control_plane_is_a_503(tmp_path: Path) -> None:
-    """The proxy leaves xds:/// targets to gRPC; it answers 503 if no control plane is set up."""
-    with running(tmp_path, backends=backends(default="xds:///reservations")) as client:
-        assert client.create().status == 503

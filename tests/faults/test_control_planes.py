@@ -18,7 +18,7 @@ from tests.e2e.tls import Authority
 
 from .control_plane import ControlPlane
 from .naming import CLUSTER, NAME
-from .processes import ROOT, Stage
+from .processes import ROOT, Stage, until
 from .resources import cluster, endpoints, listener, route
 
 OTHER_NAME = "other.example.com"
@@ -151,6 +151,37 @@ def test_server_name_is_not_the_name_that_routes_match(
     asked = _asked(tmp_path, authorities, servers, certificate_name=None, domain=NAME, **own)
     with asked as (client, _):
         assert client.create("board").status == 200
+
+
+def test_server_name_does_not_replace_the_name_that_a_cluster_wants(
+    tmp_path: Path, authorities: Authorities
+) -> None:
+    """With `tls.xds` and a cluster with TLS, the cluster names the certificate."""
+    servers = authorities.bootstrap.server(NAME)
+    own: dict[str, Any] = {"tls": _tls(authorities, server_name=OTHER_NAME, xds="true")}
+    asked = _asked(tmp_path, authorities, servers, certificate_name=NAME, domain=NAME, **own)
+    with asked as (client, _):
+        assert client.create("board").status == 200
+
+
+def test_a_proxy_that_starts_before_its_control_plane(tmp_path: Path) -> None:
+    """The proxy answers 503 while its control plane is down, and 200 when it is back."""
+    with (
+        serving_grpc(granting()) as address,
+        ControlPlane(tmp_path) as control_plane,
+        Stage(tmp_path) as stage,
+    ):
+        control_plane.publish(
+            listener(NAME, route({CLUSTER: 1})), cluster(CLUSTER), endpoints(CLUSTER, [address])
+        )
+        control_plane.kill()
+        proxy = stage.proxy(default={"target": f"xds:///{NAME}", "answer_within": "5s"})
+        proxy.environ["GRPC_XDS_BOOTSTRAP"] = str(control_plane.bootstrap_file)
+        proxy.start()
+        client = proxy.client()
+        assert client.create("board").status == 503
+        control_plane.start()
+        until(lambda: client.create("board").status == 200, "the proxy reaches the backend")
 
 
 def _check(control_plane: ControlPlane, *flags: str) -> tuple[int, str]:

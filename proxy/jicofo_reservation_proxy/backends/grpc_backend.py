@@ -245,12 +245,14 @@ class GrpcBackend:
             metadata = ((contract.INCIDENT_KEY, call.incident_id), *call.metadata)
             return method(call.message, timeout=left_seconds, metadata=metadata)
 
+        def count_retry() -> None:
+            self._metrics.retries.labels(self.name, call.operation).inc()
+
         with self._circuit.call(counts=counts):
             code = grpc.StatusCode.OK
             started = time.perf_counter()
-            retries = self._metrics.retries.labels(self.name, call.operation)
             try:
-                return retried(attempt, timeout_seconds, on_retry=retries.inc)
+                return retried(attempt, timeout_seconds, on_retry=count_retry)
             except grpc.RpcError as error:
                 code = code_of(error)
                 raise
