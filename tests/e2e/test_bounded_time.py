@@ -82,6 +82,19 @@ def test_unavailable_is_retried_under_the_same_request_id(tmp_path: Path) -> Non
     assert len({request.request_id for request in backend.creates}) == 1
 
 
+def test_retries_are_counted(tmp_path: Path) -> None:
+    """A call with two retries counts as one call and two retries."""
+    backend = Script(failing_first(2, grpc.StatusCode.UNAVAILABLE))
+    with (
+        serving_grpc(backend) as target,
+        Proxy(settings(tmp_path, backends=backends(default=target))) as proxy,
+        serving_http(proxy) as port,
+    ):
+        assert Client(port).create().status == 200
+        assert proxy.metrics.retries.labels("default", "create")._value.get() == 2
+        assert proxy.metrics.calls.labels("default", "create", "OK")._value.get() == 1
+
+
 @pytest.mark.parametrize(
     "code",
     [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNKNOWN],

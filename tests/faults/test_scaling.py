@@ -24,6 +24,8 @@ IS_LONG = os.environ.get("FAULTS") == "long"
 REQUESTS = 1000 if IS_LONG else 150
 """The number of requests of each test."""
 
+REQUESTS_WITH_KILLS = 550 if IS_LONG else 75
+
 KILLS = 5 if IS_LONG else 2
 WORK_SECONDS = 0.2
 """How long a replica needs to grant a room, so that it has calls in flight when it is killed."""
@@ -156,7 +158,7 @@ def test_no_request_fails_when_replicas_are_killed_in_turn(
                 scene.replicas[killed].kill()
                 scene.start(killed)
                 load.continue_until(scene.gets_calls(killed), f"{killed} gets calls again")
-            load.continue_until(_has(load, REQUESTS // 2), "all requests")
+            load.continue_until(_has(load, REQUESTS_WITH_KILLS), "all requests")
         assert set(load.statuses) == {200}
         scene.proxy.wait_until_delivered()
         assert scene.stage.store.ids == []
