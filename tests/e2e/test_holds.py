@@ -22,6 +22,7 @@ class Rows(ReservationService):
 
     store: Store = field(default_factory=Store)
     creates: list[pb.CreateConferenceRequest] = field(default_factory=list)
+    gets: list[pb.GetConferenceRequest] = field(default_factory=list)
     deletes: list[pb.DeleteConferenceRequest] = field(default_factory=list)
     statuses: list[grpc.StatusCode] = field(default_factory=list)
     keeps_rows: bool = True
@@ -41,6 +42,13 @@ class Rows(ReservationService):
             known.ClearField("holder")
             known.ClearField("hold")
         return super().CreateConference(known, context)
+
+    def GetConference(  # noqa: N802 - gRPC's name
+        self, request: pb.GetConferenceRequest, context: Context
+    ) -> pb.GetConferenceResponse:
+        """Note the request."""
+        self.gets.append(request)
+        return super().GetConference(request, context)
 
     def DeleteConference(  # noqa: N802 - gRPC's name
         self, request: pb.DeleteConferenceRequest, context: Context
@@ -121,7 +129,7 @@ def test_the_second_deletion_fails(tmp_path: Path) -> None:
 
 
 def test_a_create_that_timed_out_is_withdrawn(tmp_path: Path) -> None:
-    """The backend gets the room and the hold of the create, and no id."""
+    """The backend gets the room and the hold of the create, and no id and no probe."""
     with served(tmp_path) as (backend, client):
         client.create("first")
         slow, answer = len(backend.creates), backend.store.create
@@ -131,6 +139,7 @@ def test_a_create_that_timed_out_is_withdrawn(tmp_path: Path) -> None:
         eventually(lambda: backend.deletes)
         (withdrawal,) = backend.deletes
         eventually(lambda: len(backend.store) == 1)
+    assert backend.gets == []
     assert (withdrawal.conference_id, withdrawal.room) == ("", "lost")
     assert withdrawal.hold == backend.creates[slow].hold
     assert withdrawal.holder == backend.creates[slow].holder
