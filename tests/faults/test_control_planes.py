@@ -14,6 +14,7 @@ import pytest
 from jicofo_reservation_proxy.commands import exit_codes
 
 from tests.e2e.support import Client, Script, granting, serving_grpc
+from tests.e2e.test_credentials import Plugin
 from tests.e2e.tls import Authority
 
 from .control_plane import ControlPlane
@@ -82,6 +83,23 @@ def test_tls_as_the_control_plane_sets_it(tmp_path: Path, authorities: Authoriti
     asked = _asked(tmp_path, authorities, servers, certificate_name=NAME, tls=tls)
     with asked as (client, _):
         assert client.create("board").status == 200
+
+
+@pytest.mark.parametrize("certificate_name", [NAME, None])
+def test_a_plugin_with_tls_by_xds(
+    tmp_path: Path, authorities: Authorities, certificate_name: str | None
+) -> None:
+    """A credential plugin works with the TLS of a cluster, and with the TLS of the settings."""
+    authority = authorities.bootstrap if certificate_name else authorities.settings
+    own: dict[str, Any] = {
+        "tls": _tls(authorities, xds="true"),
+        "auth": {"plugin": f"{Plugin.__module__}:{Plugin.__name__}"},
+    }
+    servers = authority.server(NAME)
+    asked = _asked(tmp_path, authorities, servers, certificate_name=certificate_name, **own)
+    with asked as (client, script):
+        assert client.create("board").status == 200
+        assert all("x-token" in metadata for metadata in script.metadata)
 
 
 def test_tls_by_xds_with_a_wrong_name_is_refused(tmp_path: Path, authorities: Authorities) -> None:
