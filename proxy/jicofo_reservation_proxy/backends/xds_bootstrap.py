@@ -35,7 +35,7 @@ def check_bootstrap(key: str, target: str, environ: Mapping[str, str] = os.envir
 
 def _problem(environ: Mapping[str, str]) -> str:
     """Return what is wrong with the bootstrap file, or ""."""
-    if name := environ.get(FILE_VARIABLE):
+    if (name := environ.get(FILE_VARIABLE)) is not None:
         origin = f"{name} from ${FILE_VARIABLE}"
         try:
             text = Path(name).read_text("utf-8")

@@ -118,7 +118,7 @@ class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the mes
 
     def sentence(self, path: tuple[str, ...]) -> str:
         """Return the message, without the value of a credential, which may be a secret."""
-        is_secret = path[2:3] in _CREDENTIALS and path[-1] not in _NO_SECRETS
+        is_secret = path[2:3] in _CREDENTIALS and path[2:] not in _NO_SECRETS
         hidden = f"a value of type {type(self.got).__name__} (not shown: it may be a secret)"
         got = hidden if is_secret else _shown(self.got)
         return f"wanted {self.wanted}, got {got}"
@@ -133,7 +133,7 @@ def _shown(value: object) -> str:
 
 
 _CREDENTIALS = {("tls",), ("auth",), ("metadata",)}
-_NO_SECRETS = {"plugin", "server_name", "xds"}
+_NO_SECRETS = {("auth", "plugin"), ("tls", "server_name"), ("tls", "xds")}
 
 _OF_CREDENTIALS = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
 _OF_THE_PROXY = {"connection", "content-type", "host", "te", "user-agent", "x-incident-id"}

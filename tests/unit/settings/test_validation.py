@@ -633,6 +633,13 @@ def test_metadata_keys_that_are_refused(key: str, wanted: str) -> None:
     assert "hunter2" not in fault
 
 
+@pytest.mark.parametrize("key", ["plugin", "server_name", "xds"])
+def test_no_metadata_value_is_shown(key: str) -> None:
+    """A metadata key may have the name of a setting whose value is shown."""
+    (fault,) = faults(backend(metadata={key: "s\u00e9cret"}))
+    assert "cret" not in fault.replace("secret)", "")
+
+
 @pytest.mark.parametrize("value", ["", "a" * 257, "caf\u00e9", "a\nb", "a\tb", 1, True, ["a"]])
 def test_metadata_values_that_are_refused(value: object) -> None:
     """A value is printable ASCII of a bounded length. The message does not show it."""
