@@ -37,6 +37,8 @@ def _problem(environ: Mapping[str, str]) -> str:
     """Return what is wrong with the bootstrap file, or ""."""
     if (name := environ.get(FILE_VARIABLE)) is not None:
         origin = f"{name} from ${FILE_VARIABLE}"
+        if Path(name).exists() and not Path(name).is_file():
+            return f"{origin}, which is not a regular file"
         try:
             text = Path(name).read_text("utf-8")
         except OSError as error:

@@ -20,7 +20,7 @@ def is_local_target(target: str) -> bool:
 
 def is_xds_target(target: str) -> bool:
     """Return whether an xDS control plane names the addresses of a gRPC target."""
-    return target.partition(":")[0] == "xds"
+    return target.partition(":")[0].lower() == "xds"
 
 
 def xds_name(target: str) -> str:

@@ -135,8 +135,37 @@ def _shown(value: object) -> str:
 _CREDENTIALS = {("tls",), ("auth",), ("metadata",)}
 _NO_SECRETS = {("auth", "plugin"), ("tls", "server_name"), ("tls", "xds")}
 
-_OF_CREDENTIALS = {"authorization", "cookie", "proxy-authorization", "x-api-key"}
-_OF_THE_PROXY = {"connection", "content-type", "host", "te", "user-agent", "x-incident-id"}
+_WORDS_OF_CREDENTIALS = frozenset(
+    [
+        "apikey",
+        "auth",
+        "authorization",
+        "cookie",
+        "credential",
+        "credentials",
+        "key",
+        "password",
+        "secret",
+        "token",
+    ]
+)
+"""A metadata key with one of these words names a credential, for example `x-api-key`."""
+
+_OF_THE_PROXY = frozenset(
+    [
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-incident-id",
+    ]
+)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
@@ -226,7 +255,7 @@ def _metadata_key(value: object, _: object) -> str:
     text = _text(value)
     if text != text.lower() or text != _header(text, None):
         raise _Unwanted("a metadata key in lower case", value)
-    if text in _OF_CREDENTIALS:
+    if _WORDS_OF_CREDENTIALS.intersection(re.split(r"[-_.]", text)):
         raise _Unwanted("a key that holds no credentials (for credentials, use auth)", value)
     if text in _OF_THE_PROXY:
         raise _Unwanted("a key that neither gRPC nor the proxy sets itself", value)

@@ -1,5 +1,6 @@
 """Which bootstrap files gRPC can use, and what the error says of the others."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,15 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.json"
     found = fault({"GRPC_XDS_BOOTSTRAP": str(missing), "GRPC_XDS_BOOTSTRAP_CONFIG": GOOD})
     assert f"got {missing} from $GRPC_XDS_BOOTSTRAP, which cannot be read: No such file" in found
-    assert "which cannot be read: Is a directory" in fault({"GRPC_XDS_BOOTSTRAP": str(tmp_path)})
+    assert "which is not a regular file" in fault({"GRPC_XDS_BOOTSTRAP": str(tmp_path)})
+    assert "which is not a regular file" in fault({"GRPC_XDS_BOOTSTRAP": ""})
+
+
+def test_a_pipe_does_not_block_the_start(tmp_path: Path) -> None:
+    """Reading a pipe without a writer would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "which is not a regular file" in fault({"GRPC_XDS_BOOTSTRAP": str(pipe)})
 
 
 @pytest.mark.parametrize(

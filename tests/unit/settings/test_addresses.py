@@ -106,6 +106,7 @@ def test_listen_addresses(listen: str, host: str, port: int, loopback: bool) -> 
         ("xds:///reservations", "reservations"),
         ("xds:///reservations.example.com:443", "reservations.example.com:443"),
         ("xds:reservations", "reservations"),
+        ("XDS:///reservations", "reservations"),
         ("xds://authority.example.com/reservations", "reservations"),
     ],
 )
