@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-SECONDS_BETWEEN_LINES = 60.0
+from jicofo_reservation_proxy.observability.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -12,27 +12,22 @@ logger = logging.getLogger(__name__)
 class EvictionLog:
     """Logs evictions, at most one line each minute. `what` names the entries, `most` is the limit.
 
-    `clock` counts seconds from an arbitrary start. The caller holds the lock of the entries.
+    `clock` counts seconds from an arbitrary start.
     """
 
     def __init__(self, what: str, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
         self._most = most
-        self._clock = clock
-        self._next_at = -float("inf")
-        self._evicted = 0
+        self._throttle = Throttle(clock)
 
     def note(self, entry: str) -> None:
         """Record that an entry was evicted; `entry` describes it."""
-        self._evicted += 1
-        if self._clock() < self._next_at:
-            return
-        logger.warning(
-            "the ledger is full (%d %s): evicted %d since the last such line; the last one was %s",
-            self._most,
-            self._what,
-            self._evicted,
-            entry,
-        )
-        self._evicted = 0
-        self._next_at = self._clock() + SECONDS_BETWEEN_LINES
+        if evicted := self._throttle.note():
+            logger.warning(
+                "the ledger is full (%d %s): evicted %d since the last such line; the last one was "
+                "%s",
+                self._most,
+                self._what,
+                evicted,
+                entry,
+            )

@@ -1,7 +1,8 @@
 """The log of evictions: at most one line each minute, with the number of evictions."""
 
 import pytest
-from jicofo_reservation_proxy.ledger.eviction_log import SECONDS_BETWEEN_LINES, EvictionLog
+from jicofo_reservation_proxy.ledger.eviction_log import EvictionLog
+from jicofo_reservation_proxy.observability.throttle import SECONDS_BETWEEN_LINES
 
 
 def test_at_most_one_line_each_minute(caplog: pytest.LogCaptureFixture) -> None:
