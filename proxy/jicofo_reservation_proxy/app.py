@@ -19,10 +19,15 @@ from .backends.credential_rotation import BackendChannel, CredentialRotation
 from .backends.grpc_backend import GrpcBackend
 from .clock import SteadyClock
 from .errors import StateError
+from .http.access_control import AccessControl, names_to_check
+from .http.base_path import BasePath
+from .http.client_tokens import ClientTokens
 from .http.dialects import recognition
 from .http.handlers import Handlers
+from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
-from .http.wsgi import make_flask
+from .http.refusals import Refusals
+from .http.wsgi import FrontDoor, make_flask
 from .ledger import records
 from .ledger.file_watch import FileWatch
 from .ledger.ledger import Store
@@ -67,7 +72,8 @@ class Proxy:
     `servicer` is a backend in this process; it replaces the backends and routes of the settings.
     Without a `servicer`, and without backends in the settings, the backend is the stub, which
     grants every room. With `keeps_state=False` the ledger is in memory only, and the proxy does not
-    touch the state directory, which the command `check` does not need.
+    touch the state directory, which the command `check` does not need. With `has_listener=False`
+    another server passes the requests on, so `listen` and `listen_tls` have no effect.
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
@@ -78,9 +84,13 @@ class Proxy:
         servicer: ReservationServiceServicer | None = None,
         *,
         keeps_state: bool = True,
+        has_listener: bool = True,
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.refusals = Refusals(self.metrics)
+        tokens = self._read_tokens()
+        self.listener_tls = self._read_listener_tls() if has_listener else None
         self._clock = SteadyClock()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
@@ -104,7 +114,8 @@ class Proxy:
                 _policy(settings, backends),
                 self._clock.now_ms,
             )
-            rotation = CredentialRotation(self.channels.values())
+            own = [found for found in (tokens, self.listener_tls) if found is not None]
+            rotation = CredentialRotation([*own, *self.channels.values()])
             stack.callback(lambda: rotation.stop(self._closing_seconds))
             self._announce()
             self.delivery.start()
@@ -116,7 +127,7 @@ class Proxy:
                 guest_test(settings.guest_domains),
                 self.metrics,
             )
-            self.flask = make_flask(handlers)
+            self.flask = make_flask(handlers, self._front_door(tokens, has_listener=has_listener))
             self.flask.extensions[EXTENSION] = self
             self._stack = stack.pop_all()
 
@@ -164,6 +175,23 @@ class Proxy:
             return self.ledger.counts[state]
         except StateError:
             return float("nan")
+
+    def _read_tokens(self) -> ClientTokens | None:
+        file = self.settings.client_token_file
+        return ClientTokens(file, self.metrics) if file else None
+
+    def _read_listener_tls(self) -> ListenerTls | None:
+        tls = self.settings.listen_tls
+        return ListenerTls(tls, self.metrics) if tls else None
+
+    def _front_door(self, tokens: ClientTokens | None, *, has_listener: bool) -> FrontDoor:
+        settings = self.settings
+        hosts = names_to_check(settings) if has_listener else settings.allowed_hosts or None
+        return FrontDoor(
+            AccessControl(hosts, tokens, settings.client_token_header),
+            BasePath(settings.path_prefix, is_secret=tokens is not None),
+            self.refusals,
+        )
 
     def _choose_backends(
         self, stack: ExitStack, servicer: ReservationServiceServicer | None
@@ -282,7 +310,8 @@ def create_app(
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
-    proxy = Proxy(settings if settings is not None else sources.load(), servicer)
+    found = settings if settings is not None else sources.load()
+    proxy = Proxy(found, servicer, has_listener=False)
     atexit.register(proxy.close)
     return proxy.flask
 

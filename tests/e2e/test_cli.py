@@ -600,7 +600,7 @@ def test_serve_answers_and_drains_on_sigterm() -> None:
     with serving_grpc(Script(slow)) as target, _serving("--target", target) as proxy:
         form = f"name=testroom&start_time={START}".encode()
         head = (
-            "POST /conference HTTP/1.1\r\nHost: x\r\n"
+            "POST /conference HTTP/1.1\r\nHost: localhost\r\n"
             "Content-Type: application/x-www-form-urlencoded\r\n"
             f"User-Agent: {PROSODY}\r\nContent-Length: {len(form)}\r\n\r\n"
         )

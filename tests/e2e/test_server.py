@@ -11,6 +11,7 @@ import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
+from jicofo_reservation_proxy.http import connections
 from jicofo_reservation_proxy.http.server import LINGER_SECONDS, Server
 
 from tests.unit.ledgers import eventually
@@ -32,11 +33,11 @@ from .support import (
 
 FORM = f"name=testroom&start_time={START}".encode()
 POST = (
-    b"POST /conference HTTP/1.1\r\nHost: x\r\n"
+    b"POST /conference HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM)
 )
-DELETE = b"DELETE /conference/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+DELETE = b"DELETE /conference/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class _Gate:
@@ -69,7 +70,7 @@ def _server(
             settings(tmp_path, threads=threads, backends=backends(default=target), **values)
         ) as proxy,
     ):
-        server = Server(proxy.flask, proxy.settings)
+        server = Server(proxy.flask, proxy.settings, proxy.refusals, proxy.listener_tls)
         try:
             yield server
         finally:
@@ -150,7 +151,7 @@ def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
 
 def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
     """The server answers all requests of a client that does not wait (RFC 9112, section 9.3.2)."""
-    last = DELETE.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    last = DELETE.replace(b"Host: localhost", b"Host: localhost\r\nConnection: close")
     received = b""
     with _server(tmp_path) as server, _running(server), _connect(server) as connection:
         connection.sendall(DELETE * 9 + last)
@@ -205,7 +206,7 @@ def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path) -> None:
 
 
 def _get(connection: socket.socket) -> Reply:
-    connection.sendall(b"GET /conference/null HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(b"GET /conference/null HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return read_reply(connection)
 
 
@@ -332,17 +333,16 @@ def test_connections_use_at_most_half_of_the_file_limit(
 
     If no file were left, a connection that cannot be accepted would keep the main loop busy.
     """
-    for limit, connections in ((256, 128), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
+    for limit, most in ((256, 128), (1 << 20, 1000), (resource.RLIM_INFINITY, 1000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         with _server(tmp_path) as server:
-            assert server.adj.connection_limit == connections
+            assert server._max_connections == most
 
 
-def test_idle_connections_are_kept_for_minutes(tmp_path: Path) -> None:
+def test_idle_connections_are_kept_for_minutes() -> None:
     """Idle connections stay open for at least 120 s.
 
     If the server closes a connection within 2 s of its last answer, Jicofo's next POST fails
     (clients.md "idle connection").
     """
-    with _server(tmp_path) as server:
-        assert server.adj.channel_timeout >= 120
+    assert connections.IDLE_SECONDS >= 120

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import grpc
 
@@ -189,13 +189,20 @@ def _trial_failure(calls: Calls) -> _TrialFailure | None:
     return None
 
 
+class Refreshable(Protocol):
+    """A part that uses credentials from files."""
+
+    def refresh(self) -> None:
+        """Read the files again, and use new credentials. Raises nothing."""
+
+
 class CredentialRotation:
-    """The thread that refreshes all channels at an interval, until it is stopped."""
+    """The thread that refreshes all parts at an interval, until it is stopped."""
 
     def __init__(
-        self, channels: Iterable[BackendChannel], every_seconds: float = REFRESH_SECONDS
+        self, parts: Iterable[Refreshable], every_seconds: float = REFRESH_SECONDS
     ) -> None:
-        self._channels = tuple(channels)
+        self._parts = tuple(parts)
         self._every_seconds = every_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="credentials", daemon=True)
@@ -211,6 +218,6 @@ class CredentialRotation:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):
-            for channel in self._channels:
+            for part in self._parts:
                 if not self._stopped.is_set():
-                    channel.refresh()
+                    part.refresh()

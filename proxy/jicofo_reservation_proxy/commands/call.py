@@ -4,20 +4,22 @@ import argparse
 import http.client
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.clock import now_ms
-from jicofo_reservation_proxy.errors import ListenError
+from jicofo_reservation_proxy.errors import CredentialsError, ListenError
+from jicofo_reservation_proxy.http.client_tokens import first_token
 from jicofo_reservation_proxy.http.dialects import USER_AGENTS
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.settings.addresses import split_listen
-from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.schema import ListenTls, Settings
 from jicofo_reservation_proxy.text_rules import format_time
 
 from . import exit_codes
@@ -45,6 +47,7 @@ class Request:
     """One request. `subject` is the room to create, or the id of the conference to get or delete.
 
     `owner` and `start_time` are the values of the form fields `mail_owner` and `start_time`.
+    `prefix` is the path of the base URL, and `token` the client token.
     """
 
     operation: Operation
@@ -52,6 +55,8 @@ class Request:
     client: str
     owner: str | None = None
     start_time: str | None = None
+    prefix: str = ""
+    token: str = field(default="", repr=False)
 
     @property
     def method(self) -> str:
@@ -61,14 +66,17 @@ class Request:
     @property
     def path(self) -> str:
         """The path. Characters that have a meaning in a URL are escaped, except `/`."""
+        resource = f"{self.prefix}/conference"
         if self.operation == "create":
-            return "/conference"
-        return f"/conference/{quote(os.fsencode(self.subject))}"
+            return resource
+        return f"{resource}/{quote(os.fsencode(self.subject))}"
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers that the proxy reads."""
         headers = {"User-Agent": USER_AGENTS[self.client]}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
         if self.operation == "create":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         return headers
@@ -134,6 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.client_name,
         arguments.owner,
         arguments.start_time,
+        settings.path_prefix.rstrip("/"),
+        first_token(settings.client_token_file) if settings.client_token_file else "",
     )
     response = _ask(settings, request, wants_own=arguments.target is not None)
     print(response.status)
@@ -146,11 +156,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
     """Send the request to the running proxy or to a temporary proxy. Print the choice on stderr."""
     is_used = settings.state == "disk" and is_in_use(settings.state_dir)
-    connection = None if wants_own else _connected(settings.listen)
+    connection = None if wants_own else _connected(settings)
     if connection:
         print(f"sending the request to the running proxy at {settings.listen}", file=sys.stderr)
         with closing(connection):
-            return _ask_the_running_proxy(settings.listen, connection, request)
+            return _ask_the_running_proxy(settings, connection, request)
     if is_used and not wants_own:
         raise ListenError(
             f"listen: wanted the address of the running proxy that uses {settings.state_dir}, "
@@ -163,21 +173,46 @@ def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:
     return _ask_a_new_proxy(settings, request)
 
 
-def _connected(listen: str) -> http.client.HTTPConnection | None:
+def _connected(settings: Settings) -> http.client.HTTPConnection | None:
     """Return a connection to the address `listen`, or `None` if nothing listens there."""
-    host, port = split_listen(listen)
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    host, port = split_listen(settings.listen)
+    tls = settings.listen_tls
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=_trust_only(tls))
+        if tls
+        else http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    )
     try:
         connection.connect()
+    except ssl.SSLError as error:
+        connection.close()
+        raise ListenError(
+            f"listen_tls: wanted a TLS connection to the proxy at {settings.listen}, got: {error}"
+        ) from error
     except OSError:
         connection.close()
         return None
     return connection
 
 
+def _trust_only(tls: ListenTls) -> ssl.SSLContext:
+    """Return a context that trusts the certificate of the settings, whatever its name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_verify_locations(tls.cert_file)
+    except OSError as error:
+        raise CredentialsError(
+            f"listen_tls.cert_file: wanted PEM certificates, got {tls.cert_file}: {error}"
+        ) from error
+    return context
+
+
 def _ask_the_running_proxy(
-    listen: str, connection: http.client.HTTPConnection, request: Request
+    settings: Settings, connection: http.client.HTTPConnection, request: Request
 ) -> Response:
+    listen = settings.listen
     try:
         connection.request(request.method, request.path, request.body, request.headers)
         response = connection.getresponse()

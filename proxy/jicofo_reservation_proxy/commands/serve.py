@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from jicofo_reservation_proxy.app import Proxy
-from jicofo_reservation_proxy.http.server import Server
+from jicofo_reservation_proxy.http.server import Server, raise_file_limit
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
@@ -23,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. Raises `ProxyError` if the proxy cannot start."""
     settings = load_settings(arguments)
+    raise_file_limit()
     with StopSignals() as signals, Proxy(settings) as proxy:
-        listener: Listener = Server(proxy.flask, settings)
+        listener: Listener = Server(proxy.flask, settings, proxy.refusals, proxy.listener_tls)
         logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))
         signals.run(listener)
         proxy.close(listener.left_seconds)

@@ -4,6 +4,7 @@ import argparse
 import re
 import secrets
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.http.client_tokens import first_token
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Listen
 from jicofo_reservation_proxy.settings.validation import CONVERTER, parse_duration
@@ -87,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="The path of the base URL. Jicofo removes a slash at the end, Prosody keeps it. "
         "Default: no path.",
     )
+    _add_security_arguments(parser)
     _add_room_arguments(parser)
     parser.add_argument(
         "--at-once",
@@ -110,6 +114,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Write the report to FILE as JSON, with every meeting; - prints JSON instead of "
         "the text report.",
+    )
+
+
+def _add_security_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="Connect with TLS, as for a base URL that begins with https://.",
+    )
+    parser.add_argument(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="Connect with TLS, and trust only the authorities in FILE (PEM). Default: the "
+        "authorities that this machine trusts.",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="Show the first token in FILE (client_token_file): Jicofo puts it in front of the "
+        "path, Prosody sends it as Authorization: Bearer. Default: no token.",
     )
 
 
@@ -168,6 +194,11 @@ def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
             f"--rooms, --times: wanted at most {MAX_OPENINGS} openings in all, "
             f"got {arguments.rooms} x {arguments.times} = {openings}; lower one of them"
         )
+    try:
+        arguments.listen = replace(arguments.listen, tls=_tls(arguments))
+        arguments.token = first_token(arguments.token_file) if arguments.token_file else ""
+    except (OSError, CredentialsError) as error:
+        return _failed(f"--ca-file, --token-file: cannot use a file: {error}")
     address: Address = arguments.listen
     if reason := _why_nobody_listens(address):
         return _failed(
@@ -254,10 +285,15 @@ def _client(
     address = replace(arguments.listen, path=arguments.path)
     if arguments.client == "jicofo":
         give_up = arguments.give_up_after
+        if arguments.token:
+            address = replace(address, path=f"/{arguments.token}{arguments.path}")
         with Jicofo(address, replace(habits.jicofo, give_up=give_up)) as client:
             yield client
     else:
-        yield Prosody(address, arguments.at_once, habits=habits.prosody, pause=stops.wait)
+        headers = {"Authorization": f"Bearer {arguments.token}"} if arguments.token else {}
+        yield Prosody(
+            address, arguments.at_once, habits=habits.prosody, pause=stops.wait, headers=headers
+        )
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
@@ -273,6 +309,13 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         owner=None if arguments.anonymous else arguments.owner,
         has_guests=arguments.anonymous and not is_jicofo,
     )
+
+
+def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return the context of the connections. Raises `OSError` if the file cannot be used."""
+    if arguments.tls or arguments.ca_file:
+        return ssl.create_default_context(cafile=arguments.ca_file)
+    return None
 
 
 def _failed(reason: str, code: int = exit_codes.USAGE) -> int:

@@ -1,61 +1,42 @@
-"""Connections: subclasses of waitress's classes, with two differences.
+"""Connections of clients: subclasses of waitress's channel.
 
-- When waitress itself refuses a request, it answers in plain text. These classes answer in JSON.
-- In waitress, the threads and the main loop compete for each socket. Here, only one thread at a
-  time uses a socket (benchmarks/README.md has the effect).
+In waitress, the threads and the main loop compete for each socket. Here, only one thread at a time
+uses a socket (benchmarks/README.md has the effect). Everything that a client does has a time limit.
 """
 
-import logging
+import socket
 import time
 
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import Error
 
-from jicofo_reservation_proxy.model import BadInput
-from jicofo_reservation_proxy.observability import logs
-from jicofo_reservation_proxy.text_rules import one_line
+from .refusals import Refusal
+from .request_parser import RequestParser, RequestTimeout
+from .tasks import RefusalTask, RequestTask
 
-from .answers import render_bad_input
+HEAD_SECONDS = 15.0
+"""A whole head must arrive in this time after its first byte; the first head, and a TLS handshake,
+in this time after the connection was accepted."""
 
-logger = logging.getLogger(__name__)
+BODY_SECONDS = 15.0
+"""A whole body must arrive in this time after its head."""
 
+SEND_SECONDS = 15.0
+"""A client must take a whole answer in this time."""
 
-class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
-    """The JSON answer to a request that waitress itself refuses."""
+IDLE_SECONDS = 600.0
+"""How long the proxy keeps an idle connection. If the proxy closes a connection within 2 s of its
+last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
+connection, so ten minutes cost little."""
 
-    def execute(self) -> None:
-        error = self.request.error
-        message = f"{error.reason}: {error.body}"
-        answer = render_bad_input(BadInput(error.code, message))
-        fields = {"status": error.code, "detail": one_line(message)}
-        logs.event(logger, logging.WARNING, "refused", fields)
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
-        self.set_close_on_finish()
-        self.content_length = len(answer.body)
-        self.write(answer.body)
+LINGERING_CLOSE_SECONDS = 2.0
+"""After a refusal, the server discards what the client still sends for this time.
 
+If it closed the connection before the client has sent everything, the kernel would send a reset,
+and the client would lose the answer (RFC 9112, section 9.6)."""
 
-class _Task(WSGITask):  # type: ignore[misc]
-    """Sends the head and the body together if the body is a single piece."""
-
-    wrote_header: bool
-
-    def build_response_header(self) -> bytes:
-        """Return the head. During a graceful shutdown it says that the connection will close."""
-        self.channel.answered_at = time.monotonic()
-        if self.channel.server.is_draining:
-            self.set_close_on_finish()
-        head: bytes = super().build_response_header()
-        return head
-
-    def write(self, data: bytes) -> None:
-        if self.wrote_header or not data or self.content_length != len(data):
-            super().write(data)
-            return
-        self.channel.write_soon(self.build_response_header() + data)
-        self.wrote_header = True
-        self.content_bytes_written = len(data)
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection (RFC 8446, section 5.1). No HTTP method begins with it."""
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
@@ -70,13 +51,75 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     answered_at = -float("inf")
     """The time of the last answer on this connection, in seconds of `time.monotonic`."""
 
-    task_class = _Task
-    error_task_class = _JsonErrorTask
+    lingers = False
+    """Whether the client may still send something after the last answer on this connection."""
+
+    parser_class = RequestParser
+    task_class = RequestTask
+    error_task_class = RefusalTask
+
+    request: RequestParser | None
+    close_when_flushed: bool
+    socket: socket.socket
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        self._accepted_at = time.monotonic()
+        self._closing_since: float | None = None
+        super().__init__(*arguments, **keywords)
+
+    @property
+    def peer(self) -> str:
+        """The address of the client."""
+        return str(self.addr[0])
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in progress, or an answer is not sent completely."""
+        return bool(self.requests or self.total_outbufs_len)
+
+    @property
+    def idle_since(self) -> float:
+        """The time of the last answer, or of the start of the connection if there was none.
+
+        A client that sends one byte after the other is as idle as one that sends nothing.
+        """
+        return max(self._accepted_at, self.answered_at)
+
+    def readable(self) -> bool:
+        """Return whether the main loop must read from the socket."""
+        return self._closing_since is not None or bool(super().readable())
 
     def writable(self) -> bool:
         """Return whether the main loop must send something, or close the connection."""
         is_left_over = self.total_outbufs_len and not self.requests
         return bool(self.will_close or self.close_when_flushed or is_left_over)
+
+    def received(self, data: bytes) -> bool:
+        """Take the next bytes of the client."""
+        if self._closing_since is not None:
+            return False
+        if self.request is None and data.startswith(TLS_HANDSHAKE):
+            self.server.refusals.note(Refusal.TLS_TO_PLAIN_PORT, self.peer)
+            self.will_close = True
+            return False
+        return bool(super().received(data))
+
+    def refuse(self, error: Error) -> None:
+        """Answer the request that is not complete yet with an error, and close the connection."""
+        request = self.request or self.parser_class(self.adj)
+        self.request = None
+        request.refuse(error)
+        with self.requests_lock:
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    def handle_write(self) -> None:
+        """Send the rest of an answer. After the last answer, close the connection."""
+        if self.lingers and self.close_when_flushed and not self.total_outbufs_len:
+            self.close_when_flushed = False
+            self._begin_to_close()
+        else:
+            super().handle_write()
 
     def handle_expt(self) -> None:
         """Close the connection on urgent data (TCP's URG), which no HTTP client sends.
@@ -85,7 +128,37 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """
         self.handle_close()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is in progress, or an answer is not sent completely."""
-        return bool(self.requests or self.total_outbufs_len)
+    def enforce_time_limits(self, now: float) -> None:
+        """Refuse a request that arrives too slowly; close a connection that is idle too long.
+
+        The main loop calls this method about once a second.
+        """
+        if self.requests:
+            return
+        if self.request is not None and self._closing_since is None:
+            if now > self._request_deadline(self.request):
+                self.refuse(RequestTimeout("the request did not arrive in time"))
+        elif now > self._idle_deadline():
+            self.handle_close()
+
+    def _request_deadline(self, request: RequestParser) -> float:
+        if request.headers_finished:
+            return request.head_at + BODY_SECONDS
+        return request.began_at + HEAD_SECONDS
+
+    def _idle_deadline(self) -> float:
+        if self._closing_since is not None:
+            return self._closing_since + LINGERING_CLOSE_SECONDS
+        if self.total_outbufs_len:
+            return self.answered_at + SEND_SECONDS
+        if self.answered_at > self._accepted_at:
+            return self.answered_at + IDLE_SECONDS
+        return self._accepted_at + HEAD_SECONDS
+
+    def _begin_to_close(self) -> None:
+        """Tell the client that no more answers follow; discard what it still sends."""
+        self._closing_since = time.monotonic()
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client is gone
+            self.will_close = True

@@ -5,10 +5,12 @@ finishes the requests in flight first.
 """
 
 import logging
+import math
 import resource
 import socket
 import threading
 import time
+from contextlib import suppress
 
 from flask import Flask
 from waitress import wasyncore
@@ -16,22 +18,28 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from jicofo_reservation_proxy.errors import ListenError
+from jicofo_reservation_proxy.observability.throttle import Throttle
 from jicofo_reservation_proxy.reservations.room_queue import max_waiting_in_all
 from jicofo_reservation_proxy.settings.addresses import is_loopback_listen, split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
 from .forms import MAX_BODY_BYTES
+from .listener_tls import ListenerTls
+from .refusals import Refusal, Refusals
 from .thread_pool import ThreadPool
+from .tls_connection import TlsConnection
 
 MAX_CONNECTIONS = 1000
 
 MAX_HEADER_BYTES = 16 * 1024
 
-IDLE_SECONDS = 600
-"""How long the proxy keeps an idle connection. If the proxy closes a connection within 2 s of its
-last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
-connection, so ten minutes cost little."""
+CHECK_SECONDS = 1.0
+"""How often the main loop enforces the time limits of the connections."""
+
+ACCEPT_PAUSE_SECONDS = 0.2
+"""How long the main loop accepts nothing after a failure. Without a pause it would try in vain
+again and again, for example while the process may open no more files."""
 
 LINGER_SECONDS = 2.5
 """During a graceful shutdown, an idle connection stays open for this time after its last answer,
@@ -48,12 +56,18 @@ logger = logging.getLogger(__name__)
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """An HTTP server for one application. It listens as soon as it is constructed.
 
-    Raises `ListenError` if the address cannot be used.
+    If there are too many connections, it closes the one that has been idle longest. Raises
+    `ListenError` if the address cannot be used.
     """
 
-    channel_class = Connection
-
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(
+        self, app: Flask, settings: Settings, refusals: Refusals, tls: ListenerTls | None = None
+    ) -> None:
+        self.refusals = refusals
+        self.tls = tls
+        self._max_connections = _max_connections()
+        self._next_check = self._accepts_from = -math.inf
+        self._accept_failures = Throttle()
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
         # Reentrant: a signal handler may interrupt the thread that holds this lock.
@@ -63,9 +77,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.is_draining = False
         adjustments = Adjustments(
             threads=_threads(settings),
-            connection_limit=_max_connections(),
             backlog=1024,
-            channel_timeout=IDLE_SECONDS,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES + 1,  # waitress refuses this size too
             asyncore_use_poll=True,
@@ -85,9 +97,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         except OSError as error:
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
-        if not is_loopback_listen(settings.listen):
+        if not settings.client_token_file and not is_loopback_listen(settings.listen):
             logger.warning(
-                "listening on %s: other machines can create and delete conferences",
+                "listening on %s without client_token_file: everyone who can reach this address "
+                "can create and delete conferences, and read their passwords",
                 settings.listen,
             )
 
@@ -95,7 +108,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def url(self) -> str:
         """The URL on which the server listens, with the real port if the setting has port 0."""
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
-        return f"http://{host}:{self.effective_port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.effective_port}"
 
     def stop(self) -> None:
         """Make `run` drain and return. Safe in a signal handler and from any thread."""
@@ -110,7 +123,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         Afterwards `left_seconds` is the remaining part of `drain_within`.
         """
         while not self._stopping:
-            self._poll(timeout=30.0)
+            self._poll(timeout=CHECK_SECONDS if self.active_channels else 30.0)
         self._stop_accepting()
         logger.info("stopping: finishing the requests in flight")
         until = time.monotonic() + self._drain_seconds
@@ -126,8 +139,60 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             wasyncore.close_all(self._sockets)
         self.left_seconds = max(0.0, until - time.monotonic())
 
+    def readable(self) -> bool:
+        """Return whether the main loop should accept a connection."""
+        if not self.accepting or time.monotonic() < self._accepts_from:
+            return False
+        return len(self.active_channels) < self._max_connections or bool(self._idle())
+
+    def handle_accept(self) -> None:
+        """Accept one connection."""
+        try:
+            accepted = self.accept()
+        except OSError as error:
+            self._accepts_from = time.monotonic() + ACCEPT_PAUSE_SECONDS
+            self._max_connections = max(1, len(self.active_channels) - 1)  # there are no more files
+            if self._accept_failures.note():
+                logger.error("cannot accept a connection: %s", error.strerror)  # noqa: TRY400
+            return
+        if accepted is not None:
+            self._open(*accepted)
+
+    def _open(self, connection: socket.socket, address: object) -> None:
+        with suppress(OSError):  # the client is gone already
+            self.set_socket_options(connection)
+        kind = TlsConnection if self.tls else Connection
+        kind(self, connection, self.fix_addr(address), self.adj, map=self._map)
+
     def _poll(self, timeout: float) -> None:
+        """Handle the next events, after closing the connections that must be closed.
+
+        While the events are handled, no other connection may be closed: its file descriptor could
+        be used again at once, and an event of the old connection would reach the new one.
+        """
+        self._enforce_time_limits()
+        self._evict()
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+
+    def _enforce_time_limits(self) -> None:
+        now = time.monotonic()
+        if now < self._next_check:
+            return
+        self._next_check = now + CHECK_SECONDS
+        for channel in list(self.active_channels.values()):
+            channel.enforce_time_limits(now)
+
+    def _evict(self) -> None:
+        """If there are too many connections, close those that have been idle longest."""
+        surplus = len(self.active_channels) - self._max_connections
+        if surplus > 0:
+            idle = sorted(self._idle(), key=lambda channel: channel.idle_since)
+            for channel in idle[:surplus]:
+                self.refusals.note(Refusal.EVICTED, channel.peer)
+                channel.handle_close()
+
+    def _idle(self) -> list[Connection]:
+        return [channel for channel in self.active_channels.values() if not channel.is_busy]
 
     def _stop_accepting(self) -> None:
         """Accept the connections that clients have already opened, then close the listener.
@@ -144,8 +209,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             except OSError:
                 self.socket.close()
                 return
-            self.set_socket_options(connection)
-            self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
+            self._open(connection, address)
 
     def _lingers(self) -> bool:
         """Return whether a client might still send a request on an idle connection."""
@@ -166,11 +230,17 @@ def _threads(settings: Settings) -> int:
     return settings.threads + waiting + max(2, settings.threads // 4)
 
 
+def raise_file_limit() -> None:
+    """Raise the soft limit of this process for open files to the hard limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a container may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _max_connections() -> int:
     """Return the maximum number of open connections: at most half of the limit for open files.
 
-    Without a free file the server cannot accept a connection. The main loop would then try again
-    without a pause.
+    The other half is for backends and for the ledger.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)

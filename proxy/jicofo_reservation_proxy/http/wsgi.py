@@ -7,8 +7,9 @@ Every answer is one flat JSON object: no HTML, no stack trace, no redirect (clie
 import http
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, Response, request
@@ -18,18 +19,19 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
 from jicofo_reservation_proxy.observability import logs
 
+from .access_control import AccessControl, Refused
 from .access_log import AccessLogEntry
 from .answers import Answer, render_bad_input, render_fault
+from .base_path import BasePath, without_double_slashes
 from .forms import MAX_BODY_BYTES
 from .handlers import Handlers
+from .refusals import Refusals
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 JSON = "application/json"
-USAGE = "Wanted POST /conference, or GET or DELETE /conference/{id}."
 
-_SLASHES = re.compile(r"/{2,}")
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 
 FORKED = (
@@ -40,15 +42,24 @@ FORKED = (
 logger = logging.getLogger(__name__)
 
 
-def make_flask(handlers: Handlers) -> Flask:
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What a request passes before the handlers."""
+
+    access: AccessControl
+    base_path: BasePath
+    refusals: Refusals
+
+
+def make_flask(handlers: Handlers, door: FrontDoor) -> Flask:
     """Return the Flask application that calls the handlers."""
     app = Flask("jicofo_reservation_proxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
     app.register_blueprint(_blueprint(handlers))
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, partial(_http_error, door.base_path.usage))
     app.register_error_handler(Exception, _unexpected)
-    app.wsgi_app = _Entrance(handlers, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Entrance(handlers, door, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -86,21 +97,21 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, content_type=JSON)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(usage: str, error: HTTPException) -> Response:
     """Answer a request that Flask refuses: unknown path or method, or a body that is too large."""
     status = error.code or 500
-    message = USAGE
+    message = usage
     if status == 413:
         message = f"The body is too large; wanted at most {MAX_BODY_BYTES} bytes."
-    fields: dict[str, str | int] = {
-        "method": request.method,
-        "path": request.path[:200],
-        "status": status,
-    }
-    logs.event(logger, logging.WARNING, "refused", fields)
-    response = _response(render_bad_input(BadInput(status, message)))
+    response = _response(_refusal(status, message, request.method, request.path))
     response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
     return response
+
+
+def _refusal(status: int, message: str, method: str, path: str) -> Answer:
+    fields: dict[str, str | int] = {"method": method, "path": path[:200], "status": status}
+    logs.event(logger, logging.WARNING, "refused", fields)
+    return render_bad_input(BadInput(status, message))
 
 
 def _unexpected(error: Exception) -> Response:
@@ -117,17 +128,18 @@ def _internal_fault(error: Exception) -> Answer:
 class _Entrance:
     """The WSGI application in front of Flask's.
 
-    It treats `//conference` and `/conference/` as `/conference`, because Prosody may send them. It
-    passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask takes 0.4
-    of the time that a naive bridge adds to a gRPC call (benchmarks/README.md). Jicofo delays every
-    other room until it has the answer.
+    It refuses requests that may not ask, and removes what the path has in front of `/conference`.
+    It passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask takes
+    0.4 of the time that a naive bridge adds to a gRPC call (benchmarks/README.md). Jicofo delays
+    every other room until it has the answer.
 
     After a fork it answers every request with 503: neither the threads of the proxy nor gRPC work
     in the new process, and two processes must not share a state directory.
     """
 
-    def __init__(self, handlers: Handlers, flask_app: "WSGIApplication") -> None:
+    def __init__(self, handlers: Handlers, door: FrontDoor, flask_app: "WSGIApplication") -> None:
         self._handlers = handlers
+        self._door = door
         self._flask_app = flask_app
         self._pid = os.getpid()
         self._has_complained = False
@@ -137,14 +149,32 @@ class _Entrance:
     ) -> Iterable[bytes]:
         if os.getpid() != self._pid:
             return _start(self._forked(), start_response)
-        path = environ.get("PATH_INFO", "")
-        if "//" in path or path.endswith("/"):
-            path = environ["PATH_INFO"] = _SLASHES.sub("/", path).rstrip("/") or "/"
+        asked = without_double_slashes(environ.get("PATH_INFO", ""))
+        admitted = self._door.access.admit(environ, asked)
+        if isinstance(admitted, Refused):
+            return self._refuse(admitted, environ, start_response)
+        path = self._door.base_path.remove(admitted)
+        if path is None:
+            return _start(self._unknown(admitted, environ), start_response)
+        environ["PATH_INFO"] = path
         if path == "/conference" and environ["REQUEST_METHOD"] == "POST":
             length = environ.get("CONTENT_LENGTH", "")
             if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
                 return self._create(environ, int(length), start_response)
         return self._flask_app(environ, start_response)
+
+    def _unknown(self, path: str, environ: "WSGIEnvironment") -> Answer:
+        base_path = self._door.base_path
+        return _refusal(404, base_path.usage, environ["REQUEST_METHOD"], base_path.shown(path))
+
+    def _refuse(
+        self, refused: Refused, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        peer, method = environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"]
+        self._door.refusals.note(refused.reason, peer, method)
+        answer = render_bad_input(BadInput(refused.status, refused.message))
+        headers = [("WWW-Authenticate", "Bearer")] if refused.status == 401 else []
+        return _start(answer, start_response, headers)
 
     def _forked(self) -> Answer:
         if not self._has_complained:
@@ -169,8 +199,10 @@ class _Entrance:
         return _RecordedBody(entry, _start(entry.answer, start_response))
 
 
-def _start(answer: Answer, start_response: "StartResponse") -> list[bytes]:
-    headers = [("Content-Type", JSON), ("Content-Length", str(len(answer.body)))]
+def _start(
+    answer: Answer, start_response: "StartResponse", more: Iterable[tuple[str, str]] = ()
+) -> list[bytes]:
+    headers = [("Content-Type", JSON), ("Content-Length", str(len(answer.body))), *more]
     start_response(_STATUS_LINES[answer.status], headers)
     return [answer.body]
 

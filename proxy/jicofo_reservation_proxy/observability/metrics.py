@@ -22,6 +22,12 @@ class Metrics:
             ("operation", "client", "outcome", "status"),
             registry=self.registry,
         )
+        self.refusals = Counter(
+            f"{_PREFIX}_refusals",
+            "Requests and connections that were refused before the reservation API, by reason.",
+            ("reason", "method"),
+            registry=self.registry,
+        )
         self.request_seconds = Histogram(
             f"{_PREFIX}_request_seconds",
             "Seconds from the start of a request in a thread until its answer is ready.",
@@ -76,6 +82,12 @@ class Metrics:
             f"{_PREFIX}_credential_reloads",
             "Attempts to use new credentials from their files, by result.",
             ("backend", "result"),
+            registry=self.registry,
+        )
+        self.listener_reloads = Counter(
+            f"{_PREFIX}_listener_credential_reloads",
+            "Attempts to use new client tokens or certificates of the listener, by result.",
+            ("setting", "result"),
             registry=self.registry,
         )
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NewType
 
+AllowedHost = NewType("AllowedHost", str)
 BackendName = NewType("BackendName", str)
 Deadline = NewType("Deadline", timedelta)
 DrainTime = NewType("DrainTime", timedelta)
@@ -21,6 +22,7 @@ MetadataKey = NewType("MetadataKey", str)
 MetadataValue = NewType("MetadataValue", str)
 MethodPath = NewType("MethodPath", str)
 OptionalMethodPath = NewType("OptionalMethodPath", str)
+PathPrefix = NewType("PathPrefix", str)
 PluginPath = NewType("PluginPath", str)
 Regex = NewType("Regex", str)
 Target = NewType("Target", str)
@@ -84,6 +86,34 @@ class Tls:
             "`xds:///` target. For a cluster without TLS, the proxy uses the other settings of "
             "this table, and never plaintext. `false` (default): the proxy ignores the TLS of the "
             "control plane, and uses this table for all clusters."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenTls:
+    """TLS for the clients, for Jicofo or Prosody on another machine.
+
+    With this table the listener speaks only TLS, so the base URL of the clients begins with
+    `https://`. The proxy uses changed files within seconds, without a restart.
+    """
+
+    cert_file: Path = field(
+        metadata=_doc(
+            "The file with the proxy's certificate chain (PEM). The name in the clients' base URL "
+            "must be in the certificate."
+        )
+    )
+    key_file: Path = field(
+        metadata=_doc("The file with the private key (PEM, not encrypted) of `cert_file`.")
+    )
+    ca_file: Path | None = field(
+        default=None,
+        metadata=_doc(
+            "The file with the certificates (PEM) of the authorities that sign the clients' "
+            "certificates, for mTLS: the proxy then refuses a client without a certificate. "
+            "Jicofo and Prosody cannot present one; a TLS tunnel in front of them can. Absent: "
+            "clients present no certificate."
         ),
     )
 
@@ -317,8 +347,47 @@ class Settings:
         metadata=_doc(
             "The address on which the proxy listens for Jicofo or Prosody, as `HOST:PORT`. The "
             "default, `127.0.0.1:7777`, accepts only clients on this machine. Everyone who can "
-            "reach the address can create and delete conferences. With port 0 the proxy chooses "
-            "a free port and logs it."
+            "reach the address can create and delete conferences, and read their passwords, unless "
+            "`client_token_file` is set. With port 0 the proxy chooses a free port and logs it."
+        ),
+    )
+    listen_tls: ListenTls | None = field(
+        default=None,
+        metadata=_doc("TLS for the clients, see `[listen_tls]`. Absent: plain HTTP."),
+    )
+    client_token_file: Path | None = field(
+        default=None,
+        metadata=_doc(
+            "The file with the tokens that clients must show, one on each line: 16 to 256 letters, "
+            "digits and `-._~`, for example of `openssl rand -hex 32`. A client shows a token as "
+            "`Authorization: Bearer TOKEN`, in the header `client_token_header`, or as the first "
+            "segment of its base URL's path (`http://proxy:7777/TOKEN`). The proxy refuses other "
+            "requests with 401. It reads a changed file within seconds; with two tokens in it, "
+            "clients can change from one to the other. Absent: no token is needed."
+        ),
+    )
+    client_token_header: HeaderName | None = field(
+        default=None,
+        metadata=_doc(
+            "One more header in which a client may show its token, such as `x-api-key`. It "
+            "requires `client_token_file`. Absent: none."
+        ),
+    )
+    allowed_hosts: tuple[AllowedHost, ...] = field(
+        default=(),
+        metadata=_doc(
+            "The names, without a port, that the clients' base URLs may have: the proxy refuses "
+            "other names in `Host` with 403. IP addresses and `localhost` are always allowed. "
+            "Absent: on a loopback address no other name is allowed, because only a web page would "
+            "use one (DNS rebinding); on other addresses every name is."
+        ),
+    )
+    path_prefix: PathPrefix = field(
+        default=PathPrefix(""),
+        metadata=_doc(
+            "The path of the clients' base URL, such as `/api/v1`; the proxy then refuses other "
+            "paths with 404. A token in the path stands in front of it. Absent: the proxy accepts "
+            "any path in front of `/conference`."
         ),
     )
     state_dir: Path = field(

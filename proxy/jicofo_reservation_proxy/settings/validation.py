@@ -26,6 +26,7 @@ from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, 
 
 from .addresses import is_local_target, is_xds_target
 from .schema import (
+    AllowedHost,
     Backend,
     BackendName,
     Deadline,
@@ -39,6 +40,7 @@ from .schema import (
     MetadataValue,
     MethodPath,
     OptionalMethodPath,
+    PathPrefix,
     PluginPath,
     Regex,
     ResponseTime,
@@ -337,6 +339,9 @@ def _make_converter() -> Converter:
         str: _text,
         bool: _flag,
         Path: _path,
+        AllowedHost: _matching(
+            r"[A-Za-z0-9._-]+", "a host name without a port, such as proxy.example.com"
+        ),
         BackendName: _matching(
             BACKEND_NAME,
             "a name of lower-case letters, digits and single underscores that begins with a letter "
@@ -356,6 +361,10 @@ def _make_converter() -> Converter:
         OptionalMethodPath: _matching(
             rf"(?:{_METHOD_PATH})?",
             'a method path of the form /package.Service/Method, or "" for a backend without it',
+        ),
+        PathPrefix: _matching(
+            r"(?:/[A-Za-z0-9._~-]+)*/?",
+            "a path of letters, digits and '-', '.', '_' or '~', such as /api/v1",
         ),
         PluginPath: _matching(
             r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
@@ -415,6 +424,17 @@ def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 def _contradictions(settings: Settings) -> Iterator[SettingFault]:
     """Yield the contradictions between settings that are each valid alone."""
+    if settings.client_token_header and not settings.client_token_file:
+        yield SettingFault(
+            "client_token_file",
+            "wanted a path, because client_token_header is set, got none; set both keys or neither",
+        )
+    if "_" in (settings.client_token_header or ""):
+        yield SettingFault(
+            "client_token_header",
+            "wanted a header without '_', because the proxy ignores headers with it, got "
+            f"{settings.client_token_header!r}",
+        )
     for name, backend in settings.backends.items():
         yield from _backend_contradictions(f"backends.{name}", backend)
     for index, route in enumerate(settings.routes):

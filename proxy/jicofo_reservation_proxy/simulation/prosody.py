@@ -9,7 +9,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -54,7 +54,7 @@ class Prosody:
     """One Prosody, from its start. Many threads may use it, but only one thread for each room.
 
     `pause` waits for a number of seconds. `order` is the order of the fields in every form; the
-    default is a random order.
+    default is a random order. `headers` are those of the option `reservations_api_headers`.
     """
 
     ends_rooms = True
@@ -67,9 +67,11 @@ class Prosody:
         habits: ProsodyHabits | None = None,
         pause: Callable[[float], object] = time.sleep,
         order: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.max_requests = max_requests
         self._address = address
+        self._headers = headers or {}
         self._habits = habits or ProsodyHabits()
         self._pause = pause
         self._order = order or random.SystemRandom().sample(FIELDS, len(FIELDS))
@@ -132,7 +134,7 @@ class Prosody:
         if body is not None:
             headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
             headers["Content-Length"] = str(len(body))
-        headers["User-Agent"] = USER_AGENT
+        headers |= {"User-Agent": USER_AGENT, **self._headers}
         return wire.request_bytes(method, target, headers, body)
 
     def _send(self, request: bytes) -> Reply:

@@ -10,6 +10,7 @@ ExchangeError
 
 import re
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,17 +51,21 @@ class TimedOutError(ExchangeError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a reservation system, and the path of its base URL."""
+    """The address of a reservation system, and the path of its base URL.
+
+    `tls` is the context of the connections for a base URL with `https://`; `None`: `http://`.
+    """
 
     host: str
     port: int
     path: str = ""
+    tls: ssl.SSLContext | None = None
 
     @property
     def authority(self) -> str:
-        """The value of `Host`, without the port if it is 80 (RFC 9110, 4.2.1)."""
+        """The value of `Host`, without the port if it is the default (RFC 9110, 4.2.1)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == 80 else f"{host}:{self.port}"
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class Connection:
         self._deadline = deadline
         try:
             self._socket = socket.create_connection((address.host, address.port), self._left())
+            if address.tls:
+                self._socket = _secured(self._socket, address.tls, address.host)
         except TimeoutError:
             raise _timed_out() from None
         except OSError as error:
@@ -122,8 +129,10 @@ class Connection:
     def is_stale(self) -> bool:
         """Return whether the server has closed the connection. Does not wait."""
         self._socket.settimeout(0)
+        is_tls = isinstance(self._socket, ssl.SSLSocket)
         try:
-            return not self._socket.recv(1, socket.MSG_PEEK)
+            # An idle connection with TLS receives nothing but the notice that it is closed.
+            return not socket.socket.recv(self._socket, 1, socket.MSG_PEEK) or is_tls
         except BlockingIOError:
             return False
         except OSError:
@@ -216,6 +225,14 @@ class Connection:
         if left <= 0:
             raise TimeoutError
         return left
+
+
+def _secured(plain: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
+    try:
+        return context.wrap_socket(plain, server_hostname=host)
+    except OSError:
+        plain.close()
+        raise
 
 
 def _size(text: str, base: int) -> int:

@@ -1,0 +1,127 @@
+"""Connections over TLS. As in connections.py, only one thread at a time uses a socket."""
+
+import socket
+import ssl
+import time
+from contextlib import suppress
+
+from waitress.utilities import BadRequest
+
+from .connections import TLS_HANDSHAKE, Connection
+from .refusals import Refusal
+
+PLAIN = "This port speaks TLS: the base URL must begin with https://"
+
+
+class TlsConnection(Connection):
+    """A connection over TLS.
+
+    The main loop makes the handshake. A client that speaks plain HTTP gets an answer in plain HTTP,
+    and the connection is closed.
+    """
+
+    _wants_to_write = False
+    _tls: ssl.SSLSocket | None = None
+    _is_secure = False
+
+    def readable(self) -> bool:
+        """Return whether the main loop must read from the socket."""
+        return not self._wants_to_write and super().readable()
+
+    def writable(self) -> bool:
+        """Return whether the main loop must send something, or close the connection."""
+        return self._wants_to_write or super().writable()
+
+    def handle_read(self) -> None:
+        """Read what the client sent: the handshake first, then its requests."""
+        if self._closing_since is not None:
+            super().handle_read()
+        elif self._is_secure:
+            self._read()
+        else:
+            self._secure()
+
+    def handle_write(self) -> None:
+        """Send the rest of the handshake or of an answer."""
+        if self._wants_to_write:
+            self.handle_read()
+        else:
+            super().handle_write()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:  # noqa: FBT001, FBT002 - waitress's
+        """Send what the socket takes; return the number of bytes."""
+        try:
+            return int(super().send(data, do_close=do_close))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+            while self._tls and self._tls.pending():  # the main loop cannot see these bytes
+                data += self.socket.recv(self.adj.recv_bytes)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        else:
+            self.handle_close()
+
+    def _secure(self) -> None:
+        """Go on with the handshake; the first request comes with a later event."""
+        if self._tls is None:
+            self._tls = self._begun()
+        if self._tls is not None:
+            self._shake_hands(self._tls)
+
+    def _shake_hands(self, tls: ssl.SSLSocket) -> None:
+        self._wants_to_write = False
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLWantWriteError:
+            self._wants_to_write = True
+        except OSError as error:
+            reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            self.server.refusals.note(Refusal.TLS_HANDSHAKE, self.peer, detail=str(reason))
+            self.handle_close()
+        else:
+            self._is_secure = True
+
+    def _begun(self) -> ssl.SSLSocket | None:
+        """Look at the first byte; return the socket with TLS, or `None` if there is no TLS."""
+        try:
+            first = self.socket.recv(1, socket.MSG_PEEK)
+            if first == TLS_HANDSHAKE:
+                context: ssl.SSLContext = self.server.tls.context
+                self.socket = tls = context.wrap_socket(
+                    self.socket, server_side=True, do_handshake_on_connect=False
+                )
+                return tls
+        except OSError:  # the client is gone
+            first = b""
+        if first:
+            self.server.refusals.note(Refusal.PLAIN_TO_TLS_PORT, self.peer)
+            self.refuse(BadRequest(PLAIN))
+        else:
+            self.handle_close()
+        return None
+
+    def handle_close(self) -> None:
+        """Close the connection, and tell a client over TLS that nothing was cut off."""
+        self._notify_close()
+        super().handle_close()
+
+    def _begin_to_close(self) -> None:
+        self._notify_close()
+        super()._begin_to_close()
+
+    def _notify_close(self) -> None:
+        """Send close_notify (RFC 8446, section 6.1), and do not wait for the client's."""
+        if self._tls and self._is_secure:
+            with suppress(OSError, ValueError):
+                self._tls.unwrap()
