@@ -70,26 +70,19 @@ def read(key: str, file: Path) -> bytes:
     Refuse anything that is not a regular file: reading from a pipe, for example, could block for
     ever.
     """
-    # The operator may have written the secret itself in place of the path of its file. Such a
-    # secret looks like a relative path, so the message does not show relative paths.
-    name = (
-        str(file)
-        if file.is_absolute()
-        else "the file (path not shown, because a relative path may be the secret itself)"
-    )
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise CredentialsError(f"{key}: cannot read {name}: {error.strerror}") from None
+        raise CredentialsError(f"{key}: cannot read {file}: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise CredentialsError(
-            f"{key}: wanted a regular file, got {name}, which is a directory or a special file"
+            f"{key}: wanted a regular file, got {file}, which is a directory or a special file"
         )
     with open(descriptor, "rb") as opened:  # noqa: PTH123 - pathlib opens no descriptor
         content = opened.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        raise CredentialsError(f"{key}: wanted at most {MAX_FILE_BYTES} bytes in {name}, got more")
+        raise CredentialsError(f"{key}: wanted at most {MAX_FILE_BYTES} bytes in {file}, got more")
     return content
 
 

@@ -408,17 +408,6 @@ def test_a_pipe_a_directory_and_a_huge_file_are_refused_at_once(tmp_path: Path, 
         BackendChannel("default", backend, Metrics())
 
 
-def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
-    """The error does not show a relative path, because it may be the secret itself."""
-    backend = _backend("unix:/x", auth={"api_key_file": "s3cret"})
-    with pytest.raises(CredentialsError) as caught:
-        BackendChannel("default", backend, Metrics())
-    assert str(caught.value) == (
-        "backends.default.auth.api_key_file: cannot read the file (path not shown, because a "
-        "relative path may be the secret itself): No such file or directory"
-    )
-
-
 def test_secrets_are_not_in_a_representation(tmp_path: Path) -> None:
     """The representation of the credentials contains no secret."""
     (tmp_path / "key").write_text("s3cret")

@@ -20,6 +20,7 @@ from .support import (
     START,
     TIMEOUT_SECONDS,
     Client,
+    Reply,
     exchange,
     granting_all,
     read_reply,
@@ -65,6 +66,12 @@ def _wait_for_the_end(connection: socket.socket) -> None:
     with suppress(ConnectionResetError):
         while connection.recv(65536):
             pass
+
+
+def _ask(client: Client, context: ssl.SSLContext) -> Reply:
+    with _connected(client, context) as connection:
+        connection.sendall(POST)
+        return read_reply(connection)
 
 
 def _trusting(authority: Authority) -> ssl.SSLContext:
@@ -156,16 +163,10 @@ def test_mtls_refuses_a_client_without_a_certificate(
                 files = signer.client_files(tmp_path / "client")
                 context.load_cert_chain(files["cert_file"], files["key_file"])
             if signer is clients:
-                with _connected(client, context) as connection:
-                    connection.sendall(POST)
-                    assert read_reply(connection).status == 200
+                assert _ask(client, context).status == 200
             else:
-                with (
-                    pytest.raises((ssl.SSLError, ConnectionError)),
-                    _connected(client, context) as connection,
-                ):
-                    connection.sendall(POST)
-                    connection.recv(1)
+                with pytest.raises((ssl.SSLError, ConnectionError)):
+                    _ask(client, context)
 
 
 def test_plain_http_on_the_tls_port_is_refused_with_a_reason(

@@ -26,6 +26,7 @@ PathPrefix = NewType("PathPrefix", str)
 PluginPath = NewType("PluginPath", str)
 Regex = NewType("Regex", str)
 Target = NewType("Target", str)
+SecretFile = NewType("SecretFile", Path)
 ResponseTime = NewType("ResponseTime", timedelta)
 Retention = NewType("Retention", timedelta)
 FallbackTime = NewType("FallbackTime", timedelta)
@@ -64,7 +65,7 @@ class Tls:
             "one refuses the connection."
         ),
     )
-    key_file: Path | None = field(
+    key_file: SecretFile | None = field(
         default=None,
         metadata=_doc(
             "The file with the private key (PEM, not encrypted) of `cert_file`. It requires "
@@ -104,7 +105,7 @@ class ListenTls:
             "must be in the certificate."
         )
     )
-    key_file: Path = field(
+    key_file: SecretFile = field(
         metadata=_doc("The file with the private key (PEM, not encrypted) of `cert_file`.")
     )
     ca_file: Path | None = field(
@@ -126,7 +127,7 @@ class Auth:
     in plaintext to another machine. It uses changed files within seconds, without a restart.
     """
 
-    api_key_file: Path | None = field(
+    api_key_file: SecretFile | None = field(
         default=None,
         metadata=_doc(
             "The file with an API key: a single line of printable ASCII. The proxy sends the key "
@@ -137,7 +138,7 @@ class Auth:
         default=HeaderName("x-api-key"),
         metadata=_doc("The header (gRPC metadata key) in which the proxy sends the API key."),
     )
-    bearer_token_file: Path | None = field(
+    bearer_token_file: SecretFile | None = field(
         default=None,
         metadata=_doc(
             "The file with a bearer token: a single line of printable ASCII. The proxy sends it "
@@ -355,7 +356,7 @@ class Settings:
         default=None,
         metadata=_doc("TLS for the clients, see `[listen_tls]`. Absent: plain HTTP."),
     )
-    client_token_file: Path | None = field(
+    client_token_file: SecretFile | None = field(
         default=None,
         metadata=_doc(
             "The file with the tokens that clients must show, one on each line: 16 to 256 letters, "

@@ -9,18 +9,29 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 
-from .schema import Settings
+from .origins import Origins
+from .paths import resolve
+from .schema import Backend, Settings
+from .toml_file import TomlFile
 from .validation import validate
 
 ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 """The variable that names the TOML file. It is not a setting."""
+
+EMPTY = '""'
+"""The text of a variable that means the empty string. An empty variable counts as not set: compose
+files and charts set one for a value that is not given."""
+
+_ALMOST = 0.87
+"""How similar two names must be, from 0 to 1 (difflib): one or two wrong or missing letters."""
 
 _IS_NO_SETTING = re.compile(
     f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
@@ -42,27 +53,40 @@ def load(
 
     Raises `SettingsError` with all faults that it found.
     """
-    if file is None and (named := environ.get(CONFIG_VARIABLE)):
-        file = Path(named)
-    tree = _read_file(file) if file else {}
+    found = settings_file(file, environ)
+    toml = TomlFile(found) if found else None
+    tree = cast("dict[str, Any]", resolve(toml.tree, Settings, toml.path.parent)) if toml else {}
     overrides = [*_from_environment(environ), *_from_flags(flags or {})]
     faults = [fault for override in overrides if (fault := _put(tree, override))]
     if faults:
         raise SettingsError(faults)
-    return validate(tree, {override.path: override.origin for override in overrides})
+    return validate(tree, Origins({override.path: override.origin for override in overrides}, toml))
 
 
-def _read_file(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            [SettingFault(str(file), f"cannot be read: {error.strerror}")]
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(
-            [SettingFault(str(file), f"wanted valid TOML, got a parser error: {error}")]
-        ) from None
+def settings_file(file: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the settings file: the given one, or the one that the environment names, if any."""
+    if file is None and (named := environ.get(CONFIG_VARIABLE)):
+        return Path(named)
+    return file
+
+
+def near_misses(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield a warning for each variable whose name is almost the name of a setting's variable."""
+    known = list(_variables())
+    for name in sorted(environ):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            nearest = get_close_matches(name.upper(), known, n=1, cutoff=_ALMOST)
+            if nearest:
+                yield f"${name} is not a variable of a setting; did you mean ${nearest[0]}?"
+
+
+def _variables() -> Iterator[str]:
+    """Yield the names of the most common variables."""
+    yield CONFIG_VARIABLE
+    for setting in fields(Settings):
+        yield ENVIRONMENT_PREFIX + setting.name.upper()
+    for setting in fields(Backend):
+        yield f"{ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__{setting.name.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +98,8 @@ class _Override:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
     for name in sorted(environ, key=_path):
-        if name.startswith(ENVIRONMENT_PREFIX) and not _IS_NO_SETTING.fullmatch(name):
+        is_setting = name.startswith(ENVIRONMENT_PREFIX) and not _IS_NO_SETTING.fullmatch(name)
+        if is_setting and environ[name]:
             parts = tuple(part for _, part in _path(name))
             yield _Override(parts, _table_or_text(environ[name]), f"from ${name}")
 
@@ -89,7 +114,9 @@ def _path(name: str) -> list[tuple[int, str]]:
 
 
 def _table_or_text(text: str) -> object:
-    """Parse a TOML array or table; return any other text unchanged."""
+    """Parse a TOML array or table, or an empty string; return any other text unchanged."""
+    if text == EMPTY:
+        return ""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
     try:

@@ -5,9 +5,10 @@ type. Each error message says which value was wanted and which value the tree ha
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,6 +26,8 @@ from jicofo_reservation_proxy.ids import BACKEND_NAME
 from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, compile_regex
 
 from .addresses import is_local_target, is_xds_target
+from .origins import Origins
+from .paths import is_like_a_path
 from .schema import (
     AllowedHost,
     Backend,
@@ -46,6 +49,7 @@ from .schema import (
     ResponseTime,
     Retention,
     Route,
+    SecretFile,
     Settings,
     Target,
     ThreadCount,
@@ -64,30 +68,37 @@ MAX_SHOWN_CHARACTERS = 200
 """An error message shows only the beginning of a longer value."""
 
 
-def validate(
-    tree: Mapping[str, Any], origins: Mapping[tuple[str, ...], str] | None = None
-) -> Settings:
+def validate(tree: Mapping[str, Any], origins: Origins | None = None) -> Settings:
     """Return the settings of a tree of plain values.
 
-    `origins` maps key paths to the source of their values, for error messages. Raises
-    `SettingsError` with every invalid value. If all values are valid, raises `SettingsError` with
-    every contradiction between them. A tree that is nested too deeply is a single fault.
+    `origins` tells where the values come from, for error messages. Raises `SettingsError` with
+    every invalid value. If all values are valid, raises `SettingsError` with every contradiction
+    between them. A tree that is nested too deeply is a single fault.
     """
+    origins = origins or Origins()
     if (path := _too_deep(tree)) is not None:
         message = f"wanted at most {MAX_DEPTH} tables and arrays inside each other, got more"
-        raise SettingsError([SettingFault(path, message, _origin((path,), origins or {}))])
+        raise SettingsError([SettingFault(path, message, origins.of((path,)))])
     try:
         settings = CONVERTER.structure(tree, Settings)
     except BaseValidationError as error:
         found = _faults(error, ())
         faults = [
-            SettingFault(".".join(path), message, _origin(path, origins or {}))
-            for path, message in found
+            SettingFault(".".join(path), message, origins.of(path)) for path, message in found
         ]
         raise SettingsError(faults) from None
     if contradictions := list(_contradictions(settings)):
-        raise SettingsError(contradictions)
+        raise SettingsError(
+            [
+                replace(fault, origin=origins.of(tuple(fault.key.split("."))))
+                for fault in contradictions
+            ]
+        )
     return settings
+
+
+def _with_origin(fault: SettingFault, origins: Origins) -> SettingFault:
+    return replace(fault, origin=origins.of(tuple(fault.key.split("."))))
 
 
 def _too_deep(tree: Mapping[str, Any]) -> str | None:
@@ -120,7 +131,8 @@ class _Unwanted(ValueError):  # noqa: N818 - named after the "wanted" of the mes
 
     def sentence(self, path: tuple[str, ...]) -> str:
         """Return the message, without the value of a credential, which may be a secret."""
-        is_secret = path[2:3] in _CREDENTIALS and path[2:] not in _NO_SECRETS
+        is_credential = path[2:3] in _CREDENTIALS and path[2:] not in _NO_SECRETS
+        is_secret = is_credential or path[-1].endswith("_file")
         hidden = f"a value of type {type(self.got).__name__} (not shown: it may be a secret)"
         got = hidden if is_secret else _shown(self.got)
         return f"wanted {self.wanted}, got {got}"
@@ -193,7 +205,17 @@ def _path(value: object, _: object) -> Path:
         raise _Unwanted("a path", value)
     if not text.isprintable() or "-----BEGIN" in text:
         raise _Unwanted("the path of a file, not the content of the file", value)
-    return Path(text)
+    return Path(text).absolute()
+
+
+def _secret_file(value: object, type_: object) -> Path:
+    path = _path(value, type_)
+    if not is_like_a_path(str(value)):
+        raise _Unwanted(
+            "the path of a file, which is absolute, begins with './' or has a file extension",
+            value,
+        )
+    return path
 
 
 def _count(value: object, _: object) -> int:
@@ -375,6 +397,7 @@ def _make_converter() -> Converter:
             "a gRPC target without spaces, such as dns:///reservations.example.com:50051",
         ),
         Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
+        SecretFile: _secret_file,
         ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
         Retention: _duration(timedelta(minutes=1), timedelta(days=365)),
         FallbackTime: _duration(timedelta(minutes=1), timedelta(days=7)),
@@ -399,10 +422,8 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
             for inner in others:
                 yield from _faults(inner, path)
         case ForbiddenExtraKeysError():
-            known = ", ".join(known.name for known in fields(error.cl))
             for key in sorted(error.extra_fields):
-                # The message does not show the value, which may be a secret.
-                yield (*path, key), f"unknown key; wanted one of {known}"
+                yield (*path, key), _unknown(key, [known.name for known in fields(error.cl)])
         case KeyError():
             yield path, "wanted a value, because this key is required, got none"
         case _Unwanted():
@@ -411,15 +432,20 @@ def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple
             yield path, str(error)
 
 
-def _origin(path: tuple[str, ...], origins: Mapping[tuple[str, ...], str]) -> str:
-    """Return the source of a value, of a table around it, or of a key inside it."""
-    longest_first = sorted(origins, key=len, reverse=True)
-    return next((origins[key] for key in longest_first if _is_related(key, path)), "")
+_TABLES = ("backends", "routes", "listen_tls", "tls", "auth", "methods", "metadata")
 
 
-def _is_related(key: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    shared = min(len(key), len(path))
-    return key[:shared] == path[:shared]
+def _unknown(key: str, known: Sequence[str]) -> str:
+    """Return the message about an unknown key; it does not show the value, perhaps a secret."""
+    hint = ""
+    if table := next((name for name in _TABLES if key.startswith(f"{name}_")), None):
+        hint = (
+            f" (did you mean a key in the table {table}? In a variable, two underscores separate "
+            "the parts of a key path, as in BACKENDS__DEFAULT__TARGET)"
+        )
+    elif nearest := get_close_matches(key, known, n=1, cutoff=0.7):
+        hint = f" (did you mean {nearest[0]}?)"
+    return f"unknown key{hint}; wanted one of {', '.join(known)}"
 
 
 def _contradictions(settings: Settings) -> Iterator[SettingFault]:

@@ -12,6 +12,7 @@ from jicofo_reservation_proxy.settings.schema import (
     Methods,
     PluginPath,
     Route,
+    SecretFile,
     Settings,
     Target,
     Tls,
@@ -66,8 +67,8 @@ def test_defaults_of_a_backend() -> None:
     ("auth", "has_secret"),
     [
         (Auth(), False),
-        (Auth(api_key_file=Path("key")), True),
-        (Auth(bearer_token_file=Path("token")), True),
+        (Auth(api_key_file=SecretFile(Path("key"))), True),
+        (Auth(bearer_token_file=SecretFile(Path("token"))), True),
         (Auth(plugin=PluginPath("acme:auth")), True),
     ],
 )

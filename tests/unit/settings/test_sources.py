@@ -1,12 +1,18 @@
 """The sources of settings: flags, environment, file."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.settings.schema import Settings
-from jicofo_reservation_proxy.settings.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
+from jicofo_reservation_proxy.settings.sources import (
+    CONFIG_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    load,
+    near_misses,
+)
 
 Flags = dict[tuple[str, ...], str]
 
@@ -90,7 +96,7 @@ def test_every_key_has_a_variable() -> None:
         GUEST_DOMAINS='["a.example", "b.example"]',
         BACKENDS__EXEC_2__TARGET="localhost:1",
         BACKENDS__EXEC_2__TLS__CA_FILE="ca.pem",
-        ROUTES__0__TENANT="",
+        ROUTES__0__TENANT='""',
         ROUTES__0__BACKEND="exec_2",
     )
     assert settings.listen == "127.0.0.1:1"
@@ -98,7 +104,7 @@ def test_every_key_has_a_variable() -> None:
     ((name, backend),) = settings.backends.items()
     assert name == "exec_2"
     assert backend.tls is not None
-    assert backend.tls.ca_file == Path("ca.pem")
+    assert backend.tls.ca_file == Path("ca.pem").absolute()
     assert [(route.tenant, route.backend) for route in settings.routes] == [("", "exec_2")]
 
 
@@ -116,7 +122,7 @@ def test_the_environment_names_the_file(file: Path, tmp_path: Path) -> None:
     other.write_text("threads = 5")
     assert load(other, {CONFIG_VARIABLE: str(file)}) == load(other, {})
     assert faults(None, {"CONFIG": "missing.toml"}) == [
-        "missing.toml: cannot be read: No such file or directory"
+        f"{Path('missing.toml').absolute()}: cannot be read: No such file or directory"
     ]
 
 
@@ -224,18 +230,20 @@ def test_all_key_paths_without_a_setting_are_reported(file: Path) -> None:
 def test_unknown_keys_in_the_environment(file: Path, name: str, key: str) -> None:
     """A misspelt variable is refused. The message names it and does not show its value."""
     (fault,) = faults(file, {name: "hunter2"})
-    assert fault.startswith(f"{key}: unknown key; wanted one of ")
+    assert re.match(
+        rf"{re.escape(key)}: unknown key(?: \(did you mean .*\))?; wanted one of ", fault
+    )
     assert fault.endswith(f" (from ${ENVIRONMENT_PREFIX}{name})")
     assert "hunter2" not in fault
 
 
 def test_faults_say_where_their_value_came_from(file: Path) -> None:
-    """A fault names its source if that is a variable or the command line."""
+    """A fault names its source: a variable, the command line, or a line of the file."""
     file.write_text('client = "x"\nlisten = "x"\n')
     told = faults(file, {"LISTEN": "y", "THREADS": "0"}, {("threads",): "-1"})
     listen = "wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'y'"
     assert sorted(told) == [
-        "client: wanted 'auto' or 'jicofo' or 'prosody' or 'handbook', got 'x'",
+        f"client: wanted 'auto' or 'jicofo' or 'prosody' or 'handbook', got 'x' ({file}, line 1)",
         f"listen: {listen} (from $JICOFO_RESERVATION_PROXY_LISTEN)",
         "threads: wanted a whole number from 1 to 1000, got '-1' (from the command line)",
     ]
@@ -254,7 +262,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         (b"listen: x", "Expected '=' after a key in a key/value pair (at line 1, column 7)"),
         (b"[", "Invalid initial character for a key part (at end of document)"),
         (b"listen = '\xff'", "'utf-8' codec can't decode byte 0xff in position 10: "),
-        (b"a = 1\na = 2\n", "Cannot overwrite a value (at line 2, column 6)"),
+        (b"a = 1\na = 2\n", "Cannot overwrite a value (at line 2, column 6), in the line of a"),
+        (
+            b"a = 1\n\n[ a ]\n",
+            "Cannot overwrite a value (at line 3, column 5), in the line of a",
+        ),
+        (b"api_key = hunter2\n", "Invalid value (at line 1, column 11), in the line of api_key"),
     ],
 )
 def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -324,3 +337,150 @@ def test_kubernetes_variables_are_no_settings() -> None:
         )
     }
     assert load(environ=environ) == load(environ={})
+
+
+def test_an_empty_variable_counts_as_not_set(file: Path) -> None:
+    """Compose files and charts set an empty variable for a value that is not given."""
+    environ = {ENVIRONMENT_PREFIX + name: "" for name in ("THREADS", "LISTEN", "ROUTES", "NOPE")}
+    assert load(file, environ) == load(file, {})
+
+
+def test_two_quotes_are_the_empty_string() -> None:
+    """Some settings may be empty, and a variable must be able to say that."""
+    settings = from_environment(
+        BACKENDS__A__TARGET="localhost:1", BACKENDS__A__METHODS__DELETE='""'
+    )
+    assert [backend.methods.delete for backend in settings.backends.values()] == [""]
+
+
+def test_paths_in_the_file_are_relative_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not matter where the proxy is started; a variable is relative to that folder."""
+    folder, elsewhere = tmp_path / "etc", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "proxy.toml").write_text(
+        """
+        state_dir = "state"
+        client_token_file = "tokens.txt"
+        [listen_tls]
+        cert_file = "tls/cert.pem"
+        key_file = "/run/key"
+        [backends.a]
+        target = "unix:relative.sock"
+        tls = { ca_file = "../ca.pem" }
+        auth.api_key_file = "./key"
+        """
+    )
+    monkeypatch.chdir(elsewhere)
+    for file in (folder / "proxy.toml", Path("../etc/proxy.toml")):
+        settings = load(file, {ENVIRONMENT_PREFIX + "BACKENDS__A__AUTH__BEARER_TOKEN_FILE": "./t"})
+        (backend,) = settings.backends.values()
+        assert settings.listen_tls is not None
+        assert backend.tls is not None
+        assert backend.tls.ca_file is not None
+        assert settings.state_dir.resolve() == folder / "state"
+        assert settings.client_token_file is not None
+        assert settings.client_token_file.resolve() == folder / "tokens.txt"
+        assert settings.listen_tls.cert_file.resolve() == folder / "tls/cert.pem"
+        assert settings.listen_tls.key_file == Path("/run/key")
+        assert backend.tls.ca_file.resolve() == tmp_path / "ca.pem"
+        assert backend.auth.api_key_file == (elsewhere / file).parent / "key"
+        assert backend.auth.bearer_token_file == elsewhere / "t"
+        assert backend.target == "unix:relative.sock"
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "c2VjcmV0/c2Vj", "aa.bb." + "c" * 43])
+@pytest.mark.parametrize("key", ["client_token_file", "backends.a.auth.api_key_file"])
+def test_a_secret_in_place_of_its_path_is_not_shown(tmp_path: Path, key: str, secret: str) -> None:
+    """A relative path without an extension may be the secret itself."""
+    file = tmp_path / "proxy.toml"
+    file.write_text(f'{key} = "{secret}"\nbackends.a.target = "localhost:1"\n')
+    (fault,) = faults(file)
+    assert fault == (
+        f"{key}: wanted the path of a file, which is absolute, begins with './' or has a file "
+        f"extension, got a value of type str (not shown: it may be a secret) ({file}, line 1)"
+    )
+
+
+LONG = """\
+# A comment, and an empty line.
+
+guest_domains = [
+    "a",
+    3,
+]
+[backends.a]  # the table
+target = "x"
+answer_within = "1y"
+tls = { nope = 1 }
+
+[[routes]]
+backend = "a"
+[[routes]]
+room = "x"
+backend = "nope"
+[[routes]]
+"""
+
+
+def test_every_fault_names_its_line(tmp_path: Path) -> None:
+    """A fault names the line of the key, or of the table in which a key is missing."""
+    file = tmp_path / "proxy.toml"
+    file.write_text(LONG)
+    found = {fault.split(":")[0]: fault.rpartition("line ")[2] for fault in faults(file)}
+    assert found == {
+        "guest_domains.1": "3)",
+        "backends.a.answer_within": "9)",
+        "backends.a.tls.nope": "10)",
+        "routes.2.backend": "17)",
+    }
+    file.write_text(LONG.replace('"1y"', '"1s"').replace("nope = 1", "").replace("3,", ""))
+    file.write_text(file.read_text().removesuffix("[[routes]]\n"))
+    (fault,) = faults(file)
+    assert fault.endswith(f"got 'nope' ({file}, line 16)")
+
+
+def test_a_very_long_file_gets_no_lines(tmp_path: Path) -> None:
+    """The search for lines has a limit; the fault is reported without a line."""
+    file = tmp_path / "proxy.toml"
+    file.write_text("\n" * 1000 + "threads = 0\n")
+    assert faults(file) == ["threads: wanted a whole number from 1 to 1000, got 0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("LISTN", "(did you mean listen?)"),
+        ("STATEDIR", "(did you mean state_dir?)"),
+        ("BACKENDS_DEFAULT_TARGET", "(did you mean a key in the table backends? "),
+        ("ROUTES_0_BACKEND", "(did you mean a key in the table routes? "),
+        ("XYZ", "unknown key; wanted"),
+    ],
+)
+def test_unknown_keys_are_corrected(name: str, hint: str) -> None:
+    """The message about an unknown key names the nearest one."""
+    (fault,) = faults(variables={name: "hunter2"})
+    assert hint in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("jicofo_reservation_proxy_listen", "LISTEN"),
+        ("RESERVATION_PROXY_LISTEN", "LISTEN"),
+        ("JICOFO_RESERVATIONS_PROXY_STATE_DIR", "STATE_DIR"),
+        ("JICOFO_RESERVATION_PROXI_BACKENDS__DEFAULT__TARGET", "BACKENDS__DEFAULT__TARGET"),
+        ("JICOFO_RESERVATION_CONFIG", "CONFIG"),
+        ("JICOFO_RESERVATION_ENABLED", None),
+        ("JICOFO_RESERVATION_REST_BASE_URL", None),
+        ("PROSODY_RESERVATION_REST_BASE_URL", None),
+        ("PATH", None),
+    ],
+)
+def test_variables_that_look_like_ours(name: str, meant: str | None) -> None:
+    """A misspelt variable has no effect, so the operator gets a hint; others are left alone."""
+    found = list(near_misses({name: "x", ENVIRONMENT_PREFIX + "LISTEN": "x"}))
+    expected = f"${name} is not a variable of a setting; did you mean ${ENVIRONMENT_PREFIX}{meant}?"
+    assert found == ([expected] if meant else [])

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jicofo_reservation_proxy.errors import SettingsError
-from jicofo_reservation_proxy.settings.schema import Auth, Methods, Route, Settings, Tls
+from jicofo_reservation_proxy.settings.origins import Origins
+from jicofo_reservation_proxy.settings.schema import (
+    Auth,
+    Methods,
+    Route,
+    SecretFile,
+    Settings,
+    Tls,
+)
 from jicofo_reservation_proxy.settings.validation import validate
 
 Tree = dict[str, Any]
@@ -71,9 +79,9 @@ def test_every_setting_can_be_set() -> None:
                     "server_name": "reservations.example.com",
                 },
                 "auth": {
-                    "api_key_file": "key",
+                    "api_key_file": "/key",
                     "header": "X-Acme-Key",
-                    "bearer_token_file": "token",
+                    "bearer_token_file": "/token",
                     "plugin": "acme.auth:Plugin.make",
                 },
                 "metadata": {"x-deployment": "blue", "x-region": "north east"},
@@ -105,15 +113,15 @@ def test_every_setting_can_be_set() -> None:
     assert (default.when_unreachable, default.allow_for) == ("allow", timedelta(minutes=90))
     assert (other.in_flight, other.when_unreachable, other.health_check) == (32, "refuse", "auto")
     assert default.tls == Tls(
-        ca_file=Path("ca.pem"),
-        cert_file=Path("cert.pem"),
-        key_file=Path("key.pem"),
+        ca_file=Path("ca.pem").absolute(),
+        cert_file=Path("cert.pem").absolute(),
+        key_file=SecretFile(Path("key.pem").absolute()),
         server_name=default.tls.server_name if default.tls else None,
     )
     assert default.tls.server_name == "reservations.example.com"
     assert default.auth.header == "x-acme-key"
-    assert default.auth.api_key_file == Path("key")
-    assert default.auth.bearer_token_file == Path("token")
+    assert default.auth.api_key_file == Path("/key")
+    assert default.auth.bearer_token_file == Path("/token")
     assert default.auth.plugin == "acme.auth:Plugin.make"
     assert default.metadata == {"x-deployment": "blue", "x-region": "north east"}
     assert default.methods.create == "/acme.v2.Booking/Open"
@@ -134,7 +142,7 @@ def test_every_setting_can_be_set() -> None:
         ({"listen": "[::1]:7777"}, "listen", "[::1]:7777"),
         ({"listen": "[::]:0"}, "listen", "[::]:0"),
         ({"listen": "localhost:65535"}, "listen", "localhost:65535"),
-        ({"state_dir": Path("x")}, "state_dir", Path("x")),
+        ({"state_dir": Path("x")}, "state_dir", Path("x").absolute()),
         ({"threads": 1}, "threads", 1),
         ({"threads": 1000}, "threads", 1000),
         ({"threads": "16"}, "threads", 16),
@@ -392,7 +400,7 @@ REQUIRED = "wanted a value, because this key is required, got none"
             ),
         ),
         (
-            backend(tls={"key_file": "x"}),
+            backend(tls={"key_file": "/x"}),
             (
                 "backends.a.tls.cert_file: wanted a path, because key_file is set, got none; "
                 "set both keys or neither"
@@ -407,7 +415,7 @@ REQUIRED = "wanted a value, because this key is required, got none"
         ),
         (
             backend(
-                auth={"api_key_file": "k", "bearer_token_file": "t", "header": "Authorization"}
+                auth={"api_key_file": "/k", "bearer_token_file": "/t", "header": "Authorization"}
             ),
             f"backends.a.auth.header: {AUTHORIZATION}",
         ),
@@ -486,7 +494,8 @@ def test_faults(tree: Tree, fault: str) -> None:
 
 
 SETTINGS_KEYS = (
-    "listen, state_dir, state, client, conflicts, guest_domains, respond_within, expire_after,"
+    "listen, listen_tls, client_token_file, client_token_header, allowed_hosts, path_prefix,"
+    " state_dir, state, client, conflicts, guest_domains, respond_within, expire_after,"
     " give_up_after, threads, drain_within, log_format, log_level, backends, routes"
 )
 BACKEND_KEYS = (
@@ -512,7 +521,10 @@ ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
 )
 def test_unknown_keys(tree: Tree, key: str, known: str) -> None:
     """An unknown key is refused in every table. Its value may be a secret and is not shown."""
-    assert faults(tree) == [f"{key}: unknown key; wanted one of {known}"]
+    (fault,) = faults(tree)
+    assert fault.startswith(f"{key}: unknown key")
+    assert fault.endswith(f"; wanted one of {known}")
+    assert "hunter2" not in fault
 
 
 @pytest.mark.parametrize("name", ["auth", "tls", "methods", "target", "routes"])
@@ -547,9 +559,9 @@ def test_every_fault_is_reported() -> None:
         "backends": {
             "a": {
                 "target": REMOTE,
-                "auth": {"api_key_file": "k"},
+                "auth": {"api_key_file": "/k"},
             },
-            "b": {"target": REMOTE, "tls": {"key_file": "k"}},
+            "b": {"target": REMOTE, "tls": {"key_file": "/k"}},
         },
         "routes": [{"backend": "c", "room": "", "room_regex": ""}],
     }
@@ -561,7 +573,7 @@ def test_every_fault_is_reported() -> None:
     ]
 
 
-SECRETS = [{"api_key_file": "k"}, {"bearer_token_file": "t"}, {"plugin": "acme:auth"}]
+SECRETS = [{"api_key_file": "/k"}, {"bearer_token_file": "/t"}, {"plugin": "acme:auth"}]
 
 
 @pytest.mark.parametrize("auth", SECRETS)
@@ -659,7 +671,7 @@ def test_metadata_is_bounded_and_does_not_replace_the_api_key() -> None:
     assert faults(backend(metadata=metadata)) == [
         "backends.a.metadata: wanted at most 16 keys, got 17"
     ]
-    auth = {"api_key_file": "k", "header": "x-acme"}
+    auth = {"api_key_file": "/k", "header": "x-acme"}
     (fault,) = faults(backend(auth=auth, metadata={"x-acme": "1"}))
     assert fault == (
         "backends.a.metadata: wanted another key than 'x-acme', because the API key uses it;"
@@ -693,10 +705,10 @@ def test_secrets_stay_on_this_machine(auth: Tree, target: str) -> None:
 
 def test_a_token_and_a_key_may_both_be_set() -> None:
     """A token and an API key may both be set, except with the same header."""
-    auth = {"api_key_file": "k", "bearer_token_file": "t"}
+    auth = {"api_key_file": "/k", "bearer_token_file": "/t"}
     assert validate(backend(auth=auth)).backends
-    assert validate(backend(auth={"api_key_file": "k", "header": "authorization"})).backends
-    assert validate(backend(auth={"bearer_token_file": "t", "header": "authorization"})).backends
+    assert validate(backend(auth={"api_key_file": "/k", "header": "authorization"})).backends
+    assert validate(backend(auth={"bearer_token_file": "/t", "header": "authorization"})).backends
 
 
 def test_a_fault_names_the_source_of_its_value() -> None:
@@ -713,7 +725,7 @@ def test_a_fault_names_the_source_of_its_value() -> None:
         ("backends", "a", "t"): "from nowhere",
     }
     with pytest.raises(SettingsError) as caught:
-        validate(tree, origins)
+        validate(tree, Origins(origins))
     assert {fault.key: fault.origin for fault in caught.value.faults} == {
         "listen": "from the command line",
         "threads": "",
@@ -834,7 +846,7 @@ def nested(levels: int, *, of: type = dict) -> object:
 def test_settings_that_are_nested_too_deeply(key: str, levels: int, of: type) -> None:
     """A tree with more than sixteen levels gives one fault and no traceback."""
     with pytest.raises(SettingsError) as caught:
-        validate({key: nested(levels, of=of)}, {(key, "a"): "from $X"})
+        validate({key: nested(levels, of=of)}, Origins({(key, "a"): "from $X"}))
     assert str(caught.value) == (
         f"{key}: wanted at most 16 tables and arrays inside each other, got more (from $X)"
     )
