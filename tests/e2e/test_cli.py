@@ -35,6 +35,7 @@ from .support import (
     Script,
     conference,
     exchange,
+    free_port,
     granting,
     read_reply,
     running,
@@ -62,7 +63,7 @@ def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("JICOFO_RESERVATION_PROXY_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_LISTEN", "127.0.0.1:1")
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_LISTEN", f"127.0.0.1:{free_port()}")
 
 
 @pytest.fixture
@@ -129,9 +130,9 @@ def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path)
         "jicofo-reservation-proxy: cannot start\n"
         "  listen: wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'nowhere' "
         "(from the command line)\n"
-        "  threads: wanted a whole number from 1 to 1000, got 0\n"
+        f"  threads: wanted a whole number from 1 to 1000, got 0 ({file}, line 1)\n"
         "  backends.default.target: wanted a gRPC target without spaces, such as "
-        "dns:///reservations.example.com:50051, got 'a b'\n"
+        f"dns:///reservations.example.com:50051, got 'a b' ({file}, line 3)\n"
     )
 
 
@@ -184,8 +185,10 @@ def test_check_of_a_good_backend_exits_with_0(out: Output) -> None:
     with serving_grpc(backend) as target:
         code, text, _ = out.of("check", "--target", target)
     assert code == 0
+    listen = os.environ["JICOFO_RESERVATION_PROXY_LISTEN"]
     assert text.startswith(
-        "settings: ok\n"
+        "settings: ok, no file\n"
+        f"listen: ok, {listen} is free\n"
         "respond_within: 9s; Prosody's reservations_api_timeout must be at least 10\n"
         "state_dir: ok, "
     )
@@ -216,6 +219,85 @@ def test_check_without_a_backend_names_the_built_in_stub(out: Output) -> None:
     code, text, _ = out.of("check")
     assert code == 0
     assert "backends: none is set; the proxy uses the built-in stub" in text
+
+
+def test_check_prints_faults_last_and_says_what_to_do(out: Output, tmp_path: Path) -> None:
+    """What is right comes first, then the warnings, then the faults; each has a next step."""
+    file = tmp_path / "settings.toml"
+    with socket.socket() as other, serving_grpc(granting()) as target:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        file.write_text(
+            f"""
+            listen = "127.0.0.1:{other.getsockname()[1]}"
+            [backends.a]
+            target = "127.0.0.1:1"
+            [backends.b]
+            target = "{target}"
+            [[routes]]
+            room = "*"
+            backend = "a"
+            [[routes]]
+            backend = "b"
+            """
+        )
+        os.environ.pop("JICOFO_RESERVATION_PROXY_LISTEN")
+        code, text, _ = out.of("check", "--config", str(file))
+    assert code == 7
+    lines = text.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        "settings:",
+        "respond_within:",
+        "state_dir:",
+        "backends.b:",
+        "warning:",
+        "fault:",
+        "fault:",
+    ]
+    assert lines[4].startswith("warning: routes.0: it matches every room")
+    assert lines[4].endswith("move it to the end")
+    assert "another program uses 127.0.0.1:" in lines[5]
+    assert "its state directory is not the one above" in lines[5]
+    assert lines[6].startswith("fault: backends.a: unreachable after ")
+    assert lines[6].endswith("; start the backend, or correct its target or its tls")
+
+
+def test_check_of_an_address_of_another_machine_exits_with_6(out: Output) -> None:
+    """`check` says that the proxy could not listen."""
+    for listen in ("192.0.2.1:7777", "nobody.invalid:7777"):
+        code, text, _ = out.of("check", "--listen", listen)
+        assert code == 6
+        assert f"fault: listen: cannot use {listen}: " in text
+
+
+def test_check_reports_every_kind_of_fault(
+    out: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the state directory or of a credential does not end `check` at once."""
+    (tmp_path / "state").write_text("a file")
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_CLIENT_TOKEN_FILE", str(tmp_path / "missing.txt"))
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXI_LISTEN", "x")
+    code, text, _ = out.of("check", "--listen", "0.0.0.0:0", "--target", "127.0.0.1:1")
+    assert code == 5
+    assert "fault: state_dir: " in text
+    assert f"fault: client_token_file: cannot read {tmp_path}/missing.txt: No such file" in text
+    assert "warning: $JICOFO_RESERVATION_PROXI_LISTEN is not a variable of a setting" in text
+    monkeypatch.delenv("JICOFO_RESERVATION_PROXY_CLIENT_TOKEN_FILE")
+    text = out.of("check", "--listen", "0.0.0.0:0", "--target", "127.0.0.1:1")[1]
+    assert "warning: listen: everyone who can reach 0.0.0.0:0" in text
+    assert "fault: backends.default: unreachable" in text
+
+
+def test_the_first_line_of_the_log_says_what_runs(tmp_path: Path) -> None:
+    """It has the version, the settings file, the state directory and the address."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = 8\n")
+    with _serving("--config", str(file), "--state-dir", str(tmp_path / "s")) as proxy:
+        pass
+    assert proxy.log[0].partition(" INFO ")[2] == (
+        f"jicofo-reservation-proxy {__version__} starts; settings: {file}, state: {tmp_path}/s, "
+        "address: 127.0.0.1:0\n"
+    )
 
 
 def test_check_of_refused_credentials_exits_with_4(out: Output) -> None:
@@ -310,7 +392,10 @@ def test_call_sends_the_request_to_the_running_proxy(out: Output, tmp_path: Path
         assert out.of("call", "get", public_id, *flags)[0] == 0
         assert out.of("call", "get", "default.nobody", *flags)[0] == 8
         assert out.of("call", "delete", public_id, *flags)[0] == 0
-        assert "in use by a running proxy" in out.of("check", *state_dir)[1]
+        assert "warning: listen: nothing listens on " in out.of("check", *state_dir)[1]
+        checked = out.of("check", *flags)[1]
+        assert "in use by a running proxy" in checked
+        assert f"listen: ok, 127.0.0.1:{proxy.port}, in use by the running proxy" in checked
 
 
 def test_call_with_a_wrong_address_of_the_running_proxy_exits_with_6(
@@ -697,12 +782,12 @@ def test_an_alias_survives_kill_9() -> None:
 
 
 def test_a_listen_address_that_is_not_loopback_gives_a_warning() -> None:
-    """`serve` logs a warning if other machines can reach the proxy."""
+    """`serve` logs a warning if other machines can reach the proxy, and no token is needed."""
     with _serving("--listen", "0.0.0.0:0") as proxy:
         proxy.process.send_signal(signal.SIGTERM)
         proxy.rest_of_log()
     assert proxy.process.returncode == 0
-    assert any("other machines can create and delete" in line for line in proxy.log)
+    assert any("everyone who can reach 0.0.0.0:0 can create" in line for line in proxy.log)
 
 
 @dataclass

@@ -1,21 +1,61 @@
-"""`check`: check the settings, the credentials, the state directory and the backends."""
+"""`check`: check the settings, the credentials, the state directory and the backends.
+
+It prints what is right first, then the warnings, then the faults; each of them says what to do.
+"""
 
 import argparse
+import errno
 import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends.probe import Probe, probe
-from jicofo_reservation_proxy.errors import StateInUseError
+from jicofo_reservation_proxy.errors import (
+    CredentialsError,
+    SettingsError,
+    StateError,
+    StateInUseError,
+)
+from jicofo_reservation_proxy.http.server import why_not_free
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings.addresses import is_xds_target
 from jicofo_reservation_proxy.settings.schema import BackendName, Settings
 from jicofo_reservation_proxy.settings.validation import format_duration
+from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
 
 EPILOG = SETTINGS_HELP
+
+_NEXT_STEPS: Mapping[FaultKind, str] = {
+    FaultKind.UNREACHABLE: "start the backend, or correct its target or its tls",
+    FaultKind.SLOW: "look why the backend is slow, or raise answer_within",
+    FaultKind.UNAUTHORIZED: "correct the credentials in its auth or tls, or allow them at the "
+    "backend",
+}
+_OTHER_STEP = "look into the log of the backend"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the output. `code` is an exit code, and `is_doubtful` makes it a warning."""
+
+    line: str
+    code: int = exit_codes.OK
+    is_doubtful: bool = False
+
+    @property
+    def rank(self) -> int:
+        """The order in the output: what is right, warnings, faults."""
+        return 2 if self.code else int(self.is_doubtful)
+
+    def __str__(self) -> str:
+        """Return the line, which begins with the kind unless everything is right."""
+        return ("", "warning: ", "fault: ")[self.rank] + self.line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,29 +64,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything; return the highest exit code of all backends. Raises `ProxyError`."""
+    """Check everything; return the highest exit code of all faults.
+
+    Raises `SettingsError` if the settings are wrong: then nothing else can be checked.
+    """
     settings = load_settings(arguments)
-    print("settings: ok")
-    print(f"respond_within: {_respond_within(settings)}")
-    print(f"state_dir: ok, {_check_state(settings)}")
-    with Proxy(settings, keeps_state=False) as proxy:
-        if not settings.backends:
-            print(
-                "backends: none is set; the proxy uses the built-in stub, which grants every room"
-            )
-        probes = [
-            probe(name, backend, is_xds=_is_xds(settings, name))
-            for name, backend in proxy.backends.items()
-        ]
-    for found in probes:
-        print(f"backends.{found.backend}: {found.verdict}")
-    return max(map(_exit_code, probes))
+    findings = [Finding(f"settings: ok, {arguments.config or 'no file'}"), *_findings(settings)]
+    for found in sorted(findings, key=lambda found: found.rank):
+        print(found)
+    return max(found.code for found in findings)
 
 
-def _is_xds(settings: Settings, name: str) -> bool:
-    """Return whether a control plane names the addresses of a backend; not of the built-in stub."""
-    found = settings.backends.get(BackendName(name))
-    return found is not None and is_xds_target(found.target)
+def _findings(settings: Settings) -> Iterator[Finding]:
+    is_running, state = _check_state(settings)
+    yield _check_listen(settings, is_running=is_running)
+    yield Finding(f"respond_within: {_respond_within(settings)}")
+    yield state
+    for warning in warnings_about(settings, os.environ):
+        yield Finding(warning, is_doubtful=True)
+    try:
+        with Proxy(settings, keeps_state=False) as proxy:
+            yield from _check_backends(settings, proxy)
+    except CredentialsError as error:
+        yield Finding(str(error), exit_codes.BAD_CREDENTIALS)
+    except SettingsError as error:
+        yield Finding(str(error), exit_codes.BAD_SETTINGS)
+
+
+def _check_state(settings: Settings) -> tuple[bool, Finding]:
+    """Return whether a running proxy uses the state directory, and what was found."""
+    if settings.state == "memory":
+        return False, Finding("state_dir: ok, not used")
+    try:
+        Database(settings.state_dir).close()
+    except StateInUseError:
+        return True, Finding(f"state_dir: ok, {settings.state_dir}, in use by a running proxy")
+    except StateError as error:
+        return False, Finding(str(error), exit_codes.BAD_STATE)
+    return False, Finding(f"state_dir: ok, {settings.state_dir}")
+
+
+def _check_listen(settings: Settings, *, is_running: bool) -> Finding:
+    listen = settings.listen
+    error = why_not_free(listen)
+    is_used = error is not None and error.errno == errno.EADDRINUSE
+    if is_used and is_running:
+        return Finding(f"listen: ok, {listen}, in use by the running proxy")
+    if is_used:
+        return Finding(
+            f"listen: another program uses {listen}. If it is this proxy, its state directory is "
+            "not the one above: run this command, and call and ledger too, with the settings and "
+            "as the user of that proxy. Otherwise stop that program, or set listen to another port",
+            exit_codes.CANNOT_LISTEN,
+        )
+    if error is not None:
+        return Finding(
+            f"listen: cannot use {listen}: {error.strerror}; set listen to an address of this "
+            "machine and to a port that this user may use",
+            exit_codes.CANNOT_LISTEN,
+        )
+    if is_running:
+        line = f"listen: nothing listens on {listen}, but a proxy runs with this state directory"
+        return Finding(f"{line}; give its address with --listen", is_doubtful=True)
+    return Finding(f"listen: ok, {listen} is free")
 
 
 def _respond_within(settings: Settings) -> str:
@@ -58,19 +138,28 @@ def _respond_within(settings: Settings) -> str:
     )
 
 
-def _check_state(settings: Settings) -> str:
-    if settings.state == "memory":
-        return "not used"
-    try:
-        Database(settings.state_dir).close()
-    except StateInUseError:
-        return f"{settings.state_dir}, in use by a running proxy"
-    return str(settings.state_dir)
+def _check_backends(settings: Settings, proxy: Proxy) -> Iterator[Finding]:
+    if not settings.backends:
+        yield Finding(
+            "backends: none is set; the proxy uses the built-in stub, which grants every room"
+        )
+    for name, backend in proxy.backends.items():
+        yield _judge(probe(name, backend, is_xds=_is_xds(settings, name)))
 
 
-def _exit_code(found: Probe) -> int:
+def _is_xds(settings: Settings, name: str) -> bool:
+    """Return whether a control plane names the addresses of a backend; not of the built-in stub."""
+    found = settings.backends.get(BackendName(name))
+    return found is not None and is_xds_target(found.target)
+
+
+def _judge(found: Probe) -> Finding:
+    line = f"backends.{found.backend}: {found.verdict}"
     if found.fault is None:
-        return exit_codes.OK
-    if found.fault is FaultKind.UNAUTHORIZED:
-        return exit_codes.BAD_CREDENTIALS
-    return exit_codes.BACKEND_FAILED
+        return Finding(line)
+    code = (
+        exit_codes.BAD_CREDENTIALS
+        if found.fault is FaultKind.UNAUTHORIZED
+        else exit_codes.BACKEND_FAILED
+    )
+    return Finding(f"{line}; {_NEXT_STEPS.get(found.fault, _OTHER_STEP)}", code)

@@ -2,9 +2,12 @@
 
 import argparse
 import logging
+import os
 
+from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.http.server import Server, raise_file_limit
+from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
@@ -23,6 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. Raises `ProxyError` if the proxy cannot start."""
     settings = load_settings(arguments)
+    logger.info(
+        "jicofo-reservation-proxy %s starts; settings: %s, state: %s, address: %s",
+        __version__,
+        arguments.config or "no file",
+        settings.state_dir if settings.state == "disk" else "in memory",
+        settings.listen,
+    )
+    for warning in warnings_about(settings, os.environ):
+        logger.warning("%s", warning)
     raise_file_limit()
     with StopSignals() as signals, Proxy(settings) as proxy:
         listener: Listener = Server(proxy.flask, settings, proxy.refusals, proxy.listener_tls)

@@ -20,7 +20,7 @@ from waitress.server import TcpWSGIServer
 from jicofo_reservation_proxy.errors import ListenError
 from jicofo_reservation_proxy.observability.throttle import Throttle
 from jicofo_reservation_proxy.reservations.room_queue import max_waiting_in_all
-from jicofo_reservation_proxy.settings.addresses import is_loopback_listen, split_listen
+from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
@@ -97,12 +97,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         except OSError as error:
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
-        if not settings.client_token_file and not is_loopback_listen(settings.listen):
-            logger.warning(
-                "listening on %s without client_token_file: everyone who can reach this address "
-                "can create and delete conferences, and read their passwords",
-                settings.listen,
-            )
 
     @property
     def url(self) -> str:
@@ -228,6 +222,18 @@ def _threads(settings: Settings) -> int:
     """
     waiting = max_waiting_in_all(settings.threads)
     return settings.threads + waiting + max(2, settings.threads // 4)
+
+
+def why_not_free(listen: str) -> OSError | None:
+    """Return the error for which a server cannot listen on an address; `None` if it can."""
+    try:
+        family, kind, _, address = _resolve(listen)
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
 
 
 def raise_file_limit() -> None:
