@@ -54,6 +54,10 @@ faults: $(READY) ## Run the fault tests and the Hypothesis state machine at leng
 	@FAULTS=long $(BIN)/pytest tests/faults tests/model \
 		tests/unit/reservations/test_recreation.py tests/unit/reservations/test_sharing.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY) ## Send random requests to a running proxy for a minute; ARGS='--answers 500000 --seconds 1800' sends more
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
 	@$(BIN)/python benchmarks/bench.py $(ARGS)

@@ -6,9 +6,10 @@ uses a socket (benchmarks/README.md has the effect). Everything that a client do
 
 import socket
 import time
+from contextlib import suppress
 
 from waitress.channel import HTTPChannel
-from waitress.utilities import Error
+from waitress.utilities import BadRequest, Error
 
 from .refusals import Refusal
 from .request_parser import RequestParser, RequestTimeout
@@ -30,7 +31,7 @@ last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo kee
 connection, so ten minutes cost little."""
 
 LINGERING_CLOSE_SECONDS = 2.0
-"""After a refusal, the server discards what the client still sends for this time.
+"""After its last answer, the server discards for this time what the client still sends.
 
 If it closed the connection before the client has sent everything, the kernel would send a reset,
 and the client would lose the answer (RFC 9112, section 9.6)."""
@@ -50,9 +51,6 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     answered_at = -float("inf")
     """The time of the last answer on this connection, in seconds of `time.monotonic`."""
-
-    lingers = False
-    """Whether the client may still send something after the last answer on this connection."""
 
     parser_class = RequestParser
     task_class = RequestTask
@@ -94,6 +92,32 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         is_left_over = self.total_outbufs_len and not self.requests
         return bool(self.will_close or self.close_when_flushed or is_left_over)
 
+    def handle_read(self) -> None:
+        """Read what the client sent."""
+        try:
+            data = self._receive()
+        except OSError:  # the client is gone
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        elif data is not None:
+            self._end_of_input()
+
+    def _receive(self) -> bytes | None:
+        """Return the next bytes, `b""` at the end, and `None` if there is nothing yet."""
+        with suppress(BlockingIOError):
+            return self.socket.recv(int(self.adj.recv_bytes))
+        return None
+
+    def _end_of_input(self) -> None:
+        """Answer a request that is not complete: the client may have closed only its side."""
+        if self.request is not None and self._closing_since is None:
+            self.refuse(BadRequest("the request is not complete"))
+        else:
+            self.handle_close()
+
     def received(self, data: bytes) -> bool:
         """Take the next bytes of the client."""
         if self._closing_since is not None:
@@ -115,7 +139,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def handle_write(self) -> None:
         """Send the rest of an answer. After the last answer, close the connection."""
-        if self.lingers and self.close_when_flushed and not self.total_outbufs_len:
+        if self.close_when_flushed and not self.total_outbufs_len:
             self.close_when_flushed = False
             self._begin_to_close()
         else:

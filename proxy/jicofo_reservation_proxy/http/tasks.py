@@ -67,7 +67,6 @@ class RefusalTask(_OnePiece, ErrorTask):  # type: ignore[misc]
         error = self.request.error
         message = f"{error.reason}: {error.body}"
         answer = render_bad_input(BadInput(error.code, message))
-        self.channel.lingers = True
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import time
 from contextlib import suppress
 
 from waitress.utilities import BadRequest
@@ -34,10 +33,8 @@ class TlsConnection(Connection):
 
     def handle_read(self) -> None:
         """Read what the client sent: the handshake first, then its requests."""
-        if self._closing_since is not None:
+        if self._is_secure or self._closing_since is not None:
             super().handle_read()
-        elif self._is_secure:
-            self._read()
         else:
             self._secure()
 
@@ -55,20 +52,14 @@ class TlsConnection(Connection):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
 
-    def _read(self) -> None:
+    def _receive(self) -> bytes | None:
         try:
-            data = self.socket.recv(self.adj.recv_bytes)
-            while self._tls and self._tls.pending():  # the main loop cannot see these bytes
-                data += self.socket.recv(self.adj.recv_bytes)
+            data = super()._receive()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
-        except OSError:
-            data = b""
-        if data:
-            self.last_activity = time.time()
-            self.received(data)
-        else:
-            self.handle_close()
+            return None
+        while data and self._tls and self._tls.pending():  # the main loop cannot see these bytes
+            data += self._tls.recv(int(self.adj.recv_bytes))
+        return data
 
     def _secure(self) -> None:
         """Go on with the handshake; the first request comes with a later event."""

@@ -1,0 +1,1 @@
+"""The fuzzer of the front door: `make fuzz` runs it against a running proxy."""
