@@ -182,6 +182,10 @@ class Proxy(Process):
         lines = self.text.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
+    def limit_files(self, number: int) -> None:
+        """Let the next start have this limit for open files, like `ulimit -n`."""
+        self._command = ["sh", "-c", f'ulimit -n {number}; exec "$@"', "sh", *self._command]
+
     def records(self, state: RecordState) -> list[Record]:
         """Return the conferences in this state from the ledger on the disk."""
         return [record for record in stored(self.state_dir) if record.state is state]

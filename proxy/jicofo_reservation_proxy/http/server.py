@@ -37,6 +37,9 @@ MAX_HEADER_BYTES = 16 * 1024
 CHECK_SECONDS = 1.0
 """How often the main loop enforces the time limits of the connections."""
 
+ACCEPT_AT_ONCE = 32
+"""How many connections the main loop accepts before it looks at the others again."""
+
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long the main loop accepts nothing after a failure. Without a pause it would try in vain
 again and again, for example while the process may open no more files."""
@@ -137,20 +140,22 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Return whether the main loop should accept a connection."""
         if not self.accepting or time.monotonic() < self._accepts_from:
             return False
-        return len(self.active_channels) < self._max_connections or bool(self._idle())
+        is_full = len(self.active_channels) >= self._max_connections
+        return not is_full or any(not each.is_busy for each in self.active_channels.values())
 
     def handle_accept(self) -> None:
-        """Accept one connection."""
+        """Accept the connections that wait, up to a limit."""
         try:
-            accepted = self.accept()
+            for _ in range(ACCEPT_AT_ONCE):
+                accepted = self.accept()
+                if accepted is None:
+                    return
+                self._open(*accepted)
         except OSError as error:
             self._accepts_from = time.monotonic() + ACCEPT_PAUSE_SECONDS
             self._max_connections = max(1, len(self.active_channels) - 1)  # there are no more files
             if self._accept_failures.note():
                 logger.error("cannot accept a connection: %s", error.strerror)  # noqa: TRY400
-            return
-        if accepted is not None:
-            self._open(*accepted)
 
     def _open(self, connection: socket.socket, address: object) -> None:
         with suppress(OSError):  # the client is gone already
@@ -180,13 +185,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """If there are too many connections, close those that have been idle longest."""
         surplus = len(self.active_channels) - self._max_connections
         if surplus > 0:
-            idle = sorted(self._idle(), key=lambda channel: channel.idle_since)
+            idle = [channel for channel in self.active_channels.values() if not channel.is_busy]
+            idle.sort(key=lambda channel: channel.idle_since)
             for channel in idle[:surplus]:
                 self.refusals.note(Refusal.EVICTED, channel.peer)
                 channel.handle_close()
-
-    def _idle(self) -> list[Connection]:
-        return [channel for channel in self.active_channels.values() if not channel.is_busy]
 
     def _stop_accepting(self) -> None:
         """Accept the connections that clients have already opened, then close the listener.
