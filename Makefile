@@ -36,8 +36,8 @@ run: $(READY) ## Run the proxy on 127.0.0.1:7777 with the built-in stub backend
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run the tests, without Go and Java (4 minutes); ARGS='-k ids' runs only the tests with this word in their names
-	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain' $(ARGS)
+test: $(READY) ## Run the tests, without Go, Java and a browser (4 minutes); ARGS='-k ids' runs only the tests with this word in their names
+	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain and not browser' $(ARGS)
 
 .PHONY: test-stubs
 test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs Go, a JDK and Maven
@@ -45,6 +45,11 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 	@$(call need,mvn,Maven 3.8 or newer)
 	@$(call need,javac,a JDK of Java 17 or newer)
 	@$(BIN)/pytest -m toolchain $(ARGS)
+
+.PHONY: test-browser
+test-browser: $(READY) ## Let the pages of another site attack the proxy in a real browser; needs Chromium
+	@$(call need,chromium,Chromium)
+	@$(BIN)/pytest -m browser $(ARGS)
 
 .PHONY: test-all
 test-all: test test-stubs ## Run `test` and `test-stubs` (6 minutes)
