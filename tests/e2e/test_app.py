@@ -47,6 +47,23 @@ def test_a_servicer_replaces_all_backends_of_the_settings(tmp_path: Path) -> Non
         assert reply.status_code == 200
 
 
+def test_create_app_accepts_every_name_as_host(tmp_path: Path) -> None:
+    """Another server listens, perhaps not on `listen`; a web page and other names are refused."""
+    for hosts, status in (([], 200), (["other.example.com"], 403)):
+        app = create_app(settings(tmp_path, allowed_hosts=hosts), granting())
+        try:
+            for headers, expected in (
+                ({"Host": "proxy.example.com"}, status),
+                ({"Origin": "null"}, 403),
+            ):
+                reply = app.test_client().post(
+                    "/conference", data=FORM, content_type=TYPE, headers=headers
+                )
+                assert reply.status_code == expected
+        finally:
+            app.extensions[EXTENSION].close()
+
+
 def test_create_app_reads_its_settings_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,14 @@ def test_refusals_are_counted_and_logged_once_a_minute(
     assert "DELETE request of 127.0.0.1" in lines[0]
 
 
+def test_a_new_token_is_valid_without_a_restart(guarded: Client, token_file: Path) -> None:
+    """The proxy reads the file again when it changes."""
+    new = "1" * 64
+    token_file.write_text(new)
+    eventually(lambda: guarded.send("DELETE", f"/{new}/conference/x").status == 200)
+    assert guarded.send("DELETE", f"/{TOKEN}/conference/x").status == 401
+
+
 # Host and Origin.
 
 

@@ -59,7 +59,7 @@ class ClientTokens:
         if found != self._digests:
             self._digests = found
             self._metrics.listener_reloads.labels(KEY, "ok").inc()
-            logger.info("%s: %d new tokens are in use", KEY, len(found))
+            logger.info("%s: the file has changed; number of tokens: %d", KEY, len(found))
 
 
 def first_token(file: Path) -> str:
