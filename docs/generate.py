@@ -6,7 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from jicofo_reservation_proxy.settings.schema import Auth, Backend, Methods, Route, Settings, Tls
+from jicofo_reservation_proxy.settings.schema import (
+    Auth,
+    Backend,
+    ListenTls,
+    Methods,
+    Route,
+    Settings,
+    Tls,
+)
 from jicofo_reservation_proxy.settings.sources import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
 from jicofo_reservation_proxy.settings.validation import format_duration
 
@@ -28,8 +36,8 @@ default of every setting.
    `jicofo-reservation-proxy serve --help` lists the flags.
 
 The proxy checks all settings at the start. If a setting is wrong or unknown, the proxy reports
-all faults that it found and does not start. The command `jicofo-reservation-proxy check` makes the
-same checks and calls each backend, but does not serve.
+all faults that it found, with the line in the file, and does not start. The command
+`jicofo-reservation-proxy check` makes the same checks and calls each backend, but does not serve.
 
 A settings file:
 
@@ -59,6 +67,12 @@ index, which counts from 0:
     {ENVIRONMENT_PREFIX}GUEST_DOMAINS='["guest.*", "anonymous.example.com"]'
     {ENVIRONMENT_PREFIX}ROUTES__0__BACKEND=default
 
+An empty variable counts as not set, because Docker Compose and charts set one for a value that is
+not given. Two quotation marks (`""`) mean the empty string.
+
+A relative path in the file is relative to the folder of the file. A relative path in a variable or
+a flag is relative to the working directory.
+
 A duration is a string that contains a number and a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`.
 
 `make docs` generates this page from `settings/schema.py` and `docs/generate.py`. Edit those files,
@@ -67,6 +81,7 @@ not this page.
 
 SECTIONS = (
     ("Settings at the top level", Settings),
+    ("`[listen_tls]`: TLS for the clients", ListenTls),
     ("`[backends.NAME]`: a backend", Backend),
     ("`[backends.NAME.tls]`: TLS and mTLS", Tls),
     ("`[backends.NAME.auth]`: credentials", Auth),
