@@ -10,6 +10,8 @@ from jicofo_reservation_proxy import credential_files
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
+from .reloaded import Reloaded
+
 KEY = "client_token_file"
 
 MAX_TOKENS = 100
@@ -28,10 +30,8 @@ class ClientTokens:
     """
 
     def __init__(self, file: Path, metrics: Metrics) -> None:
-        self._file = file
-        self._metrics = metrics
-        self._complaint = ""
-        self._digests = _digests(file)
+        self._digests = Reloaded(KEY, lambda: [_digest(token) for token in _read(file)], metrics)
+        self.refresh = self._digests.refresh
         if warning := credential_files.exposure(KEY, file):
             logger.warning("%s", warning)
 
@@ -41,34 +41,12 @@ class ClientTokens:
         The comparison is of digests, so it does not show the length of a token either.
         """
         digest = _digest(text.encode("latin-1", "replace"))
-        return sum(hmac.compare_digest(digest, valid) for valid in self._digests) > 0
-
-    def refresh(self) -> None:
-        """Read the file again. The log contains a repeated failure only once."""
-        try:
-            found = _digests(self._file)
-        except CredentialsError as error:
-            self._metrics.listener_reloads.labels(KEY, "failed").inc()
-            if self._complaint != str(error):
-                logger.error(  # noqa: TRY400 - the message says everything
-                    "%s; the old tokens stay valid, and the proxy will try again", error
-                )
-            self._complaint = str(error)
-            return
-        self._complaint = ""
-        if found != self._digests:
-            self._digests = found
-            self._metrics.listener_reloads.labels(KEY, "ok").inc()
-            logger.info("%s: the file has changed; number of tokens: %d", KEY, len(found))
+        return sum(hmac.compare_digest(digest, valid) for valid in self._digests.value) > 0
 
 
 def first_token(file: Path) -> str:
     """Return the first token of a file. Raises `CredentialsError` if the file cannot be used."""
     return _read(file)[0].decode("ascii")
-
-
-def _digests(file: Path) -> tuple[bytes, ...]:
-    return tuple(_digest(token) for token in _read(file))
 
 
 def _read(file: Path) -> list[bytes]:
