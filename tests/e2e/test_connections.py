@@ -180,7 +180,7 @@ def test_without_free_files_the_server_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If no connection can be accepted, the server says so, closes an idle one, and tries again."""
-    failures = [OSError(errno.EMFILE, "Too many open files")] * 3
+    failures = [OSError(errno.EMFILE, "Too many open files")]
     accept = server.Server.accept
 
     def fail(self: server.Server) -> object:
@@ -193,8 +193,27 @@ def test_without_free_files_the_server_goes_on(
         idle.sendall(DELETE)
         assert read_reply(idle).status == 200
         assert client.create().status == 200
+        assert _is_closed(idle)
         assert not failures
     assert "cannot accept a connection: Too many open files" in caplog.text
+
+
+def test_a_failure_to_accept_the_only_connection_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server also tries again if it has no other connection."""
+    failures = [OSError(errno.ENFILE, "Too many open files in system")]
+    accept = server.Server.accept
+
+    def fail(self: server.Server) -> object:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr(server.Server, "accept", fail)
+    with running(tmp_path, granting()) as client:
+        assert client.create().status == 200
+        assert not failures
 
 
 def test_a_client_that_resets_its_connection_harms_nobody(tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.total_outbufs_len)
 
     @property
+    def is_closing(self) -> bool:
+        """Whether the last answer is sent, and the rest of what the client sends is discarded."""
+        return self._closing_since is not None
+
+    @property
     def idle_since(self) -> float:
         """The time of the last answer, or of the start of the connection if there was none.
 
@@ -85,7 +90,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def readable(self) -> bool:
         """Return whether the main loop must read from the socket."""
-        return self._closing_since is not None or bool(super().readable())
+        return self.is_closing or bool(super().readable())
 
     def writable(self) -> bool:
         """Return whether the main loop must send something, or close the connection."""
@@ -113,14 +118,14 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def _end_of_input(self) -> None:
         """Answer a request that is not complete: the client may have closed only its side."""
-        if self.request is not None and self._closing_since is None:
+        if self.request is not None and not self.is_closing:
             self.refuse(BadRequest("the request is not complete"))
         else:
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
         """Take the next bytes of the client."""
-        if self._closing_since is not None:
+        if self.is_closing:
             return False
         if self.request is None and data.startswith(TLS_HANDSHAKE):
             self.server.refusals.note(Refusal.TLS_TO_PLAIN_PORT, self.peer)
@@ -159,7 +164,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """
         if self.requests:
             return
-        if self.request is not None and self._closing_since is None:
+        if self.request is not None and not self.is_closing:
             if now > self._request_deadline(self.request):
                 self.refuse(RequestTimeout("the request did not arrive in time"))
         elif now > self._idle_deadline():

@@ -71,6 +71,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._max_connections = _max_connections()
         self._next_check = self._accepts_from = -math.inf
         self._accept_failures = Throttle()
+        self._must_evict = False
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
         # Reentrant: a signal handler may interrupt the thread that holds this lock.
@@ -120,7 +121,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         Afterwards `left_seconds` is the remaining part of `drain_within`.
         """
         while not self._stopping:
-            self._poll(timeout=CHECK_SECONDS if self.active_channels else 30.0)
+            self._poll(timeout=CHECK_SECONDS if self._has_time_limits() else 30.0)
         self._stop_accepting()
         logger.info("stopping: finishing the requests in flight")
         until = time.monotonic() + self._drain_seconds
@@ -153,7 +154,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 self._open(*accepted)
         except OSError as error:
             self._accepts_from = time.monotonic() + ACCEPT_PAUSE_SECONDS
-            self._max_connections = max(1, len(self.active_channels) - 1)  # there are no more files
+            self._must_evict = True  # perhaps this process may open no more files
             if self._accept_failures.note():
                 logger.error("cannot accept a connection: %s", error.strerror)  # noqa: TRY400
 
@@ -173,6 +174,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._evict()
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
+    def _has_time_limits(self) -> bool:
+        return bool(self.active_channels) or time.monotonic() < self._accepts_from
+
     def _enforce_time_limits(self) -> None:
         now = time.monotonic()
         if now < self._next_check:
@@ -183,7 +187,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _evict(self) -> None:
         """If there are too many connections, close those that have been idle longest."""
-        surplus = len(self.active_channels) - self._max_connections
+        surplus = max(len(self.active_channels) - self._max_connections, int(self._must_evict))
+        self._must_evict = False
         if surplus > 0:
             idle = [channel for channel in self.active_channels.values() if not channel.is_busy]
             idle.sort(key=lambda channel: channel.idle_since)
@@ -211,7 +216,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _lingers(self) -> bool:
         """Return whether a client might still send a request on an idle connection."""
         since = time.monotonic() - self._linger_seconds
-        return any(channel.answered_at > since for channel in list(self.active_channels.values()))
+        return any(
+            channel.answered_at > since and not channel.is_closing
+            for channel in list(self.active_channels.values())
+        )
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))

@@ -33,7 +33,7 @@ class TlsConnection(Connection):
 
     def handle_read(self) -> None:
         """Read what the client sent: the handshake first, then its requests."""
-        if self._is_secure or self._closing_since is not None:
+        if self._is_secure or self.is_closing:
             super().handle_read()
         else:
             self._secure()
