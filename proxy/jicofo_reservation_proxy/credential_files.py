@@ -17,7 +17,12 @@ from .errors import CredentialsError
 MAX_FILE_BYTES = 1024 * 1024
 """Larger than a file with the certificates of all public authorities."""
 
+MAX_TOKENS = 100
+
 _READ_ATTEMPTS = 3
+_TOKEN = re.compile(rb"[A-Za-z0-9._~-]{16,256}")
+"""A token may be a segment of a path, so it has only characters that need no escape there (RFC
+3986, section 2.3)."""
 
 
 class TlsSettings(Protocol):
@@ -62,6 +67,28 @@ def read_tls(key: str, tls: TlsSettings) -> TlsFiles:
         f"{key}: wanted files that do not change while the proxy reads them, got a change at each "
         f"of {_READ_ATTEMPTS} attempts; replace all files at once"
     )
+
+
+def read_tokens(key: str, file: Path) -> list[bytes]:
+    """Return the client tokens in a file: one on each line; empty lines do not count.
+
+    Error messages begin with `key`. Raises `CredentialsError`.
+    """
+    lines = [line.strip() for line in read(key, file).splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if line and not _TOKEN.fullmatch(line):
+            raise CredentialsError(
+                f"{key}: wanted one token on each line of {file}, of 16 to 256 letters, digits and "
+                f"'-', '.', '_' or '~', got another text in line {number} (not shown: it may be a "
+                "secret); make a token with: openssl rand -hex 32"
+            )
+    tokens = [line for line in lines if line]
+    if not 1 <= len(tokens) <= MAX_TOKENS:
+        raise CredentialsError(
+            f"{key}: wanted 1 to {MAX_TOKENS} tokens in {file}, got {len(tokens)}; make a token "
+            "with: openssl rand -hex 32"
+        )
+    return tokens
 
 
 def read(key: str, file: Path) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from jicofo_reservation_proxy.commands import exit_codes as exits
 from jicofo_reservation_proxy.commands import simulate as command
+from jicofo_reservation_proxy.commands.main import main
 from jicofo_reservation_proxy.commands.simulate import Habits
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.simulation import jicofo
@@ -690,3 +691,20 @@ def test_simulate_imports_neither_grpc_nor_flask() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout == "set()\n"
+
+
+def test_files_that_cannot_be_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--ca-file` and `--token-file` say which file is wrong, and not what is in it."""
+    wrong = tmp_path / "wrong"
+    for flag in ("--ca-file", "--token-file"):
+        for content in (None, "hunter2"):
+            wrong.unlink(missing_ok=True)
+            if content:
+                wrong.write_text(content)
+            assert main(["simulate", "--as", "jicofo", flag, str(wrong)]) == 2
+            message = capsys.readouterr().err
+            assert message.startswith(f"jicofo-reservation-proxy: {flag}: ")
+            assert str(wrong) in message
+            assert "hunter2" not in message

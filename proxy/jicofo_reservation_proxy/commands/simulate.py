@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from jicofo_reservation_proxy.credential_files import read_tokens
 from jicofo_reservation_proxy.errors import CredentialsError
-from jicofo_reservation_proxy.http.client_tokens import first_token
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Listen
 from jicofo_reservation_proxy.settings.validation import CONVERTER, parse_duration
@@ -196,9 +196,9 @@ def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
         )
     try:
         arguments.listen = replace(arguments.listen, tls=_tls(arguments))
-        arguments.token = first_token(arguments.token_file) if arguments.token_file else ""
-    except (OSError, CredentialsError) as error:
-        return _failed(f"--ca-file, --token-file: cannot use a file: {error}")
+        arguments.token = _token(arguments)
+    except CredentialsError as error:
+        return _failed(str(error))
     address: Address = arguments.listen
     if reason := _why_nobody_listens(address):
         return _failed(
@@ -312,10 +312,22 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
-    """Return the context of the connections. Raises `OSError` if the file cannot be used."""
-    if arguments.tls or arguments.ca_file:
+    """Return the context of the connections. Raises `CredentialsError`."""
+    if not arguments.tls and not arguments.ca_file:
+        return None
+    try:
         return ssl.create_default_context(cafile=arguments.ca_file)
-    return None
+    except OSError as error:
+        raise CredentialsError(
+            f"--ca-file: wanted PEM certificates, got {arguments.ca_file}: "
+            f"{error.strerror or error}"
+        ) from error
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    """Return the first token of the file, if there is one. Raises `CredentialsError`."""
+    file = arguments.token_file
+    return read_tokens("--token-file", file)[0].decode() if file else ""
 
 
 def _failed(reason: str, code: int = exit_codes.USAGE) -> int:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from jicofo_reservation_proxy.credential_files import read_tokens
 from jicofo_reservation_proxy.errors import CredentialsError
-from jicofo_reservation_proxy.http.client_tokens import ClientTokens, first_token
+from jicofo_reservation_proxy.http.client_tokens import ClientTokens
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
 OLD = "old-token_0123456789"
@@ -27,7 +28,7 @@ def test_each_line_is_a_token(file: Path) -> None:
     tokens = ClientTokens(file, Metrics())
     assert tokens.accepts(OLD)
     assert tokens.accepts(NEW)
-    assert first_token(file) == OLD
+    assert read_tokens("x", file) == [OLD.encode(), NEW.encode()]
 
 
 @pytest.mark.parametrize(
