@@ -48,9 +48,10 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
 def load_settings(arguments: argparse.Namespace) -> Settings:
     """Return the settings, and configure the log with them. Raises `SettingsError`.
 
-    Afterwards `arguments.config` is the settings file, also if the environment names it.
+    Afterwards `arguments.config` is the path of the file, also if the environment names the file.
     """
-    arguments.config = sources.settings_file(arguments.config, os.environ)
+    file = sources.settings_file(arguments.config, os.environ)
+    arguments.config = file and file.absolute()
     settings = sources.load(arguments.config, os.environ, _given(arguments))
     logs.configure(settings.log_format, settings.log_level)
     return settings

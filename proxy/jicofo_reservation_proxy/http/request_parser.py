@@ -12,6 +12,8 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.utilities import BadRequest, Error
 
+from .refusals import Refusal
+
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _FIELD = re.compile(rb"\r\n([^:\r\n]*):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
 _HEAD = b"HEAD "
@@ -22,6 +24,13 @@ class RequestTimeout(Error):  # type: ignore[misc]  # noqa: N818 - like waitress
 
     code = 408
     reason = "Request Timeout"
+    refusal = Refusal.TIMEOUT
+
+
+class PlainRequest(BadRequest):  # type: ignore[misc]
+    """The refusal of a request without TLS on a port with TLS."""
+
+    refusal = Refusal.PLAIN_TO_TLS_PORT
 
 
 class RequestParser(HTTPRequestParser):  # type: ignore[misc]

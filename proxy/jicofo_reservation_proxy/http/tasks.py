@@ -15,8 +15,6 @@ from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import render_bad_input
-from .refusals import Refusal
-from .request_parser import RequestTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +73,8 @@ class RefusalTask(_OnePiece, ErrorTask):  # type: ignore[misc]
         self._record(error.code, message)
 
     def _record(self, status: int, message: str) -> None:
-        if isinstance(self.request.error, RequestTimeout):
-            self.channel.server.refusals.note(Refusal.TIMEOUT, self.channel.peer)
+        if refusal := getattr(self.request.error, "refusal", None):
+            self.channel.server.refusals.note(refusal, self.channel.peer)
             return
         fields: dict[str, str | int] = {"status": status, "detail": one_line(message)}
         logs.event(logger, logging.WARNING, "refused", fields)

@@ -4,10 +4,9 @@ import socket
 import ssl
 from contextlib import suppress
 
-from waitress.utilities import BadRequest
-
 from .connections import TLS_HANDSHAKE, Connection
 from .refusals import Refusal
+from .request_parser import PlainRequest
 
 PLAIN = "This port speaks TLS: the base URL must begin with https://"
 
@@ -96,8 +95,7 @@ class TlsConnection(Connection):
         except OSError:  # the client is gone
             first = b""
         if first:
-            self.server.refusals.note(Refusal.PLAIN_TO_TLS_PORT, self.peer)
-            self.refuse(BadRequest(PLAIN))
+            self.refuse(PlainRequest(PLAIN))
         else:
             self.handle_close()
         return None
