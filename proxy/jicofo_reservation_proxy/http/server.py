@@ -146,17 +146,23 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""
-        try:
-            for _ in range(ACCEPT_AT_ONCE):
+        for number in range(ACCEPT_AT_ONCE):
+            try:
                 accepted = self.accept()
-                if accepted is None:
-                    return
-                self._open(*accepted)
-        except OSError as error:
-            self._accepts_from = time.monotonic() + ACCEPT_PAUSE_SECONDS
-            self._must_evict = True  # perhaps this process may open no more files
-            if self._accept_failures.note():
-                logger.error("cannot accept a connection: %s", error.strerror)  # noqa: TRY400
+            except OSError as error:
+                # Without a free file, `accept` fails also if no more connections wait.
+                if number == 0:
+                    self._put_off_accepting(error)
+                return
+            if accepted is None:
+                return
+            self._open(*accepted)
+
+    def _put_off_accepting(self, error: OSError) -> None:
+        self._accepts_from = time.monotonic() + ACCEPT_PAUSE_SECONDS
+        self._must_evict = True  # perhaps this process may open no more files
+        if self._accept_failures.note():
+            logger.error("cannot accept a connection: %s", error.strerror)
 
     def _open(self, connection: socket.socket, address: object) -> None:
         with suppress(OSError):  # the client is gone already
