@@ -92,8 +92,15 @@ def test_a_connection_without_a_request_is_closed(tmp_path: Path, sent: bytes) -
 
 
 @pytest.mark.usefixtures("_is_quick")
-def test_a_client_that_takes_no_answers_is_closed(tmp_path: Path) -> None:
+def test_a_client_that_takes_no_answers_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answers of a client that sends many requests and reads nothing do not stay for ever."""
+
+    def small(_: server.Server, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    monkeypatch.setattr(server.Server, "set_socket_options", small)
     with running(tmp_path) as client, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
