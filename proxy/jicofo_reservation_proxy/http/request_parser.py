@@ -67,7 +67,11 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         return taken
 
     def _receive_head(self, data: bytes) -> int:
-        self.is_head = (self.header_plus or data).startswith(_HEAD)
+        begin = self.header_plus[: len(_HEAD)] + data[: len(_HEAD)]
+        self.is_head = begin.startswith(_HEAD)
+        if begin[:1].isspace():  # waitress would skip it
+            self.refuse(BadRequest("Wanted a method at the start of the request"))
+            return len(data)
         taken = int(super().received(data))
         if self.headers_finished or self.completed:
             self._is_in_head = False
