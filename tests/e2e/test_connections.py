@@ -24,6 +24,22 @@ def _connected(client: Client) -> Iterator[socket.socket]:
         yield connection
 
 
+def _shorten(_: server.Server, connection: socket.socket) -> None:
+    """Shorten the buffer of the server for one connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+@contextmanager
+def _connected_with_short_buffers(client: Client) -> Iterator[socket.socket]:
+    """Connect with short buffers."""
+    with socket.socket() as connection:
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+        connection.connect(("127.0.0.1", client.port))
+        connection.settimeout(TIMEOUT_SECONDS)
+        yield connection
+
+
 def _is_closed(connection: socket.socket) -> bool:
     """Wait until the server closes a connection, or sends something; return which."""
     try:
@@ -96,18 +112,13 @@ def test_a_client_that_takes_no_answers_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answers of a client that sends many requests and reads nothing do not stay for ever."""
-
-    def small(_: server.Server, connection: socket.socket) -> None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-
-    monkeypatch.setattr(server.Server, "set_socket_options", small)
-    with running(tmp_path) as client, socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        connection.connect(("127.0.0.1", client.port))
-        connection.settimeout(TIMEOUT_SECONDS)
-        with pytest.raises(ConnectionError):
-            _send_for_ever(connection, DELETE * 100)
+    monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
+    with (
+        running(tmp_path) as client,
+        _connected_with_short_buffers(client) as connection,
+        pytest.raises(ConnectionError),
+    ):
+        _send_for_ever(connection, DELETE * 100)
 
 
 @pytest.mark.usefixtures("_is_quick")
@@ -164,6 +175,22 @@ def test_idle_connections_make_room_for_a_new_one(
         newest.sendall(DELETE.removeprefix(b"P"))
         assert read_reply(newest).status in {400, 404, 405}
     assert any("idle longest" in line for line in caplog.messages)
+
+
+def test_clients_that_take_no_answers_make_room_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that its client does not read does not protect the connection."""
+    monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
+    monkeypatch.setattr(connections, "SEND_SECONDS", 2 * TIMEOUT_SECONDS)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    with running(tmp_path, granting()) as client, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(_connected_with_short_buffers(client))
+            connection.settimeout(0.3)
+            with suppress(TimeoutError):
+                _send_for_ever(connection, DELETE * 100)
+        assert client.create().status == 200
 
 
 def test_a_request_in_progress_is_not_closed_for_a_new_connection(

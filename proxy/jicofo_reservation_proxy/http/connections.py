@@ -76,6 +76,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.total_outbufs_len)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the server waits for the client: for a request, or until it reads an answer."""
+        return not self.requests
+
+    @property
     def is_closing(self) -> bool:
         """Whether the last answer is sent, and the rest of what the client sends is discarded."""
         return self._closing_since is not None
@@ -144,11 +149,16 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def handle_write(self) -> None:
         """Send the rest of an answer. After the last answer, close the connection."""
-        if self.close_when_flushed and not self.total_outbufs_len:
+        if not self.close_when_flushed:
+            super().handle_write()
+            return
+        if self.total_outbufs_len:
+            self._flush_exception(self._flush_some)
+        if self.will_close:  # the client is gone
+            self.handle_close()
+        elif not self.total_outbufs_len:
             self.close_when_flushed = False
             self._begin_to_close()
-        else:
-            super().handle_write()
 
     def handle_expt(self) -> None:
         """Close the connection on urgent data (TCP's URG), which no HTTP client sends.

@@ -142,7 +142,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if not self.accepting or time.monotonic() < self._accepts_from:
             return False
         is_full = len(self.active_channels) >= self._max_connections
-        return not is_full or any(not each.is_busy for each in self.active_channels.values())
+        return not is_full or any(each.is_waiting for each in self.active_channels.values())
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""
@@ -196,7 +196,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         surplus = max(len(self.active_channels) - self._max_connections, int(self._must_evict))
         self._must_evict = False
         if surplus > 0:
-            idle = [channel for channel in self.active_channels.values() if not channel.is_busy]
+            idle = [channel for channel in self.active_channels.values() if channel.is_waiting]
             idle.sort(key=lambda channel: channel.idle_since)
             for channel in idle[:surplus]:
                 self.refusals.note(Refusal.EVICTED, channel.peer)
