@@ -33,12 +33,16 @@ files and charts set one for a value that is not given."""
 _ALMOST = 0.87
 """How similar two names must be, from 0 to 1 (difflib): one or two wrong or missing letters."""
 
-_IS_NO_SETTING = re.compile(
-    f"{CONFIG_VARIABLE}|{ENVIRONMENT_PREFIX}"
-    r"(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_\w+)?)"
+_OF_KUBERNETES = re.compile(
+    f"{ENVIRONMENT_PREFIX}(?:"
+    r"(?:\w+_)?SERVICE_HOST=.*"
+    r"|(?:\w+_)?SERVICE_PORT(?:_\w+)?=[0-9]+"
+    r"|(?:\w+_)?PORT=[a-z]+://.*"
+    r"|(?:\w+_)?PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_\w+)?=.*"
+    ")"
 )
-"""Variables that are not settings: `CONFIG_VARIABLE`, and the variables that Kubernetes sets in
-each container for a Service `jicofo-reservation-proxy`."""
+"""The variables, with their values, that Kubernetes sets in each container for a Service of the
+name `jicofo-reservation-proxy`, or of a name that begins so. They are not settings."""
 
 
 def load(
@@ -98,10 +102,15 @@ class _Override:
 
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Override]:
     for name in sorted(environ, key=_path):
-        is_setting = name.startswith(ENVIRONMENT_PREFIX) and not _IS_NO_SETTING.fullmatch(name)
-        if is_setting and environ[name]:
+        if _is_setting(name, environ[name]):
             parts = tuple(part for _, part in _path(name))
             yield _Override(parts, _table_or_text(environ[name]), f"from ${name}")
+
+
+def _is_setting(name: str, text: str) -> bool:
+    """Return whether a variable sets something; an empty one does not."""
+    is_ours = name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE
+    return is_ours and bool(text) and not _OF_KUBERNETES.fullmatch(f"{name}={text}")
 
 
 def _path(name: str) -> list[tuple[int, str]]:

@@ -13,8 +13,8 @@ MAX_LINES = 1000
 """In a longer file, `line_of` finds no lines: it parses the file once for each line."""
 
 _POSITION = re.compile(r"at line ([0-9]+)")
-_KEY = re.compile(r"\s*(\[{0,2}[\w. \t\"'-]{1,100}?)\s*[]=]")
-_NOTHING = re.compile(r"\s*(#.*)?")
+_KEY = re.compile(r"\s*(\[{0,2}[\w. \t\"'-]{1,60}?)\s*[]=]")
+_NOTHING = re.compile(r"\s*(#.*)?", re.DOTALL)
 
 
 class TomlFile:
@@ -50,7 +50,7 @@ class TomlFile:
 
     @cached_property
     def _statements(self) -> list[tuple[int, dict[str, Any]]]:
-        return list(_parse_statements(self._text.splitlines(keepends=True)))
+        return list(_parse_statements(self._text.split("\n")))
 
 
 def _parse_statements(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -59,11 +59,11 @@ def _parse_statements(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any
         return
     begin = 0
     for end in range(1, len(lines) + 1):
-        if begin == end - 1 and _NOTHING.fullmatch(lines[begin].rstrip("\r\n")):
+        if begin == end - 1 and _NOTHING.fullmatch(lines[begin]):
             begin = end
             continue
         try:
-            tree = tomllib.loads("".join(lines[:end]))
+            tree = tomllib.loads("\n".join(lines[:end]))
         except tomllib.TOMLDecodeError:  # the statement goes on in the next line
             continue
         yield begin + 1, tree
@@ -85,8 +85,7 @@ def _depth(tree: object, path: Sequence[str]) -> int:
 def _place(text: str, error: str) -> str:
     """Return the key in the line of a parser's error; the value could be a secret."""
     position = _POSITION.search(error)
-    lines = text.splitlines()
-    if not position or int(position[1]) > len(lines):
+    if not position:
         return ""
-    key = _KEY.match(lines[int(position[1]) - 1])
+    key = _KEY.match(text.split("\n")[int(position[1]) - 1])
     return f", in the line of {key[1].strip('[ ')}" if key else ""

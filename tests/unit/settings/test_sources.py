@@ -321,22 +321,28 @@ def test_overrides_do_not_change_the_file(file: Path) -> None:
     assert [route.room for route in load(file, {}).routes] == ["x"]
 
 
-def test_kubernetes_variables_are_no_settings() -> None:
-    """The proxy ignores the variables that Kubernetes sets for a Service of the proxy's name."""
-    environ = {
-        f"{ENVIRONMENT_PREFIX}{name}": "x"
-        for name in (
-            "SERVICE_HOST",
-            "SERVICE_PORT",
-            "SERVICE_PORT_HTTP",
-            "PORT",
-            "PORT_7777_TCP",
-            "PORT_7777_TCP_ADDR",
-            "PORT_7777_TCP_PORT",
-            "PORT_7777_TCP_PROTO",
-        )
+@pytest.mark.parametrize("service", ["", "METRICS_", "HEADLESS_2_"])
+def test_kubernetes_variables_are_no_settings(service: str) -> None:
+    """The proxy ignores the variables that Kubernetes sets for Services of the proxy's name."""
+    values = {
+        "SERVICE_HOST": "10.0.0.7",
+        "SERVICE_PORT": "7777",
+        "SERVICE_PORT_HTTP": "7777",
+        "PORT": "tcp://10.0.0.7:7777",
+        "PORT_7777_TCP": "tcp://10.0.0.7:7777",
+        "PORT_7777_TCP_ADDR": "10.0.0.7",
+        "PORT_7777_TCP_PORT": "7777",
+        "PORT_7777_TCP_PROTO": "tcp",
     }
+    environ = {f"{ENVIRONMENT_PREFIX}{service}{name}": text for name, text in values.items()}
     assert load(environ=environ) == load(environ={})
+
+
+@pytest.mark.parametrize("name", ["PORT", "LISTEN_PORT", "HOST"])
+def test_variables_that_only_look_like_those_of_kubernetes(name: str) -> None:
+    """A setting that does not exist is refused."""
+    (fault,) = faults(variables={name: "7777"})
+    assert "unknown key" in fault
 
 
 def test_an_empty_variable_counts_as_not_set(file: Path) -> None:
