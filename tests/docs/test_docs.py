@@ -12,7 +12,9 @@ import pytest
 from jicofo_reservation_proxy.backends import circuit_breaker as circuit
 from jicofo_reservation_proxy.commands import exit_codes as exits
 from jicofo_reservation_proxy.commands import main as cli
+from jicofo_reservation_proxy.http import connections, server
 from jicofo_reservation_proxy.http.answers import FAULT_ANSWERS, NO_BACKEND, TAKEN
+from jicofo_reservation_proxy.http.forms import MAX_BODY_BYTES
 from jicofo_reservation_proxy.ledger import sqlite_ledger, write_behind
 from jicofo_reservation_proxy.model import NO_LIMIT_SECONDS, FaultKind
 from jicofo_reservation_proxy.settings.schema import Settings
@@ -152,6 +154,19 @@ def test_the_limits_of_the_reliability_page() -> None:
     assert f"{write_behind.WRITE_AFTER_SECONDS * 1000:.0f} ms after it answers" in page
     assert f"lets one call through {circuit.OPEN_SECONDS} s after" in page
     assert circuit.FAILURES == 3
+
+
+def test_the_limits_of_the_operations_page() -> None:
+    """The limits of the listener on the operations page are equal to the limits in the code."""
+    head, body = f"{server.MAX_HEADER_BYTES // 1024} KiB", f"{MAX_BODY_BYTES // 1024} KiB"
+    for row in (
+        f"| the head of a request | {connections.HEAD_SECONDS:.0f} s, {head} |",
+        f"| the body of a request | {connections.BODY_SECONDS:.0f} s more, {body} |",
+        f"| an answer that the client does not read | {connections.SEND_SECONDS:.0f} s |",
+        f"| an idle connection | {connections.IDLE_SECONDS / 60:.0f} minutes |",
+        f"| connections | {server.MAX_CONNECTIONS}, or half of the files ",
+    ):
+        assert row in OPERATIONS
 
 
 def test_the_help_names_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
