@@ -189,7 +189,7 @@ class Proxy:
         hosts = names_to_check(settings) if has_listener else settings.allowed_hosts or None
         return FrontDoor(
             AccessControl(hosts, tokens, settings.client_token_header),
-            BasePath(settings.path_prefix, is_secret=tokens is not None),
+            BasePath(settings.path_prefix),
             self.refusals,
         )
 

@@ -19,8 +19,10 @@ MAX_FILE_BYTES = 1024 * 1024
 
 MAX_TOKENS = 100
 
+MIN_TOKEN_CHARACTERS = 16
+
 _READ_ATTEMPTS = 3
-_TOKEN = re.compile(rb"[A-Za-z0-9._~-]{16,256}")
+_TOKEN = re.compile(rb"[A-Za-z0-9._~-]{%d,256}" % MIN_TOKEN_CHARACTERS)
 """A token may be a segment of a path, so it has only characters that need no escape there (RFC
 3986, section 2.3)."""
 
@@ -106,8 +108,11 @@ def read(key: str, file: Path) -> bytes:
         raise CredentialsError(
             f"{key}: wanted a regular file, got {file}, which is a directory or a special file"
         )
-    with open(descriptor, "rb") as opened:  # noqa: PTH123 - pathlib opens no descriptor
-        content = opened.read(MAX_FILE_BYTES + 1)
+    try:
+        with open(descriptor, "rb") as opened:  # noqa: PTH123 - pathlib opens no descriptor
+            content = opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise CredentialsError(f"{key}: cannot read {file}: {error.strerror}") from None
     if len(content) > MAX_FILE_BYTES:
         raise CredentialsError(f"{key}: wanted at most {MAX_FILE_BYTES} bytes in {file}, got more")
     return content

@@ -3,15 +3,19 @@
 import errno
 import socket
 import struct
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http import connections, server
 
-from .support import START, TIMEOUT_SECONDS, Client, granting, read_reply, running
+from .support import START, TIMEOUT_SECONDS, Client, Context, granting, read_reply, running
 
 FORM = f"name=board&start_time={START}".encode()
 DELETE = b"DELETE /conference/default.x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -112,6 +116,7 @@ def test_a_client_that_takes_no_answers_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answers of a client that sends many requests and reads nothing do not stay for ever."""
+    monkeypatch.setattr(connections, "MAX_PIPELINED", sys.maxsize)
     monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
     with (
         running(tmp_path) as client,
@@ -181,6 +186,7 @@ def test_clients_that_take_no_answers_make_room_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that its client does not read does not protect the connection."""
+    monkeypatch.setattr(connections, "MAX_PIPELINED", sys.maxsize)
     monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
     monkeypatch.setattr(connections, "SEND_SECONDS", 2 * TIMEOUT_SECONDS)
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
@@ -193,20 +199,78 @@ def test_clients_that_take_no_answers_make_room_too(
         assert client.create().status == 200
 
 
-def test_a_request_in_progress_is_not_closed_for_a_new_connection(
+def test_a_connection_that_was_served_outlives_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kept connection that was just answered outlives the ones that never sent anything."""
+    """Jicofo keeps its connection, also if many newer ones send nothing or get a refusal."""
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 4)
     with running(tmp_path) as client, ExitStack() as stack:
-        idle = [stack.enter_context(_connected(client)) for _ in range(3)]
         kept = stack.enter_context(_connected(client))
         kept.sendall(DELETE)
         assert read_reply(kept).status == 200
-        stack.enter_context(_connected(client))
-        assert _is_closed(idle[0])
+        others = [stack.enter_context(_connected(client)) for _ in range(8)]
+        refused = stack.enter_context(_connected(client))
+        refused.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert read_reply(refused).status == 404
+        assert all(map(_is_closed, others[:5]))
         kept.sendall(DELETE)
         assert read_reply(kept).status == 200
+
+
+def test_a_connection_that_was_served_is_closed_as_a_last_resort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all connections were served, the one that has been idle longest is closed."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 3)
+    with running(tmp_path) as client, ExitStack() as stack:
+        kept = [stack.enter_context(_connected(client)) for _ in range(3)]
+        for connection in kept:
+            connection.sendall(DELETE)
+            assert read_reply(connection).status == 200
+        assert client.delete("default.x").status == 200
+        assert _is_closed(kept[0])
+
+
+def test_a_first_head_must_arrive_in_time_after_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that waits before its first byte has less time for the rest."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
+    with running(tmp_path) as client, _connected(client) as connection:
+        began = time.monotonic()
+        time.sleep(0.7)
+        connection.sendall(b"G")
+        assert read_reply(connection).status == 408
+        assert time.monotonic() - began < 1.7 + TIMEOUT_SECONDS / 10
+
+
+def test_a_request_after_a_slow_answer_has_all_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time in which the server answers the request before it does not count."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 2.0)
+    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
+    released = threading.Event()
+    slow = granting()
+    grant = slow.create
+
+    def create(request: pb.CreateConferenceRequest, context: Context) -> Any:  # noqa: ANN401
+        assert released.wait(TIMEOUT_SECONDS)
+        return grant(request, context)
+
+    slow.create = create
+    post = (
+        b"POST /conference HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM)
+    )
+    with running(tmp_path, slow) as client, _connected(client) as connection:
+        connection.sendall(post + DELETE[:5])
+        time.sleep(2.5)  # more than HEAD_SECONDS
+        released.set()
+        assert read_reply(connection).status == 200
+        connection.sendall(DELETE[5:])
+        assert read_reply(connection).status == 200
 
 
 def test_without_free_files_the_server_goes_on(

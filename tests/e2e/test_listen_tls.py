@@ -92,10 +92,12 @@ def test_requests_over_tls_are_answered(
         for _ in range(3):
             connection.sendall(POST)
             assert read_reply(connection).status == 200
-        connection.sendall(DELETE * 200)
+        connection.sendall(DELETE * connections.MAX_PIPELINED)
         received = b""
-        while received.count(b"HTTP/1.1 200 OK") < 200:
-            received += connection.recv(65536)
+        while received.count(b"HTTP/1.1 200 OK") < connections.MAX_PIPELINED:
+            chunk = connection.recv(65536)
+            assert chunk
+            received += chunk
         connection.sendall(b"nonsense\r\n\r\n")
         assert read_reply(connection).status == 400
         assert connection.recv(1) == b"", "with a close_notify: nothing was cut off"

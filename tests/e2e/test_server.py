@@ -150,14 +150,27 @@ def test_head_and_body_of_an_answer_come_in_one_piece(tmp_path: Path) -> None:
 
 
 def test_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
-    """The server answers all requests of a client that does not wait (RFC 9112, section 9.3.2)."""
+    """The server answers the requests of a client that does not wait (RFC 9112, section 9.3.2)."""
     last = DELETE.replace(b"Host: localhost", b"Host: localhost\r\nConnection: close")
-    received = b""
-    with _server(tmp_path) as server, _running(server), _connect(server) as connection:
-        connection.sendall(DELETE * 9 + last)
-        while chunk := connection.recv(65536):
-            received += chunk
-    assert received.count(b"HTTP/1.1 200 ") == 10
+    with _server(tmp_path) as server, _running(server):
+        received = _everything(server, DELETE * (connections.MAX_PIPELINED - 1) + last)
+    assert received.count(b"HTTP/1.1 200 ") == connections.MAX_PIPELINED
+
+
+def test_too_many_pipelined_requests_close_the_connection(tmp_path: Path) -> None:
+    """The last answer says so, and the client sends the other requests again."""
+    with _server(tmp_path) as server, _running(server):
+        received = _everything(server, DELETE * 500)
+    assert received.count(b"HTTP/1.1 200 ") == connections.MAX_PIPELINED
+    assert received.count(b"Connection: close") == 1
+    assert b"Connection: close" in received.rpartition(b"HTTP/1.1 200 ")[2]
+
+
+def _everything(server: Server, request: bytes) -> bytes:
+    """Send a request, and return all bytes until the server closes the connection."""
+    with _connect(server) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def test_a_client_that_disconnects_early_frees_its_thread(tmp_path: Path) -> None:

@@ -6,7 +6,11 @@ The base URL of both clients may have a path, and Prosody's may end in a slash (
 import logging
 import re
 
+from jicofo_reservation_proxy.credential_files import MIN_TOKEN_CHARACTERS
+
 MAX_SHOWN = 200
+
+HIDDEN = "\N{HORIZONTAL ELLIPSIS}"
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +25,19 @@ def without_double_slashes(path: str) -> str:
     return path
 
 
+def shown(path: str) -> str:
+    """Return a path for the log: a segment that could be a client token is not shown."""
+    segments = path[:MAX_SHOWN].split("/")
+    return "/".join(
+        each if len(each) < MIN_TOKEN_CHARACTERS else "\N{HORIZONTAL ELLIPSIS}" for each in segments
+    )
+
+
 class BasePath:
-    """Removes the path of the base URL. `prefix` is the only one allowed; empty: any is allowed.
+    """Removes the path of the base URL. `prefix` is the only one allowed; empty: any is allowed."""
 
-    `is_secret` says that the path may hold a client token, so the log must not show it.
-    """
-
-    def __init__(self, prefix: str = "", *, is_secret: bool = False) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self._prefix = without_double_slashes(prefix).rstrip("/")
-        self._is_secret = is_secret
         self._is_logged = False
 
     @property
@@ -37,10 +45,6 @@ class BasePath:
         """The requests that the proxy wants, for a client that sends another one."""
         resource = f"{self._prefix}/conference"
         return f"Wanted POST {resource}, or GET or DELETE {resource}/{{id}}."
-
-    def shown(self, path: str) -> str:
-        """Return a path, or the begin of it, for the log."""
-        return "not shown: it may hold a token" if self._is_secret else path[:MAX_SHOWN]
 
     def remove(self, path: str) -> str | None:
         """Return the path that begins with `/conference`; `None` if there is no such path."""
@@ -55,6 +59,6 @@ class BasePath:
             logger.info(
                 "a client uses a base URL with a path (%s); the proxy accepts any path in front of "
                 "/conference, unless path_prefix is set",
-                self.shown(path[: found.start()]),
+                shown(path[: found.start()]),
             )
         return path[found.start() :]

@@ -30,6 +30,10 @@ IDLE_SECONDS = 600.0
 last answer, Jicofo's next POST fails (clients.md "idle connection"). Jicofo keeps only one
 connection, so ten minutes cost little."""
 
+MAX_PIPELINED = 8
+"""How many requests of one connection may wait for their answers. Neither Jicofo nor Prosody sends
+a request before the answer to the last one."""
+
 LINGERING_CLOSE_SECONDS = 2.0
 """After its last answer, the server discards for this time what the client still sends.
 
@@ -52,6 +56,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     answered_at = -float("inf")
     """The time of the last answer on this connection, in seconds of `time.monotonic`."""
 
+    was_served = False
+    """Whether the client has got a 200 on this connection, so it probably is Jicofo or Prosody."""
+
     parser_class = RequestParser
     task_class = RequestTask
     error_task_class = RefusalTask
@@ -61,7 +68,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     socket: socket.socket
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
-        self._accepted_at = time.monotonic()
+        self.accepted_at = time.monotonic()
         self._closing_since: float | None = None
         super().__init__(*arguments, **keywords)
 
@@ -91,7 +98,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
         A client that sends one byte after the other is as idle as one that sends nothing.
         """
-        return max(self._accepted_at, self.answered_at)
+        return max(self.accepted_at, self.answered_at)
 
     def readable(self) -> bool:
         """Return whether the main loop must read from the socket."""
@@ -129,14 +136,36 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def received(self, data: bytes) -> bool:
-        """Take the next bytes of the client."""
-        if self.is_closing:
-            return False
+        """Take the next bytes of the client.
+
+        At most `MAX_PIPELINED` requests are queued. If the client has sent more at once, the last
+        of them closes the connection, so the client sends the others again (RFC 9112, section
+        9.3.2).
+        """
         if self.request is None and data.startswith(TLS_HANDSHAKE):
             self.server.refusals.note(Refusal.TLS_TO_PLAIN_PORT, self.peer)
             self.will_close = True
-            return False
-        return bool(super().received(data))
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed or self.is_closing:
+                return False
+            while data and len(self.requests) < MAX_PIPELINED:
+                data = data[self._take(data) :]
+            if data:
+                self.requests[-1].headers["CONNECTION"] = "close"
+        return True
+
+    def _take(self, data: bytes) -> int:
+        """Give data to the request that is not complete yet; return how much of it was taken."""
+        if self.request is None:
+            self.request = self.parser_class(self.adj)
+        taken = self.request.received(data)
+        if self.request.completed:
+            if not self.request.empty:
+                self.requests.append(self.request)
+                if len(self.requests) == 1:
+                    self.server.add_task(self)
+            self.request = None
+        return taken
 
     def refuse(self, error: Error) -> None:
         """Answer the request that is not complete yet with an error, and close the connection."""
@@ -181,18 +210,20 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def _request_deadline(self, request: RequestParser) -> float:
+        """Return until when a request must be complete; the time of the last answer counts not."""
         if request.headers_finished:
-            return request.head_at + BODY_SECONDS
-        return request.began_at + HEAD_SECONDS
+            return max(request.head_at, self.answered_at) + BODY_SECONDS
+        begin = self.accepted_at if self.answered_at < self.accepted_at else request.began_at
+        return max(begin, self.answered_at) + HEAD_SECONDS
 
     def _idle_deadline(self) -> float:
         if self._closing_since is not None:
             return self._closing_since + LINGERING_CLOSE_SECONDS
         if self.total_outbufs_len:
             return self.answered_at + SEND_SECONDS
-        if self.answered_at > self._accepted_at:
+        if self.answered_at > self.accepted_at:
             return self.answered_at + IDLE_SECONDS
-        return self._accepted_at + HEAD_SECONDS
+        return self.accepted_at + HEAD_SECONDS
 
     def _begin_to_close(self) -> None:
         """Tell the client that no more answers follow; discard what it still sends."""

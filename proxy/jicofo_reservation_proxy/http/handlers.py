@@ -3,6 +3,7 @@
 This module imports no web framework: wsgi.py calls the handlers and sends the answers.
 """
 
+from jicofo_reservation_proxy.ids import decode
 from jicofo_reservation_proxy.model import BadInput
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.context import Handled
@@ -10,6 +11,7 @@ from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from .access_log import AccessLogEntry
 from .answers import render_bad_input, render_delete
+from .base_path import shown
 from .dialects import DialectOf
 from .forms import parse_create
 from .owners import IsGuest
@@ -44,7 +46,7 @@ class Handlers:
     def get(self, user_agent: str, public_id: str) -> AccessLogEntry:
         """Answer `GET /conference/{id}`."""
         entry = self._begin("get", user_agent)
-        entry.subject = {"id": public_id}
+        entry.subject = {"id": _shown(public_id)}
         handled = self._use_cases.get(public_id, entry.dialect, entry.incident_id)
         renderer = RENDERERS[entry.dialect.kind]
         return entry.end(handled, renderer.get(handled.reply, entry.incident_id))
@@ -52,9 +54,14 @@ class Handlers:
     def delete(self, user_agent: str, public_id: str) -> AccessLogEntry:
         """Answer `DELETE /conference/{id}`."""
         entry = self._begin("delete", user_agent)
-        entry.subject = {"id": public_id}
+        entry.subject = {"id": _shown(public_id)}
         handled = self._use_cases.delete(public_id, entry.incident_id)
         return entry.end(handled, render_delete(handled.reply, entry.incident_id))
 
     def _begin(self, operation: str, user_agent: str) -> AccessLogEntry:
         return AccessLogEntry(operation, self._dialect_of(user_agent), self._metrics)
+
+
+def _shown(public_id: str) -> str:
+    """Return an id for the log; a text that is no id could be a client token."""
+    return public_id if decode(public_id) else shown(public_id)

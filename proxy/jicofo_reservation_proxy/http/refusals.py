@@ -27,6 +27,8 @@ class Refusal(Enum):
     TLS_HANDSHAKE = "tls_handshake"
     TIMEOUT = "timeout"
     EVICTED = "evicted"
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
 
 
 _EXPLANATIONS: Mapping[Refusal, str] = {
@@ -41,6 +43,8 @@ _EXPLANATIONS: Mapping[Refusal, str] = {
     "URL of the client must begin with https://",
     Refusal.TLS_HANDSHAKE: "the TLS handshake failed",
     Refusal.TIMEOUT: "it did not arrive in time",
+    Refusal.MALFORMED: "it is not HTTP/1.1 as the proxy accepts it",
+    Refusal.UNKNOWN: "there is no such path or method",
     Refusal.EVICTED: "it was idle longest, and there is no room for more connections",
 }
 """The kind → why the proxy refuses such a request or connection."""

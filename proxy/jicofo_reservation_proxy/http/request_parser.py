@@ -7,15 +7,20 @@ them with 400. Neither Jicofo nor Prosody sends such a request (clients.md "What
 
 import re
 import time
+from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.utilities import BadRequest, Error
 
+from .chunked_body import ChunkedBody
 from .refusals import Refusal
 
+HIDDEN = "(not shown)"
+
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_FIELD = re.compile(rb"\r\n([^:\r\n]*):[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Z]+ [^ \t]+ HTTP/1\.[01]")
 _HEAD = b"HEAD "
 
 
@@ -41,7 +46,9 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
     """
 
     command = ""
+    path = HIDDEN
     header_plus: bytes
+    body_rcv: Any
 
     def __init__(self, adj: Adjustments) -> None:
         super().__init__(adj)
@@ -60,11 +67,7 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
             if blank == len(data):
                 self.completed = self.empty = True
                 return blank
-        taken = blank + self._receive_head(data[blank:])
-        if self.completed:
-            # waitress would ask for a body that does not follow, and would never answer.
-            self.expect_continue = False
-        return taken
+        return blank + self._receive_head(data[blank:])
 
     def _receive_head(self, data: bytes) -> int:
         begin = self.header_plus[: len(_HEAD)] + data[: len(_HEAD)]
@@ -72,11 +75,15 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         if begin[:1].isspace():  # waitress would skip it
             self.refuse(BadRequest("Wanted a method at the start of the request"))
             return len(data)
+        known = len(self.header_plus)
         taken = int(super().received(data))
+        # No `100 Continue`: Prosody takes it for the answer (clients.md "framing"), and waitress
+        # would send it while another thread uses the connection.
+        self.expect_continue = False
         if self.headers_finished or self.completed:
             self._is_in_head = False
             self.head_at = time.monotonic()
-        elif _BARE_LINE_FEED.search(self.header_plus):
+        elif _BARE_LINE_FEED.search(self.header_plus, known):
             self.refuse(BadRequest("Bare CR or LF found in HTTP message"))
         return taken
 
@@ -87,7 +94,7 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head. Raises `ParsingError` for everything that is not allowed."""
-        _check_fields(header_plus)
+        _check(header_plus)
         try:
             super().parse_header(header_plus)
         except TransferEncodingNotImplemented as error:
@@ -97,30 +104,47 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError(str(error).partition(' "')[0]) from None
         except ValueError:  # of urlsplit, or of int for a number with more than 4,300 digits
             raise ParsingError("The URI or a length cannot be parsed") from None
-        self._check_start_line()
+        if self.chunked:
+            self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
+        self._correct_fields()
 
-    def _check_start_line(self) -> None:
-        if self.version not in {"1.0", "1.1"}:
-            raise ParsingError("Wanted HTTP/1.1 or HTTP/1.0")
+    def _correct_fields(self) -> None:
         if self.proxy_netloc:  # it replaces the header Host (RFC 9112, section 3.2.2)
             self.headers["HOST"] = self.proxy_netloc
         host = self.headers.get("HOST", "")
         if "," in host or "@" in host:
             raise ParsingError("Wanted a single Host without user information")
+        options = self.headers.get("CONNECTION", "")
+        if "," in options and "close" in re.split(r"[, \t]+", options.lower()):
+            self.headers["CONNECTION"] = "close"  # waitress knows a single option only
 
 
-def _check_fields(head: bytes) -> None:
-    """Refuse a folded line, and a Transfer-Encoding that is anything but a single `chunked`."""
+def _check(head: bytes) -> None:
+    """Refuse what servers read in different ways.
+
+    These checks need linear time. waitress's own expressions need quadratic time for some of the
+    lines that are refused here.
+    """
+    if _CONTROL.search(head):
+        raise ParsingError("Control characters are not allowed")
     if b"\r\n " in head or b"\r\n\t" in head:
         raise ParsingError("Folded header lines are obsolete (RFC 9112, section 5.2)")
-    lower = head.lower()
-    if b"transfer-encoding" not in lower:
+    line, _, fields = head.partition(b"\r\n")
+    if not _REQUEST_LINE.fullmatch(line):
+        raise ParsingError("Wanted a method, a URI, and HTTP/1.1 or HTTP/1.0")
+    if b"transfer-encoding" in fields.lower():
+        _check_transfer_encoding(fields.lower().split(b"\r\n"), is_old=line.endswith(b"1.0"))
+
+
+def _check_transfer_encoding(fields: list[bytes], *, is_old: bool) -> None:
+    """Refuse a Transfer-Encoding that is anything but a single `chunked`."""
+    named = [(name, value.strip(b" \t")) for name, _, value in (f.partition(b":") for f in fields)]
+    codings = [value for name, value in named if name == b"transfer-encoding"]
+    if not codings:
         return
-    fields = _FIELD.findall(lower)
-    codings = [value for name, value in fields if name == b"transfer-encoding"]
-    if codings and codings != [b"chunked"]:
+    if codings != [b"chunked"]:
         raise ParsingError("Wanted a single Transfer-Encoding: chunked, or none")
-    if codings and any(name == b"content-length" for name, _ in fields):
+    if any(name == b"content-length" for name, _ in named):
         raise ParsingError("Wanted Content-Length or Transfer-Encoding, got both")
-    if codings and lower.partition(b"\r\n")[0].rstrip().endswith(b"http/1.0"):
+    if is_old:
         raise ParsingError("HTTP/1.0 has no Transfer-Encoding")

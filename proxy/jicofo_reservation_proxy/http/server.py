@@ -10,6 +10,7 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from flask import Flask
@@ -121,7 +122,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         Afterwards `left_seconds` is the remaining part of `drain_within`.
         """
         while not self._stopping:
-            self._poll(timeout=CHECK_SECONDS if self._has_time_limits() else 30.0)
+            self._poll(timeout=self._next_wake_up())
         self._stop_accepting()
         logger.info("stopping: finishing the requests in flight")
         until = time.monotonic() + self._drain_seconds
@@ -180,8 +181,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._evict()
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
-    def _has_time_limits(self) -> bool:
-        return bool(self.active_channels) or time.monotonic() < self._accepts_from
+    def _next_wake_up(self) -> float:
+        """Return after how many seconds the main loop has something to do, also without events."""
+        if time.monotonic() < self._accepts_from:
+            return ACCEPT_PAUSE_SECONDS
+        return CHECK_SECONDS if self.active_channels else 30.0
 
     def _enforce_time_limits(self) -> None:
         now = time.monotonic()
@@ -192,15 +196,22 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             channel.enforce_time_limits(now)
 
     def _evict(self) -> None:
-        """If there are too many connections, close those that have been idle longest."""
-        surplus = max(len(self.active_channels) - self._max_connections, int(self._must_evict))
-        self._must_evict = False
+        """If there are too many connections, or no file is free, close some that wait."""
+        surplus = len(self.active_channels) - self._max_connections
+        if surplus <= 0 and not self._must_evict:
+            return
+        waiting = [channel for channel in self.active_channels.values() if channel.is_waiting]
         if surplus > 0:
-            idle = [channel for channel in self.active_channels.values() if channel.is_waiting]
-            idle.sort(key=lambda channel: channel.idle_since)
-            for channel in idle[:surplus]:
-                self.refusals.note(Refusal.EVICTED, channel.peer)
-                channel.handle_close()
+            newest = max(self.active_channels.values(), key=lambda channel: channel.accepted_at)
+            self._close_for_others([each for each in waiting if each is not newest], surplus)
+        else:
+            self._close_for_others(waiting, 1)
+        self._must_evict = False
+
+    def _close_for_others(self, channels: list[Connection], number: int) -> None:
+        for channel in sorted(channels, key=_eviction_order(time.monotonic()))[:number]:
+            self.refusals.note(Refusal.EVICTED, channel.peer)
+            channel.handle_close()
 
     def _stop_accepting(self) -> None:
         """Accept the connections that clients have already opened, then close the listener.
@@ -217,7 +228,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             except OSError:
                 self.socket.close()
                 return
-            self._open(connection, address)
+            if len(self.active_channels) < self._max_connections:
+                self._open(connection, address)
+            else:
+                connection.close()
 
     def _lingers(self) -> bool:
         """Return whether a client might still send a request on an idle connection."""
@@ -229,6 +243,25 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy for channel in list(self.active_channels.values()))
+
+
+def _eviction_order(now: float) -> Callable[[Connection], tuple[int, float]]:
+    """Return the key of the order in which connections are closed to make room.
+
+    1. Connections that were never served, and are not new.
+    2. Connections that were served, and have been idle for some time. Jicofo notices that.
+    3. New connections that were not served yet.
+    4. Connections that were just served. If Jicofo sends a request within 2 s of its last answer,
+       it does not notice that the connection is closed (clients.md "idle connection").
+
+    Among equals, the one that has been idle longest comes first.
+    """
+
+    def key(channel: Connection) -> tuple[int, float]:
+        is_recent = now - channel.idle_since < (LINGER_SECONDS if channel.was_served else 1.0)
+        return 2 * is_recent + channel.was_served, channel.idle_since
+
+    return key
 
 
 def _threads(settings: Settings) -> int:

@@ -4,21 +4,17 @@ When waitress itself refuses a request, it answers in plain text. These classes 
 answer to HEAD has no body, also if it is an error (RFC 9110, section 9.3.2).
 """
 
-import logging
 import time
 from typing import Any
 
 from waitress.task import ErrorTask, Task, WSGITask
 
 from jicofo_reservation_proxy.model import BadInput
-from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import render_bad_input
-
-logger = logging.getLogger(__name__)
-
-_HIDDEN = "(not shown)"
+from .refusals import Refusal
+from .request_parser import HIDDEN
 
 
 class _OnePiece(Task):  # type: ignore[misc]
@@ -29,6 +25,8 @@ class _OnePiece(Task):  # type: ignore[misc]
     def build_response_header(self) -> bytes:
         """Return the head. During a graceful shutdown it says that the connection will close."""
         self.channel.answered_at = time.monotonic()
+        if self.status.startswith("200"):
+            self.channel.was_served = True
         if self.channel.server.is_draining:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
@@ -53,7 +51,7 @@ class RequestTask(_OnePiece, WSGITask):  # type: ignore[misc]
         """Return the WSGI environment."""
         environ: dict[str, Any] = super().get_environment()
         # waitress logs this path if something fails, and the path may hold a client token.
-        self.request.path = _HIDDEN
+        self.request.path = HIDDEN
         return environ
 
 
@@ -62,6 +60,7 @@ class RefusalTask(_OnePiece, ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         """Send the answer."""
+        self.request.path = HIDDEN
         error = self.request.error
         message = f"{error.reason}: {error.body}"
         answer = render_bad_input(BadInput(error.code, message))
@@ -70,11 +69,6 @@ class RefusalTask(_OnePiece, ErrorTask):  # type: ignore[misc]
         self.set_close_on_finish()
         self.content_length = len(answer.body)
         self.write(answer.body)
-        self._record(error.code, message)
-
-    def _record(self, status: int, message: str) -> None:
-        if refusal := getattr(self.request.error, "refusal", None):
-            self.channel.server.refusals.note(refusal, self.channel.peer)
-            return
-        fields: dict[str, str | int] = {"status": status, "detail": one_line(message)}
-        logs.event(logger, logging.WARNING, "refused", fields)
+        kind = getattr(error, "refusal", Refusal.MALFORMED)
+        detail = one_line(message) if kind is Refusal.MALFORMED else ""
+        self.channel.server.refusals.note(kind, self.channel.peer, detail=detail)

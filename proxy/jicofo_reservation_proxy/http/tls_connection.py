@@ -2,9 +2,10 @@
 
 import socket
 import ssl
+import time
 from contextlib import suppress
 
-from .connections import TLS_HANDSHAKE, Connection
+from .connections import SEND_SECONDS, TLS_HANDSHAKE, Connection
 from .refusals import Refusal
 from .request_parser import PlainRequest
 
@@ -19,6 +20,7 @@ class TlsConnection(Connection):
     """
 
     _wants_to_write = False
+    _blocked_since = 0.0
     _tls: ssl.SSLSocket | None = None
     _is_secure = False
 
@@ -40,6 +42,7 @@ class TlsConnection(Connection):
     def handle_write(self) -> None:
         """Send the rest of the handshake or of an answer."""
         if self._wants_to_write:
+            self._wants_to_write = False
             self.handle_read()
         else:
             super().handle_write()
@@ -50,11 +53,17 @@ class TlsConnection(Connection):
             return int(super().send(data, do_close=do_close))
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return 0
+        except ssl.SSLError:  # the client is gone
+            self.will_close = True
+            return 0
 
     def _receive(self) -> bytes | None:
         try:
             data = super()._receive()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLWantWriteError:  # TLS must send something first, such as a KeyUpdate
+            self._block()
             return None
         while data and self._tls and self._tls.pending():  # the main loop cannot see these bytes
             data += self._tls.recv(int(self.adj.recv_bytes))
@@ -68,13 +77,12 @@ class TlsConnection(Connection):
             self._shake_hands(self._tls)
 
     def _shake_hands(self, tls: ssl.SSLSocket) -> None:
-        self._wants_to_write = False
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLWantWriteError:
-            self._wants_to_write = True
+            self._block()
         except OSError as error:
             reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
             self.server.refusals.note(Refusal.TLS_HANDSHAKE, self.peer, detail=str(reason))
@@ -100,9 +108,22 @@ class TlsConnection(Connection):
             self.handle_close()
         return None
 
+    def enforce_time_limits(self, now: float) -> None:
+        """Do as a connection without TLS; also close it if the client reads nothing."""
+        if self._wants_to_write and now > self._blocked_since + SEND_SECONDS:
+            self.handle_close()
+        else:
+            super().enforce_time_limits(now)
+
+    def _block(self) -> None:
+        """Wait until the socket takes what TLS has to send."""
+        self._wants_to_write = True
+        self._blocked_since = time.monotonic()
+
     def handle_close(self) -> None:
         """Close the connection, and tell a client over TLS that nothing was cut off."""
-        self._notify_close()
+        if not self.requests:  # otherwise another thread uses the socket
+            self._notify_close()
         super().handle_close()
 
     def _begin_to_close(self) -> None:

@@ -17,15 +17,15 @@ from werkzeug.exceptions import HTTPException
 
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
-from jicofo_reservation_proxy.observability import logs
+from jicofo_reservation_proxy.text_rules import one_line
 
 from .access_control import AccessControl, Refused
 from .access_log import AccessLogEntry
 from .answers import Answer, render_bad_input, render_fault
-from .base_path import BasePath, without_double_slashes
+from .base_path import BasePath, shown, without_double_slashes
 from .forms import MAX_BODY_BYTES
 from .handlers import Handlers
-from .refusals import Refusals
+from .refusals import Refusal, Refusals
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -57,7 +57,7 @@ def make_flask(handlers: Handlers, door: FrontDoor) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
     app.register_blueprint(_blueprint(handlers))
-    app.register_error_handler(HTTPException, partial(_http_error, door.base_path.usage))
+    app.register_error_handler(HTTPException, partial(_http_error, door))
     app.register_error_handler(Exception, _unexpected)
     app.wsgi_app = _Entrance(handlers, door, app.wsgi_app)  # type: ignore[method-assign]
     return app
@@ -97,20 +97,22 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, content_type=JSON)
 
 
-def _http_error(usage: str, error: HTTPException) -> Response:
-    """Answer a request that Flask refuses: unknown path or method, or a body that is too large."""
+def _http_error(door: FrontDoor, error: HTTPException) -> Response:
+    """Answer a request that Flask refuses: an unknown method, or a body that is too large."""
     status = error.code or 500
-    message = usage
+    message = door.base_path.usage
     if status == 413:
         message = f"The body is too large; wanted at most {MAX_BODY_BYTES} bytes."
-    response = _response(_refusal(status, message, request.method, request.path))
+    response = _response(_refuse(door, status, message, request.environ))
     response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
     return response
 
 
-def _refusal(status: int, message: str, method: str, path: str) -> Answer:
-    fields: dict[str, str | int] = {"method": method, "path": path[:200], "status": status}
-    logs.event(logger, logging.WARNING, "refused", fields)
+def _refuse(door: FrontDoor, status: int, message: str, environ: "WSGIEnvironment") -> Answer:
+    """Answer a request that the reservation API does not have."""
+    peer, method = environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"]
+    detail = f"{status}, path {one_line(shown(environ['PATH_INFO']))}"
+    door.refusals.note(Refusal.UNKNOWN, peer, method, detail)
     return render_bad_input(BadInput(status, message))
 
 
@@ -153,19 +155,17 @@ class _Entrance:
         admitted = self._door.access.admit(environ, asked)
         if isinstance(admitted, Refused):
             return self._refuse(admitted, environ, start_response)
+        environ["PATH_INFO"] = admitted
         path = self._door.base_path.remove(admitted)
         if path is None:
-            return _start(self._unknown(admitted, environ), start_response)
+            usage = self._door.base_path.usage
+            return _start(_refuse(self._door, 404, usage, environ), start_response)
         environ["PATH_INFO"] = path
         if path == "/conference" and environ["REQUEST_METHOD"] == "POST":
             length = environ.get("CONTENT_LENGTH", "")
             if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
                 return self._create(environ, int(length), start_response)
         return self._flask_app(environ, start_response)
-
-    def _unknown(self, path: str, environ: "WSGIEnvironment") -> Answer:
-        base_path = self._door.base_path
-        return _refusal(404, base_path.usage, environ["REQUEST_METHOD"], base_path.shown(path))
 
     def _refuse(
         self, refused: Refused, environ: "WSGIEnvironment", start_response: "StartResponse"
