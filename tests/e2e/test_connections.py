@@ -321,3 +321,18 @@ def test_a_client_that_resets_its_connection_harms_nobody(tmp_path: Path) -> Non
                 connection.sendall(sent)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert client.create().status == 200
+
+
+def test_a_client_that_resets_while_answers_wait_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last answer is not sent completely when the client resets the connection."""
+    monkeypatch.setattr(connections, "MAX_PIPELINED", sys.maxsize)
+    monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
+    with running(tmp_path, granting()) as client:
+        for _ in range(20):
+            with _connected_with_short_buffers(client) as connection:
+                connection.sendall(DELETE * 100 + b"nonsense\r\n\r\n")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert client.create().status == 200
+    assert not [record for record in caplog.records if record.name == "waitress"]

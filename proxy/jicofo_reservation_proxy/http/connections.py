@@ -183,7 +183,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             return
         if self.total_outbufs_len:
             self._flush_exception(self._flush_some)
-        if self.will_close:  # the client is gone
+        if not self.connected or self.will_close:  # the client is gone
             self.handle_close()
         elif not self.total_outbufs_len:
             self.close_when_flushed = False
