@@ -25,8 +25,7 @@ def judge(sent: bytes, received: bytes) -> list[int]:
     statuses: list[int] = []
     while received:
         status, received = _answer(sent, received)
-        if status != 100:
-            statuses.append(status)
+        statuses.append(status)
     if not statuses and is_answer_due(sent):
         raise WrongAnswerError("no answer")
     return statuses
@@ -40,8 +39,6 @@ def _answer(sent: bytes, received: bytes) -> tuple[int, bytes]:
     if not end or not match:
         raise WrongAnswerError(f"a head that is incomplete or strange: {received[:200]!r}")
     status = int(match[1])
-    if status == 100 and not fields and b"100-continue" in sent.lower():
-        return status, rest
     if not 200 <= status < 500:
         raise WrongAnswerError(f"the status {status}")
     headers = dict(field.lower().split(b": ", 1) for field in fields)
