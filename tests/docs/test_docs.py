@@ -164,6 +164,7 @@ def test_the_limits_of_the_operations_page() -> None:
         f"| the body of a request | {connections.BODY_SECONDS:.0f} s more, {body} |",
         f"| an answer that the client does not read | {connections.SEND_SECONDS:.0f} s |",
         f"| an idle connection | {connections.IDLE_SECONDS / 60:.0f} minutes |",
+        f"before it gets an answer | {connections.MAX_PIPELINED}. ",
         f"| connections | {server.MAX_CONNECTIONS}, or half of the files ",
     ):
         assert row in OPERATIONS
