@@ -125,7 +125,9 @@ def test_no_token_is_ever_logged(
     guarded.send("GET", f"/{TOKEN}/unknown")
     guarded.send("GET", f"/{wrong}/unknown", headers={"Authorization": f"Bearer {TOKEN}"})
     guarded.send("GET", f"/{TOKEN}/conference/x y")
-    guarded.send("PATCH", f"/{TOKEN}/conference/x")
+    guarded.send("PATCH", f"/{TOKEN}/conference/{TOKEN}")
+    guarded.send("DELETE", f"/{TOKEN}/conference/{wrong}")
+    guarded.send("GET", f"/conference/{TOKEN}/x", headers={"Authorization": f"Bearer {TOKEN}"})
     exchange(
         guarded.port, b"GET /x HTTP/1.1\r\nAuthorization: Bearer %s\nX: y\r\n\r\n" % TOKEN.encode()
     )

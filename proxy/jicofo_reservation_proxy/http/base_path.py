@@ -28,9 +28,7 @@ def without_double_slashes(path: str) -> str:
 def shown(path: str) -> str:
     """Return a path for the log: a segment that could be a client token is not shown."""
     segments = path[:MAX_SHOWN].split("/")
-    return "/".join(
-        each if len(each) < MIN_TOKEN_CHARACTERS else "\N{HORIZONTAL ELLIPSIS}" for each in segments
-    )
+    return "/".join(each if len(each) < MIN_TOKEN_CHARACTERS else HIDDEN for each in segments)
 
 
 class BasePath:

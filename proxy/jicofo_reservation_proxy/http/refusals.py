@@ -44,7 +44,7 @@ _EXPLANATIONS: Mapping[Refusal, str] = {
     Refusal.TLS_HANDSHAKE: "the TLS handshake failed",
     Refusal.TIMEOUT: "it did not arrive in time",
     Refusal.MALFORMED: "it is not HTTP/1.1 as the proxy accepts it",
-    Refusal.UNKNOWN: "there is no such path or method",
+    Refusal.UNKNOWN: "the reservation API has no such request",
     Refusal.EVICTED: "it was idle longest, and there is no room for more connections",
 }
 """The kind → why the proxy refuses such a request or connection."""

@@ -1,7 +1,7 @@
 """The path of the clients' base URL."""
 
 import pytest
-from jicofo_reservation_proxy.http.base_path import BasePath, without_double_slashes
+from jicofo_reservation_proxy.http.base_path import BasePath, shown, without_double_slashes
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,17 @@ def test_double_slashes(path: str, without: str) -> None:
 def test_what_remains_of_a_path(prefix: str, path: str, rest: str | None) -> None:
     """The rest begins with `/conference`; with a prefix, only that prefix may stand before it."""
     assert BasePath(prefix).remove(path) == rest
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/api/v1/conference/null", "/api/v1/conference/null"),
+        ("/0123456789abcde/x", "/0123456789abcde/x"),
+        ("/0123456789abcdef/x", "/\u2026/x"),
+        ("/" + "x" * 1000, "/\u2026"),
+    ],
+)
+def test_a_segment_that_could_be_a_token_is_not_shown(path: str, text: str) -> None:
+    """A token has at least 16 characters."""
+    assert shown(path) == text
