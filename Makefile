@@ -64,7 +64,7 @@ fuzz: $(READY) ## Send random requests to a running proxy for a minute; ARGS='--
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Compare a direct gRPC call, a naive bridge and the proxy, in one run
+bench: $(READY) ## Compare the proxy with a naive bridge and a bridge in Go, in one run; uses Go if it is there
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 .PHONY: lint

@@ -1,4 +1,4 @@
-"""Compare a direct gRPC call, a naive bridge and the proxy, in one run.
+"""Compare the proxy with a naive bridge and a bridge in Go, in one run.
 
 All processes run on this machine, on the loopback interface, and this program ends them.
 
@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 
 from jicofo_reservation_proxy.commands.progress import Progress
 
-from benchmarks import footprint, machine, serial, startup, throughput
+from benchmarks import bursts, ends, footprint, machine, startup
+from benchmarks.bursts import Bursts, Contender, Kind
 from benchmarks.children import (
-    BACKEND,
     NAIVE,
     PORT_LINE,
     PROXY_LINE,
@@ -34,37 +34,35 @@ from benchmarks.children import (
     on_backend,
     proxy_arguments,
 )
-from benchmarks.direct import DirectClient
+from benchmarks.ends import Ends
+from benchmarks.load_process import LoadProcess
 from benchmarks.report import Goal, Report
 from benchmarks.stats import Spread
-from benchmarks.wire import HOST, Connection, Rooms, WrongAnswerError
+from benchmarks.wire import HOST, Rooms, WrongAnswerError
 
-DIRECT = serial.DIRECT
+DIRECT = "direct gRPC call"
 NAIVE_BRIDGE = "naive bridge"
 PROXY = "proxy"
+GO_BRIDGE = "Go bridge"
 STUBBED = "proxy, built-in stub"
-OURS = (PROXY, STUBBED)
-NEW_CONNECTION = ", a new connection each (Prosody)"
+
+KEPT = Kind("one kept connection (Jicofo)", "kept", 1, rounds=60, calls=40)
+NEW = Kind("a new connection each (Prosody)", "new", 1, rounds=60, calls=40)
+MIDDLE = Kind("16 connections", "kept", 16, rounds=12, seconds=0.7)
+MOST = Kind("64 connections", "kept", 64, rounds=12, seconds=0.7)
+THOROUGH = (KEPT, NEW, MIDDLE, MOST)
+QUICK = (
+    replace(KEPT, rounds=8, calls=20),
+    replace(NEW, rounds=8, calls=20),
+    replace(MIDDLE, rounds=2, seconds=0.3),
+    replace(MOST, rounds=2, seconds=0.3),
+)
+START_UPS = 9
 FOOT = """
-The goals use medians of ratios. Each ratio is from one round, and the order of the contenders
-changes from round to round. When the machine does other work, the whole round is slower, and the
-ratio hardly changes. Quartiles that lie far apart show that the machine was too busy.
+A ratio compares the bursts of one round, and the order of the contenders changes from round to
+round. When the machine does other work, the whole round is slower, and the ratio hardly changes.
+Quartiles that lie far apart show that the machine was too busy.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """The number and the length of the measurements."""
-
-    serial_rounds: int
-    serial_burst: int
-    throughput_rounds: int
-    throughput_seconds: float
-    start_up_rounds: int
-
-
-THOROUGH = Effort(300, 10, 8, 0.7, 9)
-QUICK = Effort(40, 10, 2, 0.25, 1)
 
 
 @dataclass(frozen=True)
@@ -72,39 +70,45 @@ class Bench:
     """One run of the benchmark, with its processes."""
 
     children: Children
-    effort: Effort
     progress: Progress
-    rooms: Rooms
+    ends: Ends
+    backend: Child
     backend_port: int
 
     def start_naive(self) -> Child:
         """Start a naive bridge."""
-        return self.children.start("the naive bridge", [NAIVE, f"{HOST}:{self.backend_port}"])
+        command = [sys.executable, NAIVE, f"{HOST}:{self.backend_port}"]
+        return self.children.start("the naive bridge", command)
 
     def start_proxy(self, backend_port: int | None) -> Child:
         """Start a proxy; with None, it uses its built-in stub."""
         arguments = proxy_arguments(self.children)
         return self.children.start("the proxy", arguments, on_backend(backend_port))
 
-    def run(self) -> Report:
+    def run(self, kinds: tuple[Kind, ...], start_ups: int) -> Report:
         """Make all measurements. Measure the start-up last, when no other contender runs."""
         self.rehearse()
-        contenders = {NAIVE_BRIDGE: self.start_naive(), PROXY: self.start_proxy(self.backend_port)}
-        ports = {
-            NAIVE_BRIDGE: contenders[NAIVE_BRIDGE].port(PORT_LINE),
-            PROXY: contenders[PROXY].port(PROXY_LINE),
+        contenders = self.start_contenders()
+        load = LoadProcess(self.children, self.ends.load)
+        measured = {
+            kind.name: bursts.measure(load, kind, self.with_direct(kind, contenders), self.progress)
+            for kind in kinds
         }
-        serial_figures = self.measure_serial(ports, contenders)
-        load = throughput.LoadProcess(self.children)
-        throughput_figures = self.measure_throughput(load, ports)
-        contenders[STUBBED] = self.loaded_stub(load)
-        memory = footprint.measure(contenders)
-        for child in contenders.values():
+        children = {name: contender.child for name, contender in contenders.items()}
+        children[STUBBED] = self.loaded_stub(load, kinds[-1])
+        memory = footprint.measure(children)
+        for child in children.values():
             child.end()
-        start_up = self.measure_start_up()
-        goals = goals_of(serial_figures, throughput_figures, memory, start_up)
+        start_up = self.measure_start_up(start_ups)
         return Report(
-            machine.describe(), goals, serial_figures, throughput_figures, memory, start_up
+            machine.describe(),
+            self.ends.language,
+            load.client_cores,
+            goals_of(measured, memory, start_up),
+            {name: _spreads(each) for name, each in measured.items()},
+            {name: _ratios(each) for name, each in measured.items()},
+            memory,
+            start_up,
         )
 
     def rehearse(self) -> None:
@@ -118,61 +122,39 @@ class Bench:
             child.port(line)
             child.end()
 
-    def measure_serial(
-        self, ports: dict[str, int], contenders: dict[str, Child]
-    ) -> serial.SerialFigures:
-        """Measure single calls, as Jicofo and as Prosody make them."""
-        clocks = {name: child.clock() for name, child in contenders.items()}
-        with (
-            DirectClient(self.backend_port, self.rooms) as direct,
-            Connection(ports[NAIVE_BRIDGE]) as naive,
-            Connection(ports[PROXY]) as ours,
-        ):
-            callers = {
-                DIRECT: serial.Caller(serial.direct_call(direct)),
-                NAIVE_BRIDGE: serial.Caller(
-                    serial.jicofo_call(naive, self.rooms), clocks[NAIVE_BRIDGE]
-                ),
-                PROXY: serial.Caller(serial.jicofo_call(ours, self.rooms), clocks[PROXY]),
-            }
-            for name, port in ports.items():
-                call = serial.prosody_call(port, self.rooms)
-                callers[name + NEW_CONNECTION] = serial.Caller(call, clocks[name])
-            measured = serial.measure(
-                callers, self.effort.serial_rounds, self.effort.serial_burst, self.progress
-            )
-        return serial.figures(measured, PROXY, NAIVE_BRIDGE)
+    def start_contenders(self) -> dict[str, Contender]:
+        """Start the contenders."""
+        naive, proxy = self.start_naive(), self.start_proxy(self.backend_port)
+        contenders = {
+            NAIVE_BRIDGE: Contender(naive.port(PORT_LINE), naive),
+            PROXY: Contender(proxy.port(PROXY_LINE), proxy),
+        }
+        if self.ends.bridge:
+            command = [*self.ends.bridge, f"{HOST}:{self.backend_port}"]
+            bridge = self.children.start("the Go bridge", command)
+            contenders[GO_BRIDGE] = Contender(bridge.port(PORT_LINE), bridge)
+        return contenders
 
-    def measure_throughput(
-        self, load: throughput.LoadProcess, ports: dict[str, int]
-    ) -> throughput.ThroughputFigures:
-        """Measure many calls at once."""
-        targets = {DIRECT: self.backend_port, **ports}
-        answers = throughput.measure(
-            load,
-            targets,
-            DIRECT,
-            self.effort.throughput_rounds,
-            self.effort.throughput_seconds,
-            self.progress,
-        )
-        return throughput.figures(answers, list(targets), PROXY, NAIVE_BRIDGE, load.client_cores)
+    def with_direct(self, kind: Kind, contenders: dict[str, Contender]) -> dict[str, Contender]:
+        """Add the backend itself; only calls on kept connections compare with a direct call."""
+        if kind.way == "new":
+            return contenders
+        backend = Contender(self.backend_port, self.backend, is_backend=True)
+        return {DIRECT: backend, **contenders}
 
-    def loaded_stub(self, load: throughput.LoadProcess) -> Child:
+    def loaded_stub(self, load: LoadProcess, kind: Kind) -> Child:
         """Start a proxy with its built-in stub, and load it for a short time.
 
         The time is short because the stub keeps all rooms.
         """
         child = self.start_proxy(None)
-        port = child.port(PROXY_LINE)
-        throughput.measure(
-            load, {STUBBED: port}, DIRECT, 1, self.effort.throughput_seconds, self.progress
-        )
+        contenders = {STUBBED: Contender(child.port(PROXY_LINE), child)}
+        bursts.measure(load, replace(kind, rounds=1), contenders, self.progress)
         return child
 
-    def measure_start_up(self) -> dict[str, Spread]:
+    def measure_start_up(self, rounds: int) -> dict[str, Spread]:
         """Measure the start-up of the contenders, and of Python alone."""
-        starts = startup.StartUp(self.children, self.backend_port, self.rooms)
+        starts = startup.StartUp(self.children, self.backend_port, Rooms())
         measured: dict[str, startup.Start] = {
             PROXY: partial(starts.proxy, self.backend_port),
             STUBBED: partial(starts.proxy, None),
@@ -181,24 +163,40 @@ class Bench:
         measured |= {
             name: partial(starts.ending, code) for name, code in startup.REFERENCES.items()
         }
-        return startup.measure(measured, self.effort.start_up_rounds, self.progress)
+        return startup.measure(measured, rounds, self.progress)
+
+
+def _spreads(measured: Bursts) -> dict[str, dict[str, Spread]]:
+    return {name: bursts.spreads(each) for name, each in measured.items()}
+
+
+def _ratios(measured: Bursts) -> dict[str, dict[str, Spread]]:
+    names = [name for name in measured if name not in {NAIVE_BRIDGE, DIRECT}]
+    return {name: bursts.compared(measured, name, NAIVE_BRIDGE) for name in names}
 
 
 def goals_of(
-    calls: serial.SerialFigures,
-    answers: throughput.ThroughputFigures,
+    measured: dict[str, Bursts],
     memory: dict[str, footprint.FootprintFigures],
     start_up: dict[str, Spread],
 ) -> list[Goal]:
     """Return the goals with the measured figures."""
-    kept = answers.most_over_middle[PROXY]
-    peaks = {name: Spread.of([memory[name].peak_mb]) for name in OURS if name in memory}
-    return [
-        Goal("overhead over direct, proxy / naive bridge", "<=", 0.8, "", calls.overhead_ratio),
-        Goal("answers per second, 64 / 16 connections", ">=", 0.8, "", kept),
-        *(Goal(f"peak memory, {name}", "<=", 60, " MB", peaks[name]) for name in peaks),
-        *(Goal(f"first answer, {name}", "<=", 0.6, " s", start_up[name]) for name in OURS),
+    ratio = {name: bursts.compared(each, PROXY, NAIVE_BRIDGE) for name, each in measured.items()}
+    kept, new = ratio[KEPT.name], ratio[NEW.name]
+    middle, most = ratio[MIDDLE.name], ratio[MOST.name]
+    goals = [
+        Goal("time of a call, kept connection / naive", "<=", 0.62, "", kept["p50_us"]),
+        Goal("time of a call, new connection / naive", "<=", 0.62, "", new["p50_us"]),
+        Goal("processor time of a call / naive", "<=", 0.62, "", kept["cpu_us"]),
+        Goal("answers/s, 16 connections / naive", ">=", 2.0, "", middle["answers_per_second"]),
+        Goal("p99, 16 connections / naive", "<=", 0.8, "", middle["p99_us"]),
+        Goal("answers/s, 64 connections / naive", ">=", 4.0, "", most["answers_per_second"]),
+        Goal("first answer", "<=", 0.3, " s", start_up[PROXY]),
     ]
+    if PROXY in memory:
+        peak = Spread.of([memory[PROXY].peak_mb])
+        goals.append(Goal("peak memory, 64 connections", "<=", 65, " MB", peak))
+    return goals
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -221,7 +219,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(effort: Effort) -> Report:
+def run(kinds: tuple[Kind, ...], start_ups: int) -> Report:
     """Make all measurements; leave no process and no temporary file behind."""
     progress = Progress()
     try:
@@ -229,9 +227,11 @@ def run(effort: Effort) -> Report:
             tempfile.TemporaryDirectory(prefix="bench-") as folder,
             Children(Path(folder)) as children,
         ):
-            backend = children.start("the backend", [BACKEND])
+            progress.show("building the Go program")
+            both = ends.build(Path(folder))
+            backend = children.start("the backend", both.backend)
             port = backend.port(PORT_LINE)
-            return Bench(children, effort, progress, Rooms(), port).run()
+            return Bench(children, progress, both, backend, port).run(kinds, start_ups)
     finally:
         progress.clear()
 
@@ -241,14 +241,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parse(arguments)
     end_on_signals()
     try:
-        report = run(QUICK if chosen.quick else THOROUGH)
+        report = run(QUICK, 1) if chosen.quick else run(THOROUGH, START_UPS)
         print(report.as_text(), end="")
         if chosen.json:
             chosen.json.write_text(report.as_json())
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return 130
-    except (ChildError, WrongAnswerError, OSError, subprocess.TimeoutExpired) as error:
+    except (ChildError, WrongAnswerError, OSError, subprocess.SubprocessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0

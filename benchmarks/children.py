@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Self
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 20.0
 END_SECONDS = 10.0
+SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 PORT_LINE = re.compile(r"^(\d+)$", re.MULTILINE)  # backend.py and naive.py
 PROXY_LINE = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SETTINGS = "JICOFO_RESERVATION_PROXY_"
-PROXY = ("-m", "jicofo_reservation_proxy", "serve")
+PROXY = (sys.executable, "-m", "jicofo_reservation_proxy", "serve")
 NAIVE = str(HERE / "naive.py")
 BACKEND = str(HERE / "backend.py")
 
@@ -35,6 +36,15 @@ class Memory:
 
     resident_bytes: int
     peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used since its start."""
+
+    cpu_us: float
+    voluntary: int
+    involuntary: int
 
 
 @dataclass(frozen=True)
@@ -76,16 +86,20 @@ class Child:
         fields = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status.read_text(), re.MULTILINE))
         return Memory(int(fields["VmRSS"]) * 1024, int(fields["VmHWM"]) * 1024)
 
-    def clock(self) -> Callable[[], float] | None:
-        """Return a clock that counts the processor time of the process, in microseconds.
+    def usage(self) -> Usage:
+        """Return the processor time in microseconds, and the context switches of all threads.
 
-        Return None on systems other than Linux, since the clock numbers of clock_getcpuclockid(3)
-        differ there.
+        They are 0 on systems other than Linux, which have no /proc.
         """
         if sys.platform != "linux":
-            return None
-        number = ~self.process.pid << 3 | 2
-        return lambda: time.clock_gettime_ns(number) / 1000
+            return Usage(0.0, 0, 0)
+        pid = self.process.pid
+        switches = [0, 0]
+        for status in Path(f"/proc/{pid}/task").glob("*/status"):
+            with suppress(OSError):  # the thread has ended
+                found = SWITCHES.findall(status.read_text())
+                switches = [total + int(one) for total, one in zip(switches, found, strict=True)]
+        return Usage(time.clock_gettime_ns(~pid << 3 | 2) / 1000, *switches)
 
     def end(self) -> None:
         """End the process with SIGTERM, and after `END_SECONDS` with SIGKILL.
@@ -132,11 +146,11 @@ class Children:
     def start(
         self, name: str, arguments: Sequence[str], settings: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a Python process; `settings` are the only settings of the proxy that it gets."""
+        """Start a program; `settings` are the only settings of the proxy that it gets."""
         output = self._folder / f"{len(self._started)}.txt"
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                list(arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -146,11 +160,11 @@ class Children:
             return self._keep(Child(name, process, output))
 
     def start_piped(self, name: str, arguments: Sequence[str]) -> Child:
-        """Start a Python process that reads jobs from stdin and writes results to stdout."""
+        """Start a program that reads jobs from stdin and writes results to stdout."""
         output = self._folder / f"{len(self._started)}.txt"
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                list(arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,

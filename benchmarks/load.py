@@ -1,133 +1,65 @@
-"""The load: a separate process that keeps a number of calls in flight and counts the answers.
+"""The load client in Python, for a machine without Go; it needs more time than the contenders.
 
-For HTTP it uses one thread and epoll, so that the client needs only a small part of a core. For
-gRPC it uses blocking threads on one channel, as a Python program would. Each input line is a job,
-and each output line is the result of a job. The process ends at the end of its input.
+It does the same jobs as the Go program (benchmarks/go). Each input line is a job, and each output
+line is the result of a job. The process ends at the end of its input.
 """
 
 import dataclasses
 import gc
 import json
-import selectors
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from benchmarks.direct import DirectClient
+from benchmarks.load_process import Job, Result
 from benchmarks.wire import (
-    PATIENCE_SECONDS,
     Connection,
     Rooms,
     WrongAnswerError,
+    ask_as_prosody,
     jicofo_request,
-    missing_bytes,
+    prosody_request,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job: keep `connections` calls in flight for `seconds`, over HTTP or directly over gRPC."""
-
-    port: int
-    connections: int
-    seconds: float
-    direct: bool
+Call = Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answers per second within the time, and the share of a core that the client used."""
-
-    answers_per_second: float
-    client_cores: float
-
-
-class Caller:
-    """One keep-alive connection with at most one request in flight."""
-
-    def __init__(self, connection: Connection, rooms: Rooms) -> None:
-        self.socket = connection.socket
-        self._rooms = rooms
-        self._answer = bytearray()
-
-    def send(self) -> None:
-        """Send a request for a new room."""
-        self._answer.clear()
-        self.socket.sendall(jicofo_request(self._rooms.next()))
-
-    def receive(self) -> bool:
-        """Read the bytes that have arrived; return whether the answer is complete."""
-        received = self.socket.recv(16384)
-        if not received:
-            raise WrongAnswerError(f"the connection ended after {bytes(self._answer)!r}")
-        self._answer += received
-        return missing_bytes(self._answer) <= 0
+def caller(job: Job, rooms: Rooms, stack: ExitStack) -> Call:
+    """Return a function that makes one call."""
+    if job.kind == "kept":
+        connection = stack.enter_context(Connection(job.port))
+        return lambda: connection.ask(jicofo_request(rooms.next()))
+    if job.kind == "new":
+        return lambda: ask_as_prosody(job.port, prosody_request(rooms.next()))
+    return stack.enter_context(DirectClient(job.port, rooms)).call
 
 
-def run_http(job: Job, rooms: Rooms) -> int:
-    """Keep HTTP calls in flight; return the number of answers that arrived in time."""
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        callers = [
-            Caller(stack.enter_context(Connection(job.port)), rooms) for _ in range(job.connections)
-        ]
-        for caller in callers:
-            selector.register(caller.socket, selectors.EVENT_READ, caller)
-        return count_answers(selector, callers, job.seconds)
-
-
-def count_answers(selector: selectors.BaseSelector, callers: list[Caller], seconds: float) -> int:
-    """Send a new request after each answer until the time is over; return the number of answers.
-
-    Wait for the last answers too, but do not count them.
-    """
-    deadline = time.perf_counter() + seconds
-    for caller in callers:
-        caller.send()
-    answers = 0
-    waiting = len(callers)
-    while waiting:
-        ready = selector.select(PATIENCE_SECONDS)
-        if not ready:
-            raise WrongAnswerError(f"{waiting} requests got no answer")
-        for key, _ in ready:
-            if not key.data.receive():
-                continue
-            if time.perf_counter() < deadline:
-                answers += 1
-                key.data.send()
-            else:
-                waiting -= 1
-    return answers
-
-
-def run_direct(job: Job, rooms: Rooms) -> int:
-    """Return the number of answers that the backend gave in time to blocking threads."""
-    with DirectClient(job.port, rooms) as client, ThreadPoolExecutor(job.connections) as threads:
-        client.call()  # opens the connection before the time starts
-        deadline = time.perf_counter() + job.seconds
-        counts = [threads.submit(count_calls, client, deadline) for _ in range(job.connections)]
-        return sum(count.result() for count in counts)
-
-
-def count_calls(client: DirectClient, deadline: float) -> int:
-    """Call again after each answer until the time is over; return the number of answers in time."""
-    answers = 0
-    while True:
-        client.call()
-        if time.perf_counter() >= deadline:
-            return answers
-        answers += 1
+def calls(job: Job, call: Call, began: float) -> list[float]:
+    """Call until the job is done; return the time of each call in microseconds."""
+    latencies: list[float] = []
+    while job.calls == 0 or len(latencies) < job.calls:
+        started = time.perf_counter()
+        call()
+        ended = time.perf_counter()
+        if job.calls == 0 and ended > began + job.seconds:
+            break
+        latencies.append((ended - started) * 1e6)
+    return latencies
 
 
 def run(job: Job, rooms: Rooms) -> Result:
     """Do a job; return its result."""
-    cpu = time.process_time()
-    started = time.perf_counter()
-    answers = (run_direct if job.direct else run_http)(job, rooms)
-    took = time.perf_counter() - started
-    return Result(answers / job.seconds, (time.process_time() - cpu) / took)
+    with ExitStack() as stack, ThreadPoolExecutor(job.connections) as threads:
+        callers = [caller(job, rooms, stack) for _ in range(job.connections)]
+        cpu, began = time.process_time(), time.perf_counter()
+        running = [threads.submit(calls, job, call, began) for call in callers]
+        latencies = [latency for each in running for latency in each.result()]
+        took = time.perf_counter() - began
+    cores = (time.process_time() - cpu) / took
+    return Result(latencies, len(latencies) / (job.seconds or took), cores)
 
 
 def main() -> int:

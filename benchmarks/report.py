@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.footprint import FootprintFigures
-from benchmarks.serial import SerialFigures
 from benchmarks.stats import Spread
-from benchmarks.throughput import CONNECTIONS, ThroughputFigures
+
+Table = dict[str, dict[str, Spread]]
+"""Contender → figure (bursts.py) → median and quartiles."""
 
 WIDTH = 50
 
@@ -34,12 +35,19 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All figures of one run."""
+    """All figures of one run.
+
+    `language` is that of the backend and of the load client (ends.py), and `client_cores` the
+    maximum share of a core that the load client used. `figures` and `ratios` have a table for each
+    kind of burst; the ratios are to the naive bridge.
+    """
 
     machine: str
+    language: str
+    client_cores: float
     goals: list[Goal]
-    serial: SerialFigures
-    throughput: ThroughputFigures
+    figures: dict[str, Table]
+    ratios: dict[str, Table]
     memory: dict[str, FootprintFigures]
     start_up_seconds: dict[str, Spread]
 
@@ -52,15 +60,28 @@ class Report:
 
     def as_text(self) -> str:
         """Return all figures as text tables."""
-        sections = (
+        sections = [
             goal_lines(self.goals),
-            serial_lines(self.serial),
-            throughput_lines(self.throughput),
+            *(burst_lines(kind, table) for kind, table in self.figures.items()),
+            ratio_lines(self.ratios),
             memory_lines(self.memory),
             start_up_lines(self.start_up_seconds),
+            self.end_lines(),
+        ]
+        return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+    def end_lines(self) -> Iterator[str]:
+        """Yield what a reader must know about the figures."""
+        yield f"Machine: {self.machine}"
+        yield (
+            f"Backend and load client: in {self.language}; the client used at most "
+            f"{self.client_cores:.2f} of a core"
         )
-        text = "\n\n".join("\n".join(lines) for lines in sections)
-        return f"{text}\n\nMachine: {self.machine}\n"
+        if self.language != "Go":
+            yield (
+                "WARNING: there is no Go. The backend and the client in Python share the processor "
+                "with the contenders, so these figures hide most of the differences."
+            )
 
 
 def row(first: str, *cells: str) -> str:
@@ -86,34 +107,43 @@ def goal_lines(goals: Iterable[Goal]) -> Iterator[str]:
         )
 
 
-def serial_lines(figures: SerialFigures) -> Iterator[str]:
-    """Yield the table of single calls: latencies, overheads, processor times."""
+def burst_lines(kind: str, table: Table) -> Iterator[str]:
+    """Yield the table of one kind of burst."""
     yield row(
-        "One call at a time, microseconds", "median", "quartiles", "over direct", "quartiles", "CPU"
+        kind[0].upper() + kind[1:],
+        "p50, us",
+        "quartiles",
+        "p99, us",
+        "answers/s",
+        "CPU/call, us",
+        "switches/call",
     )
-    for name, spread in figures.latency_us.items():
-        over = figures.overhead_us.get(name)
+    for name, figures in table.items():
+        switches = (figures["voluntary_switches"], figures["involuntary_switches"])
         yield row(
             f"  {name}",
-            f"{spread.median:.0f}",
-            between(spread, 0),
-            f"{over.median:+.0f}" if over else "",
-            between(over, 0) if over else "",
-            f"{figures.cpu_us[name].median:.0f}" if name in figures.cpu_us else "",
+            f"{figures['p50_us'].median:.0f}",
+            between(figures["p50_us"], 0),
+            f"{figures['p99_us'].median:.0f}",
+            f"{figures['answers_per_second'].median:.0f}",
+            f"{figures['cpu_us'].median:.0f}",
+            " + ".join(f"{each.median:.1f}" for each in switches),
         )
 
 
-def throughput_lines(figures: ThroughputFigures) -> Iterator[str]:
-    """Yield the table of the answers per second."""
-    most, middle = CONNECTIONS[-1], CONNECTIONS[-2]
-    heads = [f"{n} conn." for n in CONNECTIONS]
-    yield row("Many calls at once, answers per second", *heads, f"{most} / {middle}")
-    for name, rates in figures.answers_per_second.items():
-        cells = [f"{rates[n].median:.0f}" for n in CONNECTIONS]
-        yield row(f"  {name}", *cells, f"{figures.most_over_middle[name].median:.2f}")
-    cells = [f"{figures.ours_over_naive[n].median:.2f}" for n in CONNECTIONS]
-    yield row("  the proxy / the naive bridge", *cells)
-    yield f"  (the HTTP client used at most {figures.client_cores:.2f} of one core)"
+def ratio_lines(ratios: dict[str, Table]) -> Iterator[str]:
+    """Yield the table of the ratios to the naive bridge."""
+    yield row("Ratios to the naive bridge", "p50", "quartiles", "p99", "answers/s", "CPU/call", "")
+    for kind, table in ratios.items():
+        for name, figures in table.items():
+            yield row(
+                f"  {name}, {kind}",
+                f"{figures['p50_us'].median:.2f}",
+                between(figures["p50_us"], 2),
+                f"{figures['p99_us'].median:.2f}",
+                f"{figures['answers_per_second'].median:.2f}",
+                f"{figures['cpu_us'].median:.2f}",
+            )
 
 
 def memory_lines(figures: dict[str, FootprintFigures]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class StartUp:
     def naive(self) -> float:
         """Return the seconds that the naive bridge needs."""
         port = free_port()
-        arguments = [NAIVE, f"{HOST}:{self.backend_port}", str(port)]
+        arguments = [sys.executable, NAIVE, f"{HOST}:{self.backend_port}", str(port)]
         started = time.perf_counter()
         child = self.children.start("the naive bridge", arguments)
         return self._until_answer(child, port, started)
@@ -57,7 +58,7 @@ class StartUp:
     def ending(self, code: str) -> float:
         """Return the seconds from the start to the end of a Python process that runs the code."""
         started = time.perf_counter()
-        child = self.children.start(f"python -c {code!r}", ["-c", code])
+        child = self.children.start(f"python -c {code!r}", [sys.executable, "-c", code])
         if child.process.wait(START_SECONDS):
             raise child.failure("failed")
         return time.perf_counter() - started
