@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from . import records
+from . import records, row_batches
 from .memory_index import Index
 from .records import Record, RecordState
 
@@ -77,9 +77,11 @@ class RecordTable:
     ) -> None:
         """Delete and write the rows of these records in a transaction."""
         gone = [records.key(ref) for ref, record in changes if record is None]
-        connection.executemany(records.DELETE, gone)
-        connection.executemany(
-            records.UPSERT, [records.to_row(record) for _, record in changes if record]
+        row_batches.delete(connection, records.TABLE, records.KEY_COLUMNS, gone)
+        row_batches.insert(
+            connection,
+            records.TABLE,
+            [records.to_row(record) for _, record in changes if record],
         )
 
     def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:

@@ -146,17 +146,17 @@ SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, d
        options, is_whole, over_at_ms, reason, hold, has_row, has_no_holder
 FROM conference ORDER BY over_at_ms, start_time_ms
 """
-UPSERT = "INSERT OR REPLACE INTO conference VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-DELETE = "DELETE FROM conference WHERE backend = ? AND conference_id = ? AND is_stand_in = ?"
+TABLE = "conference"
+KEY_COLUMNS = ("backend", "conference_id", "is_stand_in")
 
 
 def key(ref: ConferenceRef) -> tuple[str, str, bool]:
-    """Return the parameters of the statement `DELETE`."""
+    """Return the values of `KEY_COLUMNS`."""
     return ref.backend, ref.conference_id, ref.is_fallback
 
 
 def to_row(record: Record) -> tuple[object, ...]:
-    """Return the parameters of the statement `UPSERT`."""
+    """Return the values of all columns."""
     held = record.conference
     options = {name: getattr(held, name) for name in _OPTIONS} if held else {}
     return (

@@ -17,6 +17,7 @@ from jicofo_reservation_proxy import ids
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.model import ConferenceRef
 
+from . import row_batches
 from .eviction_log import EvictionLog
 from .sqlite_database import Database
 from .write_behind import CLOSE_SECONDS, WriteBehind
@@ -160,8 +161,9 @@ class _Table:
         changes: Sequence[tuple[int, tuple[str, int] | None]],
     ) -> None:
         gone = [(number,) for number, value in changes if value is None]
-        connection.executemany("DELETE FROM alias WHERE number = ?", gone)
-        connection.executemany(
-            "INSERT OR REPLACE INTO alias (number, string_id, made_at_ms) VALUES (?, ?, ?)",
+        row_batches.delete(connection, "alias", ("number",), gone)
+        row_batches.insert(
+            connection,
+            "alias (number, string_id, made_at_ms)",
             [(number, *value) for number, value in changes if value],
         )

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 
+from . import row_batches
 from .eviction_log import EvictionLog
 from .room_locks import RoomKey
 from .sqlite_database import Database
@@ -118,9 +119,9 @@ class _Table:
         changes: Sequence[tuple[RoomKey, Withdrawal | None]],
     ) -> None:
         gone = [key for key, value in changes if value is None]
-        connection.executemany("DELETE FROM withdrawal WHERE backend = ? AND room = ?", gone)
-        connection.executemany(
-            "INSERT OR REPLACE INTO withdrawal (backend, room, hold, asked_at_ms, is_sent)"
-            " VALUES (?, ?, ?, ?, ?)",
+        row_batches.delete(connection, "withdrawal", ("backend", "room"), gone)
+        row_batches.insert(
+            connection,
+            "withdrawal (backend, room, hold, asked_at_ms, is_sent)",
             [dataclasses.astuple(value) for _, value in changes if value],
         )
