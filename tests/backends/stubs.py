@@ -19,7 +19,7 @@ GO_BINARY = ROOT / "build/jicofo-reservation-stub-go"
 JAR = JAVA / "target/jicofo-reservation-stub.jar"
 
 START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 60.0
 
 _LISTENING = re.compile(r"listening on (\S+) \((plaintext|TLS|mTLS)\)\n")
 
