@@ -18,7 +18,7 @@ keeps no rows and granted the conference.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.ledger.ledger import Store
@@ -87,19 +87,22 @@ class Creation:
         """Return the request with a hold that is greater than those of all grants before."""
         return dataclasses.replace(asked, hold=self._holds.next())
 
-    def _ask_and_answer(self, asked: RoomRequest, *, is_last: bool = False) -> Handled[CreateReply]:
-        """Ask the backend and answer; ask once more if the answer names a conference that is gone.
+    def _ask_and_answer(
+        self, asked: RoomRequest, outdated: Sequence[ConferenceRef] = ()
+    ) -> Handled[CreateReply]:
+        """Ask the backend and answer; ask again if the answer names a conference that is gone.
 
-        Withdraw the conference of the answer if the client does not get it.
+        `outdated` are the conferences of the answers before. Withdraw the conference of the answer
+        if the client does not get it.
         """
         result = self._ask(asked)
         try:
-            handled = self._judge_and_answer(asked, result, is_last=is_last)
+            handled = self._judge_and_answer(asked, result, outdated)
         except Exception:
             self._withdraw(asked, result)
             raise
-        if handled is None:
-            return self._ask_and_answer(self._with_hold(asked), is_last=True)
+        if isinstance(handled, ConferenceRef):
+            return self._ask_and_answer(self._with_hold(asked), (*outdated, handled))
         if not _is_given(asked, result.outcome, handled.reply):
             self._withdraw(asked, result)
         return handled
@@ -130,9 +133,12 @@ class Creation:
         self._deletions.withdraw(asked, ConferenceRef(asked.backend, granted_id))
 
     def _judge_and_answer(
-        self, asked: RoomRequest, result: Result[CreateOutcome], *, is_last: bool
-    ) -> Handled[CreateReply] | None:
-        """Turn the outcome of the call into the reply; return `None` if the outcome is outdated."""
+        self,
+        asked: RoomRequest,
+        result: Result[CreateOutcome],
+        outdated: Sequence[ConferenceRef],
+    ) -> Handled[CreateReply] | ConferenceRef:
+        """Turn the outcome of the call into the reply; return its conference if it is outdated."""
         outcome = result.outcome
         if isinstance(outcome, Fault):
             return self._fallback.answer(asked, outcome)
@@ -144,9 +150,9 @@ class Creation:
         with self._locks.hold(ref, asked.budget.left_seconds) as is_free:
             if not is_free:
                 return Handled(ROOM_IS_BUSY, asked.backend, result.code)
-            verdict = self._named.judge(asked, ref, outcome, is_last=is_last)
+            verdict = self._named.judge(asked, ref, outcome, outdated)
             if verdict is Verdict.OUTDATED:
-                return None
+                return ref
             return Handled(self._reply(asked, ref, outcome, verdict), asked.backend, result.code)
 
     def _reply(

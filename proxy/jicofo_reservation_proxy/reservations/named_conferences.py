@@ -15,7 +15,7 @@ The contract forbids most of this. But many backends do it, and no client must s
 
 import enum
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.ids import encode
@@ -57,6 +57,12 @@ class Verdict(enum.Enum):
     """The ledger knows the conference from another room."""
 
 
+MAX_OUTDATED = 2
+"""After so many answers with conferences that are gone, the next answer counts. Two are possible:
+while the backend makes its second answer, a deletion of another conference with the same id may be
+delivered."""
+
+
 class NamedConferences:
     """Judges the conferences in the answers to CreateConference."""
 
@@ -78,14 +84,16 @@ class NamedConferences:
         asked: RoomRequest,
         ref: ConferenceRef,
         outcome: Granted | Conflict,
-        *,
-        is_last: bool,
+        outdated: Sequence[ConferenceRef],
     ) -> Verdict:
         """Judge the conference of an answer; end it at the backend if it is over.
 
-        The caller holds the locks of the room and of the conference. With `is_last`, the backend
-        was asked before, so its answer is not outdated. Raises `StateError`.
+        The caller holds the locks of the room and of the conference. `outdated` are the conferences
+        of the answers before to this request. If the backend names one of them once more, the
+        answer is not outdated: the backend was asked after its end. The same is true after
+        `MAX_OUTDATED` answers. Raises `StateError`.
         """
+        is_asked_after = ref in outdated or len(outdated) >= MAX_OUTDATED
         if outcome.has_row:
             # The create has raised the row of this proxy. The pending deletion has to end it.
             self._ledger.name_over(ref, asked.hold.number)
@@ -93,10 +101,10 @@ class NamedConferences:
         if record and not _is_same(record.room, asked):
             if not self._has_moved(asked, ref, record):
                 return Verdict.IN_ANOTHER_ROOM
-        elif not is_last and self._is_outdated(asked, ref, record, has_row=outcome.has_row):
+        elif not is_asked_after and self._is_outdated(asked, ref, record, has_row=outcome.has_row):
             return Verdict.OUTDATED
         if self._has_passed(outcome.conference):
-            return self._end(asked, ref, outcome, is_last=is_last)
+            return self._end(asked, ref, outcome, is_last=bool(outdated))
         return Verdict.VALID
 
     def _has_moved(self, asked: RoomRequest, ref: ConferenceRef, record: Record) -> bool:

@@ -220,6 +220,42 @@ def test_an_outdated_grant_of_a_gone_conference(world: World, got: GetOutcome) -
     assert world.backend.calls == ["create", "get 7", "create"]
 
 
+def test_a_deletion_that_is_delivered_while_the_second_answer_is_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second answer may be outdated too, if it names another conference than the first one.
+
+    The backend uses the id 8 again; the old conference 8 was in another room, and the deletion of
+    it is delivered just when the backend has made the second answer.
+    """
+    world.gone()
+    world.ledger.grant(ref("8"), "kitchen", conference("8", "kitchen"), LONG_SECONDS)
+    world.ledger.end(ref("8"), START_MS, LONG_SECONDS)
+    create = world.backend.create
+
+    def deliver_meanwhile(*arguments: object) -> Result[CreateOutcome]:
+        result = create(*arguments)  # type: ignore[arg-type]
+        if result.outcome == Granted(conference("8")):
+            world.delivery.step(NAME)
+        return result
+
+    monkeypatch.setattr(world.backend, "create", deliver_meanwhile)
+    outcomes = [Granted(conference(each)) for each in ("7", "8", "9")]
+    assert world.post(*outcomes) == given(conference("9"))
+    assert world.backend.calls == ["create", "get 7", "create", "delete 8", "get 8", "create"]
+
+
+def test_a_backend_that_names_gone_conferences_is_asked_three_times(world: World) -> None:
+    """The number of calls is limited: the third answer counts, whatever it names."""
+    for each in ("7", "8", "9"):
+        assert world.post(Granted(conference(each))) == given(conference(each))
+        world.ledger.end(ref(each), START_MS, LONG_SECONDS)
+        world.delivery.step(NAME)
+    outcomes = [Granted(conference(each)) for each in ("7", "8", "9")]
+    assert world.post(*outcomes) == given(conference("9"))
+    assert world.backend.calls == ["create", "get 7", "create", "get 8", "create"]
+
+
 def test_a_backend_that_insists_on_a_gone_conference(world: World) -> None:
     """The proxy asks only once more. Then it gives the client the conference."""
     world.gone()
