@@ -84,6 +84,7 @@ def browser() -> str:
     """Return the command of a browser; skip the tests on a machine without one."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
+        # `make test-browser` checks for Chromium first; plain pytest may run without one.
         pytest.skip("there is no Chromium")
     return found
 
@@ -126,27 +127,25 @@ def test_the_page_reaches_a_server_without_a_front_door(browser: str, tmp_path: 
         assert victim.recorded.count("GET /conference/x") >= 3
 
 
-@pytest.mark.parametrize("origin", ["127.0.0.1", SITE])
-def test_a_page_of_another_site_is_refused(browser: str, tmp_path: Path, origin: str) -> None:
-    """The backend gets no request, and the page reads nothing."""
+def _attack(browser: str, tmp_path: Path, page_host: str, proxy_host: str) -> None:
+    """Let a page of one host use the proxy under the name of another; nothing may come of it."""
     with _proxy_with_a_room(tmp_path / "state") as (client, backend, public_id):
-        base = f"http://127.0.0.1:{client.port}"
-        with _site(base, public_id) as site:
-            result = _visit(browser, origin, site, tmp_path)
+        with _site(f"http://{proxy_host}:{client.port}", public_id) as site:
+            result = _visit(browser, page_host, site, tmp_path)
         assert PASSWORD not in result
         assert len(backend.creates) == 1
         assert client.get(public_id).status == 200, "the room is not deleted"
+
+
+@pytest.mark.parametrize("origin", ["127.0.0.1", SITE])
+def test_a_page_of_another_site_is_refused(browser: str, tmp_path: Path, origin: str) -> None:
+    """The backend gets no request, and the page reads nothing."""
+    _attack(browser, tmp_path, origin, "127.0.0.1")
 
 
 def test_dns_rebinding_is_refused(
     browser: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A page whose own name leads to the proxy is of the same origin, but has another Host."""
-    with _proxy_with_a_room(tmp_path / "state") as (client, backend, public_id):
-        base = f"http://{SITE}:{client.port}"
-        with _site(base, public_id) as site:
-            result = _visit(browser, SITE, site, tmp_path)
-        assert PASSWORD not in result
-        assert len(backend.creates) == 1
-        assert client.get(public_id).status == 200, "the room is not deleted"
+    _attack(browser, tmp_path, SITE, SITE)
     assert any("allowed_hosts" in line for line in caplog.messages)

@@ -5,19 +5,15 @@ import socket
 import struct
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http import connections, server
 
-from .support import START, TIMEOUT_SECONDS, Client, Context, granting, read_reply, running
+from .support import TIMEOUT_SECONDS, Client, granting, read_reply, running
 
-FORM = f"name=board&start_time={START}".encode()
 DELETE = b"DELETE /conference/default.x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506)
 
@@ -231,48 +227,6 @@ def test_a_connection_that_was_served_is_closed_as_a_last_resort(
         assert _is_closed(kept[0])
 
 
-def test_a_first_head_must_arrive_in_time_after_the_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A client that waits before its first byte has less time for the rest."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
-    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
-    with running(tmp_path) as client, _connected(client) as connection:
-        began = time.monotonic()
-        time.sleep(0.7)
-        connection.sendall(b"G")
-        assert read_reply(connection).status == 408
-        assert time.monotonic() - began < 1.7 + TIMEOUT_SECONDS / 10
-
-
-def test_a_request_after_a_slow_answer_has_all_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The time in which the server answers the request before it does not count."""
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 2.0)
-    monkeypatch.setattr(server, "CHECK_SECONDS", 0.02)
-    released = threading.Event()
-    slow = granting()
-    grant = slow.create
-
-    def create(request: pb.CreateConferenceRequest, context: Context) -> Any:  # noqa: ANN401
-        assert released.wait(TIMEOUT_SECONDS)
-        return grant(request, context)
-
-    slow.create = create
-    post = (
-        b"POST /conference HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM)
-    )
-    with running(tmp_path, slow) as client, _connected(client) as connection:
-        connection.sendall(post + DELETE[:5])
-        time.sleep(2.5)  # more than HEAD_SECONDS
-        released.set()
-        assert read_reply(connection).status == 200
-        connection.sendall(DELETE[5:])
-        assert read_reply(connection).status == 200
-
-
 def test_without_free_files_the_server_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -321,19 +275,3 @@ def test_a_client_that_resets_its_connection_harms_nobody(tmp_path: Path) -> Non
                 connection.sendall(sent)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert client.create().status == 200
-
-
-def test_a_client_that_resets_while_answers_wait_leaves_no_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The last answer is not sent completely when the client resets the connection."""
-    monkeypatch.setattr(connections, "MAX_PIPELINED", sys.maxsize)
-    monkeypatch.setattr(server.Server, "set_socket_options", _shorten)
-    with running(tmp_path, granting()) as client:
-        for _ in range(5):
-            with _connected_with_short_buffers(client) as connection:
-                connection.sendall(b"A * HTTP/1.1\r\n\r\n" * 500 + b"nonsense\r\n\r\n")
-                time.sleep(0.5)  # the buffers are full
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        assert client.create().status == 200
-    assert not [record for record in caplog.records if record.name == "waitress"]

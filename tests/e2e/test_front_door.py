@@ -1,7 +1,6 @@
 """The front door: which requests may ask, and an answer to everything that is sent."""
 
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -362,23 +361,6 @@ def test_the_answer_to_head_has_no_body(tmp_path: Path, target: str) -> None:
     assert received.startswith(b"HTTP/1.")
     assert received.endswith(b"\r\n\r\n")
     assert received.count(b"\r\n\r\n") == 1
-
-
-@pytest.mark.parametrize("first", range(1, 8))
-def test_head_is_recognized_in_pieces(tmp_path: Path, first: int) -> None:
-    """The method may be divided between two packets."""
-    request = _head("HEAD", "/conference/x", {"Host": "evil.example.com", "Connection": "close"})
-    with (
-        running(tmp_path) as client,
-        socket.create_connection(("127.0.0.1", client.port), TIMEOUT_SECONDS) as connection,
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(request[:first])
-        time.sleep(0.02)
-        connection.sendall(request[first:])
-        received = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert received.startswith(b"HTTP/1.1 403 ")
-    assert received.endswith(b"\r\n\r\n")
 
 
 def test_the_answer_to_a_refused_head_has_no_body(guarded: Client) -> None:

@@ -2,6 +2,8 @@
 
 import resource
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +14,7 @@ from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 from jicofo_reservation_proxy.http import connections
+from jicofo_reservation_proxy.http import server as server_module
 from jicofo_reservation_proxy.http.server import LINGER_SECONDS, Server
 
 from tests.unit.ledgers import eventually
@@ -359,3 +362,67 @@ def test_idle_connections_are_kept_for_minutes() -> None:
     (clients.md "idle connection").
     """
     assert connections.IDLE_SECONDS >= 120
+
+
+def _only_channel(server: Server) -> connections.Connection:
+    """Wait until the server has exactly one connection; return it."""
+    eventually(lambda: len(server.active_channels) == 1)
+    (channel,) = server.active_channels.values()
+    assert isinstance(channel, connections.Connection)
+    return channel
+
+
+def test_a_first_head_must_arrive_in_time_after_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that waits before its first byte has less time for the rest."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 2 * TIMEOUT_SECONDS)
+    monkeypatch.setattr(server_module, "CHECK_SECONDS", 0.02)
+    with _server(tmp_path) as server, _running(server), _connect(server) as connection:
+        _only_channel(server).accepted_at -= connections.HEAD_SECONDS - 1
+        connection.sendall(b"G")
+        assert read_reply(connection).status == 408
+
+
+def test_a_request_after_a_slow_answer_has_all_its_time(tmp_path: Path) -> None:
+    """The time in which the server answers the request before it does not count."""
+    gate = _Gate()
+    with (
+        _server(tmp_path, Script(gate.create)) as server,
+        _running(server),
+        _connect(server) as connection,
+    ):
+        connection.sendall(POST + DELETE[:5])
+        assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
+        channel = _only_channel(server)
+        assert channel.request is not None
+        channel.request.began_at -= connections.HEAD_SECONDS
+        gate.released.set()
+        assert read_reply(connection).status == 200
+        deadline = channel._request_deadline(channel.request)
+        assert deadline == channel.answered_at + connections.HEAD_SECONDS
+        connection.sendall(DELETE[5:])
+        assert read_reply(connection).status == 200
+
+
+def test_a_client_that_resets_while_answers_wait_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last answer is not sent completely when the client resets the connection."""
+    monkeypatch.setattr(connections, "MAX_PIPELINED", sys.maxsize)
+    with _server(tmp_path) as server, _running(server), socket.socket() as connection:
+        monkeypatch.setattr(server, "set_socket_options", _shorten_buffer)
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            connection.setsockopt(socket.SOL_SOCKET, buffer, 4096)
+        connection.connect(("127.0.0.1", int(server.effective_port)))
+        connection.sendall(b"A * HTTP/1.1\r\n\r\n" * 500 + b"nonsense\r\n\r\n")
+        channel = _only_channel(server)
+        eventually(lambda: channel.close_when_flushed and channel.total_outbufs_len > 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        eventually(lambda: not server.active_channels)
+    assert not [record for record in caplog.records if record.name == "waitress"]
+
+
+def _shorten_buffer(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

@@ -23,6 +23,7 @@ def _enough_files() -> Iterator[None]:
     """Let this process open more files than the proxy."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * CONNECTIONS:
+        # Without root, a process cannot raise its hard limit, and the clients need these files.
         pytest.skip(f"this test needs {2 * CONNECTIONS} open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * CONNECTIONS), hard))
     yield

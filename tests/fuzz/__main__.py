@@ -20,6 +20,8 @@ from .oracle import WrongAnswerError
 from .play import play_random
 
 WORKERS = 4
+CLOSING_SECONDS = 5.0
+"""How long the proxy may take to close the last connections."""
 BATCH = 50
 MAX_GROWTH_KB = 20_000
 """How much the proxy's memory may grow after the first tenth of a run."""
@@ -78,8 +80,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, _proxy(Path(folder)) as (process, port):
         run = Run(port, arguments.seed)
         usages = _watch(process, run, arguments.seconds, arguments.answers)
-        time.sleep(3.0)  # the last connections close
-        after = _usage(process.pid)
+        after = _idle_usage(process, usages[0])
         wrong = [str(run.error)] if run.error else []
         wrong += _wrong(process, usages, after)
     print(f"seed {arguments.seed}: {run.streams} streams, {run.statuses.total()} answers")
@@ -131,6 +132,16 @@ def _watch(process: Process, run: Run, seconds: float, answers: int) -> list[Usa
             worker.join()
         print(file=sys.stderr)
     return [*usages, _usage(process.pid)]
+
+
+def _idle_usage(process: Process, first: Usage) -> Usage:
+    """Return what the proxy uses when it has closed the connections, or after some seconds."""
+    deadline = time.monotonic() + CLOSING_SECONDS
+    usage = _usage(process.pid)
+    while usage.files > first.files - WORKERS and time.monotonic() < deadline:
+        threading.Event().wait(0.1)
+        usage = _usage(process.pid)
+    return usage
 
 
 def _usage(pid: int) -> Usage:

@@ -83,3 +83,15 @@ def test_no_continue_is_ever_sent() -> None:
     parser = RequestParser(Adjustments())
     parser.received(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
     assert not parser.expect_continue
+
+
+@pytest.mark.parametrize("first", range(1, 8))
+@pytest.mark.parametrize(("method", "is_head"), [(b"HEAD", True), (b"HEADS", False)])
+def test_head_is_recognized_in_pieces(first: int, method: bytes, *, is_head: bool) -> None:
+    """The method may be divided between two packets."""
+    parser = RequestParser(Adjustments())
+    request = method + b" / HTTP/1.1\r\n\r\n"
+    for piece in (request[:first], request[first:]):
+        parser.received(piece)
+    assert parser.completed
+    assert parser.is_head == is_head
