@@ -25,12 +25,11 @@ from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.ids import BACKEND_NAME
 from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, compile_regex
 
-from .addresses import is_local_target, is_xds_target
+from .contradictions import contradictions
 from .origins import Origins
 from .paths import is_like_a_path
 from .schema import (
     AllowedHost,
-    Backend,
     BackendName,
     Deadline,
     DrainTime,
@@ -48,7 +47,6 @@ from .schema import (
     Regex,
     ResponseTime,
     Retention,
-    Route,
     SecretFile,
     Settings,
     Target,
@@ -57,9 +55,6 @@ from .schema import (
 
 MAX_DEPTH = 16
 """The maximum number of tables and arrays inside each other. No setting needs more than five."""
-
-MAX_METADATA = 16
-"""The maximum number of constant metadata keys of a backend."""
 
 MAX_METADATA_CHARACTERS = 256
 """By default, gRPC servers may refuse calls with more than 8 KiB of metadata."""
@@ -82,18 +77,13 @@ def validate(tree: Mapping[str, Any], origins: Origins | None = None) -> Setting
     try:
         settings = CONVERTER.structure(tree, Settings)
     except BaseValidationError as error:
-        found = _faults(error, ())
+        wrong = _faults(error, ())
         faults = [
-            SettingFault(".".join(path), message, origins.of(path)) for path, message in found
+            SettingFault(".".join(path), message, origins.of(path)) for path, message in wrong
         ]
         raise SettingsError(faults) from None
-    if contradictions := list(_contradictions(settings)):
-        raise SettingsError(
-            [
-                replace(fault, origin=origins.of(tuple(fault.key.split("."))))
-                for fault in contradictions
-            ]
-        )
+    if found := list(contradictions(settings)):
+        raise SettingsError([_with_origin(fault, origins) for fault in found])
     return settings
 
 
@@ -446,105 +436,3 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     elif nearest := get_close_matches(key, known, n=1, cutoff=0.7):
         hint = f" (did you mean {nearest[0]}?)"
     return f"unknown key{hint}; wanted one of {', '.join(known)}"
-
-
-def _contradictions(settings: Settings) -> Iterator[SettingFault]:
-    """Yield the contradictions between settings that are each valid alone."""
-    if settings.client_token_header and not settings.client_token_file:
-        yield SettingFault(
-            "client_token_file",
-            "wanted a path, because client_token_header is set, got none; set both keys or neither",
-        )
-    if "_" in (settings.client_token_header or ""):
-        yield SettingFault(
-            "client_token_header",
-            "wanted a header without '_', because the proxy ignores headers with it, got "
-            f"{settings.client_token_header!r}",
-        )
-    for name, backend in settings.backends.items():
-        yield from _backend_contradictions(f"backends.{name}", backend)
-    for index, route in enumerate(settings.routes):
-        yield from _route_contradictions(f"routes.{index}", route, settings.backends)
-    if len(settings.backends) > 1 and not settings.routes:
-        yield SettingFault(
-            "routes",
-            "wanted at least one route, because there are several backends, got none; add a "
-            "[[routes]] table that names a backend",
-        )
-
-
-def _backend_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
-    yield from _tls_contradictions(key, backend)
-    yield from _metadata_contradictions(key, backend)
-    methods = backend.methods
-    names: dict[str, str] = {}
-    for name, path in (
-        ("create", methods.create),
-        ("get", methods.get),
-        ("delete", methods.delete),
-    ):
-        if (other := names.setdefault(path, name)) != name:
-            yield SettingFault(
-                f"{key}.methods.{name}",
-                f"wanted another path than methods.{other}, because each method does something "
-                f"else, got {path!r}",
-            )
-
-
-def _tls_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
-    tls, auth = backend.tls, backend.auth
-    if tls and bool(tls.cert_file) != bool(tls.key_file):
-        missing, given = ("key_file", "cert_file") if tls.cert_file else ("cert_file", "key_file")
-        yield SettingFault(
-            f"{key}.tls.{missing}",
-            f"wanted a path, because {given} is set, got none; set both keys or neither",
-        )
-    if tls and tls.xds and not is_xds_target(backend.target):
-        yield SettingFault(
-            f"{key}.tls.xds",
-            "wanted an xds:/// target, because only a control plane sets TLS by xDS, got "
-            f"{backend.target!r}; remove this key",
-        )
-    if auth.has_secret and tls is None and not is_local_target(backend.target):
-        yield SettingFault(
-            f"{key}.auth",
-            "wanted TLS or a target on this machine, because the proxy sends a secret, "
-            f"got plaintext to {backend.target!r}; set {key}.tls",
-        )
-
-
-def _metadata_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
-    auth, metadata = backend.auth, backend.metadata
-    if auth.api_key_file and auth.bearer_token_file and auth.header == "authorization":
-        yield SettingFault(
-            f"{key}.auth.header",
-            "wanted a header other than 'authorization', because the bearer token uses it, "
-            "got 'authorization'",
-        )
-    if auth.api_key_file and MetadataKey(auth.header) in metadata:
-        yield SettingFault(
-            f"{key}.metadata",
-            f"wanted another key than {auth.header!r}, because the API key uses it; remove it",
-        )
-    if len(metadata) > MAX_METADATA:
-        yield SettingFault(
-            f"{key}.metadata", f"wanted at most {MAX_METADATA} keys, got {len(metadata)}"
-        )
-
-
-def _route_contradictions(
-    key: str, route: Route, backends: Mapping[BackendName, Backend]
-) -> Iterator[SettingFault]:
-    if route.tenant is not None and route.tenant_regex is not None:
-        yield SettingFault(
-            f"{key}.tenant_regex", "wanted tenant or tenant_regex, got both; remove one of them"
-        )
-    if route.room is not None and route.room_regex is not None:
-        yield SettingFault(
-            f"{key}.room_regex", "wanted room or room_regex, got both; remove one of them"
-        )
-    if route.backend not in backends:
-        known = ", ".join(backends) or "the settings have no backends"
-        yield SettingFault(
-            f"{key}.backend", f"wanted the name of a backend ({known}), got {route.backend!r}"
-        )
