@@ -93,6 +93,11 @@ def read_tokens(key: str, file: Path) -> list[bytes]:
     return tokens
 
 
+def first_token(key: str, file: Path | None) -> str:
+    """Return the first client token in a file; empty without a file. Raises `CredentialsError`."""
+    return read_tokens(key, file)[0].decode("ascii") if file else ""
+
+
 def read(key: str, file: Path) -> bytes:
     """Read a complete file. Raises `CredentialsError`, with a message that begins with `key`.
 

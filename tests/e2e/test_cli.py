@@ -262,6 +262,19 @@ def test_check_prints_faults_last_and_says_what_to_do(out: Output, tmp_path: Pat
     assert lines[6].endswith("; start the backend, or correct its target or its tls")
 
 
+def test_check_without_a_state_directory_cannot_know_who_listens(
+    out: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `state = "memory"`, no lock tells whether this proxy runs."""
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE", "memory")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, text, _ = out.of("check", "--listen", f"127.0.0.1:{other.getsockname()[1]}")
+    assert code == 0
+    assert "warning: listen: a program uses 127.0.0.1:" in text
+
+
 def test_check_of_an_address_of_another_machine_exits_with_6(out: Output) -> None:
     """`check` says that the proxy could not listen."""
     for listen in ("192.0.2.1:7777", "nobody.invalid:7777"):

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.clock import now_ms
-from jicofo_reservation_proxy.credential_files import read_tokens
+from jicofo_reservation_proxy.credential_files import first_token
 from jicofo_reservation_proxy.errors import CredentialsError, ListenError
 from jicofo_reservation_proxy.http.dialects import USER_AGENTS
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.owner,
         arguments.start_time,
         settings.path_prefix.rstrip("/"),
-        _token(settings),
+        first_token("client_token_file", settings.client_token_file),
     )
     response = _ask(settings, request, wants_own=arguments.target is not None)
     print(response.status)
@@ -151,12 +151,6 @@ def run(arguments: argparse.Namespace) -> int:
     if response.has_failed:
         return exit_codes.BACKEND_FAILED
     return exit_codes.REFUSED if response.is_refused else exit_codes.OK
-
-
-def _token(settings: Settings) -> str:
-    """Return a valid client token, if the proxy wants one. Raises `CredentialsError`."""
-    file = settings.client_token_file
-    return read_tokens("client_token_file", file)[0].decode() if file else ""
 
 
 def _ask(settings: Settings, request: Request, *, wants_own: bool) -> Response:

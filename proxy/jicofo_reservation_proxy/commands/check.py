@@ -110,6 +110,9 @@ def _check_listen(settings: Settings, *, is_running: bool) -> Finding:
     is_used = error is not None and error.errno == errno.EADDRINUSE
     if is_used and is_running:
         return Finding(f"listen: ok, {listen}, in use by the running proxy")
+    if is_used and settings.state == "memory":
+        line = f"listen: a program uses {listen}; nothing tells whether it is this proxy"
+        return Finding(f"{line}; if it is not, set listen to another port", is_doubtful=True)
     if is_used:
         return Finding(
             f"listen: another program uses {listen}. If it is this proxy, its state directory is "

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jicofo_reservation_proxy.credential_files import read_tokens
+from jicofo_reservation_proxy.credential_files import first_token
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Listen
@@ -196,7 +196,7 @@ def run(arguments: argparse.Namespace, habits: Habits | None = None) -> int:
         )
     try:
         arguments.listen = replace(arguments.listen, tls=_tls(arguments))
-        arguments.token = _token(arguments)
+        arguments.token = first_token("--token-file", arguments.token_file)
     except CredentialsError as error:
         return _failed(str(error))
     address: Address = arguments.listen
@@ -322,12 +322,6 @@ def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
             f"--ca-file: wanted PEM certificates, got {arguments.ca_file}: "
             f"{error.strerror or error}"
         ) from error
-
-
-def _token(arguments: argparse.Namespace) -> str:
-    """Return the first token of the file, if there is one. Raises `CredentialsError`."""
-    file = arguments.token_file
-    return read_tokens("--token-file", file)[0].decode() if file else ""
 
 
 def _failed(reason: str, code: int = exit_codes.USAGE) -> int:
