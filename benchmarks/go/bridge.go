@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -69,7 +68,7 @@ func (b *bridge) create(w http.ResponseWriter, r *http.Request) {
 		"id":         id,
 		"name":       name,
 		"mail_owner": owner,
-		"start_time": strings.Replace(start.UTC().Format(time.RFC3339Nano), "+00:00", "Z", 1),
+		"start_time": start.UTC().Format("2006-01-02T15:04:05.000Z"),
 		"duration":   noLimitSeconds,
 	})
 }
