@@ -88,7 +88,9 @@ def _burst(load: LoadProcess, kind: Kind, contender: Contender) -> Burst:
     before = contender.child.usage()
     result = load.run(job)
     after = contender.child.usage()
-    calls = max(1, len(result.latencies_us))
+    calls = len(result.latencies_us)
+    if calls < 2:
+        raise contender.child.failure(f"answered {calls} calls in time; wanted at least 2")
     cuts = statistics.quantiles(result.latencies_us, n=100, method="inclusive")
     return Burst(
         p50_us=cuts[49],

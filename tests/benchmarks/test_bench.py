@@ -12,7 +12,7 @@ from benchmarks.bursts import Kind
 from benchmarks.report import Report
 
 KINDS = tuple(
-    replace(kind, rounds=2, calls=5 if kind.connections == 1 else 0, seconds=kind.seconds and 0.1)
+    replace(kind, rounds=2, calls=5 if kind.connections == 1 else 0, seconds=kind.seconds and 1.0)
     for kind in bench.QUICK
 )
 
