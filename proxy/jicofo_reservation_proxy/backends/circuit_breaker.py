@@ -6,10 +6,13 @@ the choice of errors that count as failures, the limit of one call at a time in 
 and the log messages.
 """
 
+from __future__ import annotations
+
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
 
@@ -58,32 +61,24 @@ class Circuit:
         """Whether the circuit is open, so that calls are refused."""
         return bool(self._breaker.state == STATE_OPEN)
 
-    @contextmanager
-    def call(self, *, counts: bool = True) -> Iterator[None]:
+    def call(self, *, counts: bool = True) -> AbstractContextManager[None]:
         """Return a context manager for one call.
 
         With `counts=False` the result of the call does not change the state of the circuit. Raises
         `CircuitOpenError` when the call must not be made.
         """
         state = self._breaker.state
-        with ExitStack() as stack:
-            if state == STATE_OPEN:
-                raise CircuitOpenError
-            if state == STATE_HALF_OPEN:
-                if not self._trial.acquire(blocking=False):
-                    raise CircuitOpenError
-                stack.callback(self._trial.release)
-            if counts:
-                stack.enter_context(self._counted())
-            yield
+        is_trial = state == STATE_HALF_OPEN
+        if state == STATE_OPEN or (is_trial and not self._trial.acquire(blocking=False)):
+            raise CircuitOpenError
+        return _Call(self.note if counts else None, self._trial if is_trial else None)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        try:
-            with self._breaker:
-                yield
-        finally:
-            self._log()
+    def note(self, error: BaseException | None) -> None:
+        """Count the result of a call: an error, or `None`."""
+        if error is None and not self._breaker.failure_count:
+            return  # the circuit is closed, and stays closed
+        self._breaker.__exit__(type(error) if error else None, error, None)
+        self._log()
 
     def _log(self) -> None:
         """Log one line when the circuit opens and one line when it closes.
@@ -109,3 +104,31 @@ class Circuit:
                     self._breaker.failure_count,
                     self._breaker.open_remaining,
                 )
+
+
+class _Call:
+    """One call. A class and not a generator, because each request needs one (speed)."""
+
+    __slots__ = ("_note", "_trial")
+
+    def __init__(
+        self, note: Callable[[BaseException | None], None] | None, trial: threading.Lock | None
+    ) -> None:
+        self._note = note
+        self._trial = trial
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._note:
+                self._note(error)
+        finally:
+            if self._trial:
+                self._trial.release()

@@ -5,8 +5,8 @@ thread that needs both locks takes the room's lock first.
 """
 
 import threading
-from collections.abc import Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,19 +38,46 @@ class LocalLocks:
         self._entries: dict[Hashable, _Entry] = {}
         self._guard = threading.Lock()
 
-    @contextmanager
-    def hold(self, key: Hashable, within_seconds: float) -> Iterator[bool]:
+    def hold(self, key: Hashable, within_seconds: float) -> AbstractContextManager[bool]:
         """Hold the lock of a key; yield whether it was free within `within_seconds`."""
+        return _Hold(self._entries, self._guard, key, within_seconds)
+
+
+class _Hold:
+    """The lock of a key in a `with` block.
+
+    This is a class and not a generator, because each request holds several locks, and a generator
+    needs four times as long.
+    """
+
+    __slots__ = ("_entries", "_entry", "_guard", "_is_held", "_key", "_within_seconds")
+
+    def __init__(
+        self,
+        entries: dict[Hashable, _Entry],
+        guard: threading.Lock,
+        key: Hashable,
+        within_seconds: float,
+    ) -> None:
+        self._entries = entries
+        self._guard = guard
+        self._key = key
+        self._within_seconds = within_seconds
+
+    def __enter__(self) -> bool:
         with self._guard:
-            entry = self._entries.setdefault(key, _Entry())
+            entry = self._entries.get(self._key)
+            if entry is None:
+                entry = self._entries[self._key] = _Entry()
             entry.users += 1
-        is_held = entry.lock.acquire(timeout=within_seconds)
-        try:
-            yield is_held
-        finally:
-            if is_held:
-                entry.lock.release()
-            with self._guard:
-                entry.users -= 1
-                if not entry.users:
-                    del self._entries[key]
+        self._entry = entry
+        self._is_held = entry.lock.acquire(timeout=self._within_seconds)
+        return self._is_held
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_held:
+            self._entry.lock.release()
+        with self._guard:
+            self._entry.users -= 1
+            if not self._entry.users:
+                del self._entries[self._key]

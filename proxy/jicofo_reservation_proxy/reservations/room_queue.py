@@ -7,8 +7,7 @@ threads, so only a few POSTs may wait: for one room, and for all rooms together.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 
 from jicofo_reservation_proxy.ledger.room_locks import Locks, RoomKey
 from jicofo_reservation_proxy.model import Fault
@@ -34,26 +33,15 @@ class RoomQueue:
         self._waiting: Counter[RoomKey] = Counter()
         self._guard = threading.Lock()
 
-    @contextmanager
-    def enter(self, room: RoomKey, within_seconds: float) -> Iterator[Fault | None]:
+    def enter(self, room: RoomKey, within_seconds: float) -> AbstractContextManager[Fault | None]:
         """Hold the lock of a room; yield `None`, or the fault if the lock is not held.
 
         Wait at most `within_seconds` for the lock. Do not wait if too many others wait.
         """
-        with ExitStack() as stack:
-            is_held = stack.enter_context(self._locks.hold(room, 0))
-            if is_held:
-                yield None
-            elif not self._join(room):
-                yield ROOM_QUEUE_IS_FULL
-            else:
-                try:
-                    is_held = stack.enter_context(self._locks.hold(room, within_seconds))
-                finally:
-                    self._leave(room)
-                yield None if is_held else ROOM_IS_BUSY
+        return _Turn(self, self._locks, room, within_seconds)
 
-    def _join(self, room: RoomKey) -> bool:
+    def join(self, room: RoomKey) -> bool:
+        """Begin to wait for a room; return false if too many others wait."""
         with self._guard:
             is_full = self._waiting[room] >= MAX_WAITING
             if is_full or self._waiting.total() >= self._max_in_all:
@@ -61,8 +49,47 @@ class RoomQueue:
             self._waiting[room] += 1
             return True
 
-    def _leave(self, room: RoomKey) -> None:
+    def leave(self, room: RoomKey) -> None:
+        """Wait no more for a room."""
         with self._guard:
             self._waiting[room] -= 1
             if not self._waiting[room]:
                 del self._waiting[room]
+
+
+class _Turn:
+    """The lock of a room in a `with` block. A class and not a generator, for speed."""
+
+    __slots__ = ("_hold", "_locks", "_queue", "_room", "_within_seconds")
+
+    _hold: AbstractContextManager[bool] | None
+
+    def __init__(
+        self, queue: RoomQueue, locks: Locks, room: RoomKey, within_seconds: float
+    ) -> None:
+        self._queue = queue
+        self._locks = locks
+        self._room = room
+        self._within_seconds = within_seconds
+
+    def __enter__(self) -> Fault | None:
+        if self._take(0):
+            return None
+        if not self._queue.join(self._room):
+            return ROOM_QUEUE_IS_FULL
+        try:
+            return None if self._take(self._within_seconds) else ROOM_IS_BUSY
+        finally:
+            self._queue.leave(self._room)
+
+    def _take(self, within_seconds: float) -> bool:
+        hold = self._locks.hold(self._room, within_seconds)
+        is_held = hold.__enter__()
+        self._hold = hold if is_held else None
+        if not is_held:
+            hold.__exit__(None, None, None)
+        return is_held
+
+    def __exit__(self, *_: object) -> None:
+        if self._hold:
+            self._hold.__exit__(None, None, None)
