@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 import grpc
@@ -82,7 +83,10 @@ class GrpcBackend:
         self._has_delete = settings.methods.delete != ""
         self._missing_delete = MissingDelete(is_default_path=settings.methods.has_default_delete)
         self._has_greater_hold = False
-        self._metrics = metrics
+        # The metrics have few label values, and `labels` looks each of them up under a lock.
+        self._count_retries = cache(metrics.retries.labels)
+        self._count_calls = cache(metrics.calls.labels)
+        self._call_seconds = cache(metrics.call_seconds.labels)
         self._circuit = Circuit(
             name,
             _is_too_slow,
@@ -246,7 +250,7 @@ class GrpcBackend:
             return method(call.message, timeout=left_seconds, metadata=metadata)
 
         def count_retry() -> None:
-            self._metrics.retries.labels(self.name, call.operation).inc()
+            self._count_retries(self.name, call.operation).inc()
 
         with self._circuit.call(counts=counts):
             code = grpc.StatusCode.OK
@@ -258,8 +262,8 @@ class GrpcBackend:
                 raise
             finally:
                 elapsed = time.perf_counter() - started
-                self._metrics.calls.labels(self.name, call.operation, code.name).inc()
-                self._metrics.call_seconds.labels(self.name, call.operation).observe(elapsed)
+                self._count_calls(self.name, call.operation, code.name).inc()
+                self._call_seconds(self.name, call.operation).observe(elapsed)
 
 
 @dataclass(frozen=True, slots=True)

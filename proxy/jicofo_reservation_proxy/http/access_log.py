@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import cache
 
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Denied, Dialect, Fault
@@ -15,6 +16,20 @@ from .answers import Answer
 logger = logging.getLogger(__name__)
 
 
+class AccessLog:
+    """The log and the metrics of all requests of the reservation API."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        # The metrics have few label values, and `labels` looks each of them up under a lock.
+        self.requests = cache(metrics.requests.labels)
+        self.request_seconds = cache(metrics.request_seconds.labels)
+        self.without_backend = cache(metrics.without_backend.labels)
+
+    def begin(self, operation: str, dialect: Dialect) -> "AccessLogEntry":
+        """Return the entry of a request that begins now."""
+        return AccessLogEntry(operation, dialect, self)
+
+
 class AccessLogEntry:
     """One request and its answer. The server calls `record` after it has sent the answer.
 
@@ -25,10 +40,10 @@ class AccessLogEntry:
     _handled: Handled[object]
     _seconds: float
 
-    def __init__(self, operation: str, dialect: Dialect, metrics: Metrics) -> None:
+    def __init__(self, operation: str, dialect: Dialect, log: AccessLog) -> None:
         self._started = time.perf_counter()
         self._operation = operation
-        self._metrics = metrics
+        self._log = log
         self.dialect = dialect
         self.incident_id = new_incident_id()
         self.subject: dict[str, str] = {}
@@ -44,11 +59,11 @@ class AccessLogEntry:
         """Write the log line and update the metrics, after the client has got its answer."""
         reply, status = self._handled.reply, self.answer.status
         outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
-        self._metrics.requests.labels(self._operation, client, outcome, status).inc()
-        self._metrics.request_seconds.labels(self._operation).observe(self._seconds)
+        self._log.requests(self._operation, client, outcome, status).inc()
+        self._log.request_seconds(self._operation).observe(self._seconds)
         source = self._handled.source
         if source:
-            self._metrics.without_backend.labels(self._handled.backend, source).inc()
+            self._log.without_backend(self._handled.backend, source).inc()
         fields: dict[str, str | int | float] = {
             "client": client,
             **self.subject,
@@ -58,9 +73,10 @@ class AccessLogEntry:
             "code": self._handled.code,
             "ms": round(self._seconds * 1000, 1),
             "incident": self.incident_id,
-            **({"source": source} if source else {}),
-            **_details(reply),
         }
+        if source:
+            fields["source"] = source
+        fields |= _details(reply)
         logs.event(logger, self._level, self._operation, fields)
 
     @property

@@ -9,7 +9,7 @@ from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
-from .access_log import AccessLogEntry
+from .access_log import AccessLog, AccessLogEntry
 from .answers import render_bad_input, render_delete
 from .base_path import shown
 from .dialects import DialectOf
@@ -30,7 +30,7 @@ class Handlers:
         self._use_cases = use_cases
         self._dialect_of = dialect_of
         self._is_guest = is_guest
-        self._metrics = metrics
+        self._log = AccessLog(metrics)
 
     def create(self, user_agent: str, content_type: str, body: bytes) -> AccessLogEntry:
         """Answer `POST /conference`."""
@@ -59,7 +59,7 @@ class Handlers:
         return entry.end(handled, render_delete(handled.reply, entry.incident_id))
 
     def _begin(self, operation: str, user_agent: str) -> AccessLogEntry:
-        return AccessLogEntry(operation, self._dialect_of(user_agent), self._metrics)
+        return self._log.begin(operation, self._dialect_of(user_agent))
 
 
 def _shown(public_id: str) -> str:
