@@ -25,6 +25,8 @@ _NOT_IN_XML = re.compile(
 
 def has_control_characters(text: str) -> bool:
     """Return whether a text has a control character, a line break or a non-character."""
+    if text.isascii() and text.isprintable():
+        return False
     return _CONTROL.search(text) is not None
 
 

@@ -74,15 +74,19 @@ def create_message(
     room, owner = request.room, request.owner
     message = pb.CreateConferenceRequest(
         request_id=request.request_id,
-        room=pb.Room(raw=room.raw, tenant=room.tenant, name=room.name),
         client=_CLIENTS[client],
         extra_fields=request.extra_fields,
     )
-    message.start_time.seconds, milliseconds = divmod(request.start_time_ms, 1000)
-    message.start_time.nanos = milliseconds * 1_000_000
+    # To set the fields of a sub-message takes half the time of making one and copying it.
+    own = message.room
+    own.raw, own.tenant, own.name = room.raw, room.tenant, room.name
+    start = message.start_time
+    start.seconds, milliseconds = divmod(request.start_time_ms, 1000)
+    start.nanos = milliseconds * 1_000_000
     if owner is not None:
-        message.owner.raw, message.owner.user = owner.raw, owner.user
-        message.owner.domain, message.owner.guest = owner.domain, owner.is_guest
+        person = message.owner
+        person.raw, person.user = owner.raw, owner.user
+        person.domain, person.guest = owner.domain, owner.is_guest
     if request.duration_seconds is not None:
         message.duration.seconds = request.duration_seconds
     if hold.holder:
@@ -135,11 +139,8 @@ def _decision(response: pb.CreateConferenceResponse, request: CreateRequest) -> 
 def read_get(response: pb.GetConferenceResponse, conference_id: str) -> Found:
     """Return the requested conference. Raises `ContractBreach`."""
     found = _conference(response.conference)
-    _want(
-        that=found.id == conference_id,
-        wanted=f"the conference {conference_id!r}",
-        got=repr(found.id[:100]),
-    )
+    if found.id != conference_id:
+        raise _breach(f"the conference {conference_id!r}", repr(found.id[:100]))
     return Found(found)
 
 
@@ -182,14 +183,11 @@ def _usable_id(message: pb.Conference) -> str:
 
 
 def _conference(message: pb.Conference, default_start_ms: int | None = None) -> Conference:
-    id_bytes = len(message.id.encode())
-    _want(
-        that=1 <= id_bytes <= MAX_ID_BYTES,
-        wanted=f"an id of 1 to {MAX_ID_BYTES} bytes",
-        got=f"{id_bytes} bytes",
-    )
+    conference_id, url = message.id, message.url
+    if not 1 <= _size(conference_id) <= MAX_ID_BYTES:
+        raise _breach(f"an id of 1 to {MAX_ID_BYTES} bytes", f"{_size(conference_id)} bytes")
     return Conference(
-        id=message.id,
+        id=conference_id,
         room=_name("room", message.room),
         owner=_name("owner", message.owner),
         start_time_ms=_start_time_ms(message, default_start_ms),
@@ -198,18 +196,14 @@ def _conference(message: pb.Conference, default_start_ms: int | None = None) -> 
         lobby=message.lobby if message.HasField("lobby") else None,
         password=_typed("password", message.password),
         pin=_typed("pin", message.pin),
-        url=message.url if _is_typeable(message.url, MAX_URL_BYTES) else None,
+        url=url if _is_typeable(url, MAX_URL_BYTES) else None,
         sip_id=message.sip_id if message.HasField("sip_id") else None,
     )
 
 
 def _name(field: str, text: str) -> str:
-    size = len(text.encode())
-    _want(
-        that=size <= MAX_JID_BYTES,
-        wanted=f"a {field} of at most {MAX_JID_BYTES} bytes",
-        got=f"{size} bytes",
-    )
+    if _size(text) > MAX_JID_BYTES:
+        raise _breach(f"a {field} of at most {MAX_JID_BYTES} bytes", f"{_size(text)} bytes")
     return text
 
 
@@ -218,9 +212,10 @@ def _start_time_ms(message: pb.Conference, default_ms: int | None) -> int:
         if default_ms is None:
             raise ContractBreach("wanted a start_time, got none")
         return default_ms
-    seconds, nanos = message.start_time.seconds, message.start_time.nanos
-    in_range = FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos < 1_000_000_000
-    _want(that=in_range, wanted="a start_time in the years 1 to 9999", got=f"{seconds}s {nanos}ns")
+    start = message.start_time
+    seconds, nanos = start.seconds, start.nanos
+    if not (FIRST_SECOND <= seconds <= LAST_SECOND and 0 <= nanos < 1_000_000_000):
+        raise _breach("a start_time in the years 1 to 9999", f"{seconds}s {nanos}ns")
     return seconds * 1000 + nanos // 1_000_000
 
 
@@ -228,12 +223,8 @@ def _duration_seconds(message: pb.Conference) -> int | None:
     if not message.HasField("duration"):
         return None
     seconds, nanos = message.duration.seconds, message.duration.nanos
-    is_positive = (seconds, nanos) > (0, 0) and 0 <= nanos < 1_000_000_000
-    _want(
-        that=is_positive,
-        wanted="a positive duration, or none for no limit",
-        got=f"{seconds}s {nanos}ns",
-    )
+    if not ((seconds, nanos) > (0, 0) and 0 <= nanos < 1_000_000_000):
+        raise _breach("a positive duration, or none for no limit", f"{seconds}s {nanos}ns")
     return None if seconds > NO_LIMIT_SECONDS else max(1, seconds)
 
 
@@ -245,19 +236,23 @@ def _typed(name: str, text: str) -> str | None:
     """
     if not text:
         return None
-    size = len(text.encode())
-    _want(
-        that=_is_typeable(text, MAX_SECRET_BYTES),
-        wanted=f"a {name} of at most {MAX_SECRET_BYTES} bytes without control characters",
-        got=f"{size} bytes" if size > MAX_SECRET_BYTES else "a control character",
-    )
+    if not _is_typeable(text, MAX_SECRET_BYTES):
+        size = _size(text)
+        raise _breach(
+            f"a {name} of at most {MAX_SECRET_BYTES} bytes without control characters",
+            f"{size} bytes" if size > MAX_SECRET_BYTES else "a control character",
+        )
     return text
 
 
 def _is_typeable(text: str, max_bytes: int) -> bool:
-    return len(text.encode()) <= max_bytes and not has_control_characters(text)
+    return _size(text) <= max_bytes and not has_control_characters(text)
 
 
-def _want(*, that: bool, wanted: str, got: str) -> None:
-    if not that:
-        raise ContractBreach(f"wanted {wanted}, got {got}")
+def _size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _breach(wanted: str, got: str) -> ContractBreach:
+    return ContractBreach(f"wanted {wanted}, got {got}")

@@ -4,7 +4,7 @@ import itertools
 import uuid
 from datetime import datetime, timedelta
 from random import Random
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import example, given, settings
@@ -560,3 +560,17 @@ def test_request_ids_ignore_only_the_order(
     parsed_id = uuid.UUID(request_id)
     assert str(parsed_id) == request_id
     assert (parsed_id.version, parsed_id.variant) == (8, uuid.RFC_4122)
+
+
+@given(st.lists(st.sampled_from(["a", "=", "&", "+", "%", "2", "F", "%C3%A9", "\u00e9", " ", ";"])))
+@example(list("a+b=c+d&&=&a"))
+def test_fields_are_those_of_the_standard_library(pieces: list[str]) -> None:
+    """The names and values of the fields are those that `urllib.parse.parse_qsl` finds."""
+    form = "".join(pieces)
+    body = f"{urlencode(FORM)}&{form}".encode()
+    try:
+        pairs = parse_qsl(form, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        refused(body)
+    else:
+        assert accepted(body).extra_fields == dict(pairs)
