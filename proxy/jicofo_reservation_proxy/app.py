@@ -23,6 +23,7 @@ from .http.access_control import AccessControl, names_to_check
 from .http.base_path import BasePath
 from .http.client_tokens import ClientTokens
 from .http.dialects import recognition
+from .http.fast_path import FastPath
 from .http.handlers import Handlers
 from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
@@ -127,7 +128,9 @@ class Proxy:
                 guest_test(settings.guest_domains),
                 self.metrics,
             )
-            self.flask = make_flask(handlers, self._front_door(tokens, has_listener=has_listener))
+            door = self._front_door(handlers, tokens, has_listener=has_listener)
+            self.flask = make_flask(handlers, door)
+            self.fast_path = door.fast_path
             self.flask.extensions[EXTENSION] = self
             self._stack = stack.pop_all()
 
@@ -184,14 +187,14 @@ class Proxy:
         tls = self.settings.listen_tls
         return ListenerTls(tls, self.metrics) if tls else None
 
-    def _front_door(self, tokens: ClientTokens | None, *, has_listener: bool) -> FrontDoor:
+    def _front_door(
+        self, handlers: Handlers, tokens: ClientTokens | None, *, has_listener: bool
+    ) -> FrontDoor:
         settings = self.settings
         hosts = names_to_check(settings) if has_listener else settings.allowed_hosts or None
-        return FrontDoor(
-            AccessControl(hosts, tokens, settings.client_token_header),
-            BasePath(settings.path_prefix),
-            self.refusals,
-        )
+        access = AccessControl(hosts, tokens, settings.client_token_header)
+        fast_path = FastPath(handlers, access)
+        return FrontDoor(access, BasePath(settings.path_prefix), self.refusals, fast_path)
 
     def _choose_backends(
         self, stack: ExitStack, servicer: ReservationServiceServicer | None

@@ -73,7 +73,9 @@ def _server(
             settings(tmp_path, threads=threads, backends=backends(default=target), **values)
         ) as proxy,
     ):
-        server = Server(proxy.flask, proxy.settings, proxy.refusals, proxy.listener_tls)
+        server = Server(
+            proxy.flask, proxy.settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
+        )
         try:
             yield server
         finally:
@@ -105,11 +107,11 @@ def test_one_request_at_a_time_needs_few_threads(tmp_path: Path) -> None:
     A thread that still writes its log line is not idle, so the server may start another thread.
     """
     with _server(tmp_path, threads=64) as server, _running(server):
-        assert len(server.task_dispatcher.threads) == 0
+        assert server.task_dispatcher.size == 0
         client = Client(int(server.effective_port))
         for _ in range(100):
             assert client.create().status == 200
-        assert 1 <= len(server.task_dispatcher.threads) <= 20
+        assert 1 <= server.task_dispatcher.size <= 20
 
 
 def test_extra_threads_answer_while_a_backend_hangs(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_extra_threads_answer_while_a_backend_hangs(tmp_path: Path) -> None:
             assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         refused = [client.create(f"late{n}").status for n in range(6)]
         assert client.delete("default.x").status == 200
-        assert 4 < len(server.task_dispatcher.threads) <= 10
+        assert 4 < server.task_dispatcher.size <= 10
         gate.released.set()
         for caller in callers:
             caller.join()
@@ -319,18 +321,18 @@ def test_urgent_data_closes_only_its_own_connection(tmp_path: Path) -> None:
 def test_a_thread_that_cannot_start_is_logged_and_started_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a thread cannot start, the request waits until the next request starts a thread."""
+    """If a thread cannot start, the request waits, and the server soon tries again."""
     statuses: list[int] = []
     failures = iter([RuntimeError("can't start new thread")])
     with _server(tmp_path) as server:
-        start = server.task_dispatcher.start_new_thread
+        start = server.task_dispatcher._start_thread
 
         def fail_once(*arguments: object) -> None:
             for failure in failures:
                 raise failure
             start(*arguments)
 
-        monkeypatch.setattr(server.task_dispatcher, "start_new_thread", fail_once)
+        monkeypatch.setattr(server.task_dispatcher, "_start_thread", fail_once)
         with _running(server):
             client = Client(int(server.effective_port))
             first = threading.Thread(target=lambda: statuses.append(client.create().status))

@@ -37,7 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
         logger.warning("%s", warning)
     raise_file_limit()
     with StopSignals() as signals, Proxy(settings) as proxy:
-        listener: Listener = Server(proxy.flask, settings, proxy.refusals, proxy.listener_tls)
+        listener: Listener = Server(
+            proxy.flask, settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
+        )
         logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))
         signals.run(listener)
         proxy.close(listener.left_seconds)

@@ -59,6 +59,11 @@ class AccessControl:
         self._token_variable = "HTTP_" + (token_header or "").upper().replace("-", "_")
         self._is_allowed = lru_cache(maxsize=64)(self._is_allowed_host)
 
+    @property
+    def tokens(self) -> object:
+        """The client tokens in use; it is another object after they have changed."""
+        return self._tokens and self._tokens.digests
+
     def admit(self, environ: Mapping[str, Any], path: str) -> str | Refused:
         """Return the path of a request without the token, or why the request is refused.
 

@@ -8,6 +8,7 @@ make Jicofo treat a refusal as an approval. A body that is not an object blocks 
 Prosody restarts.
 """
 
+import http
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,9 @@ DENIAL_SENTENCES: Mapping[str, str] = {
     OVER: MEETING_OVER,
 }
 """The reason of a denial by the proxy itself → the sentence that a user reads."""
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
+"""An HTTP status → the status line of the answer, without the version of HTTP."""
 
 Value = str | int | bool
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from jicofo_reservation_proxy import credential_files
@@ -27,13 +28,18 @@ class ClientTokens:
         if warning := credential_files.exposure(KEY, file):
             logger.warning("%s", warning)
 
+    @property
+    def digests(self) -> Sequence[bytes]:
+        """The digests of the valid tokens; another object after the tokens have changed."""
+        return self._digests.value
+
     def accepts(self, text: str) -> bool:
         """Return whether a text is a valid token. The time does not depend on the text.
 
         The comparison is of digests, so it does not show the length of a token either.
         """
         digest = _digest(text.encode("latin-1", "replace"))
-        return sum(hmac.compare_digest(digest, valid) for valid in self._digests.value) > 0
+        return sum(hmac.compare_digest(digest, valid) for valid in self.digests) > 0
 
 
 def _digests(file: Path) -> list[bytes]:

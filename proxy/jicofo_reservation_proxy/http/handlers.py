@@ -3,19 +3,23 @@
 This module imports no web framework: wsgi.py calls the handlers and sends the answers.
 """
 
-from jicofo_reservation_proxy.ids import decode
-from jicofo_reservation_proxy.model import BadInput
+import logging
+
+from jicofo_reservation_proxy.ids import decode, new_incident_id
+from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
 from .access_log import AccessLog, AccessLogEntry
-from .answers import render_bad_input, render_delete
+from .answers import Answer, render_bad_input, render_delete, render_fault
 from .base_path import shown
 from .dialects import DialectOf
 from .forms import parse_create
 from .owners import IsGuest
 from .renderers import RENDERERS
+
+logger = logging.getLogger(__name__)
 
 
 class Handlers:
@@ -65,3 +69,10 @@ class Handlers:
 def _shown(public_id: str) -> str:
     """Return an id for the log; a text that is no id could be a client token."""
     return public_id if decode(public_id) else shown(public_id)
+
+
+def internal_fault(error: Exception) -> Answer:
+    """Answer a request that failed because of a bug in the proxy; log the traceback."""
+    incident_id = new_incident_id()
+    logger.error("a fault of the proxy, incident %s", incident_id, exc_info=error)
+    return render_fault(Fault(FaultKind.INTERNAL, "", repr(error)), incident_id)

@@ -54,6 +54,8 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         super().__init__(adj)
         self.began_at = self.head_at = time.monotonic()
         self.is_head = False
+        self.head = b""
+        """The bytes of a head that was accepted."""
         self._is_in_head = True
 
     def received(self, data: bytes) -> int:
@@ -92,6 +94,17 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         self.error = error
         self.completed = True
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but the head decides how the server goes on after this request."""
+        connection = self.headers.get("CONNECTION", "").lower()
+        return (
+            self.version == "1.1"
+            and connection in {"", "keep-alive", "close"}
+            and not self.chunked
+            and "EXPECT" not in self.headers
+        )
+
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head. Raises `ParsingError` for everything that is not allowed."""
         _check(header_plus)
@@ -107,6 +120,7 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         if self.chunked:
             self.body_rcv = ChunkedBody(self.body_rcv.getbuf())
         self._correct_fields()
+        self.head = header_plus
 
     def _correct_fields(self) -> None:
         if self.proxy_netloc:  # it replaces the header Host (RFC 9112, section 3.2.2)

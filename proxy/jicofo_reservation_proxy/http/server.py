@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import metadata
 
 from flask import Flask
 from waitress import wasyncore
@@ -25,11 +26,15 @@ from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
+from .fast_path import FastPath
 from .forms import MAX_BODY_BYTES
 from .listener_tls import ListenerTls
 from .refusals import Refusal, Refusals
 from .thread_pool import ThreadPool
 from .tls_connection import TlsConnection
+
+TESTED_WAITRESS = "3.0."
+"""The fast path relies on private parts of waitress, which other versions may change."""
 
 MAX_CONNECTIONS = 1000
 
@@ -65,9 +70,15 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, app: Flask, settings: Settings, refusals: Refusals, tls: ListenerTls | None = None
+        self,
+        app: Flask,
+        settings: Settings,
+        refusals: Refusals,
+        fast_path: FastPath,
+        tls: ListenerTls | None = None,
     ) -> None:
         self.refusals = refusals
+        self.fast_path = fast_path if is_tested_waitress() else None
         self.tls = tls
         self._max_connections = _max_connections()
         self._next_check = self._accepts_from = -math.inf
@@ -81,7 +92,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.left_seconds = self._drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
-            threads=_threads(settings),
             backlog=1024,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES + 1,  # waitress refuses this size too
@@ -91,15 +101,17 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             ident=None,
         )
         self._sockets: dict[int, wasyncore.dispatcher] = {}
+        pool = ThreadPool(_threads(settings))
         try:
             super().__init__(
                 app,
                 map=self._sockets,
-                dispatcher=ThreadPool(_threads(settings)),
+                dispatcher=pool,
                 adj=adjustments,
                 sockinfo=_resolve(settings.listen),
             )
         except OSError as error:
+            pool.shutdown(timeout=0)
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
 
@@ -179,6 +191,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """
         self._enforce_time_limits()
         self._evict()
+        timeout = min(timeout, self.task_dispatcher.look())
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
     def _next_wake_up(self) -> float:
@@ -272,6 +285,11 @@ def _threads(settings: Settings) -> int:
     """
     waiting = max_waiting_in_all(settings.threads)
     return settings.threads + waiting + max(2, settings.threads // 4)
+
+
+def is_tested_waitress() -> bool:
+    """Return whether waitress has a version whose private parts the fast path was tested with."""
+    return metadata.version("waitress").startswith(TESTED_WAITRESS)
 
 
 def why_not_free(listen: str) -> OSError | None:

@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.model import BadInput
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import render_bad_input
+from .fast_path import HEAD_KEY
 from .refusals import Refusal
 from .request_parser import HIDDEN
 
@@ -50,6 +51,8 @@ class RequestTask(_OnePiece, WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         """Return the WSGI environment."""
         environ: dict[str, Any] = super().get_environment()
+        if self.request.is_plain:
+            environ[HEAD_KEY] = self.request.head
         # waitress logs this path if something fails, and the path may hold a client token.
         self.request.path = HIDDEN
         return environ

@@ -1,13 +1,13 @@
 """The WSGI application: Flask routes requests to the handlers; Flask's refusals are in JSON too.
 
 Every answer is one flat JSON object: no HTML, no stack trace, no redirect (clients.md "body",
-"framing"). `POST /conference` does not go through Flask, because users wait for this request.
+"framing"). The usual requests do not go through Flask, because users wait for the answers.
 """
 
-import http
 import logging
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,10 +21,11 @@ from jicofo_reservation_proxy.text_rules import one_line
 
 from .access_control import AccessControl, Refused
 from .access_log import AccessLogEntry
-from .answers import Answer, render_bad_input, render_fault
+from .answers import STATUS_LINES, Answer, render_bad_input, render_fault
 from .base_path import BasePath, shown, without_double_slashes
+from .fast_path import FastPath
 from .forms import MAX_BODY_BYTES
-from .handlers import Handlers
+from .handlers import Handlers, internal_fault
 from .refusals import Refusal, Refusals
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
+_PLAIN_ID = re.compile(r"/conference/([A-Za-z0-9._~-]+)")
+"""The path of an id that the proxy gives out (ids.py). Flask gets all other paths."""
 
 FORKED = (
     "this process was forked after the proxy was created, so the threads of the proxy do not run "
@@ -44,11 +46,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FrontDoor:
-    """What a request passes before the handlers."""
+    """What a request passes before the handlers; `fast_path` learns of what has passed it."""
 
     access: AccessControl
     base_path: BasePath
     refusals: Refusals
+    fast_path: FastPath
 
 
 def make_flask(handlers: Handlers, door: FrontDoor) -> Flask:
@@ -84,7 +87,11 @@ def _blueprint(handlers: Handlers) -> Blueprint:
 
 
 def _user_agent() -> str:
-    return request.headers.get("User-Agent", "")
+    return _user_agent_of(request.environ)
+
+
+def _user_agent_of(environ: "WSGIEnvironment") -> str:
+    return str(environ.get("HTTP_USER_AGENT", ""))
 
 
 def _recorded(entry: AccessLogEntry) -> Response:
@@ -118,22 +125,16 @@ def _refuse(door: FrontDoor, status: int, message: str, environ: "WSGIEnvironmen
 
 def _unexpected(error: Exception) -> Response:
     """Answer a request that failed because of a bug in the proxy; log the traceback."""
-    return _response(_internal_fault(error))
-
-
-def _internal_fault(error: Exception) -> Answer:
-    incident_id = new_incident_id()
-    logger.error("a fault of the proxy, incident %s", incident_id, exc_info=error)
-    return render_fault(Fault(FaultKind.INTERNAL, "", repr(error)), incident_id)
+    return _response(internal_fault(error))
 
 
 class _Entrance:
     """The WSGI application in front of Flask's.
 
     It refuses requests that may not ask, and removes what the path has in front of `/conference`.
-    It passes a `POST /conference` with a Content-Length to the handlers without Flask. Flask takes
-    0.4 of the time that a naive bridge adds to a gRPC call (benchmarks/README.md). Jicofo delays
-    every other room until it has the answer.
+    It passes a `POST /conference` with a Content-Length, and a GET or DELETE of a plain id, to the
+    handlers without Flask. Flask takes 0.4 of the time that a naive bridge adds to a gRPC call
+    (benchmarks/README.md). Jicofo delays every other room until it has the answer.
 
     After a fork it answers every request with 503: neither the threads of the proxy nor gRPC work
     in the new process, and two processes must not share a state directory.
@@ -141,6 +142,7 @@ class _Entrance:
 
     def __init__(self, handlers: Handlers, door: FrontDoor, flask_app: "WSGIApplication") -> None:
         self._handlers = handlers
+        self._by_id = {"GET": handlers.get, "DELETE": handlers.delete}
         self._door = door
         self._flask_app = flask_app
         self._pid = os.getpid()
@@ -152,6 +154,7 @@ class _Entrance:
         if os.getpid() != self._pid:
             return _start(self._forked(), start_response)
         asked = without_double_slashes(environ.get("PATH_INFO", ""))
+        tokens = self._door.access.tokens
         admitted = self._door.access.admit(environ, asked)
         if isinstance(admitted, Refused):
             return self._refuse(admitted, environ, start_response)
@@ -161,10 +164,15 @@ class _Entrance:
             usage = self._door.base_path.usage
             return _start(_refuse(self._door, 404, usage, environ), start_response)
         environ["PATH_INFO"] = path
-        if path == "/conference" and environ["REQUEST_METHOD"] == "POST":
+        method = environ["REQUEST_METHOD"]
+        if path == "/conference" and method == "POST":
             length = environ.get("CONTENT_LENGTH", "")
             if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
+                self._door.fast_path.learn(environ, tokens)
                 return self._create(environ, int(length), start_response)
+        elif method in self._by_id and (found := _PLAIN_ID.fullmatch(path)):
+            handle = partial(self._by_id[method], _user_agent_of(environ), found[1])
+            return self._answer(handle, start_response)
         return self._flask_app(environ, start_response)
 
     def _refuse(
@@ -188,14 +196,19 @@ class _Entrance:
         body = environ["wsgi.input"].read(length)
         if len(body) < length:
             wrong = BadInput(400, "The body is shorter than its Content-Length.")
-            answer = render_bad_input(wrong)
-            return _start(answer, start_response)
+            return _start(render_bad_input(wrong), start_response)
+        content_type = environ.get("CONTENT_TYPE", "")
+        handle = partial(self._handlers.create, _user_agent_of(environ), content_type, body)
+        return self._answer(handle, start_response)
+
+    def _answer(
+        self, handle: Callable[[], AccessLogEntry], start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer with the result of a handler."""
         try:
-            entry = self._handlers.create(
-                environ.get("HTTP_USER_AGENT", ""), environ.get("CONTENT_TYPE", ""), body
-            )
+            entry = handle()
         except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
-            return _start(_internal_fault(error), start_response)
+            return _start(internal_fault(error), start_response)
         return _RecordedBody(entry, _start(entry.answer, start_response))
 
 
@@ -203,7 +216,7 @@ def _start(
     answer: Answer, start_response: "StartResponse", more: Iterable[tuple[str, str]] = ()
 ) -> list[bytes]:
     headers = [("Content-Type", JSON), ("Content-Length", str(len(answer.body))), *more]
-    start_response(_STATUS_LINES[answer.status], headers)
+    start_response(STATUS_LINES[answer.status], headers)
     return [answer.body]
 
 
