@@ -253,6 +253,19 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.requests.append(request)
             self.server.add_task(self)
 
+    def write_soon(self, data: bytes) -> int:
+        """Send data at once; what the socket does not take now waits in a buffer of waitress."""
+        if self.total_outbufs_len or not self.connected:
+            return int(super().write_soon(data))
+        try:
+            sent = self.send(data, do_close=False)
+        except OSError:  # the client is gone
+            self.will_close = True
+            return len(data)
+        if sent < len(data):
+            super().write_soon(data[sent:])
+        return len(data)
+
     def handle_write(self) -> None:
         """Send the rest of an answer. After the last answer, close the connection."""
         if not self.close_when_flushed:

@@ -95,9 +95,11 @@ def _pair(text: str) -> tuple[str, str]:
     `parse_qsl` needs four times as long. Raises `UnicodeDecodeError`.
     """
     name, _, value = text.replace("+", " ").partition("=")
-    if "%" in text:
-        return unquote(name, errors="strict"), unquote(value, errors="strict")
-    return name, value
+    if "%" not in text:
+        return name, value
+    if text.isascii():
+        return unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
+    return unquote(name, errors="strict"), unquote(value, errors="strict")
 
 
 def _request(fields: Mapping[str, str], is_guest: IsGuest) -> CreateRequest | BadInput:

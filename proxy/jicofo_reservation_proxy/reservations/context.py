@@ -44,6 +44,13 @@ class RoomRequest:
     budget: Budget
     hold: Hold = NO_HOLD
 
+    def with_hold(self, hold: Hold) -> "RoomRequest":
+        """Return the request with another hold."""
+        # Not `dataclasses.replace`, which needs four times as long.
+        return RoomRequest(
+            self.request, self.dialect, self.incident_id, self.backend, self.budget, hold
+        )
+
     @property
     def room_key(self) -> RoomKey:
         """The key of the room's lock."""

@@ -17,7 +17,6 @@ proxy then ends it at the backend: by a withdrawal (withdrawals.py), or by a del
 keeps no rows and granted the conference.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from jicofo_reservation_proxy.backends.backend import Backend
@@ -85,7 +84,7 @@ class Creation:
 
     def _with_hold(self, asked: RoomRequest) -> RoomRequest:
         """Return the request with a hold that is greater than those of all grants before."""
-        return dataclasses.replace(asked, hold=self._holds.next())
+        return asked.with_hold(self._holds.next())
 
     def _ask_and_answer(
         self, asked: RoomRequest, outdated: Sequence[ConferenceRef] = ()
