@@ -11,7 +11,7 @@ Prosody restarts.
 import http
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jicofo_reservation_proxy.model import (
     NO_ROUTE,
@@ -73,8 +73,7 @@ STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in ht
 Value = str | int | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer: a status of RFC 9110 and a body of flat JSON."""
 
     status: int

@@ -1,7 +1,6 @@
 """The values that the use cases pass to each other: a request in progress, and its result."""
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
@@ -30,8 +29,7 @@ FROM_LEDGER = "ledger"
 FROM_FALLBACK = "fallback_grant"
 
 
-@dataclass(frozen=True, slots=True)
-class RoomRequest:
+class RoomRequest(NamedTuple):
     """A POST in progress: its client, its room, the backend of the room, and its time budget.
 
     `hold` is the hold of the newest create that the proxy sends for it.
@@ -46,10 +44,7 @@ class RoomRequest:
 
     def with_hold(self, hold: Hold) -> "RoomRequest":
         """Return the request with another hold."""
-        # Not `dataclasses.replace`, which needs four times as long.
-        return RoomRequest(
-            self.request, self.dialect, self.incident_id, self.backend, self.budget, hold
-        )
+        return self._replace(hold=hold)
 
     @property
     def room_key(self) -> RoomKey:
@@ -62,8 +57,7 @@ class RoomRequest:
         return SHARE * self.budget.left_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Handled(Generic[ReplyT_co]):
+class Handled(NamedTuple, Generic[ReplyT_co]):
     """A reply, with the values that the log line of the request needs.
 
     `backend` is "" if no backend is responsible. `code` is the gRPC code, or "" if no call was

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 STALLED_SECONDS = 0.5
 """If no call to a backend began or ended within this time, the proxy assumes that the calls hang.
@@ -35,7 +35,8 @@ class _Backend:
     changed: threading.Condition
     requests: int = 0
     calls: int = 0
-    changed_at: float = field(default=0.0)
+    changed_at: float = 0.0
+    others: "tuple[_Backend, ...]" = ()
 
     @property
     def most_requests(self) -> int:
@@ -43,9 +44,9 @@ class _Backend:
         return 2 * self.most_calls
 
     @property
-    def kept(self) -> int:
-        """The number of reserved places that are still free."""
-        return max(0, self.own - self.requests)
+    def taken(self) -> int:
+        """The number of places that other backends cannot use: taken ones, and reserved ones."""
+        return max(self.requests, self.own)
 
 
 class InFlightLimits:
@@ -62,7 +63,6 @@ class InFlightLimits:
         in_all: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._in_all = in_all
         self._clock = clock
         self._lock = threading.Lock()
         own = max(1, in_all // (2 * max(1, len(per_backend))))
@@ -70,6 +70,9 @@ class InFlightLimits:
             name: _Backend(count, min(own, count), threading.Condition(self._lock))
             for name, count in per_backend.items()
         }
+        for entry in self._backends.values():
+            entry.others = tuple(other for other in self._backends.values() if other is not entry)
+        self._most_requests = max(in_all, len(self._backends))
 
     def admit(self, backend: str, within_seconds: float) -> AbstractContextManager[bool]:
         """Admit a request to a backend, after a wait if necessary; yield whether it may call."""
@@ -100,11 +103,8 @@ class InFlightLimits:
 
     def _has_room(self, entry: _Backend) -> bool:
         """Return whether a backend has a free place for one more request."""
-        others = (other for other in self._backends.values() if other is not entry)
-        taken = sum(other.requests + other.kept for other in others)
-        return entry.requests < entry.most_requests and entry.requests + taken < max(
-            self._in_all, len(self._backends)
-        )
+        taken = entry.requests + sum([other.taken for other in entry.others])
+        return entry.requests < entry.most_requests and taken < self._most_requests
 
     def end(self, entry: _Backend) -> None:
         """Give back the place of a request that was admitted."""

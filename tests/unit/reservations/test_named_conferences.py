@@ -1,6 +1,5 @@
 """Answers that name a strange conference: over, gone, in another room, or granted and not given."""
 
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -128,7 +127,7 @@ class World:
         reply = self.use_cases.create(request, dialect, INCIDENT).reply
         if isinstance(reply, Reservation) and (named := decode(str(reply.public_id))):
             public_id = encode(named.ref) if isinstance(named, Named) else reply.public_id
-            return dataclasses.replace(reply, public_id=public_id)
+            return reply._replace(public_id=public_id)
         return reply
 
     def gone(self) -> None:
