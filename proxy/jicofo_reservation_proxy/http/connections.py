@@ -192,15 +192,14 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         requests need no hand-over from the main loop.
         """
         request: object = self.requests[0]
-        while isinstance(request, FastRequest) and not self.server.is_draining:
+        while isinstance(request, FastRequest) and self.connected and not self.server.is_draining:
             self._answer(request)
             request = self._next(closes=request.head.closes)
         if isinstance(request, FastRequest):  # its answer must say that the connection will close
             self.requests[0] = self._parsed(request.data)
         if self.requests:
             super().service()
-        else:
-            self.server.pull_trigger()
+        self.server.event_loop.watch(self)
 
     def _answer(self, request: FastRequest) -> None:
         """Answer a request that takes the fast path."""
@@ -217,11 +216,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
         While the answered request is the first of `requests`, the main loop ignores the socket.
         """
-        is_over = closes or self.will_close or self.total_outbufs_len
-        request = None if is_over else self._await()
+        is_flushed = not (self.will_close or self.total_outbufs_len)
+        request = self._await() if is_flushed and not closes else None
+        if closes and is_flushed:
+            self._begin_to_close()
         with self.requests_lock:
             self.requests = [request] if request else []
-            self.close_when_flushed = self.close_when_flushed or closes
+            self.close_when_flushed = closes and not is_flushed
         return request
 
     def _await(self) -> FastRequest | None:

@@ -26,6 +26,7 @@ from jicofo_reservation_proxy.settings.addresses import split_listen
 from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
+from .event_loop import EventLoop
 from .fast_path import FastPath
 from .forms import MAX_BODY_BYTES
 from .listener_tls import ListenerTls
@@ -95,7 +96,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             backlog=1024,
             max_request_header_size=MAX_HEADER_BYTES,
             max_request_body_size=MAX_BODY_BYTES + 1,  # waitress refuses this size too
-            asyncore_use_poll=True,
             log_socket_errors=False,
             clear_untrusted_proxy_headers=False,
             ident=None,
@@ -114,6 +114,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             pool.shutdown(timeout=0)
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
+        self.event_loop = EventLoop(self._sockets)
+        self.event_loop.add(self)
+        self.event_loop.add(self.trigger)
 
     @property
     def url(self) -> str:
@@ -148,6 +151,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.task_dispatcher.shutdown(timeout=max(0.0, until - time.monotonic()))
         with self._ending:
             wasyncore.close_all(self._sockets)
+            self.event_loop.close()
         self.left_seconds = max(0.0, until - time.monotonic())
 
     def readable(self) -> bool:
@@ -181,7 +185,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         with suppress(OSError):  # the client is gone already
             self.set_socket_options(connection)
         kind = TlsConnection if self.tls else Connection
-        kind(self, connection, self.fix_addr(address), self.adj, map=self._map)
+        opened = kind(self, connection, self.fix_addr(address), self.adj, map=self._map)
+        self.event_loop.add(opened)
+        if not self.tls:
+            opened.handle_read()  # the first request is often there already
 
     def _poll(self, timeout: float) -> None:
         """Handle the next events, after closing the connections that must be closed.
@@ -191,8 +198,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """
         self._enforce_time_limits()
         self._evict()
-        timeout = min(timeout, self.task_dispatcher.look())
-        wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+        if self.accepting:
+            self.event_loop.watch(self)  # it does not always want to accept
+        self.event_loop.handle_events(min(timeout, self.task_dispatcher.look()))
 
     def _next_wake_up(self) -> float:
         """Return after how many seconds the main loop has something to do, also without events."""

@@ -23,6 +23,8 @@ from typing import Protocol
 
 from jicofo_reservation_proxy.observability.throttle import Throttle
 
+from .processor import Processor
+
 FEW = 2
 """How many threads may work at the start, and at least."""
 
@@ -78,7 +80,7 @@ class ThreadPool:
         self._lingering = 0
         self._is_stopped = False
         self._looked_at: float | None = None
-        self._used_seconds = 0.0
+        self._processor = Processor()
         self._own = threading.local()
         self._start_failures = Throttle()
         self._bell, self._ring = os.pipe()
@@ -147,6 +149,7 @@ class ThreadPool:
             tasks = list(self._queue)
             self._queue.clear()
             if not self._workers:
+                self._processor.close()
                 os.close(self._bell)
                 os.close(self._ring)
         for task in tasks:
@@ -226,11 +229,9 @@ class ThreadPool:
     def _adapt(self, now: float) -> None:
         """Change the number of threads that may work, by the rules above."""
         self._working -= {each for each in self._working if now - each.began > STUCK_SECONDS}
-        used_seconds = time.process_time()
-        if self._looked_at is not None:
-            share = (used_seconds - self._used_seconds) / (now - self._looked_at)
-            if share < IDLE_SHARE:
-                self._may_work = min(2 * self._may_work, self._max)
-            elif share > BUSY_SHARE:
-                self._may_work = max(self._may_work // 2, min(FEW, self._max))
-        self._looked_at, self._used_seconds = now, used_seconds
+        share = self._processor.share()
+        if self._looked_at is not None and share < IDLE_SHARE:
+            self._may_work = min(2 * self._may_work, self._max)
+        elif self._looked_at is not None and share > BUSY_SHARE:
+            self._may_work = max(self._may_work // 2, min(FEW, self._max))
+        self._looked_at = now
