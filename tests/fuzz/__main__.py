@@ -16,6 +16,7 @@ from tests.e2e.support import free_port, serving_grpc
 from tests.faults.processes import Process
 
 from .backend import granting_some
+from .compare import comparing
 from .oracle import WrongAnswerError
 from .play import play_random
 
@@ -76,7 +77,14 @@ def main() -> int:
         "--answers", type=int, default=sys.maxsize, help="stop after this number of answers"
     )
     parser.add_argument("--seed", type=int, default=time.time_ns() // 10**9, help="the first seed")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="compare the answers of the fast path with those of the usual path instead",
+    )
     arguments = parser.parse_args()
+    if arguments.compare:
+        return _compare(arguments.seed, arguments.seconds, arguments.answers)
     with tempfile.TemporaryDirectory() as folder, _proxy(Path(folder)) as (process, port):
         run = Run(port, arguments.seed)
         usages = _watch(process, run, arguments.seconds, arguments.answers)
@@ -88,6 +96,27 @@ def main() -> int:
     print(f"the proxy after a tenth: {usages[0]}; at the end: {usages[-1]}; idle: {after}")
     for line in wrong:
         print(f"WRONG: {line}")
+    return bool(wrong)
+
+
+def _compare(seed: int, seconds: float, answers: int) -> int:
+    """Send the same requests through both paths; return 1 if an answer differs."""
+    deadline, next_seed, wrong = time.monotonic() + seconds, seed, ""
+    with tempfile.TemporaryDirectory() as folder, comparing(Path(folder)) as comparison:
+        try:
+            while time.monotonic() < deadline and comparison.statuses.total() < answers:
+                comparison.play_random(range(next_seed, next_seed + BATCH))
+                next_seed += BATCH
+                print(
+                    f"\r{comparison.statuses.total()} answers", end="", file=sys.stderr, flush=True
+                )
+        except WrongAnswerError as error:
+            wrong = str(error)
+    print(file=sys.stderr)
+    print(f"seeds {seed} to {next_seed}: {comparison.statuses.total()} answers of each path")
+    print(f"{comparison.answered_fast} of them took the fast path")
+    if wrong:
+        print(f"WRONG: {wrong}")
     return bool(wrong)
 
 

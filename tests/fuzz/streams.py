@@ -102,6 +102,20 @@ HEADERS = [
     b"X: \x00",
     b"X: " + b"y" * 9000,
 ]
+_JICOFO = [
+    b"Accept: application/json",
+    b"Content-Type: application/x-www-form-urlencoded; charset=UTF-8",
+    b"Host: localhost:7777",
+    b"Connection: Keep-Alive",
+    b"User-Agent: Apache-HttpClient/4.5.13 (Java/17)",
+    b"Accept-Encoding: gzip,deflate",
+]
+_PROSODY = [
+    b"Host: localhost:7777",
+    b"Connection: close",
+    b"Content-Type: application/x-www-form-urlencoded",
+    b"User-Agent: Prosody (0.12.3; posix)",
+]
 CHUNKS = [
     b"0\r\n\r\n",
     b"5\r\nhello\r\n0\r\n\r\n",
@@ -166,6 +180,22 @@ def create(rng: Rng) -> bytes:
     if rng.random() < 0.5:
         fields["duration"] = "-1"
     return _post(rng, fields)
+
+
+def post(rng: Rng) -> bytes:
+    """Return a POST with exactly the head of one of the two clients."""
+    fields = {
+        "name": rng.choice((*ROOMS, "[acme]caf%c3%a9", "not granted")),
+        "start_time": "2048-04-20T17:55:12.000Z",
+    }
+    if rng.random() < 0.7:
+        fields["mail_owner"] = "juliet@example.com"
+    if rng.random() < 0.5:
+        fields["duration"] = rng.choice(("-1", "3600", "x"))
+    body = "&".join(f"{name}={quote_plus(value)}" for name, value in fields.items()).encode()
+    headers = rng.choice((_JICOFO, _PROSODY))
+    length = b"Content-Length: %d" % len(body)
+    return _head(b"POST", b"/conference", b"HTTP/1.1", [*headers, length]) + body
 
 
 def _strange_form(rng: Rng) -> bytes:

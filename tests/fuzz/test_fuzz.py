@@ -8,6 +8,7 @@ import pytest
 from tests.e2e.support import running
 
 from .backend import granting_some
+from .compare import comparing
 from .oracle import WrongAnswerError, judge
 from .play import play, play_random
 from .streams import Stream
@@ -34,6 +35,15 @@ def test_random_streams_are_answered(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert client.create("fuzz1").status == 200
     assert {200, 400, 404, 405} <= statuses.keys()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_the_fast_path_answers_as_the_usual_path_does(tmp_path: Path) -> None:
+    """Both paths give the same bytes for requests of both clients and for mutations of them."""
+    first = time.time_ns() // 10**6
+    with comparing(tmp_path) as comparison:
+        comparison.play_random(range(first, first + 300))
+    assert comparison.answered_fast > 300
+    assert {200, 400, 403} <= comparison.statuses.keys()
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     ) -> None:
         self.refusals = refusals
         self.fast_path = fast_path if is_tested_waitress() else None
+        if self.fast_path is None:
+            logger.warning(
+                "waitress: wanted version %s*, got %s; the fast path is off, so each POST takes "
+                "longer; install the version that constraints.txt names",
+                TESTED_WAITRESS,
+                metadata.version("waitress"),
+            )
         self.tls = tls
         self._max_connections = _max_connections()
         self._next_check = self._accepts_from = -math.inf
