@@ -204,14 +204,24 @@ def test_connections_that_wait_to_be_accepted_are_answered_before_the_end(tmp_pa
         assert [read_reply(connection).status for connection in waiting] == [200] * 20
 
 
-def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path) -> None:
-    """During a drain the server sends `Connection: close`, so that the client sends no more."""
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path, is_known: bool) -> None:
+    """During a drain the server sends `Connection: close`, so that the client sends no more.
+
+    The fast path does so too; it takes a request whose head is known.
+    """
     gate = _Gate()
     with (
         _server(tmp_path, Script(gate.create)) as server,
         _running(server) as thread,
         _connect(server) as connection,
     ):
+        if is_known:
+            gate.released.set()
+            connection.sendall(POST)
+            assert "connection" not in read_reply(connection).headers
+            gate.released.clear()
+            assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         connection.sendall(POST)
         assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
         server.stop()

@@ -12,7 +12,7 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import BadRequest, Error
 
-from .fast_path import FastRequest
+from .fast_path import FastRequest, whole
 from .refusals import Refusal
 from .request_parser import RequestParser, RequestTimeout
 from .tasks import RefusalTask, RequestTask
@@ -193,23 +193,25 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """
         request: object = self.requests[0]
         while isinstance(request, FastRequest) and self.connected and not self.server.is_draining:
-            self._answer(request)
-            request = self._next(closes=request.head.closes)
+            closes = self._answer(request)
+            request = self._next(closes=closes)
         if isinstance(request, FastRequest):  # its answer must say that the connection will close
             self.requests[0] = self._parsed(request.data)
         if self.requests:
             super().service()
         self.server.event_loop.watch(self)
 
-    def _answer(self, request: FastRequest) -> None:
-        """Answer a request that takes the fast path."""
-        data, entry = self.server.fast_path.answer(request)
+    def _answer(self, request: FastRequest) -> bool:
+        """Answer a request that takes the fast path; return whether the connection closes."""
+        answer, entry = self.server.fast_path.answer(request)
+        closes = request.head.closes or self.server.is_draining
         self.answered_at = time.monotonic()
-        self.was_served = self.was_served or (entry is not None and entry.answer.status == 200)
+        self.was_served = self.was_served or answer.status == 200
         with suppress(ClientDisconnected):
-            self.write_soon(data)
+            self.write_soon(whole(answer, closes=closes))
         if entry:
             entry.record()
+        return closes
 
     def _next(self, *, closes: bool) -> FastRequest | None:
         """Return the next request if it takes the fast path and comes soon, after an answer.

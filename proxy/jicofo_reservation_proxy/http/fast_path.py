@@ -114,25 +114,28 @@ class FastPath:
             return None
         return FastRequest(head, data)
 
-    def answer(self, request: FastRequest) -> tuple[bytes, AccessLogEntry | None]:
-        """Return the bytes of the answer, and its entry of the access log.
+    def answer(self, request: FastRequest) -> tuple[Answer, AccessLogEntry | None]:
+        """Return the answer to a request, and its entry of the access log.
 
         There is no entry if the answer is a fault of the proxy.
         """
-        head, seconds = request.head, int(time.time())
+        head = request.head
         try:
             entry = self._handlers.create(head.user_agent, head.content_type, request.body)
         except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
-            return _whole(internal_fault(error), seconds, closes=head.closes), None
-        return _whole(entry.answer, seconds, closes=head.closes), entry
+            return internal_fault(error), None
+        return entry.answer, entry
 
 
-def _whole(answer: Answer, seconds: int, *, closes: bool) -> bytes:
-    """Return an answer with its head; waitress sends the fields in alphabetical order."""
+def whole(answer: Answer, *, closes: bool) -> bytes:
+    """Return all bytes of an answer. The fields of its head are in the order of waitress.
+
+    `closes` says whether the server closes the connection after this answer.
+    """
     head = (
         f"HTTP/1.1 {STATUS_LINES[answer.status]}\r\n{_CLOSE if closes else ''}"
         f"Content-Length: {len(answer.body)}\r\nContent-Type: application/json\r\n"
-        f"Date: {_date(seconds)}\r\n\r\n"
+        f"Date: {_date(int(time.time()))}\r\n\r\n"
     )
     return head.encode("latin-1") + answer.body
 

@@ -18,6 +18,7 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -53,23 +54,40 @@ class Task(Protocol):
         """Give it up."""
 
 
+class Measured(Protocol):
+    """A measure of the processor (processor.py)."""
+
+    def share(self) -> float:
+        """Return the share of a core that this process used since the last call."""
+
+    def close(self) -> None:
+        """Measure no more."""
+
+
 class _Worker:
     """A thread of the pool, with its task and the time at which it began a request."""
 
     def __init__(self, lock: threading.Lock, task: Task) -> None:
         self.task: Task | None = task
         self.wakes = threading.Condition(lock)
-        self.began = time.monotonic()
+        self.began = 0.0
 
 
 class ThreadPool:
     """At most `limit` threads, started when the server needs them.
 
-    Each thread that has worked costs about 45 kB of memory.
+    Each thread that has worked costs about 45 kB of memory. `processor` measures its use since the
+    last look, and `clock` counts seconds from an arbitrary start.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self,
+        limit: int,
+        processor: Measured | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max = limit
+        self._clock = clock
         self._may_work = min(FEW, limit)
         self._queue: deque[Task] = deque()
         self._lock = threading.Lock()
@@ -80,7 +98,7 @@ class ThreadPool:
         self._lingering = 0
         self._is_stopped = False
         self._looked_at: float | None = None
-        self._processor = Processor()
+        self._processor = processor or Processor()
         self._own = threading.local()
         self._start_failures = Throttle()
         self._bell, self._ring = os.pipe()
@@ -106,7 +124,7 @@ class ThreadPool:
             if not self._queue:
                 self._looked_at = None
                 return math.inf
-            now = time.monotonic()
+            now = self._clock()
             if self._looked_at is None or now - self._looked_at >= LOOK_SECONDS:
                 self._adapt(now)
                 self._hand_out()
@@ -220,7 +238,7 @@ class ThreadPool:
             self._begin(worker)
 
     def _begin(self, worker: _Worker) -> None:
-        worker.began = time.monotonic()
+        worker.began = self._clock()
         self._working.add(worker)
 
     def _rest(self, worker: _Worker) -> None:
