@@ -29,7 +29,7 @@ from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
 from .http.refusals import Refusals
 from .http.wsgi import FrontDoor, make_flask
-from .ledger import records
+from .ledger import record_rows
 from .ledger.file_watch import FileWatch
 from .ledger.ledger import Store
 from .ledger.records import RecordState
@@ -221,7 +221,7 @@ class Proxy:
             rewrites = [holds.rewrite, ledger.rewrite, aliases.rewrite, withdrawals.rewrite]
             stack.callback(FileWatch(database, rewrites).close)
             self._commands = {
-                "ledger": lambda _: records.to_json(ledger.dump()),
+                "ledger": lambda _: record_rows.to_json(ledger.dump()),
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
             }

@@ -14,6 +14,7 @@ from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import missing_delete
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.ledger.packed_records import state_of
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import ConferenceRef
 
@@ -384,7 +385,7 @@ def test_a_delete_that_is_answered_503_ends_no_meeting(
         commit = writes._commit
 
         def fail(changes: Changes) -> None:
-            if any(record and record.state is RecordState.PENDING for _, record in changes):
+            if any(packed and state_of(packed) is RecordState.PENDING for _, packed in changes):
                 began.set()
                 assert goes_on.wait(TIMEOUT_SECONDS)
                 raise StateError("the disk is full")

@@ -12,6 +12,7 @@ from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Aliases, Ledger, Store
+from jicofo_reservation_proxy.ledger.packed_records import Packed
 from jicofo_reservation_proxy.ledger.records import Record
 from jicofo_reservation_proxy.ledger.room_locks import LocalLocks, Locks
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database, reading
@@ -22,7 +23,7 @@ from jicofo_reservation_proxy.model import Conference, ConferenceRef
 
 START_MS = 2_471_018_112_000
 
-Changes = Sequence[tuple[ConferenceRef, Record | None]]
+Changes = Sequence[tuple[ConferenceRef, Packed | None]]
 """The changes that the ledger writes together."""
 FIRST_HOLD = 2**30 + 1
 """The number of the first hold of a new ledger, if its clock says 0."""

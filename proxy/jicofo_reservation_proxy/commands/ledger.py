@@ -13,7 +13,8 @@ from jicofo_reservation_proxy.admin.control_socket import ask
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import encode
-from jicofo_reservation_proxy.ledger.records import Record, RecordState, from_json
+from jicofo_reservation_proxy.ledger.record_rows import from_json
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_database import Database, backup
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger, read, retry
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use

@@ -11,25 +11,27 @@ from dataclasses import dataclass
 
 from jicofo_reservation_proxy.model import ConferenceRef
 
-from . import records, row_batches
+from . import record_rows, row_batches
 from .memory_index import Index
-from .records import Record, RecordState
+from .packed_records import Packed
 
 
 @dataclass(frozen=True)
 class Cancellation:
     """A cancellation that is not on the disk yet, and the state to restore if the write fails.
 
-    `previous` is the record before it, and `was_gone` says whether the conference was gone.
+    `packed` is the record after it and `previous` the record before it, both packed. `was_gone`
+    says whether the conference was gone.
     """
 
-    record: Record
-    previous: Record | None
+    ref: ConferenceRef
+    packed: Packed
+    previous: Packed | None
     was_gone: bool
 
 
 class RecordTable:
-    """The records, as `WriteBehind` writes them (write_behind.Table describes the methods).
+    """The packed records, as `WriteBehind` writes them (write_behind.Table describes the methods).
 
     `ending` has the ends that are not on the disk yet. The index gets an end only after the write.
     `cancelling` has the cancellations that are not on the disk yet: the index has them already, so
@@ -37,51 +39,49 @@ class RecordTable:
     """
 
     def __init__(self, index: Index, lock: threading.Lock) -> None:
-        self.ending: dict[ConferenceRef, Record] = {}
+        self.ending: dict[ConferenceRef, Packed] = {}
         self.cancelling: dict[ConferenceRef, Cancellation] = {}
         self._index = index
         self._has_no_end = threading.Condition(lock)
 
-    def latest(self, key: ConferenceRef) -> Record | None:
+    def latest(self, key: ConferenceRef) -> Packed | None:
         """Return the record to write: an end that is not on the disk yet, or the record."""
-        return self.ending.get(key) or self._index.records.get(key)
+        return self.ending.get(key) or self._index.packed(key)
 
-    def written(self, key: ConferenceRef, value: Record | None) -> None:
+    def written(self, key: ConferenceRef, value: Packed | None) -> None:
         """After a write: put the end into the index, and make the cancellation final."""
         undo = self.cancelling.get(key)
-        if undo and undo.record is value:
+        if undo and undo.packed is value:
             del self.cancelling[key]
         end = self.ending.get(key)
         if end is None or end is not value:
             return
         self.drop_end(key, end)
-        current = self._index.records.get(key)
         # The conference may have expired or been deleted at its backend in the meantime.
-        is_pending = current is not None and current.state is RecordState.PENDING
-        if not is_pending and not self._index.is_gone(key):
-            self._index.put(end)
+        if not self._index.is_pending(key) and not self._index.is_gone(key):
+            self._index.put_packed(key, end)
 
-    def failed(self, key: ConferenceRef, value: Record | None) -> None:
+    def failed(self, key: ConferenceRef, value: Packed | None) -> None:
         """After a failed write: drop the end, and undo the cancellation."""
         end = self.ending.get(key)
         if end is not None and end is value:
             self.drop_end(key, end)
         undo = self.cancelling.get(key)
-        if undo and undo.record is value:
+        if undo and undo.packed is value:
             self.undo(undo)
 
     def store(
         self,
         connection: sqlite3.Connection,
-        changes: Sequence[tuple[ConferenceRef, Record | None]],
+        changes: Sequence[tuple[ConferenceRef, Packed | None]],
     ) -> None:
         """Delete and write the rows of these records in a transaction."""
-        gone = [records.key(ref) for ref, record in changes if record is None]
-        row_batches.delete(connection, records.TABLE, records.KEY_COLUMNS, gone)
+        gone = [record_rows.key(ref) for ref, packed in changes if packed is None]
+        row_batches.delete(connection, record_rows.TABLE, record_rows.KEY_COLUMNS, gone)
         row_batches.insert(
             connection,
-            records.TABLE,
-            [records.to_row(record) for _, record in changes if record],
+            record_rows.TABLE,
+            [record_rows.to_row(ref, packed) for ref, packed in changes if packed],
         )
 
     def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
@@ -91,7 +91,7 @@ class RecordTable:
         """
         return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
 
-    def drop_end(self, ref: ConferenceRef, end: Record | None) -> None:
+    def drop_end(self, ref: ConferenceRef, end: Packed | None) -> None:
         """Forget an end that is not visible; do nothing if a newer end has replaced it."""
         if end is not None and self.ending.get(ref) is end:
             del self.ending[ref]
@@ -99,13 +99,13 @@ class RecordTable:
 
     def undo(self, undo: Cancellation) -> None:
         """Restore the record before a cancellation, unless the record has changed since."""
-        ref = undo.record.ref
+        ref = undo.ref
         del self.cancelling[ref]
-        if self._index.records.get(ref) is not undo.record:
+        if self._index.packed(ref) is not undo.packed:
             return
         if undo.previous is None:
             self._index.remove(ref)
         else:
-            self._index.put(undo.previous)
+            self._index.put_packed(ref, undo.previous)
         if undo.was_gone:
             self._index.note_gone(ref)

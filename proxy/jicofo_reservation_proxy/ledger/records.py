@@ -1,13 +1,9 @@
-"""Records: the data of a conference in the ledger, and the row of a record in the database."""
+"""Records: the data of a conference in the ledger, and how it changes."""
 
 import dataclasses
 import enum
-import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
 
@@ -19,17 +15,6 @@ class RecordState(enum.Enum):
     """Its deletion is pending."""
     ABANDONED = "abandoned"
     """Its deletion was abandoned."""
-
-
-_STORED_STATES: Mapping[RecordState, str] = {
-    RecordState.OPEN: "open",
-    RecordState.PENDING: "ended",
-    RecordState.ABANDONED: "dead",
-}
-"""The states as the database stores them. Do not change these texts: older versions of the proxy
-read the same file."""
-
-_STATES = {stored: state for state, stored in _STORED_STATES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +64,39 @@ def ended(ref: ConferenceRef, known: Record | None, over_at_ms: int, hold: int) 
     return dataclasses.replace(record, hold=max(record.hold, hold))
 
 
-def granted(ref: ConferenceRef, room: str, conference: Conference, known: Record | None) -> Record:
+def granted(
+    ref: ConferenceRef,
+    room: str,
+    conference: Conference,
+    known: Record | None,
+    *,
+    hold: int,
+    has_row: bool,
+    revision: int,
+) -> Record:
     """Return the record of a conference that a client gets; `known` is the record before.
 
-    The record keeps the latest end that a client was told.
+    `hold` and `has_row` are as in `named`. The record keeps the latest end that a client was told.
     """
     if known is None:
-        return Record(ref, room=room, conference=conference, has_no_holder=False)
+        return Record(
+            ref,
+            room=room,
+            conference=conference,
+            hold=hold,
+            has_row=has_row,
+            has_no_holder=not has_row,
+            revision=revision,
+        )
     return dataclasses.replace(
-        known,
+        named(known, hold, has_row=has_row),
         state=RecordState.OPEN,
         room=room,
         conference=with_later_end(known, conference),
         is_whole=True,
         over_at_ms=None,
         reason=None,
+        revision=revision,
     )
 
 
@@ -136,97 +139,3 @@ def is_unchanged(found: Record | None, known: Record | None) -> bool:
     if found is None or known is None:
         return found is known
     return found == known and found.revision == known.revision
-
-
-_OPTIONS = ("room", "max_occupants", "lobby", "url", "sip_id")
-"""The fields of a conference in the column `options`. A password or a PIN is never written."""
-
-SELECT = """
-SELECT backend, conference_id, is_stand_in, state, room, owner, start_time_ms, duration_seconds,
-       options, is_whole, over_at_ms, reason, hold, has_row, has_no_holder
-FROM conference ORDER BY over_at_ms, start_time_ms
-"""
-TABLE = "conference"
-KEY_COLUMNS = ("backend", "conference_id", "is_stand_in")
-
-
-def key(ref: ConferenceRef) -> tuple[str, str, bool]:
-    """Return the values of `KEY_COLUMNS`."""
-    return ref.backend, ref.conference_id, ref.is_fallback
-
-
-def to_row(record: Record) -> tuple[object, ...]:
-    """Return the values of all columns."""
-    held = record.conference
-    options = {name: getattr(held, name) for name in _OPTIONS} if held else {}
-    return (
-        *key(record.ref),
-        _STORED_STATES[record.state],
-        record.room,
-        held.owner if held else None,
-        held.start_time_ms if held else None,
-        held.duration_seconds if held else None,
-        json.dumps(options),
-        record.is_whole and not (held and (held.password or held.pin)),
-        record.over_at_ms,
-        record.reason.value if record.reason else None,
-        record.hold,
-        record.has_row,
-        record.has_no_holder,
-    )
-
-
-def to_json(found: Iterable[Record]) -> bytes:
-    """Return the records as lines of JSON; `from_json` gives back the records."""
-    return b"".join(json.dumps(to_row(record)).encode() + b"\n" for record in found)
-
-
-def from_json(lines: bytes, name: str) -> list[Record]:
-    """Return the records of `to_json`. Raises `StateError` if a line is invalid."""
-    return from_rows((json.loads(line) for line in lines.splitlines()), name)
-
-
-def from_rows(rows: Iterable[tuple[Any, ...]], name: str) -> list[Record]:
-    """Return the records in rows of the database. Raises `StateError` if a row is invalid."""
-    try:
-        return [_record(row) for row in rows]
-    except (TypeError, ValueError, KeyError) as error:
-        raise StateError(
-            f"{name}: wanted an undamaged ledger, got an invalid row ({error}); move the ledger "
-            "away to start with an empty ledger; all pending deletions are then lost"
-        ) from error
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    backend, conference_id, is_fallback, state, room, *held, is_whole, over_at_ms, reason = row[:-3]
-    hold, has_row, has_no_holder = row[-3:]
-    return Record(
-        ConferenceRef(backend, conference_id, bool(is_fallback)),
-        _STATES[state],
-        room,
-        _conference(conference_id, *held),
-        bool(is_whole),
-        over_at_ms,
-        DeleteReason(reason) if reason else None,
-        hold,
-        bool(has_row),
-        bool(has_no_holder),
-    )
-
-
-def _conference(
-    conference_id: str,
-    owner: str | None,
-    start_time_ms: int | None,
-    duration_seconds: int | None,
-    options: str,
-) -> Conference | None:
-    if owner is None or start_time_ms is None:
-        return None
-    return Conference(
-        id=conference_id,
-        owner=owner,
-        start_time_ms=start_time_ms,
-        duration_seconds=duration_seconds,
-        **json.loads(options),
-    )

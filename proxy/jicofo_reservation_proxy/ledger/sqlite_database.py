@@ -218,6 +218,17 @@ class Database:
             except sqlite3.Error as error:
                 raise StateError(f"{self.name}: {error}") from error
 
+    def stream(self, sql: str) -> Iterator[Any]:
+        """Yield the rows of a query, and lock the database until the last row. Raises `StateError`.
+
+        `rows` would have all rows of a large table in memory at the same time.
+        """
+        with self._lock:
+            try:
+                yield from self._connection.execute(sql)
+            except sqlite3.Error as error:
+                raise StateError(f"{self.name}: {error}") from error
+
     def _open(self, state_dir: Path, stack: ExitStack) -> sqlite3.Connection:
         try:
             _refuse_orphan(state_dir)

@@ -11,32 +11,45 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import Named, decode, encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
 
-from . import records
+from . import record_rows, records
 from .eviction_log import EvictionLog
 from .memory_index import Index
+from .packed_records import (
+    Packed,
+    RecordList,
+    key_of,
+    over_at_of,
+    pack,
+    room_of,
+    start_of,
+    unpack,
+)
 from .record_table import Cancellation, RecordTable
 from .records import Record, RecordState
 from .sqlite_database import Database, reading
 from .write_behind import CLOSE_SECONDS, WriteBehind
 
-MAX_CONFERENCES = 100_000
-"""About 130 MB of memory and 20 MB of disk. When there are this many conferences, a new conference
+MAX_CONFERENCES = 1_000_000
+"""Up to 650 MB of memory and 320 MB of disk. When there are this many conferences, a new conference
 evicts the oldest abandoned one, or otherwise the oldest open one. Pending conferences are never
 evicted."""
 
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 400 * 1024 * 1024
 """The limit for the texts of all conferences. An ordinary conference needs about 300 bytes."""
 
 UNKNOWN_SHARE = 4
 """At most every fourth conference may be one that the ledger knows only from a DELETE. Otherwise
 DELETEs for conferences that never existed could fill the ledger while a backend is unreachable."""
+
+EXPIRE_AT_ONCE = 500
+"""How many conferences expire while a request waits for the lock: for about 10 ms."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +76,9 @@ class SqliteLedger:
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
-        for record in records.from_rows(database.rows(records.SELECT), database.name):
-            self._index.put(record)
+        rows = database.stream(record_rows.SELECT)
+        for ref, packed in record_rows.from_rows(rows, database.name):
+            self._index.put_packed(ref, packed)
         self._table = RecordTable(self._index, self._lock)
         thread_name = "ledger" if write_behind else None
         self._writes = WriteBehind(database, self._table, self._lock, thread_name)
@@ -84,16 +98,26 @@ class SqliteLedger:
             # If an end is being written, only its result says whether this grant cancels it.
             if not self._table.wait_for_end(ref, within_seconds):
                 raise StateError(f"{self._database.name}: the disk does not answer in time")
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             is_same = known is not None and known.room in {"", room}
-            record = records.granted(ref, room, conference, known if is_same else None)
-            record = records.named(record, hold, has_row=has_row)
-            record = dataclasses.replace(record, revision=next(self._revisions))
+            packed = pack(
+                records.granted(
+                    ref,
+                    room,
+                    conference,
+                    known if is_same else None,
+                    hold=hold,
+                    has_row=has_row,
+                    revision=next(self._revisions),
+                )
+            )
             if not self._index.is_over(ref):
-                self._add(record)
+                self._add(ref, packed, supersedes=True)
                 return
-            undo = Cancellation(record, known, was_gone=self._index.is_gone(ref))
-            self._add(record, supersedes=False)
+            undo = Cancellation(
+                ref, packed, self._index.packed(ref), was_gone=self._index.is_gone(ref)
+            )
+            self._add(ref, packed)
             self._table.cancelling[ref] = undo
             number = self._writes.last_number
         try:
@@ -104,12 +128,12 @@ class SqliteLedger:
                     self._table.undo(undo)
                     self._writes.note(ref)
         with self._lock:
-            self._supersede(record)
+            self._supersede(ref, room)
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
         """Record the new data of an open conference."""
         with self._lock:
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             if known is not None and known.state is RecordState.OPEN:
                 told = records.with_later_end(known, conference)
                 self._change(dataclasses.replace(known, conference=told, is_whole=True))
@@ -139,7 +163,7 @@ class SqliteLedger:
         with self._lock:
             if self._index.is_gone(ref):
                 return True
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             if known and known.state is RecordState.OPEN and known.hold > (hold or known.hold):
                 return False
             if ref.is_fallback:
@@ -151,10 +175,10 @@ class SqliteLedger:
                     "conference, got a ledger full of deletions; the log says why the backends do "
                     "not acknowledge them"
                 )
-            end: Record | None = None
+            end: Packed | None = None
             is_pending = known is not None and known.state is RecordState.PENDING
             if not is_pending and ref not in self._table.ending:
-                end = records.ended(ref, known, over_at_ms, hold or 0)
+                end = pack(records.ended(ref, known, over_at_ms, hold or 0))
                 self._table.ending[ref] = end
                 self._writes.note(ref)
             number = self._writes.last_number
@@ -170,12 +194,12 @@ class SqliteLedger:
     ) -> bool:
         """Record that a conference that no client got is pending; wait for the disk."""
         with self._lock:
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             is_pending = known is not None and known.state is RecordState.PENDING
             if known is not None and not is_pending and not _is_abandoned_in(known, room):
                 return False
             record = records.over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
-            if not is_pending and not self._add(record, supersedes=False):
+            if not is_pending and not self._add(ref, pack(record)):
                 return False
             number = self._writes.last_number
         try:
@@ -189,7 +213,7 @@ class SqliteLedger:
     def name_over(self, ref: ConferenceRef, hold: int) -> None:
         """Record that the backend has a row with this hold for a conference that is over."""
         with self._lock:
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             if known is not None and known.state is not RecordState.OPEN:
                 self._change(records.named(known, hold, has_row=True))
 
@@ -197,26 +221,31 @@ class SqliteLedger:
         """Record that a conference is over if its end has passed; return whether it is over."""
         with self._lock:
             if not self._index.is_over(ref):
-                record = self._index.records.get(ref) or Record(ref, room=room)
+                record = self._index.find(ref) or Record(ref, room=room)
                 record = dataclasses.replace(record, conference=record.conference or conference)
                 ends_at_ms = record.ends_at_ms
                 if ends_at_ms is not None and ends_at_ms <= now_ms:
-                    self._add(
-                        records.over(record, ends_at_ms, DeleteReason.EXPIRED), supersedes=False
-                    )
+                    over = records.over(record, ends_at_ms, DeleteReason.EXPIRED)
+                    self._add(ref, pack(over))
             return self._index.is_over(ref)
 
-    def expire(self, before_ms: int) -> list[Record]:
+    def expire(self, before_ms: int) -> RecordList:
         """Record that the open conferences whose end was before this time are over; return them."""
-        expired = []
+        expired: list[tuple[str, Packed]] = []
+        while found := self._expire_some(before_ms):
+            expired.extend(found)
+        return RecordList(expired)
+
+    def _expire_some(self, before_ms: int) -> list[tuple[str, Packed]]:
+        """Expire some conferences: if there are many, requests have their turns in between."""
         with self._lock:
-            for known, ends_at_ms in self._index.pop_expired(before_ms):
-                record = records.over(known, ends_at_ms, DeleteReason.EXPIRED)
-                self._change(record)
-                expired.append(record)
-                if record.ref.is_fallback:
-                    self._forget(record.ref)
-        return expired
+            expired = []
+            for known, ends_at_ms in islice(self._index.pop_expired(before_ms), EXPIRE_AT_ONCE):
+                packed = self._change(records.over(known, ends_at_ms, DeleteReason.EXPIRED))
+                expired.append((key_of(known.ref), packed))
+                if known.ref.is_fallback:
+                    self._forget(known.ref)
+            return expired
 
     def settle(self, ref: ConferenceRef) -> None:
         """Record that a conference is gone at its backend."""
@@ -234,7 +263,7 @@ class SqliteLedger:
     def retry(self, ref: ConferenceRef, now_ms: int) -> bool:
         """Make an abandoned deletion pending again, from now on; return whether there was one."""
         with self._lock:
-            known = self._index.records.get(ref)
+            known = self._index.find(ref)
             is_abandoned = known is not None and known.state is RecordState.ABANDONED
             if known is not None and is_abandoned:
                 reason = known.reason or DeleteReason.ENDED
@@ -244,7 +273,7 @@ class SqliteLedger:
     def find(self, ref: ConferenceRef) -> Record | None:
         """Return the record of a conference."""
         with self._lock:
-            return self._index.records.get(ref)
+            return self._index.find(ref)
 
     def is_over(self, ref: ConferenceRef) -> bool:
         """Return whether a conference is known to be over."""
@@ -254,18 +283,18 @@ class SqliteLedger:
     def in_room(self, backend: str, room: str, state: RecordState) -> list[Record]:
         """Return the conferences of a room in this state."""
         with self._lock:
-            return [found for found in self._index.in_room(backend, room) if found.state is state]
+            return self._index.in_room(backend, room, state)
 
-    def pending(self, backend: str) -> list[Record]:
+    def pending(self, backend: str) -> RecordList:
         """Return the conferences of a backend whose deletion is pending."""
         with self._lock:
             return self._index.pending(backend)
 
-    def pending_since(self, before_ms: int) -> list[Record]:
+    def pending_since(self, before_ms: int) -> RecordList:
         """Return the pending conferences that were over before this time."""
         with self._lock:
             found = self._index.all_pending()
-        return [record for record in found if (record.over_at_ms or 0) < before_ms]
+        return RecordList(item for item in found if over_at_of(item[1]) < before_ms)
 
     @property
     def counts(self) -> Mapping[RecordState, int]:
@@ -273,15 +302,16 @@ class SqliteLedger:
         with self._lock:
             return {state: self._index.count(state) for state in RecordState}
 
-    def dump(self) -> list[Record]:
+    def dump(self) -> RecordList:
         """Return all conferences, also those that are not on the disk yet."""
         with self._lock:
-            return sorted(self._index.records.values(), key=_age)
+            found = self._index.all()
+        return RecordList(sorted(found, key=_age))
 
     def rewrite(self) -> None:
         """Let all conferences be written again, into a database that has none."""
         with self._lock:
-            for ref in self._index.records:
+            for ref in self._index.refs():
                 self._writes.note(ref)
 
     def flush(self) -> None:
@@ -292,26 +322,27 @@ class SqliteLedger:
         """Write the waiting changes; if that fails or takes too long, log that they are lost."""
         self._writes.close(within_seconds)
 
-    def _add(self, record: Record, *, supersedes: bool = True) -> bool:
+    def _add(self, ref: ConferenceRef, packed: Packed, *, supersedes: bool = False) -> bool:
         """Add a conference; return whether there was space. A full ledger evicts another one.
 
         With `supersedes`, remove the conferences that the new conference replaces.
         """
-        self._index.revive(record.ref)
-        if record.ref not in self._index.records and not self._make_room():
+        self._index.revive(ref)
+        if ref not in self._index and not self._make_room():
             logger.warning(
                 "the ledger is full of pending deletions: conference %s is not stored, and the"
                 " proxy will not delete it at its end",
-                encode(record.ref),
+                encode(ref),
             )
             return False
         if supersedes:
-            self._supersede(record)
-        self._change(record)
+            self._supersede(ref, room_of(packed))
+        self._index.put_packed(ref, packed)
+        self._writes.note(ref)
         return True
 
-    def _supersede(self, record: Record) -> None:
-        for other in self._index.superseded_by(record):
+    def _supersede(self, ref: ConferenceRef, room: str) -> None:
+        for other in self._index.superseded_by(ref, room):
             self._forget(other)
 
     def _has_room_for_unknown(self) -> bool:
@@ -338,16 +369,17 @@ class SqliteLedger:
         return True
 
     def _is_full(self) -> bool:
-        has_most = len(self._index.records) >= self._max_conferences
+        has_most = len(self._index) >= self._max_conferences
         return has_most or self._index.bytes >= self._max_bytes
 
     def _settle(self, ref: ConferenceRef) -> None:
         self._forget(ref)
         self._index.note_gone(ref)
 
-    def _change(self, record: Record) -> None:
-        self._index.put(record)
+    def _change(self, record: Record) -> Packed:
+        packed = self._index.put(record)
         self._writes.note(record.ref)
+        return packed
 
     def _forget(self, ref: ConferenceRef) -> None:
         if self._index.remove(ref):
@@ -360,8 +392,9 @@ def read(state_dir: Path) -> list[Record]:
     Raises `StateError` if the ledger cannot be read.
     """
     with reading(state_dir) as connection:
-        rows = connection.execute(records.SELECT).fetchall()
-    return records.from_rows(rows, str(state_dir))
+        rows = connection.execute(record_rows.SELECT)
+        found = record_rows.from_rows(rows, str(state_dir))
+        return [unpack(ref, packed) for ref, packed in found]
 
 
 def retry(ledger: SqliteLedger, public_id: str, now_ms: int) -> ConferenceRef:
@@ -378,10 +411,10 @@ def retry(ledger: SqliteLedger, public_id: str, now_ms: int) -> ConferenceRef:
     return found.ref
 
 
-def _age(record: Record) -> tuple[int, int]:
-    """Return the sort key that `records.SELECT` uses too."""
-    start_ms = record.conference.start_time_ms if record.conference else 0
-    return record.over_at_ms or 0, start_ms
+def _age(item: tuple[str, Packed]) -> tuple[int, int]:
+    """Return the sort key that `record_rows.SELECT` uses too."""
+    _, packed = item
+    return over_at_of(packed), start_of(packed)
 
 
 def _is_abandoned_in(record: Record, room: str) -> bool:

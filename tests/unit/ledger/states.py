@@ -41,17 +41,24 @@ def after_a_kill(state_dir: Path) -> list[Record]:
     for file in state_dir.glob(FILE_NAME + "*"):
         shutil.copy(file, copy)
     with opened(copy) as ledger:
-        return list(ledger._index.records.values())
+        return list(ledger.dump())
 
 
 def check_indexes(ledger: SqliteLedger) -> None:
-    """Check that the indexes by room and by state agree with the records."""
-    records = ledger._index.records
-    rooms = {(name.backend, record.room) for name, record in records.items() if record.room}
-    assert ledger._index._rooms.keys() == rooms
-    found = {name for names in ledger._index._rooms.values() for name in names}
-    assert found == {name for name, record in records.items() if record.room}
-    ended = {name for names in ledger._index._pending.values() for name in names}
-    assert ended == {name for name, record in records.items() if record.state is PENDING}
+    """Check that the indexes by room, by state and by backend agree with the records."""
+    index, found = ledger._index, ledger.dump()
+    rooms = {(record.ref.backend, record.room) for record in found if record.room}
+    assert rooms == {
+        (backend, room) for backend, keys in index._rooms._keys.items() for room in keys
+    }
+    in_rooms = {
+        record.ref
+        for backend, room in rooms
+        for each in RecordState
+        for record in ledger.in_room(backend, room, each)
+    }
+    assert in_rooms == {record.ref for record in found if record.room}
+    pending = {record.ref for backend in index._pending_at for record in index.pending(backend)}
+    assert pending == {record.ref for record in found if record.state is PENDING}
     for backend, room in rooms:
         assert len(ledger.in_room(backend, room, OPEN)) <= 1

@@ -13,7 +13,7 @@ from jicofo_reservation_proxy.ledger import write_behind
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
-from jicofo_reservation_proxy.model import ConferenceRef, DeleteReason
+from jicofo_reservation_proxy.model import DeleteReason
 
 from tests.unit.ledger.states import (
     ABANDONED,
@@ -330,11 +330,11 @@ def test_many_threads_end_at_once(tmp_path: Path) -> None:
         writes = []
         write = ledger._writes._commit
 
-        def counted(changes: list[tuple[ConferenceRef, Record | None]]) -> None:
+        def counted(changes: Changes) -> None:
             writes.append(len(changes))
             write(changes)
 
-        ledger._writes._commit = counted  # type: ignore[assignment, method-assign]
+        ledger._writes._commit = counted  # type: ignore[method-assign]
 
         def work(worker: int) -> list[str]:
             barrier.wait(LONG_SECONDS)
