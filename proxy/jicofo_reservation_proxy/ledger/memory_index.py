@@ -75,9 +75,12 @@ class Index:
 
     def put_packed(self, ref: ConferenceRef, packed: Packed) -> None:
         """Add a packed record in place of an earlier record of the same conference."""
+        self.remove(ref)
+        self.add(ref, packed)
+
+    def add(self, ref: ConferenceRef, packed: Packed) -> None:
+        """Add the packed record of a conference that has no record."""
         key = key_of(ref)
-        if known := self._find(key):
-            self._remove(ref.backend, key, known)
         flags, room, _, _, _, ends_at_ms, _, _, _ = packed
         records = self._records[flags & STATE]
         records[key] = packed
@@ -90,17 +93,28 @@ class Index:
         elif records is self._open and ends_at_ms is not None:
             self._ends.add(key, ends_at_ms)
 
-    def has(self, record: Record) -> bool:
-        """Return whether this is the current record of its conference."""
-        return is_unchanged(self.find(record.ref), record)
-
     def remove(self, ref: ConferenceRef) -> bool:
         """Remove the record of a conference; return whether there was one."""
         key = key_of(ref)
-        known = self._find(key)
-        if known:
-            self._remove(ref.backend, key, known)
-        return known is not None
+        packed = self._find(key)
+        if packed is None:
+            return False
+        flags, room, _, _, _, ends_at_ms, _, _, _ = packed
+        records = self._records[flags & STATE]
+        del records[key]
+        self.bytes -= ROW_BYTES + len(key) + size_of(packed)
+        if room:
+            self._rooms.discard(ref.backend, room, key)
+        if records is self._pending:
+            del self._pending_at[ref.backend][key]
+            self.unknown -= not room
+        elif records is self._open and ends_at_ms is not None:
+            self._ends.discard(key, ends_at_ms)
+        return True
+
+    def has(self, record: Record) -> bool:
+        """Return whether this is the current record of its conference."""
+        return is_unchanged(self.find(record.ref), record)
 
     def note_gone(self, ref: ConferenceRef) -> None:
         """Remember that a conference is gone."""
@@ -182,16 +196,3 @@ class Index:
 
     def _find(self, key: str) -> Packed | None:
         return self._open.get(key) or self._pending.get(key) or self._abandoned.get(key)
-
-    def _remove(self, backend: str, key: str, packed: Packed) -> None:
-        flags, room, _, _, _, ends_at_ms, _, _, _ = packed
-        records = self._records[flags & STATE]
-        del records[key]
-        self.bytes -= ROW_BYTES + len(key) + size_of(packed)
-        if room:
-            self._rooms.discard(backend, room, key)
-        if records is self._pending:
-            del self._pending_at[backend][key]
-            self.unknown -= not room
-        elif records is self._open and ends_at_ms is not None:
-            self._ends.discard(key, ends_at_ms)

@@ -89,6 +89,8 @@ class RecordTable:
 
         Return false if the time is over first. The caller holds the lock.
         """
+        if ref not in self.ending:
+            return True
         return self._has_no_end.wait_for(lambda: ref not in self.ending, within_seconds)
 
     def drop_end(self, ref: ConferenceRef, end: Packed | None) -> None:

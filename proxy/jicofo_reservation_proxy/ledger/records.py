@@ -60,8 +60,14 @@ def ended(ref: ConferenceRef, known: Record | None, over_at_ms: int, hold: int) 
 
     If the ledger does not know the conference, the backend may have a row of this proxy or not.
     """
-    record = over(known or Record(ref, has_row=True), over_at_ms, DeleteReason.ENDED)
-    return dataclasses.replace(record, hold=max(record.hold, hold))
+    known = known or Record(ref, has_row=True)
+    return dataclasses.replace(
+        known,
+        state=RecordState.PENDING,
+        over_at_ms=over_at_ms,
+        reason=DeleteReason.ENDED,
+        hold=max(known.hold, hold),
+    )
 
 
 def granted(

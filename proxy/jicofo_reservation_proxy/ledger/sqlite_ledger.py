@@ -17,6 +17,7 @@ from pathlib import Path
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ids import Named, decode, encode
 from jicofo_reservation_proxy.model import Conference, ConferenceRef, DeleteReason
+from jicofo_reservation_proxy.observability.throttle import Throttle
 
 from . import record_rows, records
 from .eviction_log import EvictionLog
@@ -73,12 +74,13 @@ class SqliteLedger:
         self._max_conferences = max_conferences
         self._max_bytes = max_bytes
         self._evictions = EvictionLog("conferences", max_conferences)
+        self._refusals = Throttle()
         self._lock = threading.Lock()
         self._index = Index()
         self._revisions = count(1)
         rows = database.stream(record_rows.SELECT)
         for ref, packed in record_rows.from_rows(rows, database.name):
-            self._index.put_packed(ref, packed)
+            self._index.add(ref, packed)
         self._table = RecordTable(self._index, self._lock)
         thread_name = "ledger" if write_behind else None
         self._writes = WriteBehind(database, self._table, self._lock, thread_name)
@@ -111,12 +113,15 @@ class SqliteLedger:
                     revision=next(self._revisions),
                 )
             )
-            if not self._index.is_over(ref):
-                self._add(ref, packed, supersedes=True)
+            was_gone = self._index.is_gone(ref)
+            if known is None and not was_gone:
+                self._add_new(ref, packed)
                 return
-            undo = Cancellation(
-                ref, packed, self._index.packed(ref), was_gone=self._index.is_gone(ref)
-            )
+            if known is not None and known.state is RecordState.OPEN:
+                self._supersede(ref, room)
+                self._put(ref, packed)
+                return
+            undo = Cancellation(ref, packed, self._index.packed(ref), was_gone=was_gone)
             self._add(ref, packed)
             self._table.cancelling[ref] = undo
             number = self._writes.last_number
@@ -322,24 +327,33 @@ class SqliteLedger:
         """Write the waiting changes; if that fails or takes too long, log that they are lost."""
         self._writes.close(within_seconds)
 
-    def _add(self, ref: ConferenceRef, packed: Packed, *, supersedes: bool = False) -> bool:
-        """Add a conference; return whether there was space. A full ledger evicts another one.
-
-        With `supersedes`, remove the conferences that the new conference replaces.
-        """
+    def _add(self, ref: ConferenceRef, packed: Packed) -> bool:
+        """Add or replace a record; return whether there was space for a new one."""
         self._index.revive(ref)
-        if ref not in self._index and not self._make_room():
+        if ref not in self._index and not self._has_space_for(ref):
+            return False
+        self._put(ref, packed)
+        return True
+
+    def _add_new(self, ref: ConferenceRef, packed: Packed) -> None:
+        """Add a conference that the ledger does not know, in place of the others of its room."""
+        if self._has_space_for(ref):
+            self._supersede(ref, room_of(packed))
+            self._index.add(ref, packed)
+            self._writes.note(ref)
+
+    def _has_space_for(self, ref: ConferenceRef) -> bool:
+        """Return whether there is space for a new conference; a full ledger evicts another one."""
+        has_space = self._make_room()
+        if not has_space and (refused := self._refusals.note()):
+            more = f", like {refused - 1} others since the last such line" if refused > 1 else ""
             logger.warning(
                 "the ledger is full of pending deletions: conference %s is not stored, and the"
-                " proxy will not delete it at its end",
+                " proxy will not delete it at its end%s",
                 encode(ref),
+                more,
             )
-            return False
-        if supersedes:
-            self._supersede(ref, room_of(packed))
-        self._index.put_packed(ref, packed)
-        self._writes.note(ref)
-        return True
+        return has_space
 
     def _supersede(self, ref: ConferenceRef, room: str) -> None:
         for other in self._index.superseded_by(ref, room):
@@ -377,9 +391,13 @@ class SqliteLedger:
         self._index.note_gone(ref)
 
     def _change(self, record: Record) -> Packed:
-        packed = self._index.put(record)
-        self._writes.note(record.ref)
+        packed = pack(record)
+        self._put(record.ref, packed)
         return packed
+
+    def _put(self, ref: ConferenceRef, packed: Packed) -> None:
+        self._index.put_packed(ref, packed)
+        self._writes.note(ref)
 
     def _forget(self, ref: ConferenceRef) -> None:
         if self._index.remove(ref):

@@ -518,6 +518,8 @@ def test_pending_conferences_are_never_evicted(
         )
     ]
     assert [record.ref.conference_id for record in small.pending("default")] == ["0", "1", "2", "3"]
+    grant(small, "newer")
+    assert dropped(caplog) == [], "at most one line each minute"
 
 
 def test_a_delete_in_a_full_ledger(small: SqliteLedger) -> None:
