@@ -4,7 +4,6 @@ A DELETE and the cancellation of a deletion take effect only if the write succee
 keeps them until the write has succeeded or failed.
 """
 
-import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
 from . import record_rows, row_batches
 from .memory_index import Index
 from .packed_records import Packed
+from .row_batches import Statement
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,14 @@ class RecordTable:
         if undo and undo.packed is value:
             self.undo(undo)
 
-    def store(
-        self,
-        connection: sqlite3.Connection,
-        changes: Sequence[tuple[ConferenceRef, Packed | None]],
-    ) -> None:
-        """Delete and write the rows of these records in a transaction."""
+    def statements(self, changes: Sequence[tuple[ConferenceRef, Packed | None]]) -> list[Statement]:
+        """Return the statements that delete and write the rows of these records."""
         gone = [record_rows.key(ref) for ref, packed in changes if packed is None]
-        row_batches.delete(connection, record_rows.TABLE, record_rows.KEY_COLUMNS, gone)
-        row_batches.insert(
-            connection,
-            record_rows.TABLE,
-            [record_rows.to_row(ref, packed) for ref, packed in changes if packed],
-        )
+        changed = [record_rows.to_row(ref, packed) for ref, packed in changes if packed]
+        return [
+            *row_batches.delete(record_rows.TABLE, record_rows.KEY_COLUMNS, gone),
+            *row_batches.insert(record_rows.TABLE, changed),
+        ]
 
     def wait_for_end(self, ref: ConferenceRef, within_seconds: float) -> bool:
         """Wait until no end of a conference is being written; return whether this is so.

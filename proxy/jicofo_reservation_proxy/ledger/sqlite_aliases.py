@@ -8,7 +8,6 @@ The module also stores the backend to which all other numbers belong (`number_ow
 numbers still lead to their conferences after the operator has added a second backend.
 """
 
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -19,6 +18,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
 
 from . import row_batches
 from .eviction_log import EvictionLog
+from .row_batches import Statement
 from .sqlite_database import Database
 from .write_behind import CLOSE_SECONDS, WriteBehind
 
@@ -155,15 +155,10 @@ class _Table:
     def failed(self, key: int, value: tuple[str, int] | None) -> None:
         """Keep the alias: it is given to nobody before it is written."""
 
-    def store(
-        self,
-        connection: sqlite3.Connection,
-        changes: Sequence[tuple[int, tuple[str, int] | None]],
-    ) -> None:
+    def statements(self, changes: Sequence[tuple[int, tuple[str, int] | None]]) -> list[Statement]:
         gone = [(number,) for number, value in changes if value is None]
-        row_batches.delete(connection, "alias", ("number",), gone)
-        row_batches.insert(
-            connection,
-            "alias (number, string_id, made_at_ms)",
-            [(number, *value) for number, value in changes if value],
-        )
+        changed = [(number, *value) for number, value in changes if value]
+        return [
+            *row_batches.delete("alias", ("number",), gone),
+            *row_batches.insert("alias (number, string_id, made_at_ms)", changed),
+        ]

@@ -7,13 +7,14 @@ describes the contents of the file.
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
 
+from .row_batches import Statement
 from .state_directory import HINT, create, held, make
 
 APPLICATION_ID = int.from_bytes(b"JRPl", "big")
@@ -72,7 +73,17 @@ MIGRATIONS = (_ALIASES, _CONFERENCES, _HOLDS)
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
+WRITE_A_PAGE: Statement = (f"PRAGMA user_version = {SCHEMA_VERSION}", ())
+"""A statement that changes nothing, and still writes a page to the write-ahead log."""
+
+CHECKPOINT_CHANGES = 500
+"""How many rows are written between two checkpoints. Each row changes about one page of 4 KiB."""
+
+PAGE_BYTES = 4096
+
 MAX_LOG_BYTES = 8 * 1024 * 1024
+"""If nobody has made a checkpoint before (`Database.checkpoint`), SQLite makes one in the commit
+that makes the log longer. A log that is still longer after a burst of changes is cut."""
 
 LOCK_SECONDS = 0.5
 """How long to wait for another program that uses the file."""
@@ -106,6 +117,10 @@ class Database:
                 self.name = str(state_dir / FILE_NAME)
                 make(state_dir)
                 self._connection = self._open(state_dir, stack)
+            self._changes = self._connection.total_changes
+            """How many rows were changed through the connection."""
+            self._copied_changes = self._changes
+            """How many of them a checkpoint has copied into the database."""
             stack.callback(self._close_connection)
             self._stack = stack.pop_all()
 
@@ -163,6 +178,7 @@ class Database:
             self._seen.clear()
             create(self._state_dir / FILE_NAME)
             self._connection = _connect(self.name)
+            self._changes = self._copied_changes = self._connection.total_changes
             self.generation += 1
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{self.name}: {error}") from error
@@ -200,11 +216,49 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all statements of the `with` block durably, or none. Raises `StateError`."""
+        with self._exclusive() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    def write(self, statements: Sequence[Statement]) -> None:
+        """Commit all these statements durably, or none. Raises `StateError`.
+
+        SQLite commits a single statement without BEGIN and COMMIT, which are two more calls that
+        give up Python's interpreter lock (row_batches.py) while a DELETE waits.
+        """
+        if len(statements) == 1:
+            with self._exclusive() as connection:
+                connection.execute(*statements[0])
+        else:
+            with self.transaction() as connection:
+                for statement in statements:
+                    connection.execute(*statement)
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether the write-ahead log has so many changes that `checkpoint` is due."""
+        return self.is_on_disk and self._changes - self._copied_changes >= CHECKPOINT_CHANGES
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database. Raises `StateError`.
+
+        Call it while nobody waits for a commit. SQLite would make the checkpoint in the commit that
+        makes the log too long. It also syncs the log twice in the first commit after a checkpoint,
+        so this method makes that commit too.
+        """
+        with self._exclusive() as connection:
+            self._copied_changes = self._changes
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            connection.execute(*WRITE_A_PAGE)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Lock the database, and leave no transaction open. Raises `StateError`."""
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                self._connection.execute("COMMIT")
+                self._changes = self._connection.total_changes
             except (sqlite3.Error, OverflowError, ValueError) as error:
                 raise StateError(f"{self.name}: {error}") from error
             finally:
@@ -282,11 +336,6 @@ def backup(state_dir: Path) -> bytes:
         return target.serialize()
 
 
-def overwrite_log(connection: sqlite3.Connection) -> None:
-    """Make a transaction write at least one page, also if its statements change nothing."""
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
 def _refuse_orphan(state_dir: Path) -> None:
     """Raise `StateError` if there is a write-ahead log without its database.
 
@@ -327,8 +376,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    # A log that grew in a burst of writes becomes small again.
     connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {MAX_LOG_BYTES // PAGE_BYTES}")
     version = _version(connection)
     if version < SCHEMA_VERSION:
         connection.executescript(

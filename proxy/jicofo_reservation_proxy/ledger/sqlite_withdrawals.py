@@ -5,13 +5,13 @@ before that, the room is held at the backend until the end of its conference.
 """
 
 import dataclasses
-import sqlite3
 import threading
 from collections.abc import Sequence
 
 from . import row_batches
 from .eviction_log import EvictionLog
 from .room_locks import RoomKey
+from .row_batches import Statement
 from .sqlite_database import Database
 from .withdrawals import Withdrawal
 from .write_behind import CLOSE_SECONDS, WriteBehind
@@ -113,15 +113,10 @@ class _Table:
     def failed(self, key: RoomKey, value: Withdrawal | None) -> None:
         """Keep the withdrawal: it may still be sent."""
 
-    def store(
-        self,
-        connection: sqlite3.Connection,
-        changes: Sequence[tuple[RoomKey, Withdrawal | None]],
-    ) -> None:
+    def statements(self, changes: Sequence[tuple[RoomKey, Withdrawal | None]]) -> list[Statement]:
         gone = [key for key, value in changes if value is None]
-        row_batches.delete(connection, "withdrawal", ("backend", "room"), gone)
-        row_batches.insert(
-            connection,
-            "withdrawal (backend, room, hold, asked_at_ms, is_sent)",
-            [dataclasses.astuple(value) for _, value in changes if value],
-        )
+        changed = [dataclasses.astuple(value) for _, value in changes if value]
+        return [
+            *row_batches.delete("withdrawal", ("backend", "room"), gone),
+            *row_batches.insert("withdrawal (backend, room, hold, asked_at_ms, is_sent)", changed),
+        ]

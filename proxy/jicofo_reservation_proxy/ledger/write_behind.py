@@ -6,7 +6,6 @@ limited time. The same commit writes the waiting changes of all other threads (a
 """
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 from jicofo_reservation_proxy.errors import StateError
 
-from .sqlite_database import Database, overwrite_log
+from .row_batches import Statement
+from .sqlite_database import WRITE_A_PAGE, Database
 
 WRITE_AFTER_SECONDS = 0.05
 """The time from the first waiting change to the write. Changes that arrive in this time are written
@@ -27,6 +27,10 @@ RETRY_SECONDS = 1.0
 HANGING_SECONDS = 2.0
 """A disk hangs if a write takes longer. Then `write` does not wait any more, so that a disk that
 hangs does not take all threads."""
+
+IDLE_SECONDS = 0.1
+"""How long no change must come before the thread makes a checkpoint, for which a DELETE would have
+to wait."""
 
 CLOSE_SECONDS = 5.0
 """How long the end of the process waits for the last changes."""
@@ -41,7 +45,7 @@ logger = logging.getLogger(__name__)
 class Table(Protocol[KeyT_contra, ValueT]):
     """The data in memory that a `WriteBehind` writes.
 
-    The caller of all methods except `store` holds the lock of the table.
+    The caller of all methods except `statements` holds the lock of the table.
     """
 
     def latest(self, key: KeyT_contra) -> ValueT | None:
@@ -53,10 +57,10 @@ class Table(Protocol[KeyT_contra, ValueT]):
     def failed(self, key: KeyT_contra, value: ValueT | None) -> None:
         """Note that a value could not be written. It keeps waiting, unless it changes now."""
 
-    def store(
-        self, connection: sqlite3.Connection, changes: Sequence[tuple[KeyT_contra, ValueT | None]]
-    ) -> None:
-        """Write rows in a transaction. Called without the lock."""
+    def statements(
+        self, changes: Sequence[tuple[KeyT_contra, ValueT | None]]
+    ) -> Sequence[Statement]:
+        """Return the statements that write these changes. Called without the lock."""
 
 
 class WriteBehind(Generic[KeyT, ValueT]):
@@ -197,14 +201,12 @@ class WriteBehind(Generic[KeyT, ValueT]):
         """
         with self._lock:
             latest = [(key, self._table.latest(key)) for key, _ in changes]
-        with suppress(StateError), self._database.transaction() as connection:
-            overwrite_log(connection)
-            self._table.store(connection, latest)
+        with suppress(StateError):
+            self._database.write([WRITE_A_PAGE, *self._table.statements(latest)])
 
     def _commit(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
         if changes:
-            with self._database.transaction() as connection:
-                self._table.store(connection, changes)
+            self._database.write(self._table.statements(changes))
 
     def _note_written(
         self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int, *, is_gone: bool
@@ -243,10 +245,28 @@ class WriteBehind(Generic[KeyT, ValueT]):
 
     def _wait_for_changes(self) -> bool:
         """Wait until changes must be written; return whether the thread goes on."""
-        with self._lock:
-            self._has_work.wait_for(lambda: self._waiting or self._is_urgent or self._is_stopped)
+        while not self._has_changes(IDLE_SECONDS if self._database.needs_checkpoint else None):
+            self._make_checkpoint()
         self._pause(WRITE_AFTER_SECONDS)
         return not self._is_stopped
+
+    def _has_changes(self, within_seconds: float | None) -> bool:
+        """Wait until changes must be written; return false if there are none within this time."""
+        with self._lock:
+            return self._has_work.wait_for(
+                lambda: bool(self._waiting) or self._is_urgent or self._is_stopped, within_seconds
+            )
+
+    def _make_checkpoint(self) -> None:
+        """Make a checkpoint. Another thread that waits meanwhile notices if it hangs."""
+        with self._writing:
+            with self._lock:
+                self._began = time.monotonic()
+            # SQLite makes the next attempt itself if this one fails (MAX_LOG_BYTES).
+            with suppress(StateError):
+                self._database.checkpoint()
+            with self._lock:
+                self._began = None
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless a thread waits for its change."""

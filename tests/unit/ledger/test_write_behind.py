@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger import write_behind
+from jicofo_reservation_proxy.ledger import sqlite_database, write_behind
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
-from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
+from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, WRITE_A_PAGE, Database
 from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.model import DeleteReason
 
@@ -397,6 +397,85 @@ def test_the_writer_writes_by_itself(tmp_path: Path) -> None:
         for conference_id in ("7", "8"):
             grant(ledger, conference_id)
             eventually(lambda name=conference_id: on_disk(tmp_path) == {name: OPEN})  # type: ignore[misc]
+
+
+def traced(ledger: SqliteLedger) -> list[str]:
+    """Return a list that gets the text of each statement from now on."""
+    statements: list[str] = []
+    ledger._database._connection.set_trace_callback(statements.append)
+    return statements
+
+
+CHECKPOINT = ["PRAGMA wal_checkpoint(PASSIVE)", *WRITE_A_PAGE[:1]]
+
+
+def test_a_delete_is_one_statement(tmp_path: Path) -> None:
+    """The commit of a DELETE is a single call into SQLite."""
+    with opened(tmp_path, write_behind=True) as ledger:
+        statements = traced(ledger)
+        ledger.end(ref(), 5, LONG_SECONDS)
+        (statement,) = statements
+        assert statement.startswith("INSERT OR REPLACE INTO conference")
+
+
+def test_the_writer_makes_a_checkpoint_when_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint comes after changes, when no new ones come; the log then begins again."""
+    monkeypatch.setattr(sqlite_database, "CHECKPOINT_CHANGES", 3)
+    monkeypatch.setattr(write_behind, "IDLE_SECONDS", 0.001)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    with opened(tmp_path, write_behind=True) as ledger:
+        statements = traced(ledger)
+        sizes = []
+        for number in range(5):
+            for each in range(3):
+                ledger.end(ref(f"{number}-{each}"), 5, LONG_SECONDS)
+            eventually(lambda: statements[-2:] == CHECKPOINT)
+            statements.clear()
+            sizes.append(log.stat().st_size)
+        assert sizes[1:] == sizes[:-1]
+        assert len(after_a_kill(tmp_path)) == 15
+
+
+def test_a_checkpoint_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a checkpoint fails, the writer goes on, and makes the next one after more changes."""
+    monkeypatch.setattr(sqlite_database, "CHECKPOINT_CHANGES", 1)
+    monkeypatch.setattr(write_behind, "IDLE_SECONDS", 0.001)
+    with opened(tmp_path, write_behind=True) as ledger:
+        tries = []
+
+        def fail() -> None:
+            tries.append(1)
+            monkeypatch.undo()
+            raise StateError("the disk is full")
+
+        monkeypatch.setattr(ledger._database, "checkpoint", fail)
+        ledger.end(ref("7"), 5, LONG_SECONDS)
+        eventually(lambda: tries)
+        ledger.end(ref("8"), 5, LONG_SECONDS)
+        assert on_disk(tmp_path) == {"7": PENDING, "8": PENDING}
+
+
+def test_a_checkpoint_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DELETE does not wait long for a checkpoint that hangs."""
+    monkeypatch.setattr(sqlite_database, "CHECKPOINT_CHANGES", 1)
+    monkeypatch.setattr(write_behind, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(write_behind, "HANGING_SECONDS", 0.02)
+    began, goes_on = threading.Event(), threading.Event()
+    with opened(tmp_path, write_behind=True) as ledger:
+
+        def hang() -> None:
+            began.set()
+            assert goes_on.wait(LONG_SECONDS)
+
+        monkeypatch.setattr(ledger._database, "checkpoint", hang)
+        grant(ledger)
+        assert began.wait(LONG_SECONDS)
+        with pytest.raises(StateError, match="the disk does not answer in time"):
+            ledger.end(ref(), 5, LONG_SECONDS)
+        monkeypatch.setattr(sqlite_database, "CHECKPOINT_CHANGES", 1000)
+        goes_on.set()
 
 
 def test_the_writer_complains_once(
