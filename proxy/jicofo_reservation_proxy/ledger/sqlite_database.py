@@ -79,10 +79,14 @@ WRITE_A_PAGE: Statement = (f"PRAGMA user_version = {SCHEMA_VERSION}", ())
 CHECKPOINT_CHANGES = 500
 """How many rows are written between two checkpoints. Each row changes about one page of 4 KiB."""
 
+RESERVED_LOG_BYTES = 4 * 1024 * 1024
+"""The length of the log's file while the database is open. The log begins again at the start of the
+file after each checkpoint, so it seldom becomes longer."""
+
 PAGE_BYTES = 4096
 
 MAX_LOG_BYTES = 8 * 1024 * 1024
-"""If nobody has made a checkpoint before (`Database.checkpoint`), SQLite makes one in the commit
+"""If nobody has made a checkpoint before (`Database.maintain_log`), SQLite makes one in the commit
 that makes the log longer. A log that is still longer after a burst of changes is cut."""
 
 LOCK_SECONDS = 0.5
@@ -121,6 +125,7 @@ class Database:
             """How many rows were changed through the connection."""
             self._copied_changes = self._changes
             """How many of them a checkpoint has copied into the database."""
+            self._is_log_reserved = False
             stack.callback(self._close_connection)
             self._stack = stack.pop_all()
 
@@ -179,6 +184,7 @@ class Database:
             create(self._state_dir / FILE_NAME)
             self._connection = _connect(self.name)
             self._changes = self._copied_changes = self._connection.total_changes
+            self._is_log_reserved = False
             self.generation += 1
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{self.name}: {error}") from error
@@ -236,21 +242,26 @@ class Database:
                     connection.execute(*statement)
 
     @property
-    def needs_checkpoint(self) -> bool:
-        """Whether the write-ahead log has so many changes that `checkpoint` is due."""
-        return self.is_on_disk and self._changes - self._copied_changes >= CHECKPOINT_CHANGES
+    def is_upkeep_due(self) -> bool:
+        """Whether `maintain_log` has something to do."""
+        is_long = self._changes - self._copied_changes >= CHECKPOINT_CHANGES
+        return self.is_on_disk and (is_long or not self._is_log_reserved)
 
-    def checkpoint(self) -> None:
-        """Copy the write-ahead log into the database. Raises `StateError`.
+    def maintain_log(self) -> None:
+        """Make each of the next commits wait for one sync of the log only. Raises `StateError`.
 
-        Call it while nobody waits for a commit. SQLite would make the checkpoint in the commit that
-        makes the log too long. It also syncs the log twice in the first commit after a checkpoint,
-        so this method makes that commit too.
+        Call this while nobody waits for a commit. SQLite would make the checkpoint in the commit
+        that makes the log too long, and it syncs the log twice in the first commit after a
+        checkpoint, which is made here. The sync of a commit that makes the file of the log longer
+        takes 1.5 times as long, so the file gets its length here.
         """
         with self._exclusive() as connection:
-            self._copied_changes = self._changes
+            if not self.is_upkeep_due:  # the thread of another table was faster
+                return
+            self._copied_changes, self._is_log_reserved = self._changes, True
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             connection.execute(*WRITE_A_PAGE)
+            _lengthen(f"{self.name}-wal", RESERVED_LOG_BYTES)
 
     @contextmanager
     def _exclusive(self) -> Iterator[sqlite3.Connection]:
@@ -259,7 +270,7 @@ class Database:
             try:
                 yield self._connection
                 self._changes = self._connection.total_changes
-            except (sqlite3.Error, OverflowError, ValueError) as error:
+            except (sqlite3.Error, OSError, OverflowError, ValueError) as error:
                 raise StateError(f"{self.name}: {error}") from error
             finally:
                 self._roll_back()
@@ -334,6 +345,22 @@ def backup(state_dir: Path) -> bytes:
     with reading(state_dir) as connection, closing(sqlite3.connect(":memory:")) as target:
         connection.backup(target)
         return target.serialize()
+
+
+def _lengthen(file: str, size: int) -> None:
+    """Append zeros to a file, durably, up to this size.
+
+    SQLite ignores what follows the last commit in a write-ahead log. It locks the database, and not
+    the log, so closing the file here releases no lock.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        missing = size - os.fstat(descriptor).st_size
+        if missing > 0:
+            os.write(descriptor, bytes(missing))
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_orphan(state_dir: Path) -> None:

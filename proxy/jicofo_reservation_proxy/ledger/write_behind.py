@@ -29,8 +29,8 @@ HANGING_SECONDS = 2.0
 hangs does not take all threads."""
 
 IDLE_SECONDS = 0.1
-"""How long no change must come before the thread makes a checkpoint, for which a DELETE would have
-to wait."""
+"""How long no change must come before the thread maintains the log of the database: a DELETE would
+have to wait for that."""
 
 CLOSE_SECONDS = 5.0
 """How long the end of the process waits for the last changes."""
@@ -245,8 +245,8 @@ class WriteBehind(Generic[KeyT, ValueT]):
 
     def _wait_for_changes(self) -> bool:
         """Wait until changes must be written; return whether the thread goes on."""
-        while not self._has_changes(IDLE_SECONDS if self._database.needs_checkpoint else None):
-            self._make_checkpoint()
+        while not self._has_changes(IDLE_SECONDS if self._database.is_upkeep_due else None):
+            self._maintain_log()
         self._pause(WRITE_AFTER_SECONDS)
         return not self._is_stopped
 
@@ -257,14 +257,14 @@ class WriteBehind(Generic[KeyT, ValueT]):
                 lambda: bool(self._waiting) or self._is_urgent or self._is_stopped, within_seconds
             )
 
-    def _make_checkpoint(self) -> None:
-        """Make a checkpoint. Another thread that waits meanwhile notices if it hangs."""
+    def _maintain_log(self) -> None:
+        """Maintain the log of the database. A thread that waits meanwhile notices if it hangs."""
         with self._writing:
             with self._lock:
                 self._began = time.monotonic()
-            # SQLite makes the next attempt itself if this one fails (MAX_LOG_BYTES).
+            # After a failure, the next attempt comes after more changes.
             with suppress(StateError):
-                self._database.checkpoint()
+                self._database.maintain_log()
             with self._lock:
                 self._began = None
 

@@ -22,6 +22,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import (
     APPLICATION_ID,
     FILE_NAME,
     MIGRATIONS,
+    RESERVED_LOG_BYTES,
     SCHEMA_VERSION,
     Database,
     backup,
@@ -495,6 +496,52 @@ def test_a_write_ahead_log_that_is_cut_off(tmp_path: Path) -> None:
     wal.write_bytes(wal.read_bytes()[: whole + 100])
     with opened(tmp_path / "copy") as ledger:
         assert [record.ref for record in ledger.pending("default")] == [ref("kept")]
+
+
+def test_a_log_that_has_only_its_length(tmp_path: Path) -> None:
+    """After a power cut the log may have the reserved length and no commit: it is an empty log."""
+    with opened(tmp_path) as ledger:
+        ledger.end(ref("kept"), 1, LONG_SECONDS)
+    log = tmp_path / f"{FILE_NAME}-wal"
+    assert not log.exists()
+    log.write_bytes(bytes(RESERVED_LOG_BYTES))
+    with opened(tmp_path) as ledger:
+        assert [record.ref for record in ledger.pending("default")] == [ref("kept")]
+        ledger.end(ref("new"), 2, LONG_SECONDS)
+    with opened(tmp_path) as ledger:
+        assert [record.ref for record in ledger.pending("default")] == [ref("kept"), ref("new")]
+
+
+def test_the_upkeep_of_the_log(tmp_path: Path) -> None:
+    """The upkeep is due at first and after many changes; it copies the log and keeps its length."""
+    log = tmp_path / f"{FILE_NAME}-wal"
+    with closing(Database(tmp_path)) as database:
+        for start in range(3):
+            assert database.is_upkeep_due
+            database.maintain_log()
+            assert not database.is_upkeep_due
+            assert log.stat().st_size == RESERVED_LOG_BYTES
+            with database.transaction() as connection:
+                aliases = [(1000 * start + each, f"a.{start}-{each}") for each in range(600)]
+                connection.executemany(INSERT, aliases)
+        shutil.copytree(tmp_path, tmp_path / "copy")  # as if the process were killed now
+        (tmp_path / "copy" / log.name).unlink()
+        assert rows(tmp_path / "copy", "SELECT count(*) FROM alias") == [(1200,)]
+        shutil.copy(log, tmp_path / "copy")
+        assert rows(tmp_path / "copy", "SELECT count(*) FROM alias") == [(1800,)]
+        database.maintain_log()
+        log.unlink()
+        with database.transaction() as connection:
+            connection.executemany(INSERT, [(5000 + each, f"b.{each}") for each in range(600)])
+        with pytest.raises(StateError, match="No such file"):
+            database.maintain_log()
+        assert not database.is_upkeep_due
+
+
+def test_a_database_in_memory_needs_no_upkeep() -> None:
+    """A database in memory has no log."""
+    with closing(Database(None)) as database:
+        assert not database.is_upkeep_due
 
 
 # -- versions ----------------------------------------------------------------------------------
