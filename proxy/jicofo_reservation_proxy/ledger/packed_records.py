@@ -203,11 +203,9 @@ def over_at_of(packed: Packed) -> int:
 def size_of(packed: Packed) -> int:
     """Return the number of characters in the texts."""
     _, room, name, owner, _, _, _, _, rest = packed
-    size = len(room)
-    if owner is not None:
-        size += len(owner)
-    if name is not None and name is not room:
-        size += len(name)
+    size = len(room) + len(owner or "")
+    if name is not room:
+        size += len(name or "")
     if rest is not None:
         size += sum(len(field) for field in rest if isinstance(field, str))
     return size

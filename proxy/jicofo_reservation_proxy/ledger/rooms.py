@@ -17,10 +17,10 @@ class Rooms:
     def add(self, backend: str, room: str, key: str) -> None:
         """Add a conference that is not in the room yet."""
         rooms = self._keys.setdefault(backend, {})
-        known = rooms.get(room)
-        if known is None:
-            rooms[room] = key
-        elif isinstance(known, str):
+        known = rooms.setdefault(room, key)
+        if known is key:
+            return
+        if isinstance(known, str):
             rooms[room] = {known: None, key: None}
         else:
             known[key] = None
