@@ -169,13 +169,10 @@ class Index:
         """Return the keys and packed records of the pending conferences of all backends."""
         return list(self._pending.items())
 
-    def all(self) -> list[tuple[str, Packed]]:
-        """Return the keys and packed records of all conferences."""
-        return [item for found in self._records for item in found.items()]
-
-    def refs(self) -> Iterator[ConferenceRef]:
-        """Yield the references of all conferences."""
-        return (ref_of(key) for found in self._records for key in found)
+    def all(self) -> tuple[list[str], list[Packed]]:
+        """Return the keys of all conferences, and their packed records in the same order."""
+        keys = [key for found in self._records for key in found]
+        return keys, [packed for found in self._records for packed in found.values()]
 
     def oldest(self, state: RecordState) -> ConferenceRef | None:
         """Return the conference in this state that was changed least recently, or `None`."""

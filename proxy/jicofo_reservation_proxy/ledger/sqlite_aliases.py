@@ -18,6 +18,7 @@ from jicofo_reservation_proxy.model import ConferenceRef
 
 from . import row_batches
 from .eviction_log import EvictionLog
+from .oldest import Oldest
 from .row_batches import Statement
 from .sqlite_database import Database
 from .write_behind import CLOSE_SECONDS, WriteBehind
@@ -48,6 +49,7 @@ class SqliteAliases:
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._table = _Table(database)
+        self._oldest = Oldest(self._table.numbers)
         found = database.rows("SELECT backend FROM number_owner")
         self._number_owner: str | None = found[0][0] if found else None
         thread_name = "aliases" if write_behind else None
@@ -62,8 +64,8 @@ class SqliteAliases:
                 number = self._make(ref, string_id)
             if number not in self._table.unwritten:
                 return number
-            change = self._writes.last_number
-        self._writes.write(change, within_seconds)
+            begun = self._writes.begun
+        self._writes.write(number, begun, within_seconds)
         return number
 
     def resolve(self, number: int) -> ConferenceRef | None:
@@ -112,8 +114,7 @@ class SqliteAliases:
         self._writes.close(within_seconds)
 
     def _make(self, ref: ConferenceRef, string_id: str) -> int:
-        while len(self._table.rows) >= self._max_aliases:
-            oldest = next(iter(self._table.numbers))
+        while len(self._table.rows) >= self._max_aliases and (oldest := self._oldest.key()):
             self._evictions.note(f"the oldest alias, of conference {oldest}")
             self._remove(oldest)
         candidates = (ids.alias_candidate(ref, attempt) for attempt in count())

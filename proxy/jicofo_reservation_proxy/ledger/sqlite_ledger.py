@@ -30,6 +30,7 @@ from .packed_records import (
     key_of,
     over_at_of,
     pack,
+    ref_of,
     room_of,
     start_of,
     unpack,
@@ -40,7 +41,7 @@ from .sqlite_database import Database, reading
 from .write_behind import CLOSE_SECONDS, WriteBehind
 
 MAX_CONFERENCES = 1_000_000
-"""Up to 650 MB of memory and 320 MB of disk. When there are this many conferences, a new conference
+"""Up to 820 MB of memory and 320 MB of disk. When there are this many conferences, a new conference
 evicts the oldest abandoned one, or otherwise the oldest open one. Pending conferences are never
 evicted."""
 
@@ -51,8 +52,8 @@ UNKNOWN_SHARE = 4
 """At most every fourth conference may be one that the ledger knows only from a DELETE. Otherwise
 DELETEs for conferences that never existed could fill the ledger while a backend is unreachable."""
 
-EXPIRE_AT_ONCE = 500
-"""How many conferences expire while a request waits for the lock: for about 10 ms."""
+AT_ONCE = 500
+"""How many of a million conferences are changed while a request waits for the lock."""
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +128,9 @@ class SqliteLedger:
             undo = Cancellation(ref, packed, self._index.packed(ref), was_gone=was_gone)
             self._add(ref, packed)
             self._table.cancelling[ref] = undo
-            number = self._writes.last_number
+            begun = self._writes.begun
         try:
-            self._writes.write(number, within_seconds)
+            self._writes.write(ref, begun, within_seconds)
         finally:
             with self._lock:
                 if self._table.cancelling.get(ref) is undo:
@@ -189,9 +190,9 @@ class SqliteLedger:
                 end = pack(records.ended(ref, known, over_at_ms, hold or 0))
                 self._table.ending[ref] = end
                 self._writes.note(ref)
-            number = self._writes.last_number
+            begun = self._writes.begun
         try:
-            self._writes.write(number, within_seconds)
+            self._writes.write(ref, begun, within_seconds)
         finally:
             with self._lock:
                 self._table.drop_end(ref, end)
@@ -209,9 +210,9 @@ class SqliteLedger:
             record = records.over(known or Record(ref, room=room), over_at_ms, DeleteReason.ENDED)
             if not is_pending and not self._add(ref, pack(record)):
                 return False
-            number = self._writes.last_number
+            begun = self._writes.begun
         try:
-            self._writes.write(number, within_seconds)
+            self._writes.write(ref, begun, within_seconds)
         except StateError as error:
             logger.warning(
                 "the deletion of conference %s is not on the disk yet: %s", encode(ref), error
@@ -248,7 +249,7 @@ class SqliteLedger:
         """Expire some conferences: if there are many, requests have their turns in between."""
         with self._lock:
             expired = []
-            for known, ends_at_ms in islice(self._index.pop_expired(before_ms), EXPIRE_AT_ONCE):
+            for known, ends_at_ms in islice(self._index.pop_expired(before_ms), AT_ONCE):
                 packed = self._change(records.over(known, ends_at_ms, DeleteReason.EXPIRED))
                 expired.append((key_of(known.ref), packed))
                 if known.ref.is_fallback:
@@ -313,14 +314,20 @@ class SqliteLedger:
     def dump(self) -> RecordList:
         """Return all conferences, also those that are not on the disk yet."""
         with self._lock:
-            found = self._index.all()
-        return RecordList(sorted(found, key=_age))
+            keys, packed = self._index.all()
+        return RecordList(sorted(zip(keys, packed, strict=True), key=_age))
 
     def rewrite(self) -> None:
-        """Let all conferences be written again, into a database that has none."""
+        """Let all conferences be written again, into a database that has none.
+
+        A conference that is added meanwhile is written because it is new.
+        """
         with self._lock:
-            for ref in self._index.refs():
-                self._writes.note(ref)
+            keys, _ = self._index.all()
+        for start in range(0, len(keys), AT_ONCE):
+            with self._lock:
+                for key in keys[start : start + AT_ONCE]:
+                    self._writes.note(ref_of(key))
 
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""

@@ -8,7 +8,7 @@ limited time. The same commit writes the waiting changes of all other threads (a
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
@@ -27,6 +27,11 @@ RETRY_SECONDS = 1.0
 HANGING_SECONDS = 2.0
 """A disk hangs if a write takes longer. Then `write` does not wait any more, so that a disk that
 hangs does not take all threads."""
+
+MAX_CHANGES = 500
+"""How many changes are written together. If a million changes wait, for example after the disk was
+full for hours, a DELETE does not wait for all of them, and no request waits for the lock for more
+than some milliseconds."""
 
 IDLE_SECONDS = 0.1
 """How long no change must come before the thread maintains the log of the database: a DELETE would
@@ -85,11 +90,12 @@ class WriteBehind(Generic[KeyT, ValueT]):
         self._is_hurried = threading.Condition(lock)
         self._has_result = threading.Condition(lock)
         self._writing = threading.Lock()
-        self._numbers = 0
         self._waiting: dict[KeyT, None] = {}
-        self._written = 0
-        self._failed = 0
-        self._failures = 0
+        self._being_written: Collection[KeyT] = ()
+        self._begun = 0
+        self._failed: dict[KeyT, int] = {}
+        """The keys of the last failed writes, with the numbers of these writes."""
+        self._is_failing = False
         self._error = ""
         self._began: float | None = None
         self._is_urgent = False
@@ -103,35 +109,36 @@ class WriteBehind(Generic[KeyT, ValueT]):
         """Add a key to the waiting changes. The caller holds the lock."""
         if not self._waiting:
             self._has_work.notify()
-        self._numbers += 1
         self._waiting[key] = None
 
-    def write(self, number: int, within_seconds: float) -> None:
-        """Return after the changes up to this number (`last_number`) are written.
+    @property
+    def begun(self) -> int:
+        """The number of writes that have begun. The caller holds the lock."""
+        return self._begun
 
-        Raises `StateError` if they cannot be written, or not within this time. The changes then
-        keep waiting.
+    def write(self, key: KeyT, begun: int, within_seconds: float) -> None:
+        """Return after the change of this key is written.
+
+        `begun` is as it was when the change was made. Raises `StateError` if a later write of the
+        change fails, or if the change is not written within this time. It then keeps waiting.
         """
         if self._thread is None:
             self.flush()
             return
         until = time.monotonic() + within_seconds
         with self._lock:
-            failures = self._failures
             self._hurry()
-            while self._written < number:
-                if self._failures != failures and self._failed >= number:
+            while True:
+                # The next attempt may have succeeded by now, but without what was undone.
+                if self._failed.get(key, 0) > begun:
                     raise StateError(self._error)
+                if key not in self._waiting and key not in self._being_written:
+                    return
                 now = time.monotonic()
                 if now >= until or self._is_hanging(now) or self._is_stopped:
                     raise StateError(f"{self._database.name}: the disk does not answer in time")
                 # Look again soon: the write may begin, and hang, only after this moment.
                 self._has_result.wait(min(until - now, HANGING_SECONDS / 2))
-
-    @property
-    def last_number(self) -> int:
-        """The number of the last change. The caller holds the lock."""
-        return self._numbers
 
     def flush(self) -> None:
         """Write the waiting changes. Raises `StateError`; the changes then keep waiting."""
@@ -171,27 +178,47 @@ class WriteBehind(Generic[KeyT, ValueT]):
         return self._began is not None and now - self._began >= HANGING_SECONDS
 
     def _write_what_waits(self) -> None:
+        while self._write_some() == MAX_CHANGES:
+            pass
+
+    def _write_some(self) -> int:
+        """Write some of the waiting changes; return how many."""
         with self._lock:
-            waiting, self._waiting, self._is_urgent = self._waiting, {}, False
-            changes = [(key, self._table.latest(key)) for key in waiting]
-            number, self._began = self._numbers, time.monotonic()
+            keys = self._being_written = self._take()
+            changes = [(key, self._table.latest(key)) for key in keys]
+            self._begun, self._began = self._begun + 1, time.monotonic()
+            self._is_urgent = False
             generation = self._database.generation
         try:
             self._commit(changes)
         # Ctrl-C (KeyboardInterrupt) may interrupt the commit too. The changes must keep waiting.
         except BaseException as error:
             with self._lock:
-                self._note_failed(changes, waiting)
+                self._keep_waiting(changes)
             self._erase(changes)
             with self._lock:
-                self._failed, self._failures, self._error = number, self._failures + 1, str(error)
-                self._began = None
-                self._has_result.notify_all()
+                self._note_failed(keys, str(error))
+                self._note_end()
             raise
         with self._lock:
-            self._note_written(changes, number, is_gone=generation != self._database.generation)
-            self._began = None
-            self._has_result.notify_all()
+            self._note_written(changes, is_gone=generation != self._database.generation)
+            self._note_end()
+        return len(changes)
+
+    def _take(self) -> dict[KeyT, None]:
+        """Remove and return the changes to write now: the last ones, if there are many.
+
+        A thread that waits for its change has just made it, so it does not wait for older ones.
+        """
+        if len(self._waiting) > MAX_CHANGES:
+            return dict(self._waiting.popitem() for _ in range(MAX_CHANGES))
+        keys, self._waiting = self._waiting, {}
+        return keys
+
+    def _note_end(self) -> None:
+        """Note that a write has ended. The caller holds the lock."""
+        self._being_written, self._began = (), None
+        self._has_result.notify_all()
 
     def _erase(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
         """Overwrite the rest of a failed write, before a thread learns of the failure.
@@ -209,24 +236,26 @@ class WriteBehind(Generic[KeyT, ValueT]):
             self._database.write(self._table.statements(changes))
 
     def _note_written(
-        self, changes: Sequence[tuple[KeyT, ValueT | None]], number: int, *, is_gone: bool
+        self, changes: Sequence[tuple[KeyT, ValueT | None]], *, is_gone: bool
     ) -> None:
         """Note that changes were written; with `is_gone`, the database was replaced meanwhile."""
-        self._written = number
+        self._is_failing = False
         for key, value in changes:
             self._table.written(key, value)
             has_changed = self._table.latest(key) != value
             if (has_changed or is_gone) and key not in self._waiting:
                 self.note(key)
 
-    def _note_failed(
-        self,
-        changes: Sequence[tuple[KeyT, ValueT | None]],
-        waiting: dict[KeyT, None],
-    ) -> None:
-        self._waiting = waiting | self._waiting
+    def _keep_waiting(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
         for key, value in changes:
+            self._waiting[key] = None
             self._table.failed(key, value)
+
+    def _note_failed(self, keys: Collection[KeyT], error: str) -> None:
+        if not self._is_failing:
+            self._failed.clear()
+        self._failed.update(dict.fromkeys(keys, self._begun))
+        self._is_failing, self._error = True, error
 
     def _run(self) -> None:
         complaint = ""

@@ -11,7 +11,7 @@ from jicofo_reservation_proxy.ledger.sqlite_database import FILE_NAME, Database
 from jicofo_reservation_proxy.ledger.sqlite_withdrawals import MAX_WITHDRAWALS, SqliteWithdrawals
 from jicofo_reservation_proxy.ledger.withdrawals import Withdrawal
 
-from tests.unit.ledgers import eventually
+from tests.unit.ledgers import eventually, rows_on_disk
 
 NOTED = Withdrawal("default", "board", 7, 1000)
 
@@ -88,7 +88,7 @@ def test_a_thread_writes_the_withdrawals(tmp_path: Path) -> None:
     """Nobody waits for the disk, but a withdrawal is in the file soon."""
     with opened(tmp_path, write_behind=True) as withdrawals:
         withdrawals.note(NOTED)
-        eventually(lambda: withdrawals._writes._written)
+        eventually(lambda: rows_on_disk(tmp_path, "SELECT room FROM withdrawal") == [(NOTED.room,)])
 
 
 def test_the_withdrawals_are_written_again(tmp_path: Path) -> None:

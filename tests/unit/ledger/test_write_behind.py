@@ -543,3 +543,80 @@ def test_closing_logs_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert caplog.records[-1].getMessage() == (
         f"the last changes of the ledger are lost: {tmp_path / FILE_NAME}: {READ_ONLY}"
     )
+
+
+# -- many changes -------------------------------------------------------------------------------
+
+
+def test_many_changes_are_written_in_portions(
+    ledger: SqliteLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write has a limited number of changes, and a flush writes all of them."""
+    monkeypatch.setattr(write_behind, "MAX_CHANGES", 3)
+    sizes, commit = [], ledger._writes._commit
+
+    def counted(changes: Changes) -> None:
+        sizes.append(len(changes))
+        commit(changes)
+
+    monkeypatch.setattr(ledger._writes, "_commit", counted)
+    for number in range(7):
+        grant(ledger, str(number), f"room{number}")
+    ledger.flush()
+    assert sizes == [3, 3, 1]
+    assert on_disk(tmp_path) == {str(number): OPEN for number in range(7)}
+
+
+def test_a_delete_does_not_wait_for_older_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DELETE is answered when it is written, although many older changes still wait."""
+    monkeypatch.setattr(write_behind, "MAX_CHANGES", 2)
+    monkeypatch.setattr(write_behind, "WRITE_AFTER_SECONDS", LONG_SECONDS)
+    begun, goes_on = threading.Semaphore(0), threading.Semaphore(0)
+    with opened(tmp_path, write_behind=True) as ledger:
+        commit = ledger._writes._commit
+
+        def step(changes: Changes) -> None:
+            begun.release()
+            assert goes_on.acquire(timeout=LONG_SECONDS)
+            commit(changes)
+
+        monkeypatch.setattr(ledger._writes, "_commit", step)
+        for number in range(6):
+            grant(ledger, str(number), f"room{number}")
+        answers = list[bool]()
+        deleting = threading.Thread(
+            target=lambda: answers.append(ledger.end(ref("new"), 5, LONG_SECONDS))
+        )
+        deleting.start()
+        assert begun.acquire(timeout=LONG_SECONDS)
+        goes_on.release()
+        deleting.join(LONG_SECONDS)
+        assert answers == [True]
+        assert on_disk(tmp_path) == {"new": PENDING, "5": OPEN}
+        goes_on.release(10)
+    assert len(on_disk(tmp_path)) == 7
+
+
+def test_a_delete_whose_write_failed_before_it_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DELETE fails if its write failed, also if the next write succeeded at once."""
+    monkeypatch.setattr(write_behind, "WRITE_AFTER_SECONDS", LONG_SECONDS)
+    with opened(tmp_path, write_behind=True) as ledger:
+        writes, write = ledger._writes, ledger._writes.write
+
+        def late(*given: Any) -> None:  # noqa: ANN401
+            with failing_disk(ledger), pytest.raises(StateError):
+                ledger.flush()
+            ledger.flush()
+            write(*given)
+
+        monkeypatch.setattr(writes, "write", late)
+        with pytest.raises(StateError, match=READ_ONLY):
+            ledger.end(ref(), 5, LONG_SECONDS)
+        assert ledger.find(ref()) is None
+        monkeypatch.setattr(writes, "write", write)
+        ledger.end(ref(), 5, LONG_SECONDS)
+        assert on_disk(tmp_path) == {"7": PENDING}
