@@ -1,32 +1,23 @@
 """Validation: convert a tree of plain values to `Settings`, or report every fault in the tree.
 
-cattrs walks the tree along the types of schema.py. This module defines the valid values of each
-type. Each error message says which value was wanted and which value the tree has.
+The tree is read along the types of schema.py. Each error message says which value was wanted and
+which value the tree has.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
-
-from cattrs import Converter
-from cattrs.errors import (
-    BaseValidationError,
-    ClassValidationError,
-    ForbiddenExtraKeysError,
-    IterableValidationError,
-)
-from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn
+from types import NoneType
+from typing import Any, Literal, cast, get_args, get_origin
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.ids import BACKEND_NAME
 from jicofo_reservation_proxy.regexes import RegexError, RegexUnavailableError, compile_regex
 
 from .contradictions import contradictions
-from .origins import Origins
+from .origins import KeyPath, Origins
 from .paths import is_like_a_path
 from .schema import (
     AllowedHost,
@@ -74,17 +65,85 @@ def validate(tree: Mapping[str, Any], origins: Origins | None = None) -> Setting
     if (path := _too_deep(tree)) is not None:
         message = f"wanted at most {MAX_DEPTH} tables and arrays inside each other, got more"
         raise SettingsError([SettingFault(path, message, origins.of((path,)))])
-    try:
-        settings = CONVERTER.structure(tree, Settings)
-    except BaseValidationError as error:
-        wrong = _faults(error, ())
+    reading = _Reading()
+    settings = reading.settings(tree)
+    if reading.faults:
         faults = [
-            SettingFault(".".join(path), message, origins.of(path)) for path, message in wrong
+            SettingFault(".".join(path), message, origins.of(path))
+            for path, message in reading.faults
         ]
-        raise SettingsError(faults) from None
+        raise SettingsError(faults)
     if found := list(contradictions(settings)):
         raise SettingsError([_with_origin(fault, origins) for fault in found])
     return settings
+
+
+class _Reading:
+    """Reads a tree along the types of the schema, and collects every fault in it.
+
+    A method that finds a fault returns `None`.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[KeyPath, str]] = []
+
+    def settings(self, tree: Mapping[str, Any]) -> Settings:
+        """Return the settings; they are valid only if there are no faults."""
+        return cast("Settings", self._table(Settings, tree, ()))
+
+    def _value(self, type_: Any, value: object, path: KeyPath) -> object:  # noqa: ANN401 - a type
+        try:
+            return self._typed(type_, value, path)
+        except _Unwanted as unwanted:
+            self.faults.append((path, unwanted.sentence(path)))
+        except ValueError as error:
+            self.faults.append((path, str(error)))
+        return None
+
+    def _typed(self, type_: Any, value: object, path: KeyPath) -> object:  # noqa: ANN401 - a type
+        arguments = get_args(type_)
+        if NoneType in arguments:
+            (type_,) = (part for part in arguments if part is not NoneType)
+            return None if value is None else self._typed(type_, value, path)
+        if is_dataclass(type_):
+            return self._table(type_, value, path)
+        origin = get_origin(type_)
+        if origin is dict:
+            return self._named(arguments, value, path)
+        if origin is tuple:
+            return self._array(arguments[0], value, path)
+        if origin is Literal:
+            return _choice(value, arguments)
+        return _READERS[type_](value)
+
+    def _table(self, class_: Any, value: object, path: KeyPath) -> object:  # noqa: ANN401 - a type
+        given, found = _mapping(value), {}
+        for setting in fields(class_):
+            inner = (*path, setting.name)
+            if setting.name in given:
+                found[setting.name] = self._value(setting.type, given[setting.name], inner)
+            elif setting.default is MISSING and setting.default_factory is MISSING:
+                message = "wanted a value, because this key is required, got none"
+                self.faults.append((inner, message))
+        known = [setting.name for setting in fields(class_)]
+        for key in sorted(given.keys() - set(known)):
+            self.faults.append(((*path, key), _unknown(key, known)))
+        return None if self.faults else class_(**found)
+
+    def _named(self, types: tuple[Any, ...], value: object, path: KeyPath) -> object:
+        """Return a table with keys that the operator chose, such as `backends`, as a dict."""
+        key_type, value_type = types
+        found = {}
+        for key, inner in _mapping(value).items():
+            item = self._value(value_type, inner, (*path, str(key)))
+            found[self._value(key_type, key, (*path, str(key)))] = item
+        return found
+
+    def _array(self, type_: Any, value: object, path: KeyPath) -> object:  # noqa: ANN401 - a type
+        if not isinstance(value, list | tuple):
+            raise _Unwanted("an array in square brackets", value)
+        items = enumerate(value)
+        return tuple(self._value(type_, item, (*path, str(index))) for index, item in items)
 
 
 def _with_origin(fault: SettingFault, origins: Origins) -> SettingFault:
@@ -177,19 +236,19 @@ _METHOD_PATH = r"/[^/\s]+/[^/\s]+"
 _LISTEN = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
-def _table(value: object) -> Mapping[Any, Any]:
+def _mapping(value: object) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise _Unwanted("a table", value)
     return value
 
 
-def _text(value: object, _: object = None) -> str:
+def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _Unwanted("a string", value)
     return value
 
 
-def _path(value: object, _: object) -> Path:
+def _path(value: object) -> Path:
     text = str(value) if isinstance(value, Path) else _text(value)
     if not text:
         raise _Unwanted("a path", value)
@@ -198,8 +257,8 @@ def _path(value: object, _: object) -> Path:
     return Path(text).absolute()
 
 
-def _secret_file(value: object, type_: object) -> Path:
-    path = _path(value, type_)
+def _secret_file(value: object) -> Path:
+    path = _path(value)
     if not is_like_a_path(str(value)):
         raise _Unwanted(
             "the path of a file, which is absolute, begins with './' or has a file extension",
@@ -208,7 +267,7 @@ def _secret_file(value: object, type_: object) -> Path:
     return path
 
 
-def _count(value: object, _: object) -> int:
+def _count(value: object) -> int:
     text = str(value) if type(value) is int else value
     if isinstance(text, str) and re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= 1000:
         return int(text)
@@ -229,8 +288,8 @@ def format_duration(duration: timedelta) -> str:
     return f"{milliseconds // sizes.get(unit, 1)}{unit}" if milliseconds else "0s"
 
 
-def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], timedelta]:
-    def structure(value: object, _: object) -> timedelta:
+def _duration(least: timedelta, most: timedelta) -> Callable[[object], timedelta]:
+    def read(value: object) -> timedelta:
         parsed = parse_duration(value) if isinstance(value, str) else None
         if parsed is not None and least <= parsed <= most:
             return parsed
@@ -240,21 +299,20 @@ def _duration(least: timedelta, most: timedelta) -> Callable[[object, object], t
             value,
         )
 
-    return structure
+    return read
 
 
-def _matching(pattern: str | re.Pattern[str], wanted: str) -> Callable[[object, object], str]:
-    compiled = re.compile(pattern)
-
-    def structure(value: object, _: object) -> str:
-        if not compiled.fullmatch(_text(value)):
+def _matching(pattern: str, wanted: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        # Not compiled in advance: most patterns belong to settings that most operators do not set.
+        if not re.fullmatch(pattern, _text(value)):
             raise _Unwanted(wanted, value)
         return str(value)
 
-    return structure
+    return read
 
 
-def _header(value: object, _: object) -> str:
+def _header(value: object) -> str:
     lower = _text(value).lower()
     if not re.fullmatch(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)", lower):
         raise _Unwanted(
@@ -265,9 +323,9 @@ def _header(value: object, _: object) -> str:
     return lower
 
 
-def _metadata_key(value: object, _: object) -> str:
+def _metadata_key(value: object) -> str:
     text = _text(value)
-    if text != text.lower() or text != _header(text, None):
+    if text != text.lower() or text != _header(text):
         raise _Unwanted("a metadata key in lower case", value)
     if _WORDS_OF_CREDENTIALS.intersection(re.split(r"[-_.]", text)):
         raise _Unwanted("a key that holds no credentials (for credentials, use auth)", value)
@@ -276,7 +334,7 @@ def _metadata_key(value: object, _: object) -> str:
     return text
 
 
-def _flag(value: object, _: object) -> bool:
+def _flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
     if value in ("true", "false"):
@@ -284,11 +342,16 @@ def _flag(value: object, _: object) -> bool:
     raise _Unwanted("true or false", value)
 
 
-def _listen(value: object, _: object) -> str:
-    match = _LISTEN.fullmatch(_text(value))
-    if not match or int(match[2]) > 65535 or not _is_host(match[1]):
+def _listen(value: object) -> str:
+    if not is_listen(_text(value)):
         raise _Unwanted("HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777", value)
     return str(value)
+
+
+def is_listen(text: str) -> bool:
+    """Return whether a text is a valid `listen`."""
+    match = _LISTEN.fullmatch(text)
+    return match is not None and int(match[2]) <= 65535 and _is_host(match[1])
 
 
 def _is_host(text: str) -> bool:
@@ -300,7 +363,7 @@ def _is_host(text: str) -> bool:
     return text.isprintable()
 
 
-def _regex(value: object, _: object) -> str:
+def _regex(value: object) -> str:
     try:
         compile_regex(_text(value))
     except RegexError as error:
@@ -315,118 +378,66 @@ def _regex(value: object, _: object) -> str:
     return str(value)
 
 
-def _choice(value: object, type_: object) -> object:
-    choices = get_args(type_)
+def _choice(value: object, choices: Sequence[object]) -> object:
     if value not in choices:
         raise _Unwanted(" or ".join(map(repr, choices)), value)
     return value
 
 
-def _is(origin: object) -> Callable[[object], bool]:
-    return lambda type_: get_origin(type_) is origin
-
-
-def _make_converter() -> Converter:
-    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
-
-    def table(class_: type[Any]) -> Callable[[object, object], object]:
-        structure = make_dict_structure_fn(class_, converter)
-        return lambda value, _: structure(_table(value), class_)
-
-    def named_tables(type_: Any) -> Callable[[object, object], object]:  # noqa: ANN401
-        structure = make_mapping_structure_fn(type_, converter)
-        return lambda value, _: structure(_table(value), type_)
-
-    def array(value: object, type_: Any) -> tuple[object, ...]:  # noqa: ANN401
-        if not isinstance(value, list | tuple):
-            raise _Unwanted("an array in square brackets", value)
-        items: Any = list[get_args(type_)[0]]  # type: ignore[misc]
-        return tuple(converter.structure(value, items))
-
-    converter.register_structure_hook_factory(is_dataclass, table)
-    converter.register_structure_hook_factory(_is(dict), named_tables)
-    converter.register_structure_hook_func(_is(tuple), array)
-    converter.register_structure_hook_func(_is(Literal), _choice)
-    hooks: dict[Any, Callable[[object, object], object]] = {
-        str: _text,
-        bool: _flag,
-        Path: _path,
-        AllowedHost: _matching(
-            r"[A-Za-z0-9._-]+", "a host name without a port, such as proxy.example.com"
-        ),
-        BackendName: _matching(
-            BACKEND_NAME,
-            "a name of lower-case letters, digits and single underscores that begins with a letter "
-            "and does not end with an underscore",
-        ),
-        Deadline: _duration(timedelta(milliseconds=10), timedelta(seconds=15)),
-        DrainTime: _duration(timedelta(0), timedelta(minutes=5)),
-        HeaderName: _header,
-        HostName: _matching(r"\S+", "a host name, such as reservations.example.com"),
-        Listen: _listen,
-        MetadataKey: _metadata_key,
-        MetadataValue: _matching(
-            rf"[\x20-\x7e]{{1,{MAX_METADATA_CHARACTERS}}}",
-            f"1 to {MAX_METADATA_CHARACTERS} printable ASCII characters",
-        ),
-        MethodPath: _matching(_METHOD_PATH, "a method path of the form /package.Service/Method"),
-        OptionalMethodPath: _matching(
-            rf"(?:{_METHOD_PATH})?",
-            'a method path of the form /package.Service/Method, or "" for a backend without it',
-        ),
-        PathPrefix: _matching(
-            r"(?:/[A-Za-z0-9._~-]+)*/?",
-            "a path of letters, digits and '-', '.', '_' or '~', such as /api/v1",
-        ),
-        PluginPath: _matching(
-            r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
-        ),
-        Regex: _regex,
-        Target: _matching(
-            r"\S+",
-            "a gRPC target without spaces, such as dns:///reservations.example.com:50051",
-        ),
-        Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
-        SecretFile: _secret_file,
-        ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
-        Retention: _duration(timedelta(minutes=1), timedelta(days=365)),
-        FallbackTime: _duration(timedelta(minutes=1), timedelta(days=7)),
-        ThreadCount: _count,
-    }
-    for type_, hook in hooks.items():
-        converter.register_structure_hook(type_, hook)
-    return converter
-
-
-CONVERTER = _make_converter()
-
-
-def _faults(error: BaseException, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the key path and the message of every fault in an exception from cattrs."""
-    match error:
-        case ClassValidationError() | IterableValidationError():
-            noted, others = error.group_exceptions()
-            for inner, note in noted:
-                part = note.name if hasattr(note, "name") else note.index
-                yield from _faults(inner, (*path, str(part)))
-            for inner in others:
-                yield from _faults(inner, path)
-        case ForbiddenExtraKeysError():
-            for key in sorted(error.extra_fields):
-                yield (*path, key), _unknown(key, [known.name for known in fields(error.cl)])
-        case KeyError():
-            yield path, "wanted a value, because this key is required, got none"
-        case _Unwanted():
-            yield path, error.sentence(path)
-        case _:
-            yield path, str(error)
-
+_READERS: Mapping[Any, Callable[[object], object]] = {
+    str: _text,
+    bool: _flag,
+    Path: _path,
+    AllowedHost: _matching(
+        r"[A-Za-z0-9._-]+", "a host name without a port, such as proxy.example.com"
+    ),
+    BackendName: _matching(
+        BACKEND_NAME.pattern,
+        "a name of lower-case letters, digits and single underscores that begins with a letter "
+        "and does not end with an underscore",
+    ),
+    Deadline: _duration(timedelta(milliseconds=10), timedelta(seconds=15)),
+    DrainTime: _duration(timedelta(0), timedelta(minutes=5)),
+    HeaderName: _header,
+    HostName: _matching(r"\S+", "a host name, such as reservations.example.com"),
+    Listen: _listen,
+    MetadataKey: _metadata_key,
+    MetadataValue: _matching(
+        rf"[\x20-\x7e]{{1,{MAX_METADATA_CHARACTERS}}}",
+        f"1 to {MAX_METADATA_CHARACTERS} printable ASCII characters",
+    ),
+    MethodPath: _matching(_METHOD_PATH, "a method path of the form /package.Service/Method"),
+    OptionalMethodPath: _matching(
+        rf"(?:{_METHOD_PATH})?",
+        'a method path of the form /package.Service/Method, or "" for a backend without it',
+    ),
+    PathPrefix: _matching(
+        r"(?:/[A-Za-z0-9._~-]+)*/?",
+        "a path of letters, digits and '-', '.', '_' or '~', such as /api/v1",
+    ),
+    PluginPath: _matching(
+        r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
+    ),
+    Regex: _regex,
+    Target: _matching(
+        r"\S+",
+        "a gRPC target without spaces, such as dns:///reservations.example.com:50051",
+    ),
+    Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
+    SecretFile: _secret_file,
+    ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
+    Retention: _duration(timedelta(minutes=1), timedelta(days=365)),
+    FallbackTime: _duration(timedelta(minutes=1), timedelta(days=7)),
+    ThreadCount: _count,
+}
 
 _TABLES = ("backends", "routes", "listen_tls", "tls", "auth", "methods", "metadata")
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     """Return the message about an unknown key; it does not show the value, perhaps a secret."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
     hint = ""
     if table := next((name for name in _TABLES if key.startswith(f"{name}_")), None):
         hint = (
