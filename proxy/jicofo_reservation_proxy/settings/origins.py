@@ -1,9 +1,13 @@
 """Where the values of settings come from, for error messages."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .toml_file import TomlFile
+if TYPE_CHECKING:
+    from .toml_file import TomlFile
 
 KeyPath = tuple[str, ...]
 

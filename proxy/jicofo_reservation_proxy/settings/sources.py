@@ -5,22 +5,24 @@ underscores between the parts: `JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARG
 an array index: `…_ROUTES__0__BACKEND`. Arrays and tables are written as TOML.
 """
 
+from __future__ import annotations
+
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 
 from .origins import Origins
 from .paths import resolve
 from .schema import Backend, Settings
-from .toml_file import TomlFile
 from .validation import validate
+
+if TYPE_CHECKING:
+    from .toml_file import TomlFile
 
 ENVIRONMENT_PREFIX = "JICOFO_RESERVATION_PROXY_"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
@@ -58,13 +60,19 @@ def load(
     Raises `SettingsError` with all faults that it found.
     """
     found = settings_file(file, environ)
-    toml = TomlFile(found) if found else None
+    toml = _parsed(found) if found else None
     tree = cast("dict[str, Any]", resolve(toml.tree, Settings, toml.path.parent)) if toml else {}
     overrides = [*_from_environment(environ), *_from_flags(flags or {})]
     faults = [fault for override in overrides if (fault := _put(tree, override))]
     if faults:
         raise SettingsError(faults)
     return validate(tree, Origins({override.path: override.origin for override in overrides}, toml))
+
+
+def _parsed(file: Path) -> TomlFile:
+    from .toml_file import TomlFile  # noqa: PLC0415 - not needed without a file
+
+    return TomlFile(file)
 
 
 def settings_file(file: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -77,11 +85,19 @@ def settings_file(file: Path | None, environ: Mapping[str, str] = os.environ) ->
 def near_misses(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     """Yield a warning for each variable whose name is almost the name of a setting's variable."""
     known = list(_variables())
+    # The similarity of two texts is at most twice the shorter length by the sum of both lengths.
+    least_characters = min(map(len, known)) * _ALMOST / (2 - _ALMOST)
     for name in sorted(environ):
-        if not name.startswith(ENVIRONMENT_PREFIX):
-            nearest = get_close_matches(name.upper(), known, n=1, cutoff=_ALMOST)
+        if not name.startswith(ENVIRONMENT_PREFIX) and len(name) >= least_characters:
+            nearest = _nearest(name.upper(), known)
             if nearest:
                 yield f"${name} is not a variable of a setting; did you mean ${nearest[0]}?"
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - few environments have such long names
+
+    return get_close_matches(name, known, n=1, cutoff=_ALMOST)
 
 
 def _variables() -> Iterator[str]:
@@ -128,6 +144,8 @@ def _table_or_text(text: str) -> object:
         return ""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
+    import tomllib  # noqa: PLC0415 - only for such a variable
+
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
