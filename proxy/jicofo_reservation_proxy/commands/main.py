@@ -64,6 +64,12 @@ class Command(Protocol):
         """Run the command and return its exit code. Raises `ProxyError`."""
 
 
+def load(argv: Sequence[str]) -> None:
+    """Import the module of the command, if the command line names one."""
+    if (name := _with_command(argv)[0]) in _COMMANDS:
+        _import(name)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a wrong command line exits with 2."""
     argv = _with_command(sys.argv[1:] if argv is None else argv)
@@ -98,7 +104,7 @@ def _parser(asked: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, about in _COMMANDS.items():
-        command = _load(name) if name == asked else None
+        command = _import(name) if name == asked else None
         subparser = commands.add_parser(
             name,
             help=about,
@@ -112,7 +118,7 @@ def _parser(asked: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _load(name: str) -> Command:
+def _import(name: str) -> Command:
     return cast("Command", import_module(f"{__package__}.{name}"))
 
 
