@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -89,15 +90,9 @@ def near_misses(environ: Mapping[str, str] = os.environ) -> Iterator[str]:
     least_characters = min(map(len, known)) * _ALMOST / (2 - _ALMOST)
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX) and len(name) >= least_characters:
-            nearest = _nearest(name.upper(), known)
+            nearest = get_close_matches(name.upper(), known, n=1, cutoff=_ALMOST)
             if nearest:
                 yield f"${name} is not a variable of a setting; did you mean ${nearest[0]}?"
-
-
-def _nearest(name: str, known: list[str]) -> list[str]:
-    from difflib import get_close_matches  # noqa: PLC0415 - few environments have such long names
-
-    return get_close_matches(name, known, n=1, cutoff=_ALMOST)
 
 
 def _variables() -> Iterator[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin
@@ -436,8 +437,6 @@ _TABLES = ("backends", "routes", "listen_tls", "tls", "auth", "methods", "metada
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     """Return the message about an unknown key; it does not show the value, perhaps a secret."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
-
     hint = ""
     if table := next((name for name in _TABLES if key.startswith(f"{name}_")), None):
         hint = (
