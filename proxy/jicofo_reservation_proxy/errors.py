@@ -12,15 +12,14 @@ ProxyError
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class ProxyError(Exception):
     """A reason why a command cannot start or continue; the text has one or more lines."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingFault:
+class SettingFault(NamedTuple):
     """One wrong setting: its key, a message ("wanted …, got …"), and the source of the value."""
 
     key: str

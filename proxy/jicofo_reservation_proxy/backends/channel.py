@@ -7,7 +7,7 @@ resolves names and connects.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import grpc
 
@@ -45,8 +45,7 @@ _OPTIONS: Options = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Calls:
+class Calls(NamedTuple):
     """The three RPCs over one channel, and the metadata to send with each call."""
 
     create: grpc.UnaryUnaryMultiCallable[pb.CreateConferenceRequest, pb.CreateConferenceResponse]

@@ -94,7 +94,7 @@ def _with_command(argv: Sequence[str]) -> list[str]:
 
 
 def _parser(asked: str) -> argparse.ArgumentParser:
-    """Return the parser. It loads only the module of the command `asked`."""
+    """Return the parser of the command `asked`; without such a command, the parser of all."""
     parser = argparse.ArgumentParser(
         "jicofo-reservation-proxy",
         description=_DESCRIPTION,
@@ -103,7 +103,8 @@ def _parser(asked: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, about in _COMMANDS.items():
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        about = _COMMANDS[name]
         command = _import(name) if name == asked else None
         subparser = commands.add_parser(
             name,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 
@@ -104,8 +104,7 @@ def _variables() -> Iterator[str]:
         yield f"{ENVIRONMENT_PREFIX}BACKENDS__DEFAULT__{setting.name.upper()}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Override:
+class _Override(NamedTuple):
     path: tuple[str, ...]
     value: object
     origin: str

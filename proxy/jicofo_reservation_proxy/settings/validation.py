@@ -6,7 +6,7 @@ which value the tree has.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -148,7 +148,7 @@ class _Reading:
 
 
 def _with_origin(fault: SettingFault, origins: Origins) -> SettingFault:
-    return replace(fault, origin=origins.of(tuple(fault.key.split("."))))
+    return fault._replace(origin=origins.of(tuple(fault.key.split("."))))
 
 
 def _too_deep(tree: Mapping[str, Any]) -> str | None:
