@@ -21,7 +21,7 @@ import hashlib
 import re
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .model import ConferenceRef
 
@@ -41,8 +41,7 @@ _OWN_NUMBER = re.compile(r"[1-9][0-9]{0,13}")
 _NUMBER_IN_PATH = re.compile(r"(0|[1-9][0-9]{0,13})(?:\.0+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """An id in a path that is a number: an alias or a backend's own number."""
 
     value: int
@@ -53,8 +52,7 @@ class Number:
         return self.value >= ALIAS_BASE
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """A string id in a path: the conference, and the number of the grant's hold.
 
     The number is 0 if the id names no grant.
