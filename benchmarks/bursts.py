@@ -2,39 +2,28 @@
 
 import random
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jicofo_reservation_proxy.commands.progress import Progress
 
-from benchmarks.children import Child
-from benchmarks.load_process import Job, LoadProcess
-from benchmarks.stats import Spread, ratios
+from benchmarks.contenders import Contender
+from benchmarks.load_process import Job, LoadProcess, Way
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of burst: how a client calls, and how long.
 
-    `way` is "kept" (Jicofo) or "new" (Prosody: a new connection for each call). A burst has `calls`
-    calls, or takes `seconds` if there are several connections.
+    Each connection makes `calls` calls; without a number, all connections call for `seconds`.
     """
 
     name: str
-    way: str
+    way: Way
     connections: int
     rounds: int
     calls: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """The port and the process of a contender. `is_backend`: it is called without a bridge."""
-
-    port: int
-    child: Child
-    is_backend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,39 +41,42 @@ class Burst:
 Bursts = dict[str, list[Burst]]
 """The bursts of each contender, one for each round."""
 
-FIGURES = (
-    "p50_us",
-    "p99_us",
-    "answers_per_second",
-    "cpu_us",
-    "voluntary_switches",
-    "involuntary_switches",
-)
 
-
-def measure(
+def rounds(
     load: LoadProcess,
     kind: Kind,
     contenders: Mapping[str, Contender],
     progress: Progress,
-) -> Bursts:
-    """Return the bursts of one kind.
+) -> Iterator[dict[str, Burst]]:
+    """Yield the bursts of each round, in the order of `contenders`.
 
     An extra round before the first one warms up the contenders and is not counted.
     """
-    bursts: Bursts = {name: [] for name in contenders}
     for number in range(kind.rounds + 1):
         progress.show(f"{kind.name}, round {number} of {kind.rounds}")
-        for name in random.sample(list(contenders), len(contenders)):
-            burst = _burst(load, kind, contenders[name])
-            if number > 0:
-                bursts[name].append(burst)
+        order = random.sample(list(contenders), len(contenders))
+        made = {name: burst(load, kind, contenders[name]) for name in order}
+        if number > 0:
+            yield {name: made[name] for name in contenders}
+
+
+def collected(made: Iterable[dict[str, Burst]]) -> Bursts:
+    """Return the bursts of all rounds."""
+    bursts: Bursts = {}
+    for each in made:
+        for name, one in each.items():
+            bursts.setdefault(name, []).append(one)
     return bursts
 
 
-def _burst(load: LoadProcess, kind: Kind, contender: Contender) -> Burst:
-    way = "direct" if contender.is_backend else kind.way
-    job = Job(way, contender.port, kind.connections, kind.seconds, kind.calls)
+def burst(load: LoadProcess, kind: Kind, contender: Contender) -> Burst:
+    """Make one burst.
+
+    Raises ChildError when the contender gave a wrong answer, or too few in time.
+    """
+    job = Job(
+        kind.way, contender.speaks, contender.port, kind.connections, kind.seconds, kind.calls
+    )
     before = contender.child.usage()
     result = load.run(job)
     after = contender.child.usage()
@@ -100,19 +92,3 @@ def _burst(load: LoadProcess, kind: Kind, contender: Contender) -> Burst:
         voluntary_switches=(after.voluntary - before.voluntary) / calls,
         involuntary_switches=(after.involuntary - before.involuntary) / calls,
     )
-
-
-def spreads(bursts: Sequence[Burst]) -> dict[str, Spread]:
-    """Return the median and the quartiles of each figure."""
-    return {figure: Spread.of(getattr(burst, figure) for burst in bursts) for figure in FIGURES}
-
-
-def compared(bursts: Bursts, name: str, base: str) -> dict[str, Spread]:
-    """Return the ratios of a contender to another one, round by round, for each figure."""
-    return {
-        figure: ratios(
-            [getattr(burst, figure) for burst in bursts[name]],
-            [getattr(burst, figure) or 1e-9 for burst in bursts[base]],
-        )
-        for figure in FIGURES
-    }

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,16 +15,13 @@ from types import TracebackType
 from typing import Self
 
 HERE = Path(__file__).resolve().parent
-START_SECONDS = 20.0
-END_SECONDS = 10.0
+START_SECONDS = 60.0  # check.py starts programs under valgrind, which slows them down
+END_SECONDS = 30.0
+SIGNAL_SECONDS = 3.0
 SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
-PORT_LINE = re.compile(r"^(\d+)$", re.MULTILINE)  # backend.py and naive.py
-PROXY_LINE = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+PORT_LINE = re.compile(r"^(\d+)$", re.MULTILINE)  # what the programs of this folder print
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SETTINGS = "JICOFO_RESERVATION_PROXY_"
-PROXY = (sys.executable, "-m", "jicofo_reservation_proxy", "serve")
-NAIVE = str(HERE / "naive.py")
-BACKEND = str(HERE / "backend.py")
 
 
 class ChildError(Exception):
@@ -67,7 +65,7 @@ class Child:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             ended = self.process.poll() is not None
-            if found := line.search(self._said()):
+            if found := line.search(self.said()):
                 return int(found[1])
             if ended:
                 break
@@ -76,7 +74,7 @@ class Child:
 
     def failure(self, what: str) -> ChildError:
         """Return an error that contains the end of the child's output."""
-        return ChildError(f"{self.name} {what}; the end of its output:\n{self._said()[-2000:]}")
+        return ChildError(f"{self.name} {what}; the end of its output:\n{self.said()[-2000:]}")
 
     def memory(self) -> Memory | None:
         """Return the memory of the process, or None on a system without /proc."""
@@ -104,28 +102,35 @@ class Child:
     def end(self) -> None:
         """End the process with SIGTERM, and after `END_SECONDS` with SIGKILL.
 
-        A second call does nothing.
+        A second call does nothing. The signal is repeated, because valgrind may hand it to a thread
+        that does not wake up the main thread.
         """
-        self.process.terminate()
-        try:
-            self.process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        deadline = time.monotonic() + END_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(SIGNAL_SECONDS)
+        self.process.kill()  # does nothing when the process has ended
+        self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 with suppress(BrokenPipeError):  # the process ended before it read its last job
                     pipe.close()
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Return the output of the process until now."""
         return self.output.read_text(errors="replace")
 
 
 class Children:
-    """All processes that the benchmark starts; leaving the context ends them."""
+    """All processes that the benchmark starts; leaving the context ends them.
 
-    def __init__(self, folder: Path) -> None:
+    `under` is the command, such as valgrind, that runs the contenders; normally there is none.
+    """
+
+    def __init__(self, folder: Path, under: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._under = under
         self._started: list[Child] = []
 
     def __enter__(self) -> Self:
@@ -147,10 +152,10 @@ class Children:
         self, name: str, arguments: Sequence[str], settings: Mapping[str, str] | None = None
     ) -> Child:
         """Start a program; `settings` are the only settings of the proxy that it gets."""
-        output = self._folder / f"{len(self._started)}.txt"
+        output = self.file(f"{name}.txt")
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
-                list(arguments),
+                [*self._under, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -161,7 +166,7 @@ class Children:
 
     def start_piped(self, name: str, arguments: Sequence[str]) -> Child:
         """Start a program that reads jobs from stdin and writes results to stdout."""
-        output = self._folder / f"{len(self._started)}.txt"
+        output = self.file(f"{name}.txt")
         with output.open("wb") as sink, uninterrupted():
             process = subprocess.Popen(
                 list(arguments),
@@ -177,11 +182,15 @@ class Children:
         self._started.append(child)
         return child
 
+    def file(self, name: str) -> Path:
+        """Return the path of a new file, whose name ends with this one."""
+        handle, path = tempfile.mkstemp(f"-{name}", dir=self._folder)
+        os.close(handle)
+        return Path(path)
+
     def state_dir(self) -> str:
         """Create a state directory for one proxy; return its path."""
-        folder = self._folder / f"state-{len(self._started)}"
-        folder.mkdir()
-        return str(folder)
+        return tempfile.mkdtemp("-state", dir=self._folder)
 
 
 def environment(settings: Mapping[str, str], bytecode: Path) -> dict[str, str]:
@@ -198,16 +207,6 @@ def environment(settings: Mapping[str, str], bytecode: Path) -> dict[str, str]:
     }
     given = {SETTINGS + key: value for key, value in settings.items()}
     return kept | given | {"PYTHONPYCACHEPREFIX": str(bytecode)}
-
-
-def on_backend(port: int | None) -> dict[str, str]:
-    """Return the proxy's settings for a backend; with None, the proxy uses its built-in stub."""
-    return {} if port is None else {"BACKENDS__DEFAULT__TARGET": f"127.0.0.1:{port}"}
-
-
-def proxy_arguments(children: Children, port: int = 0) -> list[str]:
-    """Return the command line of a proxy that has its own state directory."""
-    return [*PROXY, "--listen", f"127.0.0.1:{port}", "--state-dir", children.state_dir()]
 
 
 def end_on_signals() -> None:

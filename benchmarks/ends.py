@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.children import BACKEND, HERE
+from benchmarks.children import HERE
 
 GO = HERE / "go"
 BUILD_SECONDS = 300.0
@@ -34,7 +34,7 @@ def build(folder: Path) -> Ends:
     go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if go is None:
         return Ends(
-            backend=(sys.executable, BACKEND),
+            backend=(sys.executable, str(HERE / "backend.py")),
             load=(sys.executable, "-m", "benchmarks.load"),
             bridge=None,
             language="Python",

