@@ -64,8 +64,16 @@ fuzz: $(READY) ## Send random requests to a running proxy for a minute; ARGS='--
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Compare the proxy with a naive bridge and a bridge in Go, in one run; uses Go if it is there
+bench: $(READY) ## Compare the proxy with other bridges in one run (7 minutes); needs Go and the extra `bench` for all of them
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+.PHONY: bench-chart
+bench-chart: $(READY) ## Write the results in benchmarks/results.json into its README and its chart
+	@$(BIN)/python benchmarks/publish.py
+
+.PHONY: bench-check
+bench-check: $(READY) ## Fail if a POST needs more processor time than benchmarks/expected.json says (a minute); ARGS=--update writes it
+	@$(BIN)/python benchmarks/check.py $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check the style, the types, the imports between packages, and the contract
