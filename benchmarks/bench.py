@@ -13,7 +13,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,20 +25,20 @@ from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks import bursts, contenders, disk, ends, footprint, kinds, lives, machine, startup
 from benchmarks.bursts import Kind
-from benchmarks.children import PORT_LINE, Child, ChildError, Children, end_on_signals
+from benchmarks.children import PORT_LINE, ChildError, Children, end_on_signals
 from benchmarks.comparison import Comparison
 from benchmarks.contenders import (
     DIRECT,
     GO_BRIDGE,
     NAIVE_BRIDGE,
     PROXY,
-    STUBBED,
     STUBBED_PROGRAM,
     Contender,
     Program,
 )
 from benchmarks.disk import Disk
 from benchmarks.ends import Ends
+from benchmarks.footprint import Footprint
 from benchmarks.goals import goals_of
 from benchmarks.hanging import Hanging
 from benchmarks.load_process import LoadProcess
@@ -96,22 +96,28 @@ class Bench:
     def rehearse(self) -> None:
         """Start each contender once, so that its modules are compiled before the measurements."""
         self.progress.show("starting")
-        for contender in self.start([*self.programs, STUBBED_PROGRAM], self.backend.port).values():
-            contender.child.end()
+        end(self.start([*self.programs, STUBBED_PROGRAM], self.backend.port))
 
-    def measure_calls(self) -> tuple[list[Comparison], dict[str, footprint.Footprint]]:
+    def measure_calls(self) -> tuple[list[Comparison], dict[str, Footprint]]:
         """Compare all contenders in all kinds of calls, and measure their memory."""
-        running = self.start([*self.programs, STUBBED_PROGRAM], self.backend.port)
+        running = self.start(self.programs, self.backend.port)
         idle = footprint.idle(self.load, running)
-        stubbed = {STUBBED: running.pop(STUBBED)}
         comparisons = [self.compare(self.scale(kind), running) for kind in kinds.CALLS]
-        # One round for the stub, because it keeps all rooms.
-        self.bursts(replace(self.scale(kinds.MOST), rounds=1), stubbed)
-        children = {name: each.child for name, each in (running | stubbed).items()}
-        memory = footprint.footprints(idle, children)
-        for child in children.values():
-            child.end()
-        return comparisons, memory
+        memory = footprint.footprints(idle, running)
+        end(running)
+        return comparisons, memory | self.measure_stub()
+
+    def measure_stub(self) -> dict[str, Footprint]:
+        """Measure the memory of a proxy with its built-in stub.
+
+        Its load is short, because the stub keeps all rooms.
+        """
+        running = self.start([STUBBED_PROGRAM], self.backend.port)
+        idle = footprint.idle(self.load, running)
+        self.bursts(replace(self.scale(kinds.MOST), rounds=1), running)
+        memory = footprint.footprints(idle, running)
+        end(running)
+        return memory
 
     def bursts(self, kind: Kind, running: dict[str, Contender]) -> bursts.Bursts:
         """Make the bursts of one kind."""
@@ -129,8 +135,7 @@ class Bench:
         running = self.start(able, backend.port)
         kind = self.scale(kinds.LIFE)
         measured, state = lives.measure(self.load, kind, running, self.folder, self.progress)
-        for child in (*(each.child for each in running.values()), backend.child):
-            child.end()
+        end({**running, DIRECT: backend})
         return Comparison.of(kind.name, GO_BRIDGE, measured), state
 
     def measure_hanging(self) -> Iterator[Comparison]:
@@ -153,9 +158,15 @@ class Bench:
         return startup.measure(measured, rounds, self.progress)
 
 
+def end(running: Mapping[str, Contender]) -> None:
+    """End contenders."""
+    for contender in running.values():
+        contender.child.end()
+
+
 def start_backend(children: Children, ends: Ends, delay_seconds: float = 0.0) -> Contender:
     """Start a backend whose answers take some time."""
-    child: Child = children.start("the backend", [*ends.backend, str(delay_seconds)])
+    child = children.start("the backend", [*ends.backend, str(delay_seconds)])
     return Contender(child.port(PORT_LINE), child, "grpc")
 
 
@@ -189,7 +200,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="run for about 40 seconds instead of eight minutes, to see that the benchmark works; "
+        help="run for about 40 seconds instead of six minutes, to see that the benchmark works; "
         "do not publish these figures",
     )
     parser.add_argument(

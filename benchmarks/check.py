@@ -62,11 +62,12 @@ class Measured:
         The lower quartile counts: on a busy machine, the ratios of many rounds are too high.
         """
         limit = expected * self.tolerance
-        begin = "SLOWER" if self.ratio.low > limit else "ok"
+        is_slower = self.ratio.low > limit
         return (
-            f"{begin}: {self.what} of a POST, proxy / {NAIVE_BRIDGE}: {self.ratio.median:.2f} "
-            f"({self.ratio.low:.2f}..{self.ratio.high:.2f}); expected {expected:.2f}, "
-            f"at most {limit:.2f}"
+            f"{'SLOWER' if is_slower else 'ok'}: {self.what} of a POST, proxy / {NAIVE_BRIDGE}: "
+            f"{self.ratio.median:.2f} ({self.ratio.low:.2f}..{self.ratio.high:.2f}); "
+            f"expected {expected:.2f}, at most {limit:.2f}"
+            f"{'; make it cheaper, or accept it with --update' if is_slower else ''}"
         )
 
 

@@ -87,7 +87,8 @@ class Child:
     def usage(self) -> Usage:
         """Return the processor time in microseconds, and the context switches of all threads.
 
-        They are 0 on systems other than Linux, which have no /proc.
+        The switches of threads that have ended are missing. On systems other than Linux, which have
+        no /proc, all figures are 0.
         """
         if sys.platform != "linux":
             return Usage(0.0, 0, 0)

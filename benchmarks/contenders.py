@@ -95,6 +95,11 @@ def is_installed(contender: str) -> bool:
     return True
 
 
+def installed() -> list[str]:
+    """Return the distributions of the optional contenders that are installed."""
+    return [name for key, names in DISTRIBUTIONS.items() if is_installed(key) for name in names]
+
+
 def left_out() -> list[str]:
     """Return the names of the optional contenders that are not installed."""
     return [name for name in DISTRIBUTIONS if not is_installed(name)]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.children import Child
 from benchmarks.contenders import Contender
 from benchmarks.load_process import Job, LoadProcess
 
@@ -33,12 +32,14 @@ def idle(load: LoadProcess, contenders: Mapping[str, Contender]) -> dict[str, in
     return held
 
 
-def footprints(idle: Mapping[str, int], children: Mapping[str, Child]) -> dict[str, Footprint]:
+def footprints(
+    idle: Mapping[str, int], contenders: Mapping[str, Contender]
+) -> dict[str, Footprint]:
     """Return the memory of each process, which has run since `idle` was measured.
 
     Linux updates the peak late, so it can be a little below the other figure.
     """
-    peaks = {name: child.memory() for name, child in children.items()}
+    peaks = {name: contender.child.memory() for name, contender in contenders.items()}
     return {
         name: Footprint(idle[name] / MEGABYTE, max(idle[name], peak.peak_bytes) / MEGABYTE)
         for name, peak in peaks.items()

@@ -112,7 +112,7 @@ class Hanging:
 
     def _start(self, hanging_port: int) -> Contender:
         settings = {
-            # With several backends, the number that Jicofo gets waits for the disk (numeric_ids.py).
+            # With several backends, Jicofo's number waits for the disk (numeric_ids.py).
             "CLIENT": "prosody",
             "BACKENDS__DEFAULT__TARGET": f"{HOST}:{self.healthy_port}",
             "BACKENDS__HANGING__TARGET": f"{HOST}:{hanging_port}",

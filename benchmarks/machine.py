@@ -4,12 +4,15 @@ import importlib.metadata
 import os
 import platform
 
+from benchmarks import contenders
+
 DISTRIBUTIONS = ("grpcio", "protobuf", "flask", "werkzeug", "waitress")
 
 
 def describe() -> str:
     """Return one line: the cores, the system, Python, and the versions of the libraries."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in DISTRIBUTIONS]
+    used = [*DISTRIBUTIONS, *contenders.installed()]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in used]
     return ", ".join(
         [
             f"{cores()} cores",

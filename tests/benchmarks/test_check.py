@@ -44,7 +44,7 @@ def test_a_regression_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) ->
     (told,) = (line for line in capsys.readouterr().out.splitlines() if not line.startswith("ok"))
     assert told == (
         "SLOWER: instructions of a POST, proxy / naive bridge: 1.20 (1.20..1.20); "
-        "expected 1.00, at most 1.10"
+        "expected 1.00, at most 1.10; make it cheaper, or accept it with --update"
     )
 
 
