@@ -39,6 +39,7 @@ class Index:
     """The records. In each state and each room, the last changed record is last."""
 
     def __init__(self) -> None:
+        # In the order of STATES.
         self._records: list[dict[str, Packed]] = [{} for _ in STATES]
         self._open, self._pending, self._abandoned = self._records
         self._oldest = [Oldest(found) for found in self._records]

@@ -127,6 +127,8 @@ class WriteBehind(Generic[KeyT, ValueT]):
             return
         until = time.monotonic() + within_seconds
         with self._lock:
+            if key in self._waiting:
+                self._move_to_end(key)
             self._hurry()
             while True:
                 # The next attempt may have succeeded by now, but without what was undone.
@@ -206,14 +208,18 @@ class WriteBehind(Generic[KeyT, ValueT]):
         return len(changes)
 
     def _take(self) -> dict[KeyT, None]:
-        """Remove and return the changes to write now: the last ones, if there are many.
+        """Remove and return the changes to write now: if there are many, the last ones.
 
-        A thread that waits for its change has just made it, so it does not wait for older ones.
+        `write` makes its change the last one, so its thread does not wait for older ones.
         """
         if len(self._waiting) > MAX_CHANGES:
             return dict(self._waiting.popitem() for _ in range(MAX_CHANGES))
         keys, self._waiting = self._waiting, {}
         return keys
+
+    def _move_to_end(self, key: KeyT) -> None:
+        del self._waiting[key]
+        self._waiting[key] = None
 
     def _note_end(self) -> None:
         """Note that a write has ended. The caller holds the lock."""
