@@ -195,9 +195,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         while isinstance(request, FastRequest) and self.connected and not self.server.is_draining:
             closes = self._answer(request)
             request = self._next(closes=closes)
-        if isinstance(request, FastRequest):  # its answer must say that the connection will close
-            self.requests[0] = self._parsed(request.data)
-        if self.requests:
+        if request is not None:
+            if isinstance(request, FastRequest):  # its answer must say that the connection closes
+                self.requests[0] = self._parsed(request.data)
             super().service()
         self.server.event_loop.watch(self)
 
@@ -214,30 +214,24 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return closes
 
     def _next(self, *, closes: bool) -> FastRequest | None:
-        """Return the next request if it takes the fast path and comes soon, after an answer.
+        """Return the next request after an answer, if it has a known head and comes soon.
 
-        While the answered request is the first of `requests`, the main loop ignores the socket.
+        Queue all other requests that come. While the answered request is the first of `requests`,
+        the main loop ignores the socket, and only this thread uses it.
         """
+        data = None
         is_flushed = not (self.will_close or self.total_outbufs_len)
-        request = self._await() if is_flushed and not closes else None
         if closes and is_flushed:
             self._begin_to_close()
+        elif is_flushed and self.server.task_dispatcher.lingers(self.socket.fileno()):
+            with suppress(OSError):  # the main loop will see it too, and the end of the input
+                data = self._receive()
+        request = self.server.fast_path.find(data) if data and not self.request else None
         with self.requests_lock:
             self.requests = [request] if request else []
-            self.close_when_flushed = closes and not is_flushed
-        return request
-
-    def _await(self) -> FastRequest | None:
-        """Wait for a short time for a request with a known head; leave all else in the socket."""
-        if not self.server.task_dispatcher.lingers(self.socket.fileno()):
-            return None
-        try:
-            data = self.socket.recv(self.adj.recv_bytes, socket.MSG_PEEK)
-            request: FastRequest | None = self.server.fast_path.find(data)
-            if request is not None:
-                self.socket.recv(len(data))
-        except OSError:  # the main loop will see it too
-            return None
+            self.close_when_flushed = self.close_when_flushed or (closes and not is_flushed)
+        if data and not request:
+            self.received(data)
         return request
 
     def _parsed(self, data: bytes) -> RequestParser:

@@ -33,7 +33,7 @@ MAX_DURATION_SECONDS = 315_576_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_KNOWN_FIELDS = dict.fromkeys(("name", "mail_owner", "start_time", "duration")).keys()
+_KNOWN_FIELDS = ("name", "mail_owner", "start_time", "duration")
 _USUAL_TYPES = frozenset({FORM_TYPE, f"{FORM_TYPE}; charset=UTF-8"})
 """The Content-Types of Prosody and Jicofo."""
 _UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii"})
@@ -124,7 +124,7 @@ def _request(fields: Mapping[str, str], is_guest: IsGuest) -> CreateRequest | Ba
         owner=parse_owner(mail_owner, is_guest) if mail_owner else None,
         start_time_ms=start_time_ms,
         duration_seconds=duration_seconds,
-        extra_fields={key: fields[key] for key in fields.keys() - _KNOWN_FIELDS},
+        extra_fields={key: fields[key] for key in fields if key not in _KNOWN_FIELDS},
     )
 
 
@@ -144,8 +144,10 @@ def parse_room(raw: str) -> Room:
 
     `[acme]caf%c3%a9` is the room `café` of the tenant `acme`.
     """
+    if "%" not in raw and raw[:1] != "[":
+        return Room(raw=raw, tenant="", name=raw)
     tenant, name = "", raw
-    if raw[:1] == "[" and (match := _TENANT.fullmatch(raw)):
+    if match := _TENANT.fullmatch(raw):
         tenant, name = match[1], match[2]
     return Room(raw=raw, tenant=_percent_decoded(tenant), name=_percent_decoded(name))
 

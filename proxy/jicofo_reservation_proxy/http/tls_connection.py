@@ -57,9 +57,6 @@ class TlsConnection(Connection):
             self.will_close = True
             return 0
 
-    def _await(self) -> None:
-        """Let the main loop wait: the bytes of TLS cannot be looked at and left in the socket."""
-
     def _receive(self) -> bytes | None:
         try:
             data = super()._receive()

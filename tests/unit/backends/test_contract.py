@@ -58,7 +58,7 @@ BARE_REQUEST = CreateRequest(
     start_time_ms=-1,
     duration_seconds=None,
 )
-BARE = Conference(id="7", room="", owner="", start_time_ms=START_MS, duration_seconds=None, url="")
+BARE = Conference(id="7", room="", owner="", start_time_ms=START_MS, duration_seconds=None)
 
 
 def granting(conference: pb.Conference) -> pb.CreateConferenceResponse:
