@@ -13,6 +13,7 @@ import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http import server as server_module
+from jicofo_reservation_proxy.http.connections import MAX_PIPELINED
 from jicofo_reservation_proxy.http.fast_path import MAX_HEAD_BYTES, MAX_HEADS, FastPath, FastRequest
 from jicofo_reservation_proxy.http.handlers import Handlers
 
@@ -164,6 +165,12 @@ def test_requests_of_every_kind_may_follow_each_other(served: Served) -> None:
             found = [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
             assert found == statuses
     assert served.fast
+
+
+def test_a_connection_that_the_server_closes_teaches_nothing(served: Served) -> None:
+    """A client with too many pipelined requests does not change the answers to the others."""
+    exchange(served.port, request() * (MAX_PIPELINED + 1))
+    assert "connection" not in exchange(served.port, request()).headers
 
 
 def test_a_change_of_tokens_empties_the_table(

@@ -233,6 +233,17 @@ def test_an_answer_during_a_drain_closes_the_connection(tmp_path: Path, is_known
     assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
+def test_what_came_before_the_accept_is_judged_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that begins TLS on the plain port need not wait for a time limit."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1e9)
+    with _server(tmp_path) as server, _connect(server) as connection:
+        connection.sendall(b"\x16\x03\x01")
+        with _running(server), suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
 def _get(connection: socket.socket) -> Reply:
     connection.sendall(b"GET /conference/null HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return read_reply(connection)

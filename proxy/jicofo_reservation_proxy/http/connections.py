@@ -157,7 +157,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             while data and len(self.requests) < MAX_PIPELINED:
                 data = data[self._take(data) :]
             if data:
-                self.requests[-1].headers["CONNECTION"] = "close"
+                self.requests[-1].close_connection()
         return True
 
     def _is_fast(self, data: bytes) -> bool:
@@ -220,7 +220,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         the main loop ignores the socket, and only this thread uses it.
         """
         data = None
-        is_flushed = not (self.will_close or self.total_outbufs_len)
+        is_flushed = self.connected and not (self.will_close or self.total_outbufs_len)
         if closes and is_flushed:
             self._begin_to_close()
         elif is_flushed and self.server.task_dispatcher.lingers(self.socket.fileno()):

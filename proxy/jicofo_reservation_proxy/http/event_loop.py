@@ -35,15 +35,18 @@ class EventLoop:
         """Begin to wait for events of a dispatcher: for the first one that it wants now."""
         self._epoll.register(dispatcher._fileno, _wanted(dispatcher) | _ONCE)  # noqa: SLF001 - it has no other name
 
-    def watch(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
-        """Wait for the next event that a dispatcher wants now, if it wants any.
+    def watch(self, dispatcher: Any) -> bool:  # noqa: ANN401 - waitress has no types
+        """Wait for the next event that a dispatcher wants now; return whether it wants any.
 
-        Any thread may call this method.
+        Any thread may call this method. A dispatcher that is closed wants nothing.
         """
-        if wanted := _wanted(dispatcher):
-            # A closed dispatcher has no file number, and epoll has forgotten it.
-            with suppress(OSError, ValueError, TypeError):
-                self._epoll.modify(dispatcher._fileno, wanted | _ONCE)  # noqa: SLF001 - it has no other name
+        number = dispatcher._fileno  # noqa: SLF001 - it has no other name
+        wanted = 0 if number is None else _wanted(dispatcher)
+        if wanted:
+            # The main loop may close it just now. Then epoll has forgotten it.
+            with suppress(OSError, ValueError):
+                self._epoll.modify(number, wanted | _ONCE)
+        return wanted != 0
 
     def handle_events(self, seconds: float) -> None:
         """Wait at most so long for events, and handle them."""
@@ -53,7 +56,9 @@ class EventLoop:
                 continue
             # A thread may use the socket since it was watched. The thread will watch it again.
             if wanted := _wanted(dispatcher):
-                wasyncore.readwrite(dispatcher, event & (wanted | _OVER))
+                # A client may send a request and reset its connection: read first. If a thread then
+                # answers, the connection is closed after that.
+                wasyncore.readwrite(dispatcher, event & wanted or event & _OVER)
                 self.watch(dispatcher)
 
 

@@ -55,7 +55,7 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         self.began_at = self.head_at = time.monotonic()
         self.is_head = False
         self.head = b""
-        """The bytes of a head that was accepted."""
+        """The bytes of a head that was accepted; empty if the server changed what it says."""
         self._is_in_head = True
 
     def received(self, data: bytes) -> int:
@@ -89,6 +89,11 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
             self.refuse(BadRequest("Bare CR or LF found in HTTP message"))
         return taken
 
+    def close_connection(self) -> None:
+        """Let the server close the connection after the answer; the head does not say so."""
+        self.headers["CONNECTION"] = "close"
+        self.head = b""
+
     def refuse(self, error: Error) -> None:
         """End the request: it gets this error as its answer, and the connection is closed."""
         self.error = error
@@ -99,7 +104,8 @@ class RequestParser(HTTPRequestParser):  # type: ignore[misc]
         """Whether nothing but the head decides how the server goes on after this request."""
         connection = self.headers.get("CONNECTION", "").lower()
         return (
-            self.version == "1.1"
+            self.head != b""
+            and self.version == "1.1"
             and connection in {"", "keep-alive", "close"}
             and not self.chunked
             and "EXPECT" not in self.headers

@@ -92,6 +92,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._next_check = self._accepts_from = -math.inf
         self._accept_failures = Throttle()
         self._must_evict = False
+        self._is_watched = True
+        """Whether the main loop waits for connections to accept."""
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
         # Reentrant: a signal handler may interrupt the thread that holds this lock.
@@ -170,6 +172,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""
+        self._is_watched = False  # perhaps it wants no more of them now
         for number in range(ACCEPT_AT_ONCE):
             try:
                 accepted = self.accept()
@@ -196,6 +199,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.event_loop.add(opened)
         if not self.tls:
             opened.handle_read()  # the first request is often there already
+            if opened.will_close:
+                self.event_loop.watch(opened)
 
     def _poll(self, timeout: float) -> None:
         """Handle the next events, after closing the connections that must be closed.
@@ -205,8 +210,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """
         self._enforce_time_limits()
         self._evict()
-        if self.accepting:
-            self.event_loop.watch(self)  # it does not always want to accept
+        if self.accepting and not self._is_watched:
+            self._is_watched = self.event_loop.watch(self)
         self.event_loop.handle_events(min(timeout, self.task_dispatcher.look()))
 
     def _next_wake_up(self) -> float:

@@ -214,7 +214,8 @@ class ThreadPool:
             try:
                 task.service()
             except BaseException:  # nothing may end the thread
-                logger.exception("a fault of the proxy")
+                if not self._is_stopped:  # the server has closed what this thread still used
+                    logger.exception("a fault of the proxy")
 
     def _next_task(self, worker: _Worker) -> Task | None:
         """Return the next task of a thread, after a wait; `None` if the pool is stopped."""
