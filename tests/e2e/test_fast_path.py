@@ -115,6 +115,19 @@ def test_a_known_head_takes_the_fast_path(served: Served, headers: bytes) -> Non
     assert first.headers.keys() == second.headers.keys()
 
 
+@pytest.mark.parametrize("method", [b"GET", b"DELETE"])
+def test_heads_with_ids_differ_only_in_the_id(served: Served, method: bytes) -> None:
+    """The head of one GET or DELETE is that of the next one, for another id."""
+    data = b"%s /conference/default.board HTTP/1.1\r\nUser-Agent: Prosody\r\n\r\n" % method
+    first = exchange(served.port, data)
+    second = exchange(served.port, data.replace(b"board", b"bored"))
+    assert [asked.public_id for asked in served.fast] == ["default.bored"]
+    assert first.status == second.status
+    other = b"DELETE" if method == b"GET" else b"GET"
+    exchange(served.port, data.replace(method, other))
+    assert len(served.fast) == 1, "another method has another head"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -126,7 +139,13 @@ def test_a_known_head_takes_the_fast_path(served: Served, headers: bytes) -> Non
         request(headers=b"Host: evil.example.com\r\n"),
         request().replace(b"/conference", b"/other"),
         request().replace(b"POST", b"PUT"),
-        b"GET /conference/1 HTTP/1.1\r\n\r\n",
+        b"GET /conference/%31 HTTP/1.1\r\n\r\n",
+        b"GET /conference/1?x=y HTTP/1.1\r\n\r\n",
+        b"GET //conference/1 HTTP/1.1\r\n\r\n",
+        b"GET /api/conference/1 HTTP/1.1\r\n\r\n",
+        b"GET http://localhost/conference/1 HTTP/1.1\r\n\r\n",
+        b"GET /conference/1 HTTP/1.1\r\nContent-Length: 1\r\n\r\nx",
+        b"GET /conference HTTP/1.1\r\n\r\n",
         b"POST /conference HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
         b"POST /conference HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],

@@ -21,7 +21,7 @@ from tests.e2e.support import serving_grpc, serving_http, settings
 from .backend import granting_some
 from .client import send
 from .oracle import WrongAnswerError
-from .streams import Stream, mutated, post, stream
+from .streams import Stream, get, mutated, post, stream
 
 MAX_BYTES = 4000
 """A server reads longer requests in pieces, and the first piece with a mistake decides."""
@@ -93,7 +93,7 @@ def _serving(folder: Path) -> Iterator[int]:
 
 def _streams(rng: random.Random) -> Iterator[Stream]:
     """Yield a request of a client, and twice something that is almost that request."""
-    request = post(rng)
+    request = rng.choice((post, post, get))(rng)
     yield Stream((request,))
     head, end, body = request.partition(b"\r\n\r\n")
     kind = rng.randrange(5)

@@ -198,6 +198,13 @@ def post(rng: Rng) -> bytes:
     return _head(b"POST", b"/conference", b"HTTP/1.1", [*headers, length]) + body
 
 
+def get(rng: Rng) -> bytes:
+    """Return a GET with a head of one of the two clients."""
+    public_id = rng.choice((b"1", b"default.7", b"default.7.12", b"null", b"91234567890123"))
+    headers = [line for line in rng.choice((_JICOFO, _PROSODY)) if b"Content" not in line]
+    return _head(b"GET", b"/conference/" + public_id, b"HTTP/1.1", headers)
+
+
 def _strange_form(rng: Rng) -> bytes:
     names = ["name", "mail_owner", "start_time", "duration", "x"]
     return _post(rng, {rng.choice(names): rng.choice(VALUES) for _ in range(4)})

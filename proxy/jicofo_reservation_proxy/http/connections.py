@@ -191,15 +191,25 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         The thread goes on with the next request if it has a known head and comes soon, so Jicofo's
         requests need no hand-over from the main loop.
         """
+        try:
+            self._serve()
+        except BaseException:
+            self.will_close = True
+            self.requests = []
+            raise
+        finally:
+            self.server.event_loop.watch(self)
+
+    def _serve(self) -> None:
         request: object = self.requests[0]
         while isinstance(request, FastRequest) and self.connected and not self.server.is_draining:
             closes = self._answer(request)
             request = self._next(closes=closes)
-        if request is not None:
-            if isinstance(request, FastRequest):  # its answer must say that the connection closes
-                self.requests[0] = self._parsed(request.data)
-            super().service()
-        self.server.event_loop.watch(self)
+        if request is None:
+            return
+        if isinstance(request, FastRequest):  # its answer must say that the connection closes
+            self.requests[0] = self._parsed(request.data)
+        super().service()
 
     def _answer(self, request: FastRequest) -> bool:
         """Answer a request that takes the fast path; return whether the connection closes."""

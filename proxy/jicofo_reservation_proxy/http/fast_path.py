@@ -1,21 +1,21 @@
-"""The fast path: a `POST /conference` whose head the proxy knows goes straight to the handler.
+"""The fast path: a request whose head the proxy knows goes straight to its handler.
 
-Both clients send the same head again and again, only its Content-Length changes. The first request
-with a head takes the usual path: request_parser.py parses it, access_control.py admits it, and
-wsgi.py routes it. If it is a plain `POST /conference`, wsgi.py lets this module remember the exact
-bytes of the head. A later request that begins with the same bytes, and has arrived completely,
-needs none of that again: a third of the time of a POST (benchmarks/README.md).
+Both clients send the same head again and again: only the Content-Length of a POST changes, and the
+id of a GET or DELETE. The first request with a head takes the usual path: request_parser.py parses
+it, access_control.py admits it, and wsgi.py routes it. If nothing about it is unusual, wsgi.py lets
+this module remember the exact bytes of the head, without the id. A later request with the same
+bytes, which has arrived completely, needs none of that again.
 
 The usual path stays the authority. Whatever this module does not know takes the usual path, and a
-test compares the answers of both paths byte by byte (tests/e2e/test_fast_path.py).
+test compares the answers of both paths byte by byte (tests/fuzz/compare.py).
 """
 
+import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from waitress.utilities import build_http_date
 
@@ -28,22 +28,28 @@ HEAD_KEY = "jicofo_reservation_proxy.head"
 """The key of the environment under which the server passes the bytes of a plain head."""
 
 MAX_HEADS = 256
-"""The maximum number of remembered heads. Each client and each Content-Length needs one."""
+"""The maximum number of remembered heads. Each client needs one for each Content-Length."""
 
 MAX_HEAD_BYTES = 2048
 """The longest head to remember. The heads of both clients have less than 500 bytes."""
 
+PLAIN_ID = "[A-Za-z0-9._~-]+"
+"""The form of the ids that the proxy gives out (ids.py), and of which a URL escapes nothing."""
+
+_WITH_ID = re.compile(
+    rb"(GET|DELETE) /conference/(%s)( HTTP/1\.1\r\n.*)" % PLAIN_ID.encode(), re.DOTALL
+)
 _END = b"\r\n\r\n"
 _CLOSE = "Connection: close\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What the usual path found in a head.
 
     `tokens` are the client tokens that were in use when the head was admitted.
     """
 
+    method: str
     content_length: int
     content_type: str
     user_agent: str
@@ -52,16 +58,17 @@ class Head:
 
 
 class FastRequest:
-    """A complete request with a known head. `data` has all its bytes."""
+    """A complete request with a known head. `data` has all its bytes, `public_id` is its id."""
 
-    __slots__ = ("data", "head")
+    __slots__ = ("data", "head", "public_id")
 
     error = None
     """waitress asks each request for its error."""
 
-    def __init__(self, head: Head, data: bytes) -> None:
+    def __init__(self, head: Head, data: bytes, public_id: str) -> None:
         self.head = head
         self.data = data
+        self.public_id = public_id
 
     @property
     def body(self) -> bytes:
@@ -77,20 +84,26 @@ class FastPath:
 
     def __init__(self, handlers: Handlers, access: AccessControl) -> None:
         self._handlers = handlers
+        self._by_id = {"GET": handlers.get, "DELETE": handlers.delete}
         self._access = access
         self._heads: dict[bytes, Head] = {}
         self._lock = threading.Lock()
 
-    def learn(self, environ: Mapping[str, Any], tokens: object) -> None:
-        """Remember the head of a `POST /conference` that was admitted, if the head is plain.
+    def learn(self, environ: Mapping[str, Any], tokens: object, public_id: str = "") -> None:
+        """Remember the head of a POST, GET or DELETE that was admitted, if the head is plain.
 
-        `tokens` are the client tokens that were in use before the request was admitted.
+        `tokens` are the client tokens that were in use before the request was admitted. `public_id`
+        is the id of a GET or DELETE.
         """
         head = environ.get(HEAD_KEY)
-        length = int(environ["CONTENT_LENGTH"])
-        if head is None or len(head) > MAX_HEAD_BYTES or not length:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if head is None or len(head) > MAX_HEAD_BYTES:
+            return
+        key, found_id = _without_id(head)
+        if found_id != public_id or (length == 0) != bool(public_id):
             return
         known = Head(
+            environ["REQUEST_METHOD"],
             length,
             environ.get("CONTENT_TYPE", ""),
             environ.get("HTTP_USER_AGENT", ""),
@@ -100,19 +113,20 @@ class FastPath:
         with self._lock:
             if len(self._heads) >= MAX_HEADS:
                 del self._heads[next(iter(self._heads))]
-            self._heads[head] = known
+            self._heads[key] = known
 
     def find(self, data: bytes) -> FastRequest | None:
         """Return the request if these bytes are exactly one request with a known head."""
         end = data.find(_END) + len(_END)
-        head = self._heads.get(data[:end])
+        key, public_id = _without_id(data[:end])
+        head = self._heads.get(key)
         if head is None or len(data) != end + head.content_length:
             return None
         if head.tokens is not self._access.tokens:  # they have changed
             with self._lock:
                 self._heads.clear()
             return None
-        return FastRequest(head, data)
+        return FastRequest(head, data, public_id)
 
     def answer(self, request: FastRequest) -> tuple[Answer, AccessLogEntry | None]:
         """Return the answer to a request, and its entry of the access log.
@@ -121,10 +135,20 @@ class FastPath:
         """
         head = request.head
         try:
-            entry = self._handlers.create(head.user_agent, head.content_type, request.body)
+            if request.public_id:
+                entry = self._by_id[head.method](head.user_agent, request.public_id)
+            else:
+                entry = self._handlers.create(head.user_agent, head.content_type, request.body)
         except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
             return internal_fault(error), None
         return entry.answer, entry
+
+
+def _without_id(head: bytes) -> tuple[bytes, str]:
+    """Return a head without the id in its path, and the id, or "" if there is none."""
+    if found := _WITH_ID.fullmatch(head):
+        return found[1] + found[3], found[2].decode("ascii")
+    return head, ""
 
 
 def whole(answer: Answer, *, closes: bool) -> bytes:

@@ -23,7 +23,7 @@ from .access_control import AccessControl, Refused
 from .access_log import AccessLogEntry
 from .answers import STATUS_LINES, Answer, render_bad_input, render_fault
 from .base_path import BasePath, shown, without_double_slashes
-from .fast_path import FastPath
+from .fast_path import PLAIN_ID, FastPath
 from .forms import MAX_BODY_BYTES
 from .handlers import Handlers, internal_fault
 from .refusals import Refusal, Refusals
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 
-_PLAIN_ID = re.compile(r"/conference/([A-Za-z0-9._~-]+)")
-"""The path of an id that the proxy gives out (ids.py). Flask gets all other paths."""
+_PLAIN_ID = re.compile(f"/conference/({PLAIN_ID})")
+"""The path of an id that the proxy gives out. Flask gets all other paths."""
 
 FORKED = (
     "this process was forked after the proxy was created, so the threads of the proxy do not run "
@@ -171,6 +171,7 @@ class _Entrance:
                 self._door.fast_path.learn(environ, tokens)
                 return self._create(environ, int(length), start_response)
         elif method in self._by_id and (found := _PLAIN_ID.fullmatch(path)):
+            self._door.fast_path.learn(environ, tokens, found[1])
             handle = partial(self._by_id[method], _user_agent_of(environ), found[1])
             return self._answer(handle, start_response)
         return self._flask_app(environ, start_response)

@@ -110,7 +110,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         timestamp = _timestamp(seconds, nanoseconds // 1_000_000)
         line = self._line(timestamp, logging.getLevelName(level), message, fields)
-        with suppress(OSError, ValueError), self.lock or nullcontext():
+        with suppress(Exception), self.lock or nullcontext():
             self.stream.write(f"{line}\n")
             self.stream.flush()
 
