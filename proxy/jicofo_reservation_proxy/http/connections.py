@@ -12,7 +12,7 @@ from typing import Any
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.utilities import BadRequest, Error
 
-from .fast_path import FastRequest, whole
+from .fast_path import FastRequest, to_bytes
 from .refusals import Refusal
 from .request_parser import RequestParser, RequestTimeout
 from .tasks import RefusalTask, RequestTask
@@ -49,10 +49,8 @@ TLS_HANDSHAKE = b"\x16"
 class Connection(HTTPChannel):  # type: ignore[misc]
     """A connection. The thread that made an answer also sends the answer, at once.
 
-    The thread writes the log line afterwards, so the log line delays no client. While a thread
-    works on the connection, the main loop ignores the socket. Otherwise the main loop would poll a
-    socket that it cannot lock again and again. That would divide the throughput by 3 with 16
-    connections and by 6 with 64 (benchmarks/README.md).
+    The thread writes the log line afterwards, so the log line delays no client. While `requests` is
+    not empty, a thread works on the connection, and the main loop ignores the socket.
     """
 
     answered_at = -float("inf")
@@ -67,7 +65,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     request: RequestParser | None
     requests: list[Any]
-    """The requests that wait for their answers: a `FastRequest`, or some of `RequestParser`."""
+    """The requests that wait for their answers: one `FastRequest`, or some of `RequestParser`.
+
+    While a thread waits for the next request, the last one stays here, although it is answered."""
     close_when_flushed: bool
     socket: socket.socket
 
@@ -152,7 +152,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         with self.requests_lock:
             if self.will_close or self.close_when_flushed or self.is_closing:
                 return False
-            if self._is_fast(data):
+            if self._queue_known(data):
                 return True
             while data and len(self.requests) < MAX_PIPELINED:
                 data = data[self._take(data) :]
@@ -160,8 +160,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 self.requests[-1].close_connection()
         return True
 
-    def _is_fast(self, data: bytes) -> bool:
-        """Queue a request that takes the fast path; return whether these bytes are one."""
+    def _queue_known(self, data: bytes) -> bool:
+        """Queue a request with a known head; return whether these bytes are one."""
         fast_path = self.server.fast_path
         if fast_path is None or self.request is not None or self.requests:
             return False
@@ -199,6 +199,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             raise
         finally:
             self.server.event_loop.watch(self)
+            if not self.server.is_listening:  # perhaps there is room for a new connection now
+                self.server.pull_trigger()
 
     def _serve(self) -> None:
         request: object = self.requests[0]
@@ -218,7 +220,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self.answered_at = time.monotonic()
         self.was_served = self.was_served or answer.status == 200
         with suppress(ClientDisconnected):
-            self.write_soon(whole(answer, closes=closes))
+            self.write_soon(to_bytes(answer, closes=closes))
         if entry:
             entry.record()
         return closes
@@ -233,7 +235,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         is_flushed = self.connected and not (self.will_close or self.total_outbufs_len)
         if closes and is_flushed:
             self._begin_to_close()
-        elif is_flushed and self.server.task_dispatcher.lingers(self.socket.fileno()):
+        elif is_flushed and self.server.task_dispatcher.waits_for_client(self.socket.fileno()):
             with suppress(OSError):  # the main loop will see it too, and the end of the input
                 data = self._receive()
         request = self.server.fast_path.find(data) if data and not self.request else None

@@ -1,9 +1,10 @@
-"""The main loop's view of all sockets: epoll in place of waitress's poll.
+"""The events of all sockets: epoll in place of waitress's poll.
 
 waitress asks every connection before each poll whether it wants to read or to write. With 64
-connections that takes a large part of the time. Here, a connection gets one event and is then
-ignored, until somebody calls `watch` for it. The thread that has answered a request calls `watch`
-itself, so it need not wake the main loop.
+connections that takes a large part of the time. Here, a connection gets the one event that somebody
+asked for with `watch`, and none after that. There is one rule: whoever changes what a connection
+wants, calls `watch`. The thread that has answered a request does so, and need not wake the main
+loop.
 """
 
 import select
@@ -21,10 +22,11 @@ Sockets = dict[int, Any]
 
 
 class EventLoop:
-    """Waits for events of `sockets`. The caller adds and removes the entries."""
+    """Waits for the events of `sockets`. The caller adds and removes the entries."""
 
     def __init__(self, sockets: Sockets) -> None:
         self._sockets = sockets
+        self._permanent: set[int] = set()
         self._epoll = select.epoll()
 
     def close(self) -> None:
@@ -32,34 +34,41 @@ class EventLoop:
         self._epoll.close()
 
     def add(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
-        """Begin to wait for events of a dispatcher: for the first one that it wants now."""
+        """Ask for one event of a new dispatcher, of the kind that it wants now."""
         self._epoll.register(dispatcher._fileno, _wanted(dispatcher) | _ONCE)  # noqa: SLF001 - it has no other name
 
-    def watch(self, dispatcher: Any) -> bool:  # noqa: ANN401 - waitress has no types
-        """Wait for the next event that a dispatcher wants now; return whether it wants any.
+    def add_permanent(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
+        """Ask for all events of a dispatcher that only reads."""
+        self._permanent.add(dispatcher._fileno)  # noqa: SLF001 - it has no other name
+        self._epoll.register(dispatcher._fileno, select.EPOLLIN)  # noqa: SLF001 - it has no other name
+
+    def switch(self, dispatcher: Any, *, is_on: bool) -> None:  # noqa: ANN401 - waitress has no types
+        """Ask for all events of such a dispatcher, or for none."""
+        self._epoll.modify(dispatcher._fileno, select.EPOLLIN if is_on else 0)  # noqa: SLF001 - it has no other name
+
+    def watch(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
+        """Ask for one event of a dispatcher, of the kind that it wants now, if it wants any.
 
         Any thread may call this method. A dispatcher that is closed wants nothing.
         """
         number = dispatcher._fileno  # noqa: SLF001 - it has no other name
-        wanted = 0 if number is None else _wanted(dispatcher)
-        if wanted:
-            # The main loop may close it just now. Then epoll has forgotten it.
+        if number is not None and (wanted := _wanted(dispatcher)):
+            # The main loop may close it just now. Then epoll has forgotten the number, or a new
+            # connection has it, which gets one event too many.
             with suppress(OSError, ValueError):
                 self._epoll.modify(number, wanted | _ONCE)
-        return wanted != 0
 
     def handle_events(self, seconds: float) -> None:
         """Wait at most so long for events, and handle them."""
         for number, event in self._epoll.poll(seconds):
             dispatcher = self._sockets.get(number)
-            if dispatcher is None:
-                continue
-            # A thread may use the socket since it was watched. The thread will watch it again.
-            if wanted := _wanted(dispatcher):
-                # A client may send a request and reset its connection: read first. If a thread then
-                # answers, the connection is closed after that.
+            # A thread may use the socket now. It will call `watch`.
+            if dispatcher is not None and (wanted := _wanted(dispatcher)):
+                # A client may send a request and then reset the connection. The request comes
+                # first: if a thread answers it, the connection is closed after that.
                 wasyncore.readwrite(dispatcher, event & wanted or event & _OVER)
-                self.watch(dispatcher)
+                if number not in self._permanent:
+                    self.watch(dispatcher)
 
 
 def _wanted(dispatcher: Any) -> int:  # noqa: ANN401 - waitress has no types

@@ -62,9 +62,6 @@ class FastRequest:
 
     __slots__ = ("data", "head", "public_id")
 
-    error = None
-    """waitress asks each request for its error."""
-
     def __init__(self, head: Head, data: bytes, public_id: str) -> None:
         self.head = head
         self.data = data
@@ -74,9 +71,6 @@ class FastRequest:
     def body(self) -> bytes:
         """The bytes after the head."""
         return self.data[-self.head.content_length :]
-
-    def close(self) -> None:
-        """Do nothing; waitress closes the files of its own requests."""
 
 
 class FastPath:
@@ -111,7 +105,7 @@ class FastPath:
             tokens,
         )
         with self._lock:
-            if len(self._heads) >= MAX_HEADS:
+            if key not in self._heads and len(self._heads) >= MAX_HEADS:
                 del self._heads[next(iter(self._heads))]
             self._heads[key] = known
 
@@ -151,7 +145,7 @@ def _without_id(head: bytes) -> tuple[bytes, str]:
     return head, ""
 
 
-def whole(answer: Answer, *, closes: bool) -> bytes:
+def to_bytes(answer: Answer, *, closes: bool) -> bytes:
     """Return all bytes of an answer. The fields of its head are in the order of waitress.
 
     `closes` says whether the server closes the connection after this answer.

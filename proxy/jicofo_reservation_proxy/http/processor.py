@@ -19,7 +19,9 @@ class _Times:
 
 
 class Processor:
-    """Measures the processor from one call of `share` to the next. One thread uses an object.
+    """Measures the processor from one call of `share` to the next.
+
+    The main thread makes the object and calls `share`.
 
     Other programs may take the processor, as a Jitsi server on the same machine does. So the share
     is relative to what the thread could get: Linux counts how long a thread had to wait to run.

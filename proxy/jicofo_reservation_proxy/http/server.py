@@ -92,7 +92,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._next_check = self._accepts_from = -math.inf
         self._accept_failures = Throttle()
         self._must_evict = False
-        self._is_watched = True
+        self.is_listening = True
         """Whether the main loop waits for connections to accept."""
         self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
@@ -124,8 +124,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             wasyncore.close_all(self._sockets)
             raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
         self.event_loop = EventLoop(self._sockets)
-        self.event_loop.add(self)
-        self.event_loop.add(self.trigger)
+        self.event_loop.add_permanent(self)
+        self.event_loop.add_permanent(self.trigger)
 
     @property
     def url(self) -> str:
@@ -172,7 +172,6 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""
-        self._is_watched = False  # perhaps it wants no more of them now
         for number in range(ACCEPT_AT_ONCE):
             try:
                 accepted = self.accept()
@@ -196,9 +195,15 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self.set_socket_options(connection)
         kind = TlsConnection if self.tls else Connection
         opened = kind(self, connection, self.fix_addr(address), self.adj, map=self._map)
-        self.event_loop.add(opened)
-        if not self.tls:
-            opened.handle_read()  # the first request is often there already
+        try:
+            self.event_loop.add(opened)
+        except OSError:  # the system allows no more of them
+            opened.handle_close()
+            return
+        # The first request is often there already. But above the limit, a connection that is busy
+        # would make another one be closed in its place.
+        if not self.tls and len(self.active_channels) <= self._max_connections:
+            wasyncore.read(opened)
             if opened.will_close:
                 self.event_loop.watch(opened)
 
@@ -210,9 +215,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """
         self._enforce_time_limits()
         self._evict()
-        if self.accepting and not self._is_watched:
-            self._is_watched = self.event_loop.watch(self)
+        self._listen_if_possible()
         self.event_loop.handle_events(min(timeout, self.task_dispatcher.look()))
+
+    def _listen_if_possible(self) -> None:
+        """Stop or begin to wait for connections, as `readable` says."""
+        if self.accepting and self.readable() != self.is_listening:
+            self.is_listening = not self.is_listening
+            self.event_loop.switch(self, is_on=self.is_listening)
 
     def _next_wake_up(self) -> float:
         """Return after how many seconds the main loop has something to do, also without events."""

@@ -32,13 +32,16 @@ FEW = 2
 LOOK_SECONDS = 0.002
 """How often the pool looks at the requests that wait."""
 
-IDLE_SHARE, BUSY_SHARE = 0.6, 0.8
-"""The processor is idle if the process uses less than 0.6 of a core, and busy above 0.8."""
+IDLE_SHARE = 0.6
+"""The processor is idle if the process uses less of a core."""
+
+BUSY_SHARE = 0.8
+"""The processor is busy if the process uses more of a core."""
 
 STUCK_SECONDS = 0.02
 """A thread that has been at one request for this time waits, for example for a slow backend."""
 
-LINGER_MILLISECONDS = 5
+NEXT_REQUEST_MILLISECONDS = 5
 """How long a thread waits for the next request of the same client, if no other request waits."""
 
 logger = logging.getLogger(__name__)
@@ -54,7 +57,7 @@ class Task(Protocol):
         """Give it up."""
 
 
-class Measured(Protocol):
+class ProcessorUse(Protocol):
     """A measure of the processor (processor.py)."""
 
     def share(self) -> float:
@@ -76,33 +79,34 @@ class _Worker:
 class ThreadPool:
     """At most `limit` threads, started when the server needs them.
 
-    Each thread that has worked costs about 45 kB of memory. `processor` measures its use since the
-    last look, and `clock` counts seconds from an arbitrary start.
+    Each thread that has worked costs about 45 kB of memory. `processor` measures how much of the
+    processor this process uses, and `clock` counts seconds from an arbitrary start.
     """
 
     def __init__(
         self,
         limit: int,
-        processor: Measured | None = None,
+        processor: ProcessorUse | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max = limit
+        self._limit = limit
         self._clock = clock
-        self._may_work = min(FEW, limit)
+        self._most_working = min(FEW, limit)
         self._queue: deque[Task] = deque()
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._workers: set[_Worker] = set()
         self._idle: list[_Worker] = []
         self._working: set[_Worker] = set()
-        self._lingering = 0
+        self._waiting_for_clients = 0
         self._is_stopped = False
         self._looked_at: float | None = None
         self._processor = processor or Processor()
-        self._own = threading.local()
+        self._of_this_thread = threading.local()
         self._start_failures = Throttle()
-        self._bell, self._ring = os.pipe()
-        os.set_blocking(self._bell, False)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
 
     @property
     def size(self) -> int:
@@ -130,28 +134,28 @@ class ThreadPool:
                 self._hand_out()
             return LOOK_SECONDS
 
-    def lingers(self, file_number: int) -> bool:
+    def waits_for_client(self, file_number: int) -> bool:
         """Wait until a client sends its next request; return whether it has sent something.
 
         A thread calls this method after an answer. It returns false after a short time, and as soon
         as another request needs the thread.
         """
-        worker: _Worker = self._own.worker
+        worker: _Worker = self._of_this_thread.worker
         with self._lock:
             if self._queue or self._is_stopped:
                 return False
             self._rest(worker)
-            self._lingering += 1
+            self._waiting_for_clients += 1
         poll = select.poll()
         poll.register(file_number, select.POLLIN)
-        poll.register(self._bell, select.POLLIN)
-        found = dict(poll.poll(LINGER_MILLISECONDS))
+        poll.register(self._wake_reader, select.POLLIN)
+        found = dict(poll.poll(NEXT_REQUEST_MILLISECONDS))
         with self._lock:
-            self._lingering -= 1
+            self._waiting_for_clients -= 1
             self._begin(worker)
-            if self._bell in found:
+            if self._wake_reader in found:
                 with suppress(BlockingIOError):  # another thread was faster
-                    os.read(self._bell, 1024)
+                    os.read(self._wake_reader, 1024)
                 return False
         return file_number in found
 
@@ -168,23 +172,24 @@ class ThreadPool:
             self._queue.clear()
             if not self._workers:
                 self._processor.close()
-                os.close(self._bell)
-                os.close(self._ring)
+                os.close(self._wake_reader)
+                os.close(self._wake_writer)
         for task in tasks:
             task.cancel()
 
     def _hand_out(self) -> None:
         """Give the tasks of the queue to threads that may work. The caller holds the lock."""
-        while self._queue and len(self._working) < self._may_work and not self._is_stopped:
+        while self._queue and len(self._working) < self._most_working and not self._is_stopped:
             if self._idle:
                 worker = self._idle.pop()
                 worker.task = self._queue.popleft()
                 self._begin(worker)
                 worker.wakes.notify()
-            elif len(self._workers) >= self._max or not self._start():
+            elif len(self._workers) >= self._limit or not self._start():
                 break
-        if self._queue and self._lingering:
-            os.write(self._ring, b"\0")
+        if self._queue and self._waiting_for_clients:
+            with suppress(BlockingIOError):  # the threads have enough to read
+                os.write(self._wake_writer, b"\0")
 
     def _start(self) -> bool:
         """Start a thread for the next task; return whether that was possible."""
@@ -209,7 +214,7 @@ class ThreadPool:
         threading.Thread(target=self._run, args=(worker,), name=name, daemon=True).start()
 
     def _run(self, worker: _Worker) -> None:
-        self._own.worker = worker
+        self._of_this_thread.worker = worker
         while (task := self._next_task(worker)) is not None:
             try:
                 task.service()
@@ -234,7 +239,7 @@ class ThreadPool:
 
     def _take(self, worker: _Worker) -> None:
         """Give the next task to a thread that is not idle, if it may work."""
-        if self._queue and len(self._working) < self._may_work and not self._is_stopped:
+        if self._queue and len(self._working) < self._most_working and not self._is_stopped:
             worker.task = self._queue.popleft()
             self._begin(worker)
 
@@ -250,7 +255,7 @@ class ThreadPool:
         self._working -= {each for each in self._working if now - each.began > STUCK_SECONDS}
         share = self._processor.share()
         if self._looked_at is not None and share < IDLE_SHARE:
-            self._may_work = min(2 * self._may_work, self._max)
+            self._most_working = min(2 * self._most_working, self._limit)
         elif self._looked_at is not None and share > BUSY_SHARE:
-            self._may_work = max(self._may_work // 2, min(FEW, self._max))
+            self._most_working = max(self._most_working // 2, min(FEW, self._limit))
         self._looked_at = now

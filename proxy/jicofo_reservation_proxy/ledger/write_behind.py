@@ -298,10 +298,15 @@ class WriteBehind(Generic[KeyT, ValueT]):
             with self._lock:
                 self._began = time.monotonic()
             # After a failure, the next attempt comes after more changes.
-            with suppress(StateError):
+            try:
                 self._database.maintain_log()
-            with self._lock:
-                self._began = None
+            except StateError:
+                pass
+            except Exception:  # a bug must not end the thread
+                logger.exception("cannot maintain the log of the ledger: a fault of the proxy")
+            finally:
+                with self._lock:
+                    self._began = None
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless a thread waits for its change."""

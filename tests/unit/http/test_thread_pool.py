@@ -203,7 +203,7 @@ def test_a_shutdown_cancels_what_waits(caplog: pytest.LogCaptureFixture) -> None
 
 
 @dataclass
-class Lingering:
+class Waiting:
     """A task that waits for the next request of a client."""
 
     pool: ThreadPool
@@ -219,7 +219,7 @@ class Lingering:
         with self.ours, self.theirs:
             self.began.set()
             while not self.found or not self.found[-1]:
-                self.found.append(self.pool.lingers(self.ours.fileno()))
+                self.found.append(self.pool.waits_for_client(self.ours.fileno()))
                 if self.ended.is_set():
                     break
         self.ended.set()
@@ -231,7 +231,7 @@ class Lingering:
 def test_a_thread_waits_for_the_next_request_of_its_client() -> None:
     """The thread notices what the client sends."""
     with pool_of(1, Surroundings()) as (pool, _):
-        task = Lingering(pool)
+        task = Waiting(pool)
         pool.add_task(task)
         task.theirs.sendall(b"x")
         assert task.ended.wait(WAIT_SECONDS)
@@ -241,7 +241,7 @@ def test_a_thread_waits_for_the_next_request_of_its_client() -> None:
 def test_a_thread_waits_no_longer_if_another_request_needs_it() -> None:
     """A request that waits for a thread gets the one that waits for a client."""
     with pool_of(1, Surroundings()) as (pool, tasks):
-        task = Lingering(pool)
+        task = Waiting(pool)
         pool.add_task(task)
         assert task.began.wait(WAIT_SECONDS)
         pool.add_task(tasks[0])
@@ -253,7 +253,7 @@ def test_a_thread_waits_no_longer_if_another_request_needs_it() -> None:
 def test_a_thread_that_waits_for_a_client_does_not_count() -> None:
     """It does not work, so another request may."""
     with pool_of(FEW + 1, Surroundings()) as (pool, tasks):
-        task = Lingering(pool)
+        task = Waiting(pool)
         pool.add_task(task)
         assert task.began.wait(WAIT_SECONDS)
         add(pool, tasks, FEW)
