@@ -49,7 +49,11 @@ ACCEPT_AT_ONCE = 32
 
 ACCEPT_PAUSE_SECONDS = 0.2
 """How long the main loop accepts nothing after a failure. Without a pause it would try in vain
-again and again, for example while the process may open no more files."""
+again and again, for example while the process may open no more files. It also waits for this time
+before it closes a connection that was just served, to accept another one."""
+
+JUST_SERVED = 3
+"""The last rank in the order in which connections are closed to make room (`_eviction_order`)."""
 
 LINGER_SECONDS = 2.5
 """During a graceful shutdown, an idle connection stays open for this time after its last answer,
@@ -92,6 +96,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._next_check = self._accepts_from = -math.inf
         self._accept_failures = Throttle()
         self._must_evict = False
+        self._full_since = math.inf
         self.is_listening = True
         """Whether the main loop waits for connections to accept."""
         self._drain_seconds = settings.drain_within.total_seconds()
@@ -164,11 +169,22 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.left_seconds = max(0.0, until - time.monotonic())
 
     def readable(self) -> bool:
-        """Return whether the main loop should accept a connection."""
-        if not self.accepting or time.monotonic() < self._accepts_from:
+        """Return whether the main loop should accept a connection.
+
+        If there are too many connections, another one would have to be closed. If it was served
+        just now, wait a moment: perhaps a busy connection ends before that.
+        """
+        now = time.monotonic()
+        if not self.accepting or now < self._accepts_from:
             return False
-        is_full = len(self.active_channels) >= self._max_connections
-        return not is_full or any(each.is_waiting for each in self.active_channels.values())
+        if len(self.active_channels) < self._max_connections:
+            self._full_since = math.inf
+            return True
+        self._full_since = min(self._full_since, now)
+        order = _eviction_order(now)
+        ranks = [order(each)[0] for each in self.active_channels.values() if each.is_waiting]
+        is_patient = now < self._full_since + ACCEPT_PAUSE_SECONDS
+        return bool(ranks) and (min(ranks) < JUST_SERVED or not is_patient)
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""
@@ -226,7 +242,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _next_wake_up(self) -> float:
         """Return after how many seconds the main loop has something to do, also without events."""
-        if time.monotonic() < self._accepts_from:
+        if not self.is_listening:
             return ACCEPT_PAUSE_SECONDS
         return CHECK_SECONDS if self.active_channels else 30.0
 
