@@ -2,7 +2,7 @@
 
 The index also remembers the last gone conferences. It is not thread-safe: the caller holds a lock.
 
-A million conferences take 400 to 600 MB: for each conference the texts of its key, room and owner,
+A million conferences take 400 to 700 MB: for each conference the texts of its key, room and owner,
 a packed record, and an entry in the dicts of the records, the rooms and the ends.
 """
 
