@@ -54,10 +54,11 @@ class Ledger(Protocol):
         conference that the proxy already knows and gives again without its backend, it is as in the
         record. The record keeps the latest end that a client was told. The record gets a new
         revision. If the conference was over, it is open again and its deletion is cancelled,
-        durably. A record of the same conference in another room is replaced. Other open or
-        abandoned conferences of the room are removed, because a backend grants a room to one
-        conference at a time. Raises `StateError` if the cancellation cannot be stored within this
-        time; the conference is then unchanged.
+        durably. The grant is durable too if the stored record may have an earlier end: the next
+        process would end the conference then. A record of the same conference in another room is
+        replaced. Other open or abandoned conferences of the room are removed, because a backend
+        grants a room to one conference at a time. Raises `StateError` if a durable change cannot be
+        stored within this time; the conference is then unchanged.
         """
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:

@@ -20,6 +20,7 @@ from .row_batches import Statement
 class Cancellation:
     """A cancellation that is not on the disk yet, and the state to restore if the write fails.
 
+    It is a grant that cancels a deletion, or the earlier end that the disk may have.
     `packed` is the record after it and `previous` the record before it, both packed. `was_gone`
     says whether the conference was gone.
     """

@@ -124,6 +124,18 @@ def with_later_end(known: Record, conference: Conference) -> Conference:
     return dataclasses.replace(conference, duration_seconds=seconds)
 
 
+def is_extended(known: Record, granted: Record) -> bool:
+    """Return whether a grant makes the life of a conference longer than its record before.
+
+    This is so if the conference was over, or if it now ends later or never.
+    """
+    if known.state is not RecordState.OPEN:
+        return True
+    if known.ends_at_ms is None:
+        return False
+    return granted.ends_at_ms is None or granted.ends_at_ms > known.ends_at_ms
+
+
 def named(record: Record, hold: int, *, has_row: bool) -> Record:
     """Return the record after the backend named its conference in an answer to a create.
 

@@ -1,9 +1,9 @@
 """The ledger of one proxy: in memory, and in SQLite so that it survives a restart.
 
 All reads are from memory. A grant is written a short time later (write_behind.py), so that no
-meeting waits for the disk. `end` and a `grant` that cancels a deletion return only when the change
-is on the disk, because the proxy promises these changes to the client. `withdraw` waits for the
-disk too, but does not fail without it.
+meeting waits for the disk. `end` and a `grant` of a conference that the disk may have as over, or
+with an earlier end, return only when the change is on the disk, because the proxy promises these
+changes to the client. `withdraw` waits for the disk too, but does not fail without it.
 """
 
 import dataclasses
@@ -99,32 +99,30 @@ class SqliteLedger:
         hold: int = 0,
         has_row: bool = False,
     ) -> None:
-        """Record that a client has this conference. If it was over, wait for the disk."""
+        """Record that a client has this conference; wait for the disk if `_must_be_durable`."""
         with self._lock:
             # If an end is being written, only its result says whether this grant cancels it.
             if not self._table.wait_for_end(ref, within_seconds):
                 raise StateError(f"{self._database.name}: the disk does not answer in time")
             known = self._index.find(ref)
             is_same = known is not None and known.room in {"", room}
-            packed = pack(
-                records.granted(
-                    ref,
-                    room,
-                    conference,
-                    known if is_same else None,
-                    hold=hold,
-                    has_row=has_row,
-                    revision=next(self._revisions),
-                )
+            granted = records.granted(
+                ref,
+                room,
+                conference,
+                known if is_same else None,
+                hold=hold,
+                has_row=has_row,
+                revision=next(self._revisions),
             )
+            packed = pack(granted)
+            if not self._must_be_durable(known, granted):
+                if known is None:
+                    self._add_new(ref, packed)
+                else:
+                    self._renew(ref, packed)
+                return
             was_gone = self._index.is_gone(ref)
-            if known is None and not was_gone:
-                self._add_new(ref, packed)
-                return
-            if known is not None and known.state is RecordState.OPEN:
-                self._supersede(ref, room)
-                self._put(ref, packed)
-                return
             undo = Cancellation(ref, packed, self._index.packed(ref), was_gone=was_gone)
             self._add(ref, packed)
             self._table.cancelling[ref] = undo
@@ -138,6 +136,16 @@ class SqliteLedger:
                     self._writes.note(ref)
         with self._lock:
             self._supersede(ref, room)
+
+    def _must_be_durable(self, known: Record | None, granted: Record) -> bool:
+        """Return whether a grant that is lost in a crash could end the meeting.
+
+        The next process would have the record that is on the disk now. If the conference is over
+        there, or has an earlier end, that process would delete it while the client has it.
+        """
+        if known is not None:
+            return records.is_extended(known, granted)
+        return self._index.is_gone(granted.ref) or self._writes.is_waiting(granted.ref)
 
     def update(self, ref: ConferenceRef, conference: Conference) -> None:
         """Record the new data of an open conference."""
@@ -351,6 +359,11 @@ class SqliteLedger:
             self._supersede(ref, room_of(packed))
             self._index.add(ref, packed)
             self._writes.note(ref)
+
+    def _renew(self, ref: ConferenceRef, packed: Packed) -> None:
+        """Replace the record of an open conference, in place of the others of its room."""
+        self._supersede(ref, room_of(packed))
+        self._put(ref, packed)
 
     def _has_space_for(self, ref: ConferenceRef) -> bool:
         """Return whether there is space for a new conference; a full ledger evicts another one."""

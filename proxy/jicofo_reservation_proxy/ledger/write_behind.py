@@ -116,6 +116,10 @@ class WriteBehind(Generic[KeyT, ValueT]):
         """The number of writes that have begun. The caller holds the lock."""
         return self._begun
 
+    def is_waiting(self, key: KeyT) -> bool:
+        """Return whether a change of this key is not on the disk yet. The caller holds the lock."""
+        return key in self._waiting or key in self._being_written
+
     def write(self, key: KeyT, begun: int, within_seconds: float) -> None:
         """Return after the change of this key is written.
 
@@ -134,7 +138,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
                 # The next attempt may have succeeded by now, but without what was undone.
                 if self._failed.get(key, 0) > begun:
                     raise StateError(self._error)
-                if key not in self._waiting and key not in self._being_written:
+                if not self.is_waiting(key):
                     return
                 now = time.monotonic()
                 if now >= until or self._is_hanging(now) or self._is_stopped:

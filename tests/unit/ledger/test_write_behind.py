@@ -152,6 +152,76 @@ def test_a_cancellation_is_on_the_disk(ledger: SqliteLedger, tmp_path: Path, bef
     assert ABANDONED not in on_disk(tmp_path).values()
 
 
+@pytest.mark.parametrize("lasts", [7200, None])
+def test_a_later_end_is_on_the_disk(
+    ledger: SqliteLedger, tmp_path: Path, lasts: int | None
+) -> None:
+    """A later end is on the disk, so no later process ends the conference at the earlier end."""
+    grant(ledger)
+    ledger.flush()
+    ledger.grant(ref(), "board", conference(lasts=lasts), LONG_SECONDS)
+    assert after_a_kill(tmp_path) == [ledger.find(ref())]
+    ledger.grant(ref(), "kitchen", conference(lasts=None), LONG_SECONDS)
+    assert after_a_kill(tmp_path)[0].ends_at_ms is None
+
+
+@pytest.mark.parametrize(("lasts", "then"), [(3600, 3600), (3600, 60), (None, 60), (None, None)])
+def test_an_end_that_is_not_later_does_not_wait(
+    ledger: SqliteLedger, lasts: int | None, then: int | None
+) -> None:
+    """A grant that leaves the end of an open conference as it is does not wait for the disk."""
+    ledger.grant(ref(), "board", conference(lasts=lasts), LONG_SECONDS)
+    with failing_disk(ledger):
+        ledger.grant(ref(), "board", conference(lasts=then), LONG_SECONDS)
+    assert state(ledger) is OPEN
+
+
+def test_a_later_end_that_cannot_be_written(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """If a later end cannot be written, the conference keeps its end and stays open."""
+    grant(ledger)
+    ledger.flush()
+    known = ledger.find(ref())
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                ledger.grant(ref(), "board", conference(lasts=7200), LONG_SECONDS)
+            assert ledger.find(ref()) == known
+    ledger.flush()
+    assert after_a_kill(tmp_path) == [known]
+    assert [record.ref for record in ledger.expire(END_MS + 1)] == [ref()]
+
+
+def test_a_conference_that_the_disk_still_has(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """A grant waits for the disk if the disk still has an earlier record of the conference.
+
+    Another conference took the place of that record in its room.
+    """
+    grant(ledger, "7")
+    ledger.flush()
+    grant(ledger, "8")
+    ledger.grant(ref(), "kitchen", conference(lasts=7200), LONG_SECONDS)
+    assert {(found.ref, found.room) for found in after_a_kill(tmp_path)} == {
+        (ref(), "kitchen"),
+        (ref("8"), "board"),
+    }
+
+
+def test_a_conference_that_the_disk_still_has_and_that_cannot_be_written(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    """If that grant cannot be written, the conference is unknown."""
+    grant(ledger, "7")
+    ledger.flush()
+    grant(ledger, "8")
+    with failing_disk(ledger):
+        for _ in range(2):
+            with pytest.raises(StateError, match=READ_ONLY):
+                ledger.grant(ref(), "kitchen", conference(lasts=7200), LONG_SECONDS)
+            assert ledger.find(ref()) is None
+    ledger.flush()
+    assert on_disk(tmp_path) == {"8": OPEN}
+
+
 def test_an_expiry_is_written_later(ledger: SqliteLedger, tmp_path: Path) -> None:
     """An expiry does not wait for the disk: if it is lost, the next process expires it again."""
     grant(ledger)
@@ -317,7 +387,7 @@ def test_a_closed_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     database.close()
     with pytest.raises(StateError, match="closed database"):
         ledger.end(ref(), 5, LONG_SECONDS)
-    grant(ledger)
+    grant(ledger, "8")
     ledger.close()
     (record,) = caplog.records
     assert record.levelno == logging.ERROR

@@ -55,6 +55,15 @@ def allowing(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
+@pytest.fixture
+def reusing(tmp_path: Path) -> Iterator[World]:
+    """Return a world whose backend ends conferences itself, and uses their ids again."""
+    world = World(tmp_path, expires_itself=True, reuses_ids=True)
+    yield world
+    world.finish(kills=True)
+    world.close()
+
+
 def granted(world: World, dialect: Dialect = JICOFO) -> Told:
     """Grant the room to a client, and return the conference that the client was told."""
     reply = world.post(dialect=dialect)
@@ -273,6 +282,61 @@ def test_a_client_that_never_sends_delete(world: World) -> None:
     world.advance(301)
     world.step()
     assert told.conference_id not in world.backend.conferences
+
+
+def test_a_later_end_survives_a_kill(reusing: World) -> None:
+    """If the backend uses the id of an open conference again, a kill does not bring its end back.
+
+    The client of the first conference sent no DELETE, and the backend ended that conference itself.
+    """
+    old = granted(reusing)
+    reusing.flush()
+    reusing.vanish("room")
+    reusing.advance(3601)
+    new = granted(reusing)
+    assert new.conference_id == old.conference_id
+    reusing.restart(kills=True)
+    reusing.advance(400)
+    assert new.conference_id in reusing.backend.conferences
+
+
+def test_a_deletion_that_is_lost_in_a_restart_with_a_failing_disk(reusing: World) -> None:
+    """A new conference does not end at the end of an earlier one that the disk still has as open.
+
+    The backend took the deletion of the earlier one in place of the disk, and uses its id again.
+    """
+    old = granted(reusing)
+    reusing.flush()
+    reusing.advance(400)
+    reusing.disk(works=False)
+    assert isinstance(reusing.delete(old), Deleted)
+    reusing.restart()
+    new = granted(reusing)
+    assert new.conference_id == old.conference_id
+    reusing.restart(kills=True)
+    reusing.advance(3700)
+    assert new.conference_id in reusing.backend.conferences
+
+
+def test_an_earlier_conference_of_another_room_stays_forgotten(reusing: World) -> None:
+    """If the backend uses an id again for another room, a kill does not bring the old room back.
+
+    The first create of the other room got no answer. Meanwhile the first room got another id, so
+    the ledger has forgotten the earlier conference of that room, but the disk still has it.
+    """
+    old = granted(reusing)
+    reusing.flush()
+    reusing.vanish("room")
+    reusing.advance(3601)
+    assert isinstance(reusing.taking(Kind.LOST).post("[acme]other"), Fault)
+    assert granted(reusing).conference_id != old.conference_id
+    reusing.post("[acme]other")
+    new = reusing.meeting("[acme]other")
+    assert new
+    assert new.conference_id == old.conference_id
+    reusing.restart(kills=True)
+    reusing.advance(400)
+    assert new.conference_id in reusing.backend.conferences
 
 
 def test_an_outage_with_fallback_grants(allowing: World) -> None:
