@@ -368,6 +368,7 @@ class SharingMachine(RuleBasedStateMachine):
             self._directory.cleanup()
 
 
+@pytest.mark.timeout(1200 if IS_LONG else 300)
 def test_random_sequences() -> None:
     """No live meeting is ended; without a kill, no room is held by nobody at the end."""
     run_state_machine_as_test(
