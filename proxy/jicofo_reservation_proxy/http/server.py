@@ -224,15 +224,16 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 self.event_loop.watch(opened)
 
     def _poll(self, timeout: float) -> None:
-        """Handle the next events, after closing the connections that must be closed.
+        """Handle the next events, and then close the connections that must be closed.
 
         While the events are handled, no other connection may be closed: its file descriptor could
-        be used again at once, and an event of the old connection would reach the new one.
+        be used again at once, and an event of the old connection would reach the new one. What has
+        arrived in time is read before a time limit is enforced, also if the process was stopped.
         """
-        self._enforce_time_limits()
-        self._evict()
         self._listen_if_possible()
         self.event_loop.handle_events(min(timeout, self.task_dispatcher.look()))
+        self._enforce_time_limits()
+        self._evict()
 
     def _listen_if_possible(self) -> None:
         """Stop or begin to wait for connections, as `readable` says."""
