@@ -326,6 +326,27 @@ def test_run_waits_for_a_stop_in_another_thread(
         server.stop()
 
 
+def test_the_main_loop_leaves_a_connection_that_is_answered_alone(tmp_path: Path) -> None:
+    """Also if the thread has begun to close it: the client may have closed its side by then."""
+    gate = _Gate()
+    with (
+        _server(tmp_path, Script(gate.create)) as server,
+        _running(server),
+        _connect(server) as connection,
+    ):
+        connection.sendall(POST)
+        assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
+        channel = _only_channel(server)
+        channel._closing_since = 0.0
+        channel.will_close = channel.close_when_flushed = True
+        assert not channel.readable()
+        assert not channel.writable()
+        channel._closing_since = None
+        channel.will_close = channel.close_when_flushed = False
+        gate.released.set()
+        assert read_reply(connection).status == 200
+
+
 def test_urgent_data_closes_only_its_own_connection(tmp_path: Path) -> None:
     """Urgent data of TCP closes only its own connection, and does not keep the main loop busy.
 

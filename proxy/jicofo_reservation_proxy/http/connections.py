@@ -106,12 +106,16 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def readable(self) -> bool:
         """Return whether the main loop must read from the socket."""
-        return self.is_closing or bool(super().readable())
+        return not self.requests and (self.is_closing or bool(super().readable()))
 
     def writable(self) -> bool:
-        """Return whether the main loop must send something, or close the connection."""
-        is_left_over = self.total_outbufs_len and not self.requests
-        return bool(self.will_close or self.close_when_flushed or is_left_over)
+        """Return whether the main loop must send something, or close the connection.
+
+        It must close nothing while a thread uses the socket: the number of the file could belong to
+        another connection in the middle of a system call of the thread.
+        """
+        must_write = self.will_close or self.close_when_flushed or self.total_outbufs_len
+        return not self.requests and bool(must_write)
 
     def handle_read(self) -> None:
         """Read what the client sent."""

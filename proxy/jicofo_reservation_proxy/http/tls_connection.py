@@ -30,7 +30,7 @@ class TlsConnection(Connection):
 
     def writable(self) -> bool:
         """Return whether the main loop must send something, or close the connection."""
-        return self._wants_to_write or super().writable()
+        return (self._wants_to_write and not self.requests) or super().writable()
 
     def handle_read(self) -> None:
         """Read what the client sent: the handshake first, then its requests."""
