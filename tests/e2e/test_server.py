@@ -1,6 +1,7 @@
 """The HTTP server: it starts threads when it needs them, and sends answers at once."""
 
 import resource
+import select
 import socket
 import struct
 import sys
@@ -15,6 +16,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 from jicofo_reservation_proxy.http import connections
 from jicofo_reservation_proxy.http import server as server_module
+from jicofo_reservation_proxy.http.access_log import AccessLogEntry
 from jicofo_reservation_proxy.http.server import LINGER_SECONDS, Server
 
 from tests.unit.ledgers import eventually
@@ -345,6 +347,91 @@ def test_the_main_loop_leaves_a_connection_that_is_answered_alone(tmp_path: Path
         channel.will_close = channel.close_when_flushed = False
         gate.released.set()
         assert read_reply(connection).status == 200
+
+
+def test_what_has_arrived_is_read_before_a_time_limit_is_enforced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the process was stopped for long, a request that came meanwhile is still answered."""
+    with _server(tmp_path) as server, _connect(server) as connection:
+        while not server.active_channels:
+            server._poll(timeout=TIMEOUT_SECONDS)
+        monkeypatch.setattr(connections, "HEAD_SECONDS", -1.0)
+        connection.sendall(POST)
+        select.select([_only_channel(server).socket], [], [], TIMEOUT_SECONDS)
+        server._next_check = 0.0
+        with _running(server):
+            assert read_reply(connection).status == 200
+
+
+def test_a_failure_in_the_first_read_closes_one_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener goes on."""
+    received = connections.Connection.received
+    failures = iter([ZeroDivisionError()])
+
+    def fail_once(self: connections.Connection, data: bytes) -> bool:
+        for failure in failures:
+            raise failure
+        return received(self, data)
+
+    monkeypatch.setattr(connections.Connection, "received", fail_once)
+    with _server(tmp_path) as server, _connect(server) as connection:
+        connection.sendall(POST)
+        with _running(server):
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+            assert Client(int(server.effective_port)).create().status == 200
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_failure_after_the_answer_closes_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """The next request does not wait for ever. The fast path takes a request with a known head."""
+
+    def fail(_: AccessLogEntry) -> None:
+        raise ZeroDivisionError
+
+    with _server(tmp_path) as server, _running(server), _connect(server) as connection:
+        if is_known:
+            connection.sendall(POST)
+            assert read_reply(connection).status == 200
+        monkeypatch.setattr(AccessLogEntry, "record", fail)
+        connection.sendall(POST)
+        assert read_reply(connection).status == 200
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_that_was_just_served_is_not_closed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit of connections, the next one waits a moment for a busy connection to end."""
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(server_module, "ACCEPT_PAUSE_SECONDS", 600.0)
+    gate = _Gate()
+    with (
+        _server(tmp_path, Script(gate.create)) as server,
+        _running(server),
+        _connect(server) as served,
+        _connect(server) as busy,
+    ):
+        gate.released.set()
+        served.sendall(POST)
+        assert read_reply(served).status == 200
+        gate.released.clear()
+        assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
+        busy.sendall(POST)
+        assert gate.waiting.acquire(timeout=TIMEOUT_SECONDS)
+        with _connect(server) as third:
+            third.sendall(DELETE)
+            gate.released.set()
+            assert read_reply(busy).status == 200
+            busy.close()
+            assert read_reply(third).status == 200
+            served.sendall(DELETE)
+            assert read_reply(served).status == 200
 
 
 def test_urgent_data_closes_only_its_own_connection(tmp_path: Path) -> None:

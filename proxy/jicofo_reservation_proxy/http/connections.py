@@ -197,7 +197,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """
         try:
             self._serve()
-        except BaseException:
+        except BaseException:  # otherwise the connection would stay busy, and no limit would end it
             self.will_close = True
             self.requests = []
             raise

@@ -35,23 +35,23 @@ class EventLoop:
 
     def add(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
         """Ask for one event of a new dispatcher, of the kind that it wants now."""
-        self._epoll.register(dispatcher._fileno, _wanted(dispatcher) | _ONCE)  # noqa: SLF001 - it has no other name
+        self._epoll.register(_number(dispatcher), _wanted(dispatcher) | _ONCE)
 
     def add_permanent(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
         """Ask for all events of a dispatcher that only reads."""
-        self._permanent.add(dispatcher._fileno)  # noqa: SLF001 - it has no other name
-        self._epoll.register(dispatcher._fileno, select.EPOLLIN)  # noqa: SLF001 - it has no other name
+        self._permanent.add(_number(dispatcher))
+        self._epoll.register(_number(dispatcher), select.EPOLLIN)
 
     def switch(self, dispatcher: Any, *, is_on: bool) -> None:  # noqa: ANN401 - waitress has no types
         """Ask for all events of such a dispatcher, or for none."""
-        self._epoll.modify(dispatcher._fileno, select.EPOLLIN if is_on else 0)  # noqa: SLF001 - it has no other name
+        self._epoll.modify(_number(dispatcher), select.EPOLLIN if is_on else 0)
 
     def watch(self, dispatcher: Any) -> None:  # noqa: ANN401 - waitress has no types
         """Ask for one event of a dispatcher, of the kind that it wants now, if it wants any.
 
         Any thread may call this method. A dispatcher that is closed wants nothing.
         """
-        number = dispatcher._fileno  # noqa: SLF001 - it has no other name
+        number = _number(dispatcher)
         if number is not None and (wanted := _wanted(dispatcher)):
             # The main loop may close it just now. Then epoll has forgotten the number, or a new
             # connection has it, which gets one event too many.
@@ -69,6 +69,11 @@ class EventLoop:
                 wasyncore.readwrite(dispatcher, event & wanted or event & _OVER)
                 if number not in self._permanent:
                     self.watch(dispatcher)
+
+
+def _number(dispatcher: Any) -> Any:  # noqa: ANN401 - waitress has no types
+    """Return the file number of a dispatcher; `None` if it is closed."""
+    return dispatcher._fileno  # noqa: SLF001 - waitress has no other name for it
 
 
 def _wanted(dispatcher: Any) -> int:  # noqa: ANN401 - waitress has no types

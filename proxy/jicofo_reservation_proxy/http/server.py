@@ -181,10 +181,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._full_since = math.inf
             return True
         self._full_since = min(self._full_since, now)
-        order = _eviction_order(now)
-        ranks = [order(each)[0] for each in self.active_channels.values() if each.is_waiting]
         is_patient = now < self._full_since + ACCEPT_PAUSE_SECONDS
-        return bool(ranks) and (min(ranks) < JUST_SERVED or not is_patient)
+        last_rank = JUST_SERVED - is_patient
+        order = _eviction_order(now)
+        return any(
+            each.is_waiting and order(each)[0] <= last_rank
+            for each in self.active_channels.values()
+        )
 
     def handle_accept(self) -> None:
         """Accept the connections that wait, up to a limit."""

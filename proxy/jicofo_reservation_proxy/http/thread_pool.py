@@ -218,7 +218,7 @@ class ThreadPool:
         while (task := self._next_task(worker)) is not None:
             try:
                 task.service()
-            except BaseException:  # nothing may end the thread
+            except BaseException:  # whatever a task raises, the thread must go on
                 if not self._is_stopped:  # the server has closed what this thread still used
                     logger.exception("a fault of the proxy")
 

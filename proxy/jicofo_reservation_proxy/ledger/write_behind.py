@@ -197,8 +197,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
             generation = self._database.generation
         try:
             self._commit(changes)
-        # Ctrl-C (KeyboardInterrupt) may interrupt the commit too. The changes must keep waiting.
-        except BaseException as error:
+        except BaseException as error:  # also after Ctrl-C: the changes must keep waiting
             with self._lock:
                 self._keep_waiting(changes)
             self._erase(changes)

@@ -181,3 +181,16 @@ def test_lines_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("text", "info")
     logging.getLogger(logs.ROOT).info("ready")
     assert capsys.readouterr().err.endswith("Z INFO ready\n")
+
+
+@pytest.mark.usefixtures("_restored_logging")
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_a_stream_that_cannot_be_written_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None
+) -> None:
+    """Standard error may be closed: `sys.stderr` is then `None`, or a closed file."""
+    if stream:
+        stream.close()
+    monkeypatch.setattr("sys.stderr", stream)
+    logs.configure("text", "info")
+    logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.INFO, "create", {"status": 200})
