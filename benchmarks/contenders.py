@@ -111,7 +111,8 @@ def start_proxy(children: Children, settings: dict[str, str], port: int = 0) -> 
         *(sys.executable, "-m", "jicofo_reservation_proxy", "serve"),
         *("--listen", f"{HOST}:{port}", "--state-dir", children.state_dir()),
     ]
-    return children.start("the proxy", command, settings)
+    own = {"ADMIN_LISTEN": "127.0.0.1:0"}  # it runs by default, and two proxies need two ports
+    return children.start("the proxy", command, own | settings)
 
 
 def _proxy(children: Children, backend_port: int, port: int) -> Child:

@@ -19,12 +19,13 @@ from .backends.credential_rotation import BackendChannel, CredentialRotation
 from .backends.grpc_backend import GrpcBackend
 from .clock import SteadyClock
 from .errors import StateError
-from .http.access_control import AccessControl, names_to_check
+from .http.access_control import AccessControl
 from .http.base_path import BasePath
 from .http.client_tokens import ClientTokens
 from .http.dialects import recognition
 from .http.fast_path import FastPath
 from .http.handlers import Handlers
+from .http.host_names import names_to_check
 from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
 from .http.refusals import Refusals
@@ -39,6 +40,7 @@ from .ledger.sqlite_database import Database
 from .ledger.sqlite_holds import SqliteHolds
 from .ledger.sqlite_ledger import SqliteLedger, retry
 from .ledger.sqlite_withdrawals import SqliteWithdrawals
+from .observability.health import Health
 from .observability.metrics import Metrics
 from .reservations.deletion_delivery import Delivery
 from .reservations.in_flight_limits import InFlightLimits
@@ -89,6 +91,9 @@ class Proxy:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.health = Health()
+        self.is_ready: Callable[[], bool] = lambda: False
+        """Whether the proxy listens and is not stopping; `serve` sets it."""
         self.refusals = Refusals(self.metrics)
         tokens = self._read_tokens()
         self.listener_tls = self._read_listener_tls() if has_listener else None
@@ -191,7 +196,8 @@ class Proxy:
         self, handlers: Handlers, tokens: ClientTokens | None, *, has_listener: bool
     ) -> FrontDoor:
         settings = self.settings
-        hosts = names_to_check(settings) if has_listener else settings.allowed_hosts or None
+        allowed = settings.allowed_hosts
+        hosts = names_to_check(settings.listen, allowed) if has_listener else allowed or None
         access = AccessControl(hosts, tokens, settings.client_token_header)
         fast_path = FastPath(handlers, access)
         return FrontDoor(access, BasePath(settings.path_prefix), self.refusals, fast_path)

@@ -39,6 +39,17 @@ def one_line(text: str, max_characters: int = MAX_MESSAGE_CHARACTERS) -> str:
     return text[: max_characters - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def format_period(seconds: float) -> str:
+    """Return a time span in its two largest units, such as `3m20s`, `2d5h` or `12s`."""
+    left = max(0, int(seconds))
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        parts.append(f"{number}{unit}" if number else "")
+    first = next((index for index, part in enumerate(parts) if part), len(parts) - 1)
+    return "".join(parts[first : first + 2]) or "0s"
+
+
 def format_time(epoch_ms: int) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`; the fraction has exactly three digits.
 

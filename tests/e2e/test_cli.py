@@ -64,6 +64,7 @@ def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("JICOFO_RESERVATION_PROXY_LISTEN", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("JICOFO_RESERVATION_PROXY_ADMIN_LISTEN", '""')
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def started(state_dir: Path, *flags: str) -> Iterator[Started]:
     not_ours = ("JICOFO_", "COVERAGE_")
     ours = {name: text for name, text in os.environ.items() if not name.startswith(not_ours)}
     ours["JICOFO_RESERVATION_PROXY_DRAIN_WITHIN"] = "0s"
+    ours["JICOFO_RESERVATION_PROXY_ADMIN_LISTEN"] = "127.0.0.1:0"
     command = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), *flags]
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *command], stderr=subprocess.PIPE, text=True, env=ours

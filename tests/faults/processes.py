@@ -163,6 +163,7 @@ class Proxy(Process):
         values = {
             "listen": f"127.0.0.1:{self.port}",
             "state_dir": directory / "state",
+            "admin_listen": '""',
             "log_format": "json",
             **settings,
         }

@@ -128,6 +128,7 @@ def _proxy(folder: Path) -> Iterator[tuple[Process, int]]:
         command = ["jicofo_reservation_proxy", "serve", "--listen", f"127.0.0.1:{port}"]
         environ = os.environ | {
             "JICOFO_RESERVATION_PROXY_STATE_DIR": str(folder),
+            "JICOFO_RESERVATION_PROXY_ADMIN_LISTEN": '""',
             "JICOFO_RESERVATION_PROXY_BACKENDS__DEFAULT__TARGET": target,
         }
         process = Process(command, folder / "log", "listening on", environ)

@@ -2,7 +2,12 @@
 
 import pytest
 from jicofo_reservation_proxy.model import FIRST_SECOND, LAST_SECOND
-from jicofo_reservation_proxy.text_rules import format_time, has_control_characters, one_line
+from jicofo_reservation_proxy.text_rules import (
+    format_period,
+    format_time,
+    has_control_characters,
+    one_line,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,22 @@ def test_control_characters(text: str) -> None:
 def test_no_control_characters(text: str) -> None:
     """Accents, spaces and emoji are not control characters."""
     assert not has_control_characters(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.9, "0s"),
+        (-5, "0s"),
+        (12, "12s"),
+        (200, "3m20s"),
+        (3600, "1h"),
+        (3605, "1h"),
+        (90_000, "1d1h"),
+        (5_000_000, "57d20h"),
+    ],
+)
+def test_a_period_has_two_units(seconds: float, text: str) -> None:
+    """A time span is in its two largest units, without a zero."""
+    assert format_period(seconds) == text

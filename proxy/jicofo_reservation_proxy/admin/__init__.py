@@ -1,1 +1,1 @@
-"""The interface for operators: the control socket in the state directory."""
+"""The interface for operators: the admin listener, and the control socket."""

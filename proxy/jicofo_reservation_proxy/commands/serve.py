@@ -5,13 +5,14 @@ import logging
 import os
 
 from jicofo_reservation_proxy import __version__
+from jicofo_reservation_proxy.admin.server import admin_listener, is_configured
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.http.server import Server, raise_file_limit
 from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from . import exit_codes
 from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
-from .signals import Listener, StopSignals
+from .signals import StopSignals
 
 EPILOG = SETTINGS_HELP
 
@@ -36,10 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in warnings_about(settings, os.environ):
         logger.warning("%s", warning)
     raise_file_limit()
-    with StopSignals() as signals, Proxy(settings) as proxy:
-        listener: Listener = Server(
+    with (
+        StopSignals() as signals,
+        Proxy(settings) as proxy,
+        admin_listener(proxy, is_configured=is_configured(settings)) as admin,
+    ):
+        listener = Server(
             proxy.flask, settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
         )
+        proxy.is_ready = lambda: listener.is_ready
+        if admin:
+            logger.info("admin listener on %s", admin.url)
         logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))
         signals.run(listener)
         proxy.close(listener.left_seconds)

@@ -7,16 +7,12 @@
   header `client_token_header`, or as the first segment of the path.
 """
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from jicofo_reservation_proxy.settings.addresses import is_loopback_listen
-from jicofo_reservation_proxy.settings.schema import Settings
-
 from .client_tokens import ClientTokens
+from .host_names import HostNames
 from .refusals import Refusal
 
 _BEARER = "bearer "
@@ -41,11 +37,7 @@ NO_TOKEN = Refused(
 
 
 class AccessControl:
-    """Decides whether a request may ask.
-
-    Any name is accepted as `Host` if `allowed_hosts` is `None`. An IP address, `localhost` and an
-    absent `Host` are always accepted: no other site can have such a name.
-    """
+    """Decides whether a request may ask. `allowed_hosts` is as in `HostNames`."""
 
     def __init__(
         self,
@@ -53,11 +45,9 @@ class AccessControl:
         tokens: ClientTokens | None = None,
         token_header: str | None = None,
     ) -> None:
-        self._allowed = allowed_hosts and frozenset(host.lower() for host in allowed_hosts)
-        self._checks_names = allowed_hosts is not None
+        self._names = HostNames(allowed_hosts)
         self._tokens = tokens
         self._token_variable = "HTTP_" + (token_header or "").upper().replace("-", "_")
-        self._is_allowed = lru_cache(maxsize=64)(self._is_allowed_host)
 
     @property
     def tokens(self) -> object:
@@ -71,7 +61,7 @@ class AccessControl:
         """
         if "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE", "none") != "none":
             return OF_A_WEB_PAGE
-        if self._checks_names and not self._is_allowed(environ.get("HTTP_HOST", "")):
+        if not self._names.allow(environ.get("HTTP_HOST", "")):
             return OTHER_HOST
         return path if self._tokens is None else self._without_token(self._tokens, environ, path)
 
@@ -89,31 +79,3 @@ class AccessControl:
         if tokens.accepts(environ.get(self._token_variable, "")):
             return path
         return NO_TOKEN
-
-    def _is_allowed_host(self, host: str) -> bool:
-        name = _name(host)
-        if not name or name == "localhost" or name in (self._allowed or ()):
-            return True
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return False
-        return True
-
-
-def names_to_check(settings: Settings) -> Sequence[str] | None:
-    """Return the names that `Host` may have; `None` if it may have any name.
-
-    On a loopback address only programs of this machine can connect, so a name that the operator did
-    not set can only come from a web page. On another address a name is normal: in a network of
-    containers, clients use the name of the container.
-    """
-    if settings.allowed_hosts or is_loopback_listen(settings.listen):
-        return settings.allowed_hosts
-    return None
-
-
-def _name(host: str) -> str:
-    """Return the name or address in `Host`, without the port and in lower case."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and (not port or port.isdecimal()) else host).lower().rstrip(".")

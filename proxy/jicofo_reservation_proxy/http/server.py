@@ -122,7 +122,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
                 map=self._sockets,
                 dispatcher=pool,
                 adj=adjustments,
-                sockinfo=_resolve(settings.listen),
+                sockinfo=resolve(settings.listen),
             )
         except OSError as error:
             pool.shutdown(timeout=0)
@@ -137,6 +137,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """The URL on which the server listens, with the real port if the setting has port 0."""
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"{'https' if self.tls else 'http'}://{host}:{self.effective_port}"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server listens and is not stopping."""
+        return not self._stopping
 
     def stop(self) -> None:
         """Make `run` drain and return. Safe in a signal handler and from any thread."""
@@ -345,7 +350,7 @@ def is_tested_waitress() -> bool:
 def why_not_free(listen: str) -> OSError | None:
     """Return the error for which a server cannot listen on an address; `None` if it can."""
     try:
-        family, kind, _, address = _resolve(listen)
+        family, kind, _, address = resolve(listen)
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -370,7 +375,7 @@ def _max_connections() -> int:
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
 
 
-def _resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:
+def resolve(listen: str) -> tuple[int, int, int, tuple[object, ...]]:
     """Return the first address of `listen`, in the form that waitress accepts."""
     host, port = split_listen(listen)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

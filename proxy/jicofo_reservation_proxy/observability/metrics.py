@@ -28,6 +28,12 @@ class Metrics:
             ("reason", "method"),
             registry=self.registry,
         )
+        self.admin_refusals = Counter(
+            f"{_PREFIX}_admin_refusals",
+            "Requests that the admin listener refused, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
         self.request_seconds = Histogram(
             f"{_PREFIX}_request_seconds",
             "Seconds from the start of a request in a thread until its answer is ready.",

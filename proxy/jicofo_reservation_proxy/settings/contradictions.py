@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 
 from jicofo_reservation_proxy.errors import SettingFault
 
-from .addresses import is_local_target, is_xds_target
+from .addresses import is_local_target, is_xds_target, split_listen
 from .schema import Backend, BackendName, MetadataKey, Route, Settings
 
 MAX_METADATA = 16
 """The maximum number of constant metadata keys of a backend."""
+
+MAX_TENANTS = 100
+"""Each tenant in `metrics_tenants` has about five series in Prometheus."""
 
 
 def contradictions(settings: Settings) -> Iterator[SettingFault]:
@@ -28,6 +31,14 @@ def contradictions(settings: Settings) -> Iterator[SettingFault]:
             "wanted a header without '_', because the proxy ignores headers with it, got "
             f"{settings.client_token_header!r}",
         )
+    if str(settings.admin_listen) == settings.listen and split_listen(settings.listen)[1]:
+        yield SettingFault(
+            "admin_listen",
+            f"wanted another address than listen, got {settings.admin_listen!r} for both",
+        )
+    if len(settings.metrics_tenants) > MAX_TENANTS:
+        got = len(settings.metrics_tenants)
+        yield SettingFault("metrics_tenants", f"wanted at most {MAX_TENANTS} tenants, got {got}")
     for name, backend in settings.backends.items():
         yield from _backend_contradictions(f"backends.{name}", backend)
     for index, route in enumerate(settings.routes):

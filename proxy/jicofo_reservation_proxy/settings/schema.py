@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NewType
 
+AdminListen = NewType("AdminListen", str)
 AllowedHost = NewType("AllowedHost", str)
 BackendName = NewType("BackendName", str)
 Deadline = NewType("Deadline", timedelta)
@@ -389,6 +390,40 @@ class Settings:
             "The path of the clients' base URL, such as `/api/v1`; the proxy then refuses other "
             "paths with 404. A token in the path stands in front of it. Absent: the proxy accepts "
             "any path in front of `/conference`."
+        ),
+    )
+    admin_listen: AdminListen = field(
+        default=AdminListen("127.0.0.1:9777"),
+        metadata=_doc(
+            "The address of the admin listener, as `HOST:PORT`: health, metrics and the status "
+            "page, over plain HTTP. It only reads. Everyone who can reach the address can see the "
+            "names of rooms (`mask_rooms`). If another program uses the default address, the proxy "
+            "logs a warning and runs without this listener; if it uses an address that you have "
+            'set, the proxy does not start. With port 0 the proxy chooses a free port. `""`: no '
+            "admin listener."
+        ),
+    )
+    admin_token_file: SecretFile | None = field(
+        default=None,
+        metadata=_doc(
+            "The file with the tokens for requests to `admin_listen` that change something, one on "
+            "each line, as in `client_token_file`. Absent: over `admin_listen` nothing can be "
+            "changed."
+        ),
+    )
+    mask_rooms: bool = field(
+        default=False,
+        metadata=_doc(
+            "`true`: the admin listener shows only the first two characters of the name of each "
+            "room. `false` (default): it shows the whole name."
+        ),
+    )
+    metrics_tenants: tuple[str, ...] = field(
+        default=(),
+        metadata=_doc(
+            "The tenants whose creates the metric `jicofo_reservation_proxy_tenant_creates_total` "
+            "counts separately, at most 100. All other tenants count as `other`, and rooms without "
+            'a tenant as `""`. Absent: there is no metric with a label for tenants.'
         ),
     )
     state_dir: Path = field(

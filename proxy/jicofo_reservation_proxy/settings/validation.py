@@ -21,6 +21,7 @@ from .contradictions import contradictions
 from .origins import KeyPath, Origins
 from .paths import is_like_a_path
 from .schema import (
+    AdminListen,
     AllowedHost,
     BackendName,
     Deadline,
@@ -349,6 +350,12 @@ def _listen(value: object) -> str:
     return str(value)
 
 
+def _admin_listen(value: object) -> str:
+    if value != "" and not is_listen(_text(value)):
+        raise _Unwanted('HOST:PORT, such as 127.0.0.1:9777, or "" for no admin listener', value)
+    return str(value)
+
+
 def is_listen(text: str) -> bool:
     """Return whether a text is a valid `listen`."""
     match = _LISTEN.fullmatch(text)
@@ -389,6 +396,7 @@ _READERS: Mapping[Any, Callable[[object], object]] = {
     str: _text,
     bool: _flag,
     Path: _path,
+    AdminListen: _admin_listen,
     AllowedHost: _matching(
         r"[A-Za-z0-9._-]+", "a host name without a port, such as proxy.example.com"
     ),

@@ -15,6 +15,11 @@ def warnings_about(settings: Settings, environ: Mapping[str, str]) -> Iterator[s
             f"listen: everyone who can reach {settings.listen} can create and delete conferences, "
             "and read their passwords; set client_token_file, or listen on 127.0.0.1"
         )
+    if settings.admin_listen and not is_loopback_listen(settings.admin_listen):
+        yield (
+            f"admin_listen: everyone who can reach {settings.admin_listen} can see who meets in "
+            "which room; set mask_rooms, or listen on 127.0.0.1"
+        )
     for index, route in enumerate(settings.routes[:-1]):
         if _matches_every_room(route):
             yield (

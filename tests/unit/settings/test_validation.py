@@ -20,6 +20,7 @@ from jicofo_reservation_proxy.settings.schema import (
     Tls,
 )
 from jicofo_reservation_proxy.settings.validation import validate
+from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 Tree = dict[str, Any]
 REMOTE = "dns:///reservations.example.com:50051"
@@ -495,6 +496,7 @@ def test_faults(tree: Tree, fault: str) -> None:
 
 SETTINGS_KEYS = (
     "listen, listen_tls, client_token_file, client_token_header, allowed_hosts, path_prefix,"
+    " admin_listen, admin_token_file, mask_rooms, metrics_tenants,"
     " state_dir, state, client, conflicts, guest_domains, respond_within, expire_after,"
     " give_up_after, threads, drain_within, log_format, log_level, backends, routes"
 )
@@ -899,3 +901,38 @@ def test_a_secret_in_the_wrong_place_is_not_shown(key: str, value: object, sente
     with pytest.raises(SettingsError) as caught:
         validate({"backends": {"a": {"target": "x:1", key: value}}})
     assert str(caught.value) == f"backends.a.{sentence}"
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:0", "[::1]:9777", "0.0.0.0:9777"])
+def test_admin_listen_is_an_address_or_empty(address: str) -> None:
+    """The empty text switches the admin listener off."""
+    assert validate({"admin_listen": address}).admin_listen == address
+
+
+@pytest.mark.parametrize("address", ["off", "127.0.0.1", ":9777", False])
+def test_admin_listen_is_nothing_else(address: object) -> None:
+    """Another value is refused, and the message names both kinds."""
+    (fault,) = faults({"admin_listen": address})
+    assert fault.startswith("admin_listen: wanted ")
+    assert address is False or '"" for no admin listener' in fault
+
+
+def test_the_two_listeners_have_two_addresses() -> None:
+    """One address for both is refused at once; port 0 is a different port for each."""
+    (fault,) = faults({"listen": "127.0.0.1:1", "admin_listen": "127.0.0.1:1"})
+    assert fault == ("admin_listen: wanted another address than listen, got '127.0.0.1:1' for both")
+    assert validate({"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}).listen
+
+
+def test_the_tenants_of_metrics_are_bounded() -> None:
+    """Each tenant needs series in Prometheus, so there are at most 100."""
+    (fault,) = faults({"metrics_tenants": [str(number) for number in range(101)]})
+    assert fault == "metrics_tenants: wanted at most 100 tenants, got 101"
+
+
+@pytest.mark.parametrize(("listen", "number"), [("127.0.0.1:1", 0), ("0.0.0.0:1", 1), ("", 0)])
+def test_an_admin_listener_for_everyone_is_a_warning(listen: str, number: int) -> None:
+    """Whoever reaches it sees the rooms."""
+    found = list(warnings_about(validate({"admin_listen": listen}), {}))
+    assert len(found) == number
+    assert all("mask_rooms" in warning for warning in found)
