@@ -73,6 +73,17 @@ not given. Two quotation marks (`""`) mean the empty string.
 A relative path in the file is relative to the folder of the file. A relative path in a variable or
 a flag is relative to the working directory.
 
+## Reload
+
+SIGHUP and the command `jicofo-reservation-proxy reload` make the running proxy read its settings
+file again. Environment variables and flags stay as they were at the start. The proxy checks the
+whole file first. If anything is wrong, nothing changes, and the log has one line with every fault.
+
+The tables say which settings a reload applies. The log names the others that have changed.
+[Operations](operations.md#reload) describes what happens to requests and to backends.
+
+## Durations and this page
+
 A duration is a string that contains a number and a unit: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"7d"`.
 
 `make docs` generates this page from `settings/schema.py` and `docs/generate.py`. Edit those files,
@@ -105,11 +116,12 @@ def _about(model: type[Any]) -> str:
 
 
 def _rows(model: type[Any]) -> Iterator[str]:
-    yield "| key | default | meaning |"
-    yield "|---|---|---|"
+    yield "| key | default | applies at reload | meaning |"
+    yield "|---|---|---|---|"
     for setting in fields(model):
         about = setting.metadata["doc"].replace("|", "\\|")
-        yield f"| `{setting.name}` | {_default(setting)} | {about} |"
+        at_reload = "yes" if setting.metadata["at_reload"] else "no: restart"
+        yield f"| `{setting.name}` | {_default(setting)} | {at_reload} | {about} |"
 
 
 def _default(setting: "Field[Any]") -> str:

@@ -7,6 +7,10 @@ TOOLS = {"conformance", "simulate"}
 """The commands that SIGTERM interrupts in the same way as Ctrl-C."""
 
 
+OTHERS = {*TOOLS, "call", "check", "ledger", "reload"}
+"""The commands besides `serve`, which reloads its settings at SIGHUP."""
+
+
 def _end(*_: object) -> None:
     """End the process before a command handles SIGTERM; `serve` has nothing to finish yet."""
     sys.exit(128 + signal.SIGINT if TOOLS & set(sys.argv[1:2]) else 0)
@@ -14,6 +18,8 @@ def _end(*_: object) -> None:
 
 # Before the other modules, which take a while to load.
 signal.signal(signal.SIGTERM, _end)
+if not OTHERS & set(sys.argv[1:2]):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import gc  # noqa: E402
 import io  # noqa: E402

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from flask import Flask
 
 from .admin.control_socket import ControlSocket
-from .backends.backend import Backend
-from .backends.credential_rotation import BackendChannel, CredentialRotation
+from .backends.credential_rotation import BackendChannel, CredentialRotation, Refreshable
 from .backends.grpc_backend import GrpcBackend
+from .backends.pool import BackendPool, Member
 from .clock import SteadyClock
 from .errors import StateError
 from .http.access_control import AccessControl
+from .http.access_log import AccessLog
 from .http.base_path import BasePath
 from .http.client_tokens import ClientTokens
 from .http.dialects import recognition
 from .http.fast_path import FastPath
+from .http.front_door import FrontDoor, FrontDoorInUse
 from .http.handlers import Handlers
 from .http.host_names import names_to_check
 from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
 from .http.refusals import Refusals
-from .http.wsgi import FrontDoor, make_flask
+from .http.wsgi import make_flask
 from .ledger import record_rows
 from .ledger.file_watch import FileWatch
 from .ledger.ledger import Store
@@ -40,15 +44,22 @@ from .ledger.sqlite_database import Database
 from .ledger.sqlite_holds import SqliteHolds
 from .ledger.sqlite_ledger import SqliteLedger, retry
 from .ledger.sqlite_withdrawals import SqliteWithdrawals
+from .observability import logs
 from .observability.health import Health
 from .observability.metrics import Metrics
 from .reservations.deletion_delivery import Delivery
 from .reservations.in_flight_limits import InFlightLimits
+from .reservations.numeric_ids import NumericIds
+from .reservations.room_queue import RoomQueue, max_waiting_in_all
 from .reservations.routing import DEFAULT_BACKEND, Router
+from .reservations.shared import Shared
 from .reservations.use_cases import Policy, UseCases
-from .settings import sources
+from .settings.changes import differences, until_restart
+from .settings.origins import Origins
+from .settings.reloader import Reloader
 from .settings.schema import Backend as BackendSettings
 from .settings.schema import BackendName, Route, Settings, Target
+from .settings.sources import Loaded, Source
 
 if TYPE_CHECKING:
     from .backends.in_process_backend import InProcessBackend
@@ -74,9 +85,14 @@ class Proxy:
 
     `servicer` is a backend in this process; it replaces the backends and routes of the settings.
     Without a `servicer`, and without backends in the settings, the backend is the stub, which
-    grants every room. With `keeps_state=False` the ledger is in memory only, and the proxy does not
+    grants every room. `origins` tells where the settings come from, and `source` reads them again
+    for a reload. With `keeps_state=False` the ledger is in memory only, and the proxy does not
     touch the state directory, which the command `check` does not need. With `has_listener=False`
     another server passes the requests on, so `listen` and `listen_tls` have no effect.
+
+    A reload replaces the front door, which is made of settings, and changes `settings` and
+    `origins`. All objects that remember something stay: the store, the delivery, the backends whose
+    settings are unchanged, and what requests share.
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
@@ -86,57 +102,53 @@ class Proxy:
         settings: Settings,
         servicer: ReservationServiceServicer | None = None,
         *,
+        origins: Origins | None = None,
+        source: Source | None = None,
         keeps_state: bool = True,
         has_listener: bool = True,
     ) -> None:
         self.settings = settings
+        self.origins = origins or Origins()
         self.metrics = Metrics()
         self.health = Health()
         self.is_ready: Callable[[], bool] = lambda: False
         """Whether the proxy listens and is not stopping; `serve` sets it."""
-        self.refusals = Refusals(self.metrics)
-        tokens = self._read_tokens()
-        self.listener_tls = self._read_listener_tls() if has_listener else None
+        self.reloader = Reloader(source, settings, self._use)
+        self._refusals = Refusals(self.metrics)
+        self._access_log = AccessLog(self.metrics)
+        self._has_listener = has_listener
         self._clock = SteadyClock()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
         self._until = time.monotonic()
         self._pid = os.getpid()
+        self._servicer = servicer
+        self._local: InProcessBackend | None = None
         self._commands: dict[str, Callable[[str], bytes]] = {}
+        self.backends = BackendPool(self._connect)
         with ExitStack() as stack:
-            backends, routes = self._choose_backends(stack, servicer)
-            self.targets = [f"{name} at {backend.target}" for name, backend in backends.items()]
-            self.channels = self._open_channels(stack, backends)
-            self.backends = self._make_backends(backends)
+            stack.callback(self._close_local)
+            credentials = self._credentials_of(settings, None)
+            stack.callback(self.backends.close)
+            backends, routes = self._choose_backends(settings)
+            self.backends.use(self.backends.prepare(backends))
             store = self._open_store(stack)
             self.ledger = store.ledger
             self.delivery = self._make_delivery(store)
-            use_cases = UseCases(
-                Router(routes, self.backends),
-                self.backends,
-                store,
-                self.delivery,
-                _in_flight_limits(settings, backends),
-                _policy(settings, backends),
-                self._clock.now_ms,
-            )
-            own = [found for found in (tokens, self.listener_tls) if found is not None]
-            rotation = CredentialRotation([*own, *self.channels.values()])
+            self._shared = self._share(store)
+            self.backends.has_conferences = partial(_has_conferences, store)
+            self.backends.forget = self._forget
+            self.front_door = FrontDoorInUse(self._make_door(settings, routes, credentials))
+            rotation = CredentialRotation(self._with_credentials)
             stack.callback(lambda: rotation.stop(self._closing_seconds))
             self._announce()
             self.delivery.start()
             stack.callback(self._stop_delivery)
             self._open_control_socket(stack)
-            handlers = Handlers(
-                use_cases,
-                recognition(settings.client),
-                guest_test(settings.guest_domains),
-                self.metrics,
-            )
-            door = self._front_door(handlers, tokens, has_listener=has_listener)
-            self.flask = make_flask(handlers, door)
-            self.fast_path = door.fast_path
+            self.flask = make_flask(self.front_door)
             self.flask.extensions[EXTENSION] = self
+            self.reloader.start()
+            stack.callback(lambda: self.reloader.stop(self._closing_seconds))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -158,6 +170,12 @@ class Proxy:
         self._until = time.monotonic() + self._drain_seconds
         self._stack.close()
 
+    @property
+    def targets(self) -> Sequence[str]:
+        """A text for each backend, with its address."""
+        found = self.backends.members.items()
+        return [f"{name} at {member.settings.target}" for name, member in found]
+
     def _stop_delivery(self) -> None:
         closing_seconds = min(CLOSING_SECONDS, self._drain_seconds / 5)
         self.delivery.stop(max(0.0, self._until - time.monotonic() - closing_seconds))
@@ -166,6 +184,63 @@ class Proxy:
     def _closing_seconds(self) -> float:
         """The time that one part may take to close; a disk or a backend may hang."""
         return max(CLOSING_SECONDS, self._until - time.monotonic())
+
+    def _use(self, loaded: Loaded) -> Sequence[str]:
+        """Use other settings from now on; return what has changed. Raises `ProxyError`.
+
+        The steps up to `prepare` may fail, and change nothing. The front door is the last step, so
+        no request uses a backend before all other parts know it.
+        """
+        before = self.settings
+        settings, waiting = until_restart(before, loaded.settings)
+        credentials = self._credentials_of(settings, self.front_door.door)
+        backends, routes = self._choose_backends(settings)
+        prepared = self.backends.prepare(backends)
+        changes = self.backends.use(prepared)
+        for name in changes.added:
+            self.delivery.add(name)
+        for name in changes.replaced:
+            self.delivery.backend_changed(name)
+        self._shared.in_flight.change(self._most_calls, settings.threads)
+        self._shared.room_queue.max_in_all = max_waiting_in_all(settings.threads)
+        self.delivery.change(settings.expire_after, settings.give_up_after)
+        self._drain_seconds = settings.drain_within.total_seconds()
+        self.front_door.door = self._make_door(settings, routes, credentials)
+        self.settings, self.origins = settings, loaded.origins
+        if self._has_listener and _log_settings(before) != _log_settings(settings):
+            logs.configure(settings.log_format, settings.log_level)
+        for name in changes.removed:
+            self._warn_of_removed(name)
+        return [*differences(before, settings), *waiting]
+
+    def _warn_of_removed(self, name: str) -> None:
+        counts = self.ledger.counts_of(name)
+        logger.warning(
+            "backends.%s: it is not in the settings any more and gets no new rooms; %d open "
+            "conferences and %d pending deletions keep it until they are gone",
+            name,
+            counts[RecordState.OPEN],
+            counts[RecordState.PENDING],
+        )
+
+    def _forget(self, backend: str) -> None:
+        """Remove what remains of a backend that is not in the pool any more."""
+        self.delivery.remove(backend)
+        self._shared.in_flight.change(self._most_calls, self.settings.threads)
+
+    @property
+    def _most_calls(self) -> Mapping[str, int]:
+        found = self.backends.members.items()
+        return {name: int(member.settings.in_flight) for name, member in found}
+
+    def _with_credentials(self) -> Iterator[Refreshable]:
+        """Yield all parts that use credentials from files."""
+        door = self.front_door.door
+        if door.access.client_tokens:
+            yield door.access.client_tokens
+        if door.tls:
+            yield door.tls
+        yield self.backends
 
     def _announce(self) -> None:
         """Log the number of conferences from an earlier process; export the current number."""
@@ -184,34 +259,82 @@ class Proxy:
         except StateError:
             return float("nan")
 
-    def _read_tokens(self) -> ClientTokens | None:
-        file = self.settings.client_token_file
-        return ClientTokens(file, self.metrics) if file else None
+    def _credentials_of(self, settings: Settings, known: FrontDoor | None) -> _DoorCredentials:
+        """Return the credentials of the listener; those of `known` if their settings are the same.
 
-    def _read_listener_tls(self) -> ListenerTls | None:
-        tls = self.settings.listen_tls
-        return ListenerTls(tls, self.metrics) if tls else None
+        Raises `CredentialsError`.
+        """
+        file, tls = settings.client_token_file, settings.listen_tls
+        tokens = known and known.access.client_tokens
+        if not tokens or tokens.file != file:
+            tokens = ClientTokens(file, self.metrics) if file else None
+        listener_tls = known and known.tls
+        if not listener_tls or listener_tls.settings != tls:
+            wants_tls = tls if self._has_listener else None
+            listener_tls = ListenerTls(wants_tls, self.metrics) if wants_tls else None
+        return _DoorCredentials(tokens, listener_tls)
 
-    def _front_door(
-        self, handlers: Handlers, tokens: ClientTokens | None, *, has_listener: bool
+    def _make_door(
+        self, settings: Settings, routes: Sequence[Route], credentials: _DoorCredentials
     ) -> FrontDoor:
-        settings = self.settings
-        allowed = settings.allowed_hosts
-        hosts = names_to_check(settings.listen, allowed) if has_listener else allowed or None
-        access = AccessControl(hosts, tokens, settings.client_token_header)
-        fast_path = FastPath(handlers, access)
-        return FrontDoor(access, BasePath(settings.path_prefix), self.refusals, fast_path)
+        backends = dict(self.backends)
+        use_cases = UseCases(
+            Router(routes, [name for name in backends if not self.backends.is_removed(name)]),
+            backends,
+            self._shared,
+            self._policy(settings),
+        )
+        handlers = Handlers(
+            use_cases,
+            recognition(settings.client),
+            guest_test(settings.guest_domains),
+            self._access_log,
+        )
+        hosts: Sequence[str] | None = settings.allowed_hosts or None
+        if self._has_listener:
+            hosts = names_to_check(settings.listen, settings.allowed_hosts)
+        access = AccessControl(hosts, credentials.tokens, settings.client_token_header)
+        return FrontDoor(
+            access=access,
+            base_path=BasePath(settings.path_prefix),
+            refusals=self._refusals,
+            handlers=handlers,
+            fast_path=FastPath(handlers, access),
+            tls=credentials.tls,
+            threads=settings.threads,
+            drain_seconds=settings.drain_within.total_seconds(),
+        )
+
+    def _policy(self, settings: Settings) -> Policy:
+        found = self.backends.members.items()
+        return Policy(
+            settings.conflicts,
+            settings.respond_within.total_seconds(),
+            {
+                name: int(member.settings.allow_for.total_seconds())
+                for name, member in found
+                if member.settings.when_unreachable == "allow"
+            },
+        )
 
     def _choose_backends(
-        self, stack: ExitStack, servicer: ReservationServiceServicer | None
+        self, settings: Settings
     ) -> tuple[Mapping[BackendName, BackendSettings], Sequence[Route]]:
         """Return the backends and routes of the settings, or the backend in this process."""
-        if servicer is None and self.settings.backends:
-            return self.settings.backends, self.settings.routes
-        local = _in_process(servicer, self.settings.threads)
-        stack.callback(local.close)
-        backend = BackendSettings(target=Target(local.target), health_check="off")
+        if self._servicer is None and settings.backends:
+            return settings.backends, settings.routes
+        if self._local is None:
+            self._local = _in_process(self._servicer, settings.threads)
+        backend = BackendSettings(target=Target(self._local.target), health_check="off")
         return {BackendName(DEFAULT_BACKEND): backend}, ()
+
+    def _close_local(self) -> None:
+        if self._local:
+            self._local.close()
+
+    def _connect(self, name: str, settings: BackendSettings) -> Member:
+        channel = BackendChannel(name, settings, self.metrics)
+        return Member(settings, channel, GrpcBackend(name, settings, channel, self.metrics))
 
     def _open_store(self, stack: ExitStack) -> Store:
         database = Database(self.settings.state_dir if self._keeps_state else None)
@@ -230,6 +353,7 @@ class Proxy:
                 "ledger": lambda _: record_rows.to_json(ledger.dump()),
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
+                "reload": lambda _: self._reload(),
             }
         return Store(ledger, aliases, holds, withdrawals, LocalLocks())
 
@@ -261,44 +385,38 @@ class Proxy:
             is_in_doubt=lambda: self._clock.is_in_doubt,
         )
 
-    def _open_channels(
-        self, stack: ExitStack, backends: Mapping[BackendName, BackendSettings]
-    ) -> dict[str, BackendChannel]:
-        channels: dict[str, BackendChannel] = {}
-        for name, backend in backends.items():
-            channels[name] = BackendChannel(name, backend, self.metrics)
-            stack.callback(channels[name].close)
-        return channels
+    def _share(self, store: Store) -> Shared:
+        threads = self.settings.threads
+        return Shared(
+            store,
+            self.delivery,
+            NumericIds(store.aliases, self.backends),
+            InFlightLimits(self._most_calls, threads),
+            RoomQueue(store.locks, max_waiting_in_all(threads)),
+            self._clock.now_ms,
+        )
 
-    def _make_backends(
-        self, backends: Mapping[BackendName, BackendSettings]
-    ) -> Mapping[str, Backend]:
-        return {
-            name: GrpcBackend(name, backend, self.channels[name], self.metrics)
-            for name, backend in backends.items()
-        }
+    def _reload(self) -> bytes:
+        """Reload the settings; return the result as JSON."""
+        return json.dumps(dataclasses.asdict(self.reloader.reload())).encode()
 
 
-def _in_flight_limits(
-    settings: Settings, backends: Mapping[BackendName, BackendSettings]
-) -> InFlightLimits:
-    per_backend: dict[str, int] = {
-        name: int(backend.in_flight) for name, backend in backends.items()
-    }
-    return InFlightLimits(per_backend, settings.threads)
+class _DoorCredentials(NamedTuple):
+    """The credentials of the listener."""
+
+    tokens: ClientTokens | None
+    tls: ListenerTls | None
 
 
-def _policy(settings: Settings, backends: Mapping[BackendName, BackendSettings]) -> Policy:
-    return Policy(
-        settings.conflicts,
-        settings.respond_within.total_seconds(),
-        settings.threads,
-        {
-            name: int(backend.allow_for.total_seconds())
-            for name, backend in backends.items()
-            if backend.when_unreachable == "allow"
-        },
-    )
+def _has_conferences(store: Store, backend: str) -> bool:
+    """Return whether the proxy still needs a removed backend."""
+    counts = store.ledger.counts_of(backend)
+    held = counts[RecordState.OPEN] + counts[RecordState.PENDING]
+    return held > 0 or any(store.withdrawals.of(backend))
+
+
+def _log_settings(settings: Settings) -> tuple[str, str]:
+    return settings.log_format, settings.log_level
 
 
 def create_app(
@@ -319,8 +437,11 @@ def create_app(
 
     Raises `SettingsError`, `CredentialsError` and `StateError`.
     """
-    found = settings if settings is not None else sources.load()
-    proxy = Proxy(found, servicer, has_listener=False)
+    source = None if settings is not None else Source()
+    loaded = source.read() if source else Loaded(cast("Settings", settings), Origins())
+    proxy = Proxy(
+        loaded.settings, servicer, origins=loaded.origins, source=source, has_listener=False
+    )
     atexit.register(proxy.close)
     return proxy.flask
 

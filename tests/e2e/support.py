@@ -151,9 +151,7 @@ def serving_grpc(
 @contextmanager
 def serving_http(proxy: Proxy) -> Iterator[int]:
     """Serve a proxy with the real HTTP server on a free port; yield the port."""
-    server = Server(
-        proxy.flask, proxy.settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
-    )
+    server = Server(proxy.flask, proxy.settings.listen, proxy.front_door)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -217,7 +217,7 @@ def test_the_proxy_notices_changed_files_by_itself(tmp_path: Path) -> None:
         configured = settings(tmp_path, backends={"default": {"target": target, "auth": auth}})
         with Proxy(configured) as proxy:
             key_file.write_text("new")
-            channel = proxy.channels["default"]
+            channel = proxy.backends.members["default"].channel
             _until(lambda: channel.calls.metadata == (("x-api-key", "new"),))
 
 
@@ -383,11 +383,11 @@ def test_a_call_in_flight_survives_a_rotation(tmp_path: Path) -> None:
             caller = threading.Thread(target=lambda: statuses.append(Client(port).create().status))
             caller.start()
             assert arrived.wait(10)
-            before = proxy.channels["default"].calls
+            before = proxy.backends.members["default"].channel.calls
             authority.client_files(tmp_path / "client")
-            proxy.channels["default"].refresh()
-            proxy.channels["default"].refresh()
-            assert proxy.channels["default"].calls is not before
+            proxy.backends.members["default"].channel.refresh()
+            proxy.backends.members["default"].channel.refresh()
+            assert proxy.backends.members["default"].channel.calls is not before
             release.set()
             caller.join()
     assert statuses == [200]
@@ -464,7 +464,7 @@ class _Volume:
 @contextmanager
 def _refreshing(proxy: Proxy) -> Iterator[None]:
     """Read the credential files more often than the proxy does by default."""
-    refresher = CredentialRotation(proxy.channels.values(), every_seconds=0.02)
+    refresher = CredentialRotation(lambda: [proxy.backends], every_seconds=0.02)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http import server as server_module
 from jicofo_reservation_proxy.http.connections import MAX_PIPELINED
-from jicofo_reservation_proxy.http.fast_path import MAX_HEAD_BYTES, MAX_HEADS, FastPath, FastRequest
+from jicofo_reservation_proxy.http.fast_path import MAX_HEAD_BYTES, MAX_HEADS, FastRequest
 from jicofo_reservation_proxy.http.handlers import Handlers
 
 from tests.unit.ledgers import eventually
@@ -75,13 +75,13 @@ def _serving(
     **values: object,
 ) -> Iterator[Served]:
     fast: list[FastRequest] = []
-    answer = FastPath.answer
+    answer = FastRequest.answer
 
-    def count(self: FastPath, asked: FastRequest) -> object:
-        fast.append(asked)
-        return answer(self, asked)
+    def count(self: FastRequest) -> object:
+        fast.append(self)
+        return answer(self)
 
-    monkeypatch.setattr(FastPath, "answer", count)
+    monkeypatch.setattr(FastRequest, "answer", count)
     with ExitStack() as stack:
         target = stack.enter_context(serving_grpc(Script(_grant)))
         chosen = settings(tmp_path, backends=backends(default=target), **values)
@@ -204,7 +204,7 @@ def test_a_change_of_tokens_empties_the_table(
         assert served.is_fast(request(headers=headers))
         tokens.write_text("second-token-of-the-client\n")
         eventually(lambda: exchange(served.port, request(headers=headers)).status == 401)
-        assert not served.proxy.fast_path._heads
+        assert not served.proxy.front_door.door.fast_path._heads
         assert served.is_fast(request(headers=headers.replace(b"first", b"second")))
 
 
@@ -212,7 +212,7 @@ def test_the_table_is_bounded(served: Served) -> None:
     """Of many heads, the last ones are remembered."""
     for number in range(MAX_HEADS + 10):
         exchange(served.port, request(headers=b"X: %d\r\n" % number))
-    assert len(served.proxy.fast_path._heads) == MAX_HEADS
+    assert len(served.proxy.front_door.door.fast_path._heads) == MAX_HEADS
     assert served.is_fast(request(headers=b"X: %d\r\n" % MAX_HEADS))
 
 

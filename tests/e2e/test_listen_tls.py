@@ -219,7 +219,7 @@ def test_a_new_certificate_is_used_without_a_restart(
     cert, key = (Path(listen_tls[name]) for name in ("cert_file", "key_file"))
     renewed = Authority(tmp_path / "renewed")
     proxy = Proxy(settings(tmp_path, listen_tls=listen_tls))
-    proxy_refresh = proxy.listener_tls
+    proxy_refresh = proxy.front_door.door.tls
     assert proxy_refresh is not None
     with proxy, serving_http(proxy) as port:
         client = Client(port)

@@ -75,9 +75,7 @@ def _server(
             settings(tmp_path, threads=threads, backends=backends(default=target), **values)
         ) as proxy,
     ):
-        server = Server(
-            proxy.flask, proxy.settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
-        )
+        server = Server(proxy.flask, proxy.settings.listen, proxy.front_door)
         try:
             yield server
         finally:

@@ -16,7 +16,6 @@ from waitress.server import TcpWSGIServer
 
 from jicofo_reservation_proxy.errors import ListenError
 from jicofo_reservation_proxy.http.server import resolve
-from jicofo_reservation_proxy.settings.schema import Settings
 
 from .application import RunningProxy, make_admin
 
@@ -34,8 +33,6 @@ PAUSE_SECONDS = 0.2
 """How long the listener waits after a failure to accept, for example while no file is free."""
 
 CLOSE_SECONDS = 1.0
-
-DEFAULT_LISTEN = Settings.__dataclass_fields__["admin_listen"].default
 
 _WAKE_SECONDS = 5.0
 
@@ -125,11 +122,6 @@ def admin_listener(proxy: RunningProxy, *, is_configured: bool) -> Iterator[Admi
     finally:
         if server is not None:
             server.stop()
-
-
-def is_configured(settings: Settings) -> bool:
-    """Return whether the operator chose the address of the admin listener."""
-    return settings.admin_listen != DEFAULT_LISTEN
 
 
 def _explained(listen: str, error: OSError) -> str:

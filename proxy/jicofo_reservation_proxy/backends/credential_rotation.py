@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -197,12 +197,15 @@ class Refreshable(Protocol):
 
 
 class CredentialRotation:
-    """The thread that refreshes all parts at an interval, until it is stopped."""
+    """The thread that refreshes all parts at an interval, until it is stopped.
+
+    `parts` returns the parts, which may be others each time.
+    """
 
     def __init__(
-        self, parts: Iterable[Refreshable], every_seconds: float = REFRESH_SECONDS
+        self, parts: Callable[[], Iterable[Refreshable]], every_seconds: float = REFRESH_SECONDS
     ) -> None:
-        self._parts = tuple(parts)
+        self._parts = parts
         self._every_seconds = every_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="credentials", daemon=True)
@@ -218,6 +221,6 @@ class CredentialRotation:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._every_seconds):
-            for part in self._parts:
+            for part in self._parts():
                 if not self._stopped.is_set():
                     part.refresh()

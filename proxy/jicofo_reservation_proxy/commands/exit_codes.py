@@ -17,7 +17,7 @@ exit codes:
   {OK}  success; serve: SIGTERM or Ctrl-C stopped the proxy
   1  an unexpected error
   {USAGE}  the command line is wrong
-  {BAD_SETTINGS}  a setting is wrong
+  {BAD_SETTINGS}  a setting is wrong; reload: the proxy keeps its settings
   {BAD_CREDENTIALS}  a certificate, key or token cannot be used, or a backend does not accept it
   {BAD_STATE}  the state directory cannot be used
   {CANNOT_LISTEN}  serve: cannot listen on `listen`; call, simulate: no proxy answers at `listen`

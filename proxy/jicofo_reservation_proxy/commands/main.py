@@ -32,6 +32,7 @@ grants every room. Without a command, the program runs `serve`.
 _COMMANDS: Mapping[str, str] = {
     "serve": "answer Jicofo and Prosody until SIGTERM or Ctrl-C (the default command)",
     "check": "check the settings, credentials, state directory and backends",
+    "reload": "let the running proxy read its settings again",
     "call": "send one request to the proxy, as Jicofo or Prosody does",
     "ledger": "list the conferences in the state directory",
     "conformance": "check whether a backend follows the contract",

@@ -5,14 +5,15 @@ import logging
 import os
 
 from jicofo_reservation_proxy import __version__
-from jicofo_reservation_proxy.admin.server import admin_listener, is_configured
+from jicofo_reservation_proxy.admin.server import admin_listener
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.http.server import Server, raise_file_limit
+from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
-from .signals import StopSignals
+from .setting_flags import SETTINGS_HELP, add_setting_flags, settings_source
+from .signals import ServeSignals
 
 EPILOG = SETTINGS_HELP
 
@@ -26,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. Raises `ProxyError` if the proxy cannot start."""
-    settings = load_settings(arguments)
+    source = settings_source(arguments)
+    loaded = source.read()
+    settings = loaded.settings
+    logs.configure(settings.log_format, settings.log_level)
     logger.info(
         "jicofo-reservation-proxy %s starts; settings: %s, state: %s, address: %s",
         __version__,
@@ -38,13 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
         logger.warning("%s", warning)
     raise_file_limit()
     with (
-        StopSignals() as signals,
-        Proxy(settings) as proxy,
-        admin_listener(proxy, is_configured=is_configured(settings)) as admin,
+        ServeSignals() as signals,
+        Proxy(settings, origins=loaded.origins, source=source) as proxy,
+        admin_listener(proxy, is_configured=loaded.origins.names(("admin_listen",))) as admin,
     ):
-        listener = Server(
-            proxy.flask, settings, proxy.refusals, proxy.fast_path, proxy.listener_tls
-        )
+        signals.reloads(proxy.reloader)
+        listener = Server(proxy.flask, settings.listen, proxy.front_door)
         proxy.is_ready = lambda: listener.is_ready
         if admin:
             logger.info("admin listener on %s", admin.url)

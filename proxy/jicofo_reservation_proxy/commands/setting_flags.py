@@ -9,6 +9,7 @@ from pathlib import Path
 from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.settings import sources
 from jicofo_reservation_proxy.settings.schema import Backend, Settings
+from jicofo_reservation_proxy.settings.sources import Source
 
 SETTINGS_HELP = f"""\
 Settings come from a TOML file (--config or ${sources.CONFIG_VARIABLE}). Environment
@@ -48,13 +49,21 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
 def load_settings(arguments: argparse.Namespace) -> Settings:
     """Return the settings, and configure the log with them. Raises `SettingsError`.
 
+    Afterwards `arguments.config` is as after `settings_source`.
+    """
+    settings = settings_source(arguments).read().settings
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def settings_source(arguments: argparse.Namespace) -> Source:
+    """Return where the settings of a command come from.
+
     Afterwards `arguments.config` is the path of the file, also if the environment names the file.
     """
     file = sources.settings_file(arguments.config, os.environ)
     arguments.config = file and file.absolute()
-    settings = sources.load(arguments.config, os.environ, _given(arguments))
-    logs.configure(settings.log_format, settings.log_level)
-    return settings
+    return Source(arguments.config, dict(os.environ), _given(arguments))
 
 
 def _given(arguments: argparse.Namespace) -> dict[tuple[str, ...], str]:

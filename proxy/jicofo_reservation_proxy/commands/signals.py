@@ -1,4 +1,4 @@
-"""Signals: SIGTERM and Ctrl-C end a command gracefully."""
+"""Signals: SIGTERM and Ctrl-C end a command gracefully; SIGHUP reloads the settings."""
 
 import signal
 from collections.abc import Iterator
@@ -26,18 +26,33 @@ class Listener(Protocol):
         """Make `run` return. May be called in a signal handler and from any thread."""
 
 
-class StopSignals:
-    """A context manager that handles SIGTERM and SIGINT: a signal stops the listener.
+class Reloads(Protocol):
+    """What `serve` reloads at SIGHUP (settings/reloader.py). Signal handlers call the methods."""
 
-    A signal that arrives before `run` is called stops the listener at the call of `run`.
+    def request(self) -> None:
+        """Reload the settings soon."""
+
+    def refuse(self) -> None:
+        """Reload nothing from now on."""
+
+
+class ServeSignals:
+    """A context manager that handles the signals to `serve`.
+
+    SIGTERM and SIGINT stop the listener. One that arrives before `run` is called stops the listener
+    at the call of `run`. SIGHUP reloads the settings, unless the listener is stopping. One that
+    arrives before `reloads` is called reloads them at that call.
     """
 
     def __init__(self) -> None:
         self._listener: Listener | None = None
+        self._reloader: Reloads | None = None
         self._requested = False
+        self._must_reload = False
 
     def __enter__(self) -> Self:
         self._previous = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+        self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,8 +66,21 @@ class StopSignals:
             listener.stop()
         listener.run()
 
+    def reloads(self, reloader: Reloads) -> None:
+        """Let SIGHUP reload these settings."""
+        self._reloader = reloader
+        if self._must_reload:
+            reloader.request()
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._must_reload = True
+        if self._reloader:
+            self._reloader.request()
+
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._requested = True
+        if self._reloader:
+            self._reloader.refuse()
         if self._listener:
             self._listener.stop()
 

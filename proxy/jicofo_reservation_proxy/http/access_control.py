@@ -46,7 +46,7 @@ class AccessControl:
         token_header: str | None = None,
     ) -> None:
         self._names = HostNames(allowed_hosts)
-        self._tokens = tokens
+        self.client_tokens = self._tokens = tokens
         self._token_variable = "HTTP_" + (token_header or "").upper().replace("-", "_")
 
     @property

@@ -23,6 +23,7 @@ class ClientTokens:
     """
 
     def __init__(self, file: Path, metrics: Metrics) -> None:
+        self.file = file
         self._digests = Reloaded(KEY, lambda: _digests(file), metrics)
         self.refresh = self._digests.refresh
         if warning := credential_files.exposure(KEY, file):

@@ -219,7 +219,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def _answer(self, request: FastRequest) -> bool:
         """Answer a request that takes the fast path; return whether the connection closes."""
-        answer, entry = self.server.fast_path.answer(request)
+        answer, entry = request.answer()
         closes = request.head.closes or self.server.is_draining
         self.answered_at = time.monotonic()
         self.was_served = self.was_served or answer.status == 200
@@ -242,7 +242,8 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         elif is_flushed and self.server.task_dispatcher.waits_for_client(self.socket.fileno()):
             with suppress(OSError):  # the main loop will see it too, and the end of the input
                 data = self._receive()
-        request = self.server.fast_path.find(data) if data and not self.request else None
+        fast_path = self.server.fast_path
+        request = fast_path.find(data) if fast_path and data and not self.request else None
         with self.requests_lock:
             self.requests = [request] if request else []
             self.close_when_flushed = self.close_when_flushed or (closes and not is_flushed)

@@ -58,27 +58,47 @@ class Head(NamedTuple):
 
 
 class FastRequest:
-    """A complete request with a known head. `data` has all its bytes, `public_id` is its id."""
+    """A complete request with a known head. `data` has all its bytes, `public_id` is its id.
 
-    __slots__ = ("data", "head", "public_id")
+    It keeps the handlers with which its head was found, also if a reload replaces them.
+    """
 
-    def __init__(self, head: Head, data: bytes, public_id: str) -> None:
+    __slots__ = ("_handlers", "data", "head", "public_id")
+
+    def __init__(self, head: Head, data: bytes, public_id: str, handlers: Handlers) -> None:
         self.head = head
         self.data = data
         self.public_id = public_id
+        self._handlers = handlers
 
     @property
     def body(self) -> bytes:
         """The bytes after the head."""
         return self.data[-self.head.content_length :]
 
+    def answer(self) -> tuple[Answer, AccessLogEntry | None]:
+        """Return the answer to this request, and its entry of the access log.
+
+        There is no entry if the answer is a fault of the proxy.
+        """
+        head, handlers = self.head, self._handlers
+        try:
+            if not self.public_id:
+                entry = handlers.create(head.user_agent, head.content_type, self.body)
+            elif head.method == "GET":
+                entry = handlers.get(head.user_agent, self.public_id)
+            else:
+                entry = handlers.delete(head.user_agent, self.public_id)
+        except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
+            return internal_fault(error), None
+        return entry.answer, entry
+
 
 class FastPath:
-    """The known heads, and the answers to their requests. All threads may use it."""
+    """The known heads, and the handlers of their requests. All threads may use it."""
 
     def __init__(self, handlers: Handlers, access: AccessControl) -> None:
         self._handlers = handlers
-        self._by_id = {"GET": handlers.get, "DELETE": handlers.delete}
         self._access = access
         self._heads: dict[bytes, Head] = {}
         self._lock = threading.Lock()
@@ -120,22 +140,7 @@ class FastPath:
             with self._lock:
                 self._heads.clear()
             return None
-        return FastRequest(head, data, public_id)
-
-    def answer(self, request: FastRequest) -> tuple[Answer, AccessLogEntry | None]:
-        """Return the answer to a request, and its entry of the access log.
-
-        There is no entry if the answer is a fault of the proxy.
-        """
-        head = request.head
-        try:
-            if request.public_id:
-                entry = self._by_id[head.method](head.user_agent, request.public_id)
-            else:
-                entry = self._handlers.create(head.user_agent, head.content_type, request.body)
-        except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
-            return internal_fault(error), None
-        return entry.answer, entry
+        return FastRequest(head, data, public_id, self._handlers)
 
 
 def _without_id(head: bytes) -> tuple[bytes, str]:

@@ -7,7 +7,6 @@ import logging
 
 from jicofo_reservation_proxy.ids import decode, new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
-from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
@@ -29,12 +28,12 @@ class Handlers:
     """
 
     def __init__(
-        self, use_cases: UseCases, dialect_of: DialectOf, is_guest: IsGuest, metrics: Metrics
+        self, use_cases: UseCases, dialect_of: DialectOf, is_guest: IsGuest, log: AccessLog
     ) -> None:
         self._use_cases = use_cases
         self._dialect_of = dialect_of
         self._is_guest = is_guest
-        self._log = AccessLog(metrics)
+        self._log = log
 
     def create(self, user_agent: str, content_type: str, body: bytes) -> AccessLogEntry:
         """Answer `POST /conference`."""

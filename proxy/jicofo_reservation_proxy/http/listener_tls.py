@@ -30,6 +30,7 @@ class ListenerTls:
     """
 
     def __init__(self, tls: ListenTls, metrics: Metrics) -> None:
+        self.settings = tls
         self._loaded = Reloaded(KEY, lambda: _load(tls), metrics)
         self.refresh = self._loaded.refresh
         if warning := credential_files.exposure(f"{KEY}.key_file", tls.key_file):

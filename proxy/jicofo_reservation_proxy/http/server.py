@@ -23,14 +23,14 @@ from jicofo_reservation_proxy.errors import ListenError
 from jicofo_reservation_proxy.observability.throttle import Throttle
 from jicofo_reservation_proxy.reservations.room_queue import max_waiting_in_all
 from jicofo_reservation_proxy.settings.addresses import split_listen
-from jicofo_reservation_proxy.settings.schema import Settings
 
 from .connections import Connection
 from .event_loop import EventLoop
 from .fast_path import FastPath
 from .forms import MAX_BODY_BYTES
+from .front_door import FrontDoorInUse
 from .listener_tls import ListenerTls
-from .refusals import Refusal, Refusals
+from .refusals import Refusal
 from .thread_pool import ThreadPool
 from .tls_connection import TlsConnection
 
@@ -70,28 +70,27 @@ logger = logging.getLogger(__name__)
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """An HTTP server for one application. It listens as soon as it is constructed.
 
-    If there are too many connections, it closes the one that has been idle longest. Raises
-    `ListenError` if the address cannot be used.
+    `listen` is the setting, and `in_use` has the front door of the application. If there are too
+    many connections, the server closes the one that has been idle longest. Raises `ListenError` if
+    the address cannot be used.
     """
 
     def __init__(
         self,
         app: Flask,
-        settings: Settings,
-        refusals: Refusals,
-        fast_path: FastPath,
-        tls: ListenerTls | None = None,
+        listen: str,
+        in_use: FrontDoorInUse,
     ) -> None:
-        self.refusals = refusals
-        self.fast_path = fast_path if is_tested_waitress() else None
-        if self.fast_path is None:
+        self._in_use = in_use
+        self.refusals = in_use.door.refusals
+        self._has_fast_path = is_tested_waitress()
+        if not self._has_fast_path:
             logger.warning(
                 "waitress: wanted version %s*, got %s; the fast path is off, so each POST takes "
                 "longer; install the version that constraints.txt names",
                 TESTED_WAITRESS,
                 metadata.version("waitress"),
             )
-        self.tls = tls
         self._max_connections = _max_connections()
         self._next_check = self._accepts_from = -math.inf
         self._accept_failures = Throttle()
@@ -99,12 +98,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self._full_since = math.inf
         self.is_listening = True
         """Whether the main loop waits for connections to accept."""
-        self._drain_seconds = settings.drain_within.total_seconds()
         self._stopping = False
         # Reentrant: a signal handler may interrupt the thread that holds this lock.
         self._ending = threading.RLock()
-        self._linger_seconds = min(LINGER_SECONDS, self._drain_seconds / 2)
-        self.left_seconds = self._drain_seconds
+        self.left_seconds = in_use.door.drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
             backlog=1024,
@@ -115,22 +112,32 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             ident=None,
         )
         self._sockets: dict[int, wasyncore.dispatcher] = {}
-        pool = ThreadPool(_threads(settings))
+        pool = ThreadPool(_threads(in_use.door.threads))
         try:
             super().__init__(
                 app,
                 map=self._sockets,
                 dispatcher=pool,
                 adj=adjustments,
-                sockinfo=resolve(settings.listen),
+                sockinfo=resolve(listen),
             )
         except OSError as error:
             pool.shutdown(timeout=0)
             wasyncore.close_all(self._sockets)
-            raise ListenError(f"listen: cannot use {settings.listen}: {error.strerror}") from error
+            raise ListenError(f"listen: cannot use {listen}: {error.strerror}") from error
         self.event_loop = EventLoop(self._sockets)
         self.event_loop.add_permanent(self)
         self.event_loop.add_permanent(self.trigger)
+
+    @property
+    def fast_path(self) -> FastPath | None:
+        """The fast path in use; `None` with a version of waitress that was not tested."""
+        return self._in_use.door.fast_path if self._has_fast_path else None
+
+    @property
+    def tls(self) -> ListenerTls | None:
+        """The TLS of the next connection; `None` for plain HTTP."""
+        return self._in_use.door.tls
 
     @property
     def url(self) -> str:
@@ -159,7 +166,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._poll(timeout=self._next_wake_up())
         self._stop_accepting()
         logger.info("stopping: finishing the requests in flight")
-        until = time.monotonic() + self._drain_seconds
+        until = time.monotonic() + self._in_use.door.drain_seconds
         quiet_since = time.monotonic()
         while self.active_channels and time.monotonic() < min(until, quiet_since + _QUIET_SECONDS):
             self._poll(timeout=_POLL_SECONDS)
@@ -217,8 +224,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def _open(self, connection: socket.socket, address: object) -> None:
         with suppress(OSError):  # the client is gone already
             self.set_socket_options(connection)
-        kind = TlsConnection if self.tls else Connection
+        tls = self.tls
+        kind = TlsConnection if tls else Connection
         opened = kind(self, connection, self.fix_addr(address), self.adj, map=self._map)
+        if tls:
+            opened.listener_tls = tls
         try:
             self.event_loop.add(opened)
         except OSError:  # the system allows no more of them
@@ -226,7 +236,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             return
         # The first request is often there already. But above the limit, a connection that is busy
         # would make another one be closed in its place.
-        if not self.tls and len(self.active_channels) <= self._max_connections:
+        if not tls and len(self.active_channels) <= self._max_connections:
             wasyncore.read(opened)
             if opened.will_close:
                 self.event_loop.watch(opened)
@@ -239,6 +249,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         arrived in time is read before a time limit is enforced, also if the process was stopped.
         """
         self._listen_if_possible()
+        self.task_dispatcher.limit = _threads(self._in_use.door.threads)
         self.event_loop.handle_events(min(timeout, self.task_dispatcher.look()))
         self._enforce_time_limits()
         self._evict()
@@ -301,6 +312,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             else:
                 connection.close()
 
+    @property
+    def _linger_seconds(self) -> float:
+        return min(LINGER_SECONDS, self._in_use.door.drain_seconds / 2)
+
     def _lingers(self) -> bool:
         """Return whether a client might still send a request on an idle connection."""
         since = time.monotonic() - self._linger_seconds
@@ -332,14 +347,13 @@ def _eviction_order(now: float) -> Callable[[Connection], tuple[int, float]]:
     return key
 
 
-def _threads(settings: Settings) -> int:
+def _threads(threads: int) -> int:
     """Return the maximum number of threads: the setting `threads`, and about half more.
 
     The setting limits the threads that wait for backends (reservations/in_flight_limits.py). A
     quarter more is for POSTs that wait for their room, and a quarter for DELETEs and refusals.
     """
-    waiting = max_waiting_in_all(settings.threads)
-    return settings.threads + waiting + max(2, settings.threads // 4)
+    return threads + max_waiting_in_all(threads) + max(2, threads // 4)
 
 
 def is_tested_waitress() -> bool:

@@ -77,10 +77,11 @@ class _Worker:
 
 
 class ThreadPool:
-    """At most `limit` threads, started when the server needs them.
+    """At most `limit` threads, started when the server needs them; `limit` may change at any time.
 
-    Each thread that has worked costs about 45 kB of memory. `processor` measures how much of the
-    processor this process uses, and `clock` counts seconds from an arbitrary start.
+    A lower limit ends no thread. Each thread that has worked costs about 45 kB of memory.
+    `processor` measures how much of the processor this process uses, and `clock` counts seconds
+    from an arbitrary start.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class ThreadPool:
         processor: ProcessorUse | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._most_working = min(FEW, limit)
         self._queue: deque[Task] = deque()
@@ -185,7 +186,7 @@ class ThreadPool:
                 worker.task = self._queue.popleft()
                 self._begin(worker)
                 worker.wakes.notify()
-            elif len(self._workers) >= self._limit or not self._start():
+            elif len(self._workers) >= self.limit or not self._start():
                 break
         if self._queue and self._waiting_for_clients:
             with suppress(BlockingIOError):  # the threads have enough to read
@@ -255,7 +256,7 @@ class ThreadPool:
         self._working -= {each for each in self._working if now - each.began > STUCK_SECONDS}
         share = self._processor.share()
         if self._looked_at is not None and share < IDLE_SHARE:
-            self._most_working = min(2 * self._most_working, self._limit)
+            self._most_working = min(2 * self._most_working, self.limit)
         elif self._looked_at is not None and share > BUSY_SHARE:
-            self._most_working = max(self._most_working // 2, min(FEW, self._limit))
+            self._most_working = max(self._most_working // 2, min(FEW, self.limit))
         self._looked_at = now

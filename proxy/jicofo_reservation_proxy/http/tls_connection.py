@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 
 from .connections import SEND_SECONDS, TLS_HANDSHAKE, Connection
+from .listener_tls import ListenerTls
 from .refusals import Refusal
 from .request_parser import PlainRequest
 
@@ -21,6 +22,9 @@ class TlsConnection(Connection):
 
     _wants_to_write = False
     _blocked_since = 0.0
+    listener_tls: ListenerTls
+    """The TLS with which the connection was accepted; a reload may change that of the server."""
+
     _tls: ssl.SSLSocket | None = None
     _is_secure = False
 
@@ -95,7 +99,7 @@ class TlsConnection(Connection):
         try:
             first = self.socket.recv(1, socket.MSG_PEEK)
             if first == TLS_HANDSHAKE:
-                context: ssl.SSLContext = self.server.tls.context
+                context: ssl.SSLContext = self.listener_tls.context
                 self.socket = tls = context.wrap_socket(
                     self.socket, server_side=True, do_handshake_on_connect=False
                 )

@@ -8,9 +8,8 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -19,14 +18,15 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
 from jicofo_reservation_proxy.text_rules import one_line
 
-from .access_control import AccessControl, Refused
+from .access_control import Refused
 from .access_log import AccessLogEntry
 from .answers import STATUS_LINES, Answer, render_bad_input, render_fault
-from .base_path import BasePath, shown, without_double_slashes
-from .fast_path import PLAIN_ID, FastPath
+from .base_path import shown, without_double_slashes
+from .fast_path import PLAIN_ID
 from .forms import MAX_BODY_BYTES
-from .handlers import Handlers, internal_fault
-from .refusals import Refusal, Refusals
+from .front_door import FrontDoor, FrontDoorInUse
+from .handlers import internal_fault
+from .refusals import Refusal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -36,6 +36,9 @@ JSON = "application/json"
 _PLAIN_ID = re.compile(f"/conference/({PLAIN_ID})")
 """The path of an id that the proxy gives out. Flask gets all other paths."""
 
+DOOR_KEY = "jicofo_reservation_proxy.front_door"
+"""The key of the environment (PEP 3333) under which Flask's routes find the front door."""
+
 FORKED = (
     "this process was forked after the proxy was created, so the threads of the proxy do not run "
     "in it; call create_app in the worker, after the fork (gunicorn: without --preload)"
@@ -44,46 +47,41 @@ FORKED = (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FrontDoor:
-    """What a request passes before the handlers; `fast_path` learns of what has passed it."""
-
-    access: AccessControl
-    base_path: BasePath
-    refusals: Refusals
-    fast_path: FastPath
-
-
-def make_flask(handlers: Handlers, door: FrontDoor) -> Flask:
-    """Return the Flask application that calls the handlers."""
+def make_flask(in_use: FrontDoorInUse) -> Flask:
+    """Return the Flask application that calls the handlers behind the front door in use."""
     app = Flask("jicofo_reservation_proxy", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False
-    app.register_blueprint(_blueprint(handlers))
-    app.register_error_handler(HTTPException, partial(_http_error, door))
+    app.register_blueprint(_blueprint())
+    app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    app.wsgi_app = _Entrance(handlers, door, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = _Entrance(in_use, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
-def _blueprint(handlers: Handlers) -> Blueprint:
+def _blueprint() -> Blueprint:
     blueprint = Blueprint("conferences", __name__)
 
     @blueprint.post("/conference", provide_automatic_options=False)
     def create() -> Response:
         body = request.get_data(cache=False)
+        handlers = _door().handlers
         return _recorded(handlers.create(_user_agent(), request.content_type or "", body))
 
     @blueprint.get("/conference/<path:public_id>", provide_automatic_options=False)
     def get(public_id: str) -> Response:
-        return _recorded(handlers.get(_user_agent(), public_id))
+        return _recorded(_door().handlers.get(_user_agent(), public_id))
 
     @blueprint.delete("/conference", provide_automatic_options=False, defaults={"public_id": ""})
     @blueprint.delete("/conference/<path:public_id>", provide_automatic_options=False)
     def delete(public_id: str) -> Response:
-        return _recorded(handlers.delete(_user_agent(), public_id))
+        return _recorded(_door().handlers.delete(_user_agent(), public_id))
 
     return blueprint
+
+
+def _door() -> FrontDoor:
+    return cast("FrontDoor", request.environ[DOOR_KEY])
 
 
 def _user_agent() -> str:
@@ -104,9 +102,9 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, content_type=JSON)
 
 
-def _http_error(door: FrontDoor, error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> Response:
     """Answer a request that Flask refuses: an unknown method, or a body that is too large."""
-    status = error.code or 500
+    door, status = _door(), error.code or 500
     message = door.base_path.usage
     if status == 413:
         message = f"The body is too large; wanted at most {MAX_BODY_BYTES} bytes."
@@ -140,10 +138,8 @@ class _Entrance:
     in the new process, and two processes must not share a state directory.
     """
 
-    def __init__(self, handlers: Handlers, door: FrontDoor, flask_app: "WSGIApplication") -> None:
-        self._handlers = handlers
-        self._by_id = {"GET": handlers.get, "DELETE": handlers.delete}
-        self._door = door
+    def __init__(self, in_use: FrontDoorInUse, flask_app: "WSGIApplication") -> None:
+        self._in_use = in_use
         self._flask_app = flask_app
         self._pid = os.getpid()
         self._has_complained = False
@@ -153,37 +149,30 @@ class _Entrance:
     ) -> Iterable[bytes]:
         if os.getpid() != self._pid:
             return _start(self._forked(), start_response)
+        environ[DOOR_KEY] = door = self._in_use.door
         asked = without_double_slashes(environ.get("PATH_INFO", ""))
-        tokens = self._door.access.tokens
-        admitted = self._door.access.admit(environ, asked)
+        tokens = door.access.tokens
+        admitted = door.access.admit(environ, asked)
         if isinstance(admitted, Refused):
-            return self._refuse(admitted, environ, start_response)
+            return _refused(door, admitted, environ, start_response)
         environ["PATH_INFO"] = admitted
-        path = self._door.base_path.remove(admitted)
+        path = door.base_path.remove(admitted)
         if path is None:
-            usage = self._door.base_path.usage
-            return _start(_refuse(self._door, 404, usage, environ), start_response)
+            usage = door.base_path.usage
+            return _start(_refuse(door, 404, usage, environ), start_response)
         environ["PATH_INFO"] = path
         method = environ["REQUEST_METHOD"]
         if path == "/conference" and method == "POST":
             length = environ.get("CONTENT_LENGTH", "")
             if length.isdecimal() and int(length) <= MAX_BODY_BYTES:
-                self._door.fast_path.learn(environ, tokens)
-                return self._create(environ, int(length), start_response)
-        elif method in self._by_id and (found := _PLAIN_ID.fullmatch(path)):
-            self._door.fast_path.learn(environ, tokens, found[1])
-            handle = partial(self._by_id[method], _user_agent_of(environ), found[1])
+                door.fast_path.learn(environ, tokens)
+                return self._create(door, environ, int(length), start_response)
+        elif method in {"GET", "DELETE"} and (found := _PLAIN_ID.fullmatch(path)):
+            door.fast_path.learn(environ, tokens, found[1])
+            handler = door.handlers.get if method == "GET" else door.handlers.delete
+            handle = partial(handler, _user_agent_of(environ), found[1])
             return self._answer(handle, start_response)
         return self._flask_app(environ, start_response)
-
-    def _refuse(
-        self, refused: Refused, environ: "WSGIEnvironment", start_response: "StartResponse"
-    ) -> Iterable[bytes]:
-        peer, method = environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"]
-        self._door.refusals.note(refused.reason, peer, method)
-        answer = render_bad_input(BadInput(refused.status, refused.message))
-        headers = [("WWW-Authenticate", "Bearer")] if refused.status == 401 else []
-        return _start(answer, start_response, headers)
 
     def _forked(self) -> Answer:
         if not self._has_complained:
@@ -192,14 +181,18 @@ class _Entrance:
         return render_fault(Fault(FaultKind.STATE, "", FORKED), new_incident_id())
 
     def _create(
-        self, environ: "WSGIEnvironment", length: int, start_response: "StartResponse"
+        self,
+        door: FrontDoor,
+        environ: "WSGIEnvironment",
+        length: int,
+        start_response: "StartResponse",
     ) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(length)
         if len(body) < length:
             wrong = BadInput(400, "The body is shorter than its Content-Length.")
             return _start(render_bad_input(wrong), start_response)
         content_type = environ.get("CONTENT_TYPE", "")
-        handle = partial(self._handlers.create, _user_agent_of(environ), content_type, body)
+        handle = partial(door.handlers.create, _user_agent_of(environ), content_type, body)
         return self._answer(handle, start_response)
 
     def _answer(
@@ -211,6 +204,17 @@ class _Entrance:
         except Exception as error:  # noqa: BLE001 - like Flask: log the error, and answer
             return _start(internal_fault(error), start_response)
         return _RecordedBody(entry, _start(entry.answer, start_response))
+
+
+def _refused(
+    door: FrontDoor, refused: Refused, environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> Iterable[bytes]:
+    """Answer a request that may not ask."""
+    peer, method = environ.get("REMOTE_ADDR", ""), environ["REQUEST_METHOD"]
+    door.refusals.note(refused.reason, peer, method)
+    answer = render_bad_input(BadInput(refused.status, refused.message))
+    headers = [("WWW-Authenticate", "Bearer")] if refused.status == 401 else []
+    return _start(answer, start_response, headers)
 
 
 def _start(

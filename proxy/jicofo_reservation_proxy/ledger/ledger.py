@@ -138,6 +138,9 @@ class Ledger(Protocol):
     def counts(self) -> Mapping[RecordState, int]:
         """The number of conferences in each state."""
 
+    def counts_of(self, backend: str) -> Mapping[RecordState, int]:
+        """Return the number of conferences of a backend in each state."""
+
 
 class Aliases(Protocol):
     """The aliases: numbers for Jicofo, for conferences whose own id is not a usable number."""

@@ -175,6 +175,10 @@ class Index:
         keys = [key for found in self._records for key in found]
         return keys, [packed for found in self._records for packed in found.values()]
 
+    def keys(self, state: RecordState) -> list[str]:
+        """Return the keys of all conferences in this state."""
+        return list(self._records[STATES.index(state)])
+
     def oldest(self, state: RecordState) -> ConferenceRef | None:
         """Return the conference in this state that was changed least recently, or `None`."""
         key = self._oldest[STATES.index(state)].key()

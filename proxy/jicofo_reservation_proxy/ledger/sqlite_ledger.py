@@ -319,6 +319,16 @@ class SqliteLedger:
         with self._lock:
             return {state: self._index.count(state) for state in RecordState}
 
+    def counts_of(self, backend: str) -> Mapping[RecordState, int]:
+        """Return the number of conferences of a backend in each state.
+
+        The method looks at the key of each conference, but not while it holds the lock.
+        """
+        with self._lock:
+            keys = {state: self._index.keys(state) for state in RecordState}
+        prefixes = (f"{backend}.", f"{backend}-")
+        return {state: sum(key.startswith(prefixes) for key in keys[state]) for state in keys}
+
     def dump(self) -> RecordList:
         """Return all conferences, also those that are not on the disk yet."""
         with self._lock:

@@ -50,10 +50,10 @@ class Delivery:
     """Delivers the pending deletions of the ledger, and ends the conferences that have expired.
 
     `deletions` sends the deletions, also for the use cases. `withdrawals` withdraws the creates
-    whose conference no client got. `clock` counts seconds from an
-    arbitrary start, for back-offs. `now_ms` is the time of day. While `is_in_doubt` returns true,
-    that time may be wrong, and nothing expires. The constructor raises `StateError` if the store
-    cannot be read.
+    whose conference no client got. `backends` may change at any time; the caller tells it by `add`,
+    `backend_changed` and `remove`. `clock` counts seconds from an arbitrary start, for back-offs.
+    `now_ms` is the time of day. While `is_in_doubt` returns true, that time may be wrong, and
+    nothing expires. The constructor raises `StateError` if the store cannot be read.
     """
 
     def __init__(
@@ -68,11 +68,9 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
         is_in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._backends = backends
         self._ledger = store.ledger
         self._clock = clock
-        left_over = [record.ref for name in backends for record in store.ledger.pending(name)]
-        self._schedule = RetrySchedule(backends, left_over, clock)
+        self._schedule = RetrySchedule(clock)
         self.deletions = Deletions(backends, store, self._schedule, metrics, now_ms)
         self.withdrawals = Withdrawals(
             backends,
@@ -94,20 +92,51 @@ class Delivery:
         )
         self._is_in_doubt = is_in_doubt
         self._settled_at = clock() + SETTLING_SECONDS
-        self._workers: list[_Worker] = []
+        self._workers: dict[str, _Worker] = {}
+        self._is_started = False
+        for name in backends:
+            self.add(name)
+
+    def add(self, backend: str) -> None:
+        """Deliver to a backend from now on. Raises `StateError` if the store cannot be read."""
+        self._schedule.add(backend, (record.ref for record in self._ledger.pending(backend)))
+        if self._is_started:
+            self._start_worker(backend)
+
+    def backend_changed(self, backend: str) -> None:
+        """Try again soon, and forget what was learned: another server answers for this backend."""
+        self.deletions.backend_changed(backend)
+        self.withdrawals.backend_changed(backend)
+        self._schedule.end_pause(backend)
+
+    def remove(self, backend: str) -> None:
+        """End the thread of a backend that holds no conference of this proxy any more."""
+        if worker := self._workers.pop(backend, None):
+            worker.stop(self._clock())
+
+    def change(self, expire_after: timedelta, give_up_after: timedelta) -> None:
+        """Use other settings from now on."""
+        self._expiry.change(expire_after, give_up_after)
+        self.withdrawals.give_up_after_ms = give_up_after // timedelta(milliseconds=1)
 
     def start(self) -> None:
         """Start a thread for each backend."""
-        self._workers = [_Worker(self.step, self._schedule, name) for name in self._backends]
+        self._is_started = True
+        for name in self._schedule.backends:
+            self._start_worker(name)
 
     def stop(self, within_seconds: float) -> None:
         """Try to deliver the pending deletions within this time, then end the threads."""
         until = self._clock() + within_seconds
-        for worker in self._workers:
+        for worker in self._workers.values():
             worker.stop(until)
-        for worker in self._workers:
+        for worker in self._workers.values():
             worker.join(max(0.0, until - self._clock()))
-        self._workers = []
+        self._workers = {}
+
+    def _start_worker(self, backend: str) -> None:
+        if backend not in self._workers:
+            self._workers[backend] = _Worker(self.step, self._schedule, backend)
 
     def step(self, name: str, until: Callable[[], float | None] = lambda: None) -> float:
         """Deliver the due deletions of a backend; return the seconds until the next call.

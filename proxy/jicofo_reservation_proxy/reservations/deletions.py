@@ -144,6 +144,10 @@ class Deletions:
         """Return whether the backend has said that it does not support deletions."""
         return backend in self._has_no_delete
 
+    def backend_changed(self, backend: str) -> None:
+        """Forget what the proxy has learned about a backend: another server answers now."""
+        self._has_no_delete.discard(backend)
+
     def is_uncertain(self, ref: ConferenceRef) -> bool:
         """Return whether the deletion of this conference is uncertain."""
         return self._schedule.is_uncertain(ref)

@@ -23,7 +23,8 @@ class Expiry:
     """Ends conferences that have expired, and abandons deletions that are too old.
 
     `expire_after` is the time from the end of a conference to its expiry. `give_up_after` is the
-    time for which the proxy tries to deliver a deletion. Both are settings.
+    time for which the proxy tries to deliver a deletion. Both are settings, which may change at any
+    time, as may the names in `backends`.
     """
 
     def __init__(
@@ -41,9 +42,13 @@ class Expiry:
         self._ledger = ledger
         self._schedule = schedule
         self._deletions = deletions
+        self._now_ms = now_ms
+        self.change(expire_after, give_up_after)
+
+    def change(self, expire_after: timedelta, give_up_after: timedelta) -> None:
+        """Use other settings from now on."""
         self._expire_after_ms = expire_after // _MILLISECOND
         self._give_up_after_ms = give_up_after // _MILLISECOND
-        self._now_ms = now_ms
 
     def run(self, *, may_abandon: bool) -> None:
         """End the conferences and abandon the deletions whose time is over. Raises `StateError`."""

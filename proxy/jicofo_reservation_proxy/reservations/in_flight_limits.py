@@ -65,14 +65,25 @@ class InFlightLimits:
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
+        self._backends: dict[str, _Backend] = {}
+        self.change(per_backend, in_all)
+
+    def change(self, per_backend: Mapping[str, int], in_all: int) -> None:
+        """Use other limits from now on. Requests that were admitted keep their places."""
         own = max(1, in_all // (2 * max(1, len(per_backend))))
-        self._backends = {
-            name: _Backend(count, min(own, count), threading.Condition(self._lock))
-            for name, count in per_backend.items()
-        }
-        for entry in self._backends.values():
-            entry.others = tuple(other for other in self._backends.values() if other is not entry)
-        self._most_requests = max(in_all, len(self._backends))
+        with self._lock:
+            found = {name: self._entry(name) for name in per_backend}
+            for name, entry in found.items():
+                entry.most_calls = per_backend[name]
+                entry.own = min(own, entry.most_calls)
+                entry.others = tuple(other for other in found.values() if other is not entry)
+                entry.changed.notify_all()
+            self._backends = found
+            self._most_requests = max(in_all, len(found))
+
+    def _entry(self, name: str) -> _Backend:
+        known = self._backends.get(name)
+        return known or _Backend(0, 0, threading.Condition(self._lock))
 
     def admit(self, backend: str, within_seconds: float) -> AbstractContextManager[bool]:
         """Admit a request to a backend, after a wait if necessary; yield whether it may call."""

@@ -14,8 +14,10 @@ from jicofo_reservation_proxy.model import ConferenceRef, Dialect, PublicId
 class NumericIds:
     """Converts conferences to the ids that clients get, and ids from clients back to conferences.
 
-    A client that accepts only numbers gets a number. `backends` are the names of all backends. The
-    constructor and all methods raise `StateError`.
+    A client that accepts only numbers gets a number. `backends` are the names of all backends; they
+    may change at any time. The backend to which the numbers that are not aliases belong does not
+    change: an old number must never lead to another backend. The constructor and all methods raise
+    `StateError`.
     """
 
     def __init__(self, aliases: Aliases, backends: Collection[str]) -> None:
@@ -32,9 +34,13 @@ class NumericIds:
         """
         if not dialect.numeric_ids:
             return ids.encode(ref, hold)
-        is_plain = len(self._backends) == 1 and not ref.is_fallback
-        number = ids.own_number(ref.conference_id) if is_plain else None
+        number = ids.own_number(ref.conference_id) if self._is_plain(ref) else None
         return number if number is not None else self._aliases.alias(ref, within_seconds)
+
+    def _is_plain(self, ref: ConferenceRef) -> bool:
+        """Return whether the own number of a conference can lead to no other backend."""
+        is_only = len(self._backends) == 1 and ref.backend == self._number_owner
+        return is_only and not ref.is_fallback
 
     def named(self, public_id: str) -> ids.Named | None:
         """Return the conference that a client's id stands for; `None` if the id is unknown."""

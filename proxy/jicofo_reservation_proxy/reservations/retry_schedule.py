@@ -8,7 +8,7 @@ the backend is unreachable), or if the backend rejects many deletions in a row.
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jicofo_reservation_proxy.model import ConferenceRef, Fault, FaultKind
@@ -76,23 +76,39 @@ class _Pause:
 
 
 class RetrySchedule:
-    """The schedule of the deletions to the backends in `backends`.
+    """The schedule of the deletions to the backends that were added.
 
-    `left_over` are the conferences whose deletion an earlier process left pending. These deletions
-    are uncertain, because that process may have sent them. `clock` counts seconds from an arbitrary
-    start.
+    `clock` counts seconds from an arbitrary start.
     """
 
-    def __init__(
-        self,
-        backends: Collection[str],
-        left_over: Iterable[ConferenceRef],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._pauses = {name: _Pause() for name in backends}
-        self._attempts = {ref: _Attempts(is_uncertain=True) for ref in left_over}
-        self._most_attempts = 2 * len(self._attempts) + MIN_NEW_ENTRIES
+        self._pauses: dict[str, _Pause] = {}
+        self._attempts: dict[ConferenceRef, _Attempts] = {}
+        self._most_attempts = MIN_NEW_ENTRIES
+
+    def add(self, backend: str, left_over: Iterable[ConferenceRef]) -> None:
+        """Schedule the deletions to a backend from now on.
+
+        `left_over` are the conferences whose deletion an earlier process left pending. These
+        deletions are uncertain, because that process may have sent them.
+        """
+        self._pauses.setdefault(backend, _Pause())
+        for ref in left_over:
+            self._attempts.setdefault(ref, _Attempts(is_uncertain=True))
+        self._most_attempts = max(self._most_attempts, 2 * len(self._attempts) + MIN_NEW_ENTRIES)
+
+    @property
+    def backends(self) -> Sequence[str]:
+        """The names of the backends that were added."""
+        return list(self._pauses)
+
+    def end_pause(self, backend: str) -> None:
+        """Try the deletions to a backend again soon, for example at its new address."""
+        pause = self._pauses[backend]
+        pause.rejected.clear()
+        pause.count, pause.until = 0, 0.0
+        self.wake(backend)
 
     def wake(self, backend: str) -> None:
         """Wake the thread that delivers deletions to a backend."""

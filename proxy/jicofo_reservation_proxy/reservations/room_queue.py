@@ -25,11 +25,14 @@ def max_waiting_in_all(threads: int) -> int:
 
 
 class RoomQueue:
-    """Lets one POST at a time work on a room; `threads` is the setting."""
+    """Lets one POST at a time work on a room.
 
-    def __init__(self, locks: Locks, threads: int) -> None:
+    At most `max_in_all` POSTs wait for any room; the value may change at any time.
+    """
+
+    def __init__(self, locks: Locks, max_in_all: int) -> None:
         self._locks = locks
-        self._max_in_all = max_waiting_in_all(threads)
+        self.max_in_all = max_in_all
         self._waiting: Counter[RoomKey] = Counter()
         self._guard = threading.Lock()
 
@@ -44,7 +47,7 @@ class RoomQueue:
         """Begin to wait for a room; return false if too many others wait."""
         with self._guard:
             is_full = self._waiting[room] >= MAX_WAITING
-            if is_full or self._waiting.total() >= self._max_in_all:
+            if is_full or self._waiting.total() >= self.max_in_all:
                 return False
             self._waiting[room] += 1
             return True

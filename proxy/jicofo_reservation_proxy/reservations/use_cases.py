@@ -5,14 +5,13 @@ id the client gets, and whether the client may have a room that a conference alr
 backend gives no answer, the ledger may answer in its place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from jicofo_reservation_proxy.backends.backend import Backend
-from jicofo_reservation_proxy.clock import Budget, now_ms
+from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.errors import StateError
-from jicofo_reservation_proxy.ledger.ledger import Store
 from jicofo_reservation_proxy.model import (
     NO_ROUTE,
     CreateReply,
@@ -26,58 +25,49 @@ from jicofo_reservation_proxy.model import (
 from .conflicts import Conflicts
 from .context import Handled, RoomRequest, state_fault
 from .creation import Creation
-from .deletion_delivery import Delivery
 from .ending import Ending
 from .fallback import Fallback
 from .grants import Grants
-from .in_flight_limits import InFlightLimits
 from .named_conferences import NamedConferences
-from .numeric_ids import NumericIds
 from .reading import Reading
-from .room_queue import RoomQueue
 from .routing import Router
+from .shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The operator's settings for the use cases.
 
-    `threads` is the setting. `fallback_seconds` maps each backend that allows fallback grants to
-    their duration in seconds.
+    `fallback_seconds` maps each backend that allows fallback grants to their duration in seconds.
     """
 
     conflicts: Literal["answer", "report"]
     respond_within_seconds: float
-    threads: int
     fallback_seconds: Mapping[str, int]
 
 
 class UseCases:
-    """The use cases for a set of backends.
+    """The use cases for a set of backends, a router and a policy, which a reload replaces together.
 
-    The constructor raises `StateError` if the store cannot be used. The methods return a `Fault`
-    instead.
+    The methods return a `Fault` if the store cannot be used.
     """
 
     def __init__(
         self,
         router: Router,
         backends: Mapping[str, Backend],
-        store: Store,
-        delivery: Delivery,
-        in_flight: InFlightLimits,
+        shared: Shared,
         policy: Policy,
-        now_ms: Callable[[], int] = now_ms,
     ) -> None:
+        store, numeric_ids, now_ms = shared.store, shared.numeric_ids, shared.now_ms
         ledger, within_seconds = store.ledger, policy.respond_within_seconds
-        deletions = delivery.deletions
-        numeric_ids = NumericIds(store.aliases, backends)
+        deletions, in_flight = shared.delivery.deletions, shared.in_flight
         grants = Grants(ledger, numeric_ids, deletions)
         conflicts = Conflicts(ledger, grants, reports=policy.conflicts == "report")
         fallback = Fallback(ledger, grants, conflicts, deletions, policy.fallback_seconds, now_ms)
         self._router = router
         self._in_flight = in_flight
-        self._room_queue = RoomQueue(store.locks, policy.threads)
+        self._room_queue = shared.room_queue
         self._respond_within_seconds = within_seconds
         named = NamedConferences(backends, ledger, deletions, now_ms)
         self._creation = Creation(
@@ -88,7 +78,7 @@ class UseCases:
             grants,
             conflicts,
             fallback,
-            delivery.withdrawals,
+            shared.delivery.withdrawals,
         )
         self._reading = Reading(
             backends, ledger, numeric_ids, grants, in_flight, within_seconds, now_ms

@@ -46,7 +46,10 @@ logger = logging.getLogger(__name__)
 
 
 class Withdrawals:
-    """Notes and delivers the withdrawals. `give_up_after_ms` is the setting `give_up_after`."""
+    """Notes and delivers the withdrawals.
+
+    `give_up_after_ms` is the setting `give_up_after`, which may change at any time.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class Withdrawals:
         self._locks = store.locks
         self._schedule = schedule
         self._metrics = metrics
-        self._give_up_after_ms = give_up_after_ms
+        self.give_up_after_ms = give_up_after_ms
         self._now_ms = now_ms
         self._clock = clock
         self._keeps_rows: dict[str, bool] = {}
@@ -94,6 +97,11 @@ class Withdrawals:
             )
         for withdrawal in self._withdrawals.of(backend):
             self._withdrawals.remove(withdrawal)
+
+    def backend_changed(self, backend: str) -> None:
+        """Forget whether a backend keeps rows: another server answers now."""
+        self._keeps_rows.pop(backend, None)
+        self._next_at.pop(backend, None)
 
     def note(self, asked: RoomRequest) -> None:
         """Note that no client got the conference of the newest create of a request.
@@ -186,7 +194,7 @@ class Withdrawals:
         self._failures[backend] = 1 + self._failures.get(backend, 0)
         self._next_at[backend] = self._clock() + back_off(self._failures[backend])
         self._withdrawals.remove(withdrawal)
-        if self._age_ms(withdrawal) < self._give_up_after_ms:
+        if self._age_ms(withdrawal) < self.give_up_after_ms:
             self._withdrawals.note(withdrawal)
             logs.event(logger, logging.WARNING, "withdrawal pending", fields)
         else:

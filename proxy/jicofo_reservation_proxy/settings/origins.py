@@ -28,6 +28,10 @@ class Origins:
         line = self.file.line_of(path) if self.file else None
         return f"{self.file.path}, line {line}" if self.file and line else ""
 
+    def names(self, path: KeyPath) -> bool:
+        """Return whether any source sets this key; otherwise it has its default."""
+        return bool(self.of(path))
+
 
 def _is_related(key: KeyPath, path: KeyPath) -> bool:
     shared = min(len(key), len(path))

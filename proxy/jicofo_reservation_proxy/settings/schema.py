@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 AdminListen = NewType("AdminListen", str)
 AllowedHost = NewType("AllowedHost", str)
@@ -37,9 +37,12 @@ ThreadCount = NewType("ThreadCount", int)
 _SERVICE = "/jicofo.reservation.v1.ReservationService"
 
 
-def _doc(text: str) -> dict[str, str]:
-    """Return the metadata that documents a setting. The text is Markdown."""
-    return {"doc": text}
+def _doc(text: str, *, at_reload: bool = True) -> dict[str, Any]:
+    """Return the metadata that documents a setting. The text is Markdown.
+
+    `at_reload` says whether a reload applies a new value; otherwise it needs a restart.
+    """
+    return {"doc": text, "at_reload": at_reload}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +353,8 @@ class Settings:
             "The address on which the proxy listens for Jicofo or Prosody, as `HOST:PORT`. The "
             "default, `127.0.0.1:7777`, accepts only clients on this machine. Everyone who can "
             "reach the address can create and delete conferences, and read their passwords, unless "
-            "`client_token_file` is set. With port 0 the proxy chooses a free port and logs it."
+            "`client_token_file` is set. With port 0 the proxy chooses a free port and logs it.",
+            at_reload=False,
         ),
     )
     listen_tls: ListenTls | None = field(
@@ -400,7 +404,8 @@ class Settings:
             "names of rooms (`mask_rooms`). If another program uses the default address, the proxy "
             "logs a warning and runs without this listener; if it uses an address that you have "
             'set, the proxy does not start. With port 0 the proxy chooses a free port. `""`: no '
-            "admin listener."
+            "admin listener.",
+            at_reload=False,
         ),
     )
     admin_token_file: SecretFile | None = field(
@@ -433,7 +438,8 @@ class Settings:
             "It must be on a local disk, and each proxy needs a separate directory. Absent: "
             "`$STATE_DIRECTORY` (systemd sets it); otherwise `/var/lib/jicofo-reservation-proxy` "
             "for root, and `~/.local/state/jicofo-reservation-proxy` for other users "
-            "(`$XDG_STATE_HOME` replaces `~/.local/state`)."
+            "(`$XDG_STATE_HOME` replaces `~/.local/state`).",
+            at_reload=False,
         ),
     )
     state: Literal["disk", "memory"] = field(
@@ -441,7 +447,8 @@ class Settings:
         metadata=_doc(
             "The location of the ledger. `disk` (default): in `state_dir`. `memory`: only in "
             "memory; each restart loses the pending deletions and the conference numbers that "
-            "Jicofo knows. Use `memory` only where this loss is acceptable."
+            "Jicofo knows. Use `memory` only where this loss is acceptable.",
+            at_reload=False,
         ),
     )
     client: Literal["auto", "jicofo", "prosody", "handbook"] = field(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -48,26 +48,50 @@ _OF_KUBERNETES = re.compile(
 name `jicofo-reservation-proxy`, or of a name that begins so. They are not settings."""
 
 
+class Loaded(NamedTuple):
+    """The settings that were read, and where each value comes from."""
+
+    settings: Settings
+    origins: Origins
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the settings come from. `read` reads the file each time.
+
+    The environment and the flags stay as they were when the source was made. `flags` maps key
+    paths, such as ("backends", "default", "target"), to texts.
+    """
+
+    file: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    flags: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+
+    def read(self) -> Loaded:
+        """Return the validated settings: flags override the environment, which overrides the file.
+
+        If `file` is `None`, read the file that the environment names, if any. Raises
+        `SettingsError` with all faults that it found.
+        """
+        found = settings_file(self.file, self.environ)
+        toml = _parsed(found) if found else None
+        tree = resolve(toml.tree, Settings, toml.path.parent) if toml else {}
+        overrides = [*_from_environment(self.environ), *_from_flags(self.flags)]
+        root = cast("dict[str, Any]", tree)
+        faults = [fault for override in overrides if (fault := _put(root, override))]
+        if faults:
+            raise SettingsError(faults)
+        origins = Origins({override.path: override.origin for override in overrides}, toml)
+        return Loaded(validate(root, origins), origins)
+
+
 def load(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     flags: Mapping[tuple[str, ...], str] | None = None,
 ) -> Settings:
-    """Return the validated settings: flags override the environment, which overrides the file.
-
-    If `file` is `None`, `load` reads the file that the environment names, if any. `flags` maps key
-    paths, such as ("backends", "default", "target"), to texts.
-
-    Raises `SettingsError` with all faults that it found.
-    """
-    found = settings_file(file, environ)
-    toml = _parsed(found) if found else None
-    tree = cast("dict[str, Any]", resolve(toml.tree, Settings, toml.path.parent)) if toml else {}
-    overrides = [*_from_environment(environ), *_from_flags(flags or {})]
-    faults = [fault for override in overrides if (fault := _put(tree, override))]
-    if faults:
-        raise SettingsError(faults)
-    return validate(tree, Origins({override.path: override.origin for override in overrides}, toml))
+    """Return the settings of a `Source`. Raises `SettingsError` with all faults that it found."""
+    return Source(file, environ, flags or {}).read().settings
 
 
 def _parsed(file: Path) -> TomlFile:

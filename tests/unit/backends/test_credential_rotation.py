@@ -27,7 +27,7 @@ def test_no_channel_is_refreshed_after_the_stop() -> None:
     """`stop` waits only for the refresh that is in progress, however many channels there are."""
     first, second = _Channel(), _Channel()
     channels = [cast("BackendChannel", first), cast("BackendChannel", second)]
-    rotation = CredentialRotation(channels, every_seconds=0.001)
+    rotation = CredentialRotation(lambda: channels, every_seconds=0.001)
     assert first.began.wait(LONG_SECONDS)
     rotation.stop(within_seconds=0)
     first.go_on.set()

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from jicofo_reservation_proxy.commands.signals import StopSignals, ended_by_sigterm
+from jicofo_reservation_proxy.commands.signals import ServeSignals, ended_by_sigterm
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -41,7 +41,7 @@ def _handlers_are_as_before() -> Iterator[None]:
 def test_a_signal_stops_the_listener(number: signal.Signals) -> None:
     """A signal that arrives while the listener serves stops the listener."""
     listener = Listener(number)
-    with StopSignals() as signals:
+    with ServeSignals() as signals:
         signals.run(listener)
     assert listener.happened == ["run", "stop"]
 
@@ -50,7 +50,7 @@ def test_a_signal_stops_the_listener(number: signal.Signals) -> None:
 def test_a_signal_before_run_stops_the_listener(number: signal.Signals) -> None:
     """A signal that arrives before `run` stops the listener before it serves."""
     listener = Listener()
-    with StopSignals() as signals:
+    with ServeSignals() as signals:
         signal.raise_signal(number)
         signals.run(listener)
     assert listener.happened == ["stop", "run"]
@@ -59,7 +59,7 @@ def test_a_signal_before_run_stops_the_listener(number: signal.Signals) -> None:
 def test_without_a_signal_the_listener_is_not_stopped() -> None:
     """Without a signal, the listener is not stopped."""
     listener = Listener()
-    with StopSignals() as signals:
+    with ServeSignals() as signals:
         signals.run(listener)
     assert listener.happened == ["run"]
 

@@ -58,12 +58,11 @@ from jicofo_reservation_proxy.model import (
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
-from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
-from jicofo_reservation_proxy.reservations.routing import Router
-from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+from jicofo_reservation_proxy.reservations.use_cases import Policy
 from jicofo_reservation_proxy.text_rules import format_time
 
 from tests.unit.ledgers import Elsewhere, new_store
+from tests.unit.reservations.stage import make_use_cases
 
 NAME = "default"
 GRACE = timedelta(minutes=5)
@@ -806,14 +805,9 @@ class World:
             now_ms=lambda: self.now_ms,
             clock=self._seconds,
         )
-        self._use_cases = UseCases(
-            Router((), backends),
-            backends,
-            store,
-            self.delivery,
-            InFlightLimits({NAME: 32}, 32),
-            Policy("answer", RESPOND_WITHIN_SECONDS, 32, self._fallback_seconds),
-            lambda: self.now_ms,
+        policy = Policy("answer", RESPOND_WITHIN_SECONDS, self._fallback_seconds)
+        self._use_cases = make_use_cases(
+            backends, store, self.delivery, policy, places=32, now_ms=lambda: self.now_ms
         )
 
     def _start(self, down_seconds: float, *, has_lost: bool) -> None:

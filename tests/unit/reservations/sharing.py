@@ -43,9 +43,7 @@ from jicofo_reservation_proxy.model import (
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
-from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
-from jicofo_reservation_proxy.reservations.routing import Router
-from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
+from jicofo_reservation_proxy.reservations.use_cases import Policy
 from jicofo_reservation_proxy.reservations.withdrawals import LATE_CREATE_MS
 from jicofo_reservation_stub.store import NO_HOLDER, Booking, Held, Store
 from jicofo_reservation_stub.store import Conference as StubConference
@@ -53,6 +51,7 @@ from jicofo_reservation_stub.store import Granted as StubGranted
 from jicofo_reservation_stub.store import Hold as StubHold
 
 from tests.unit.ledgers import START_MS, new_store
+from tests.unit.reservations.stage import make_use_cases
 
 NAME = "default"
 ROOM = "board"
@@ -224,14 +223,9 @@ class SharingProxy:
                 now_ms=self._now_ms,
                 clock=lambda: self._now_ms() / 1000,
             )
-            self.use_cases = UseCases(
-                Router((), backends),
-                backends,
-                store,
-                self.delivery,
-                InFlightLimits({NAME: 4}, 4),
-                Policy("answer", 0.05, 4, {}),
-                self._now_ms,
+            policy = Policy("answer", 0.05, {})
+            self.use_cases = make_use_cases(
+                backends, store, self.delivery, policy, places=4, now_ms=self._now_ms
             )
             self._stack = stack.pop_all()
 

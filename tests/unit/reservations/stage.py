@@ -1,6 +1,6 @@
 """The use cases on a ledger in memory, for tests that bring a backend of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,13 +14,37 @@ from jicofo_reservation_proxy.ledger.sqlite_ledger import SqliteLedger
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
 from jicofo_reservation_proxy.reservations.in_flight_limits import InFlightLimits
+from jicofo_reservation_proxy.reservations.numeric_ids import NumericIds
+from jicofo_reservation_proxy.reservations.room_queue import RoomQueue, max_waiting_in_all
 from jicofo_reservation_proxy.reservations.routing import Router
+from jicofo_reservation_proxy.reservations.shared import Shared
 from jicofo_reservation_proxy.reservations.use_cases import Policy, UseCases
 
 from tests.unit.ledgers import START_MS, Elsewhere, new_store
 
 NAME = "default"
 INCIDENT = "0123456789ab"
+
+
+def make_use_cases(
+    backends: Mapping[str, Backend],
+    store: Store,
+    delivery: Delivery,
+    policy: Policy,
+    *,
+    places: int,
+    now_ms: Callable[[], int],
+) -> UseCases:
+    """Return the use cases for backends without routes; `places` is each in-flight limit."""
+    shared = Shared(
+        store,
+        delivery,
+        NumericIds(store.aliases, backends),
+        InFlightLimits(dict.fromkeys(backends, places), places),
+        RoomQueue(store.locks, max_waiting_in_all(places)),
+        now_ms,
+    )
+    return UseCases(Router((), backends), backends, shared, policy)
 
 
 @dataclass
@@ -54,13 +78,8 @@ def staged(backend: Backend) -> Iterator[Stage]:
             give_up_after=timedelta(days=7),
             now_ms=lambda: START_MS,
         )
-        use_cases = UseCases(
-            Router((), {NAME}),
-            {NAME: backend},
-            store,
-            delivery,
-            InFlightLimits({NAME: 4}, 4),
-            Policy("answer", 1.0, 4, {}),
-            lambda: START_MS,
+        policy = Policy("answer", 1.0, {})
+        use_cases = make_use_cases(
+            {NAME: backend}, store, delivery, policy, places=4, now_ms=lambda: START_MS
         )
         yield Stage(ledger, elsewhere, store, delivery, use_cases)

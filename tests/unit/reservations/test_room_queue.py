@@ -22,7 +22,7 @@ BOARD, KITCHEN, GARDEN = (("default", name) for name in ("board", "kitchen", "ga
 @pytest.fixture
 def queue() -> RoomQueue:
     """Return a queue in which six POSTs may wait."""
-    return RoomQueue(LocalLocks(), 24)
+    return RoomQueue(LocalLocks(), 6)
 
 
 def entered(queue: RoomQueue, room: RoomKey, within_seconds: float = 0) -> Fault | None:

@@ -265,7 +265,8 @@ def test_an_unreachable_store_is_logged_once(caplog: pytest.LogCaptureFixture) -
             raise StateError("the store is away")
         return 0.0
 
-    schedule = RetrySchedule({NAME}, ())
+    schedule = RetrySchedule()
+    schedule.add(NAME, ())
     worker = _Worker(step, schedule, NAME)
     try:
         for number in range(1, 6):
