@@ -211,7 +211,7 @@ class Proxy:
             logs.configure(settings.log_format, settings.log_level)
         for name in changes.removed:
             self._warn_of_removed(name)
-        return [*differences(before, settings), *waiting]
+        return (*differences(before, settings), *waiting)
 
     def _warn_of_removed(self, name: str) -> None:
         counts = self.ledger.counts_of(name)

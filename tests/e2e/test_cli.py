@@ -551,7 +551,9 @@ def test_the_tools_of_both_modules_are_the_same() -> None:
     """`__main__` handles SIGTERM before it imports the commands, so it repeats the names."""
     program = (
         "from jicofo_reservation_proxy.__main__ import TOOLS;"
-        "from jicofo_reservation_proxy.commands.main import _TOOLS; assert TOOLS == _TOOLS"
+        "from jicofo_reservation_proxy.__main__ import OTHERS;"
+        "from jicofo_reservation_proxy.commands.main import _COMMANDS, _TOOLS;"
+        "assert TOOLS == _TOOLS; assert {*OTHERS, 'serve'} == set(_COMMANDS)"
     )
     subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
 
@@ -730,6 +732,85 @@ def test_a_signal_during_the_start_ends_the_proxy_cleanly(
 
     monkeypatch.setattr("jicofo_reservation_proxy.commands.serve.Server", interrupted)
     assert cli.main(["--listen", "127.0.0.1:0", "--state-dir", str(tmp_path)]) == 0
+
+
+def test_sighup_reloads_the_settings_file(tmp_path: Path) -> None:
+    """`serve` uses the changed file, and keeps serving; a wrong file is one line of the log."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = 8\n")
+    with _serving("--config", str(file)) as proxy:
+        file.write_text('path_prefix = "/api"\n')
+        proxy.process.send_signal(signal.SIGHUP)
+        line = proxy.wait_for_line("the settings were reloaded: ")
+        assert "path_prefix has changed; threads has changed" in line
+        assert Client(proxy.port).create().status == 404
+        file.write_text("threads = 0\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        line = proxy.wait_for_line("the reload failed")
+        assert f"got 0 ({file}, line 1)" in line
+        assert Client(proxy.port).send("DELETE", "/api/conference/1").status == 200
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.rest_of_log()
+    assert proxy.process.returncode == 0
+
+
+def test_sighup_during_the_drain_is_ignored(tmp_path: Path) -> None:
+    """A signal during the graceful shutdown changes nothing and does not end the process."""
+    release = threading.Event()
+
+    def create(request: pb.CreateConferenceRequest, _: Context) -> pb.CreateConferenceResponse:
+        assert release.wait(TIMEOUT_SECONDS)
+        return pb.CreateConferenceResponse(conference=conference(request))
+
+    file = tmp_path / "settings.toml"
+    file.write_text("")
+    backend = Script(create)
+    with (
+        serving_grpc(backend) as target,
+        _serving("--config", str(file), "--target", target) as proxy,
+    ):
+        waiting = threading.Thread(target=lambda: Client(proxy.port).create())
+        waiting.start()
+        eventually(lambda: backend.creates)
+        proxy.process.send_signal(signal.SIGTERM)
+        proxy.wait_for_line("stopping: ")
+        proxy.process.send_signal(signal.SIGHUP)
+        release.set()
+        waiting.join()
+        assert not [line for line in proxy.rest_of_log() if "reload" in line]
+    assert proxy.process.returncode == 0
+
+
+def test_reload_prints_what_has_changed(out: Output, tmp_path: Path) -> None:
+    """The command lets the running proxy reload; it prints faults, and exits with 3."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = 8\n")
+    with _serving("--config", str(file)):
+        assert out.of("reload") == (0, "nothing has changed\n", "")
+        file.write_text("threads = 9\n")
+        assert out.of("reload") == (0, "threads has changed\n", "")
+        file.write_text("threads = 0\n")
+        code, text, errors = out.of("reload")
+        assert (code, text) == (3, "")
+        assert errors.startswith("threads: wanted a whole number from 1 to 1000, got 0")
+
+
+def test_reload_without_a_running_proxy_exits_with_5(out: Output, tmp_path: Path) -> None:
+    """The command says how to name the proxy."""
+    code, _, errors = out.of("reload")
+    assert code == 5
+    assert f"got {tmp_path / 'state'}, which no proxy uses" in errors
+
+
+@pytest.mark.parametrize("command", ["serve", "ledger"])
+def test_sighup_before_the_command_is_loaded(command: str) -> None:
+    """SIGHUP before `serve` is loaded does nothing; another command ends."""
+    program = (
+        "import signal, sys; import jicofo_reservation_proxy.__main__;"
+        " signal.raise_signal(signal.SIGHUP)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, command], timeout=60, check=False)
+    assert done.returncode == (0 if command == "serve" else -signal.SIGHUP)
 
 
 def test_serve_stops_draining_after_drain_within(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     if settings.state == "memory" or not is_in_use(settings.state_dir):
         raise StateError(
-            f"state_dir: wanted the directory of a running proxy, got {settings.state_dir}, which no "
-            'proxy uses; name it with --state-dir, or send SIGHUP to a proxy with state = "memory"'
+            f"state_dir: wanted the directory of a running proxy, got {settings.state_dir}, which "
+            "no proxy uses; name it with --state-dir, or send SIGHUP to a proxy with "
+            'state = "memory"'
         )
     result = json.loads(ask(settings.state_dir, "reload"))
     for note in result["notes"]:

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class ReloadState:
     """The settings in use, and the last reloads. Times are milliseconds since the epoch.
 
-    `last_good_ms` is the start of the process before the first good reload. `faults` has the faults
-    of the last reload if it failed; `last_failed_ms` is `None` before the first failure.
+    `last_good_ms` is the start of the process before the first good reload. `last_failed_ms` is
+    `None` before the first failure. `faults` has the faults of the last reload if it failed.
     """
 
     hash: str
@@ -120,7 +120,8 @@ class Reloader:
         except Exception:
             logger.exception("a fault of the proxy in a reload")
             return self._failed(("a fault of the proxy; its log has the details",))
-        self.state = ReloadState(hash_of(loaded.settings), self._now_ms())
+        failed_ms = self.state.last_failed_ms
+        self.state = ReloadState(hash_of(loaded.settings), self._now_ms(), failed_ms)
         result = ReloadResult(notes=notes or ("nothing has changed",))
         logger.info("the settings were reloaded: %s", "; ".join(result.notes))
         return result

@@ -7,6 +7,7 @@ import pytest
 from jicofo_reservation_proxy.commands.signals import ServeSignals, ended_by_sigterm
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
+ALL_SIGNALS = [*SIGNALS, signal.SIGHUP]
 
 
 class Listener:
@@ -32,9 +33,9 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def _handlers_are_as_before() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in SIGNALS]
+    before = [signal.getsignal(number) for number in ALL_SIGNALS]
     yield
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert [signal.getsignal(number) for number in ALL_SIGNALS] == before
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -62,6 +63,43 @@ def test_without_a_signal_the_listener_is_not_stopped() -> None:
     with ServeSignals() as signals:
         signals.run(listener)
     assert listener.happened == ["run"]
+
+
+class Reloader:
+    """A reloader that records its calls."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+
+    def request(self) -> None:
+        """Reload soon."""
+        self.happened.append("request")
+
+    def refuse(self) -> None:
+        """Reload nothing more."""
+        self.happened.append("refuse")
+
+
+def test_sighup_reloads_the_settings_and_stops_nothing() -> None:
+    """SIGHUP reaches the reloader, also one that came before the proxy was made."""
+    reloader, listener = Reloader(), Listener(signal.SIGHUP)
+    with ServeSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert reloader.happened == []
+        signals.reloads(reloader)
+        signals.run(listener)
+    assert reloader.happened == ["request", "request"]
+    assert listener.happened == ["run"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stop_refuses_later_reloads(number: signal.Signals) -> None:
+    """From SIGTERM or Ctrl-C on, nothing is reloaded."""
+    reloader = Reloader()
+    with ServeSignals() as signals:
+        signals.reloads(reloader)
+        signals.run(Listener(number))
+    assert reloader.happened == ["refuse"]
 
 
 def test_sigterm_ends_a_tool_as_ctrl_c_does() -> None:

@@ -57,6 +57,41 @@ def test_the_limit_of_all_backends() -> None:
             assert got == [True, True, True, False, False]
 
 
+def test_other_limits_count_the_requests_from_before() -> None:
+    """After a change, requests that were admitted before it still have their places."""
+    limits = InFlightLimits({"a": 1}, 10)
+    with taken(limits, "a", "a") as got:
+        assert got == [True, False]
+        limits.change({"a": 3, "b": 1}, 10)
+        with taken(limits, "a", "a", "a", "b", "b") as more:
+            assert more == [True, True, False, True, False]
+        limits.change({"a": 1}, 10)
+        with taken(limits, "a") as more:
+            assert more == [False]
+    with taken(limits, "a") as got:
+        assert got == [True]
+
+
+def test_a_higher_limit_lets_a_waiting_request_go_on() -> None:
+    """A request that waits for its call is woken when the limit rises."""
+    limits = InFlightLimits({"a": 1}, 10, clock=lambda: 0.0)
+    admitted = threading.Event()
+
+    def ask() -> None:
+        with limits.admit("a", 60) as is_admitted:
+            if is_admitted:
+                admitted.set()
+
+    with taken(limits, "a"):
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        eventually(lambda: limits._backends["a"].requests == 2)
+        assert not admitted.is_set()
+        limits.change({"a": 2}, 10)
+        waiting.join()
+        assert admitted.is_set()
+
+
 def test_an_exception_gives_the_place_back() -> None:
     """An exception inside gives the place back."""
     limits = InFlightLimits({"a": 1}, 1)
