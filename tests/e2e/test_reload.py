@@ -248,7 +248,21 @@ def _listen_tls(running: Running, folder: Path) -> None:
     assert running.jicofo.create().status == 200
 
 
+def _read_at_each_use(running: Running, folder: Path) -> None:
+    """Read the settings: the admin listener reads them at each use (test_admin_listener.py)."""
+    (folder / "tokens.txt").write_text(TOKEN)
+    running.reload(
+        admin_token_file=folder / "tokens.txt", mask_rooms=True, metrics_tenants=["acme"]
+    )
+    found = running.proxy.settings
+    assert found.admin_token_file == folder / "tokens.txt"
+    assert (found.mask_rooms, found.metrics_tenants) == (True, ("acme",))
+
+
 APPLIED: Mapping[str, Callable[[Running, Path], None]] = {
+    "admin_token_file": _read_at_each_use,
+    "mask_rooms": _read_at_each_use,
+    "metrics_tenants": _read_at_each_use,
     "allowed_hosts": _allowed_hosts,
     "backends": _backends,
     "client": _client,
@@ -269,6 +283,7 @@ APPLIED: Mapping[str, Callable[[Running, Path], None]] = {
 }
 
 NEED_A_RESTART: Mapping[str, object] = {
+    "admin_listen": "127.0.0.1:1",
     "listen": "127.0.0.1:1",
     "state": "memory",
     "state_dir": "/nowhere",
