@@ -33,6 +33,7 @@ from .http.host_names import names_to_check
 from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
 from .http.refusals import Refusals
+from .http.traced_handlers import TracedHandlers
 from .http.wsgi import make_flask
 from .ledger import record_rows
 from .ledger.file_watch import FileWatch
@@ -45,8 +46,10 @@ from .ledger.sqlite_holds import SqliteHolds
 from .ledger.sqlite_ledger import SqliteLedger, retry
 from .ledger.sqlite_withdrawals import SqliteWithdrawals
 from .observability import logs
+from .observability.chosen_tracer import chosen_tracer
 from .observability.health import Health
 from .observability.metrics import Metrics
+from .observability.traces import Tracer
 from .reservations.deletion_delivery import Delivery
 from .reservations.in_flight_limits import InFlightLimits
 from .reservations.numeric_ids import NumericIds
@@ -128,6 +131,7 @@ class Proxy:
         self.backends = BackendPool(self._connect)
         with ExitStack() as stack:
             stack.callback(self._close_local)
+            self.tracer = self._start_tracer(stack)
             credentials = self._credentials_of(settings, None)
             stack.callback(self.backends.close)
             backends, routes = self._choose_backends(settings)
@@ -284,12 +288,7 @@ class Proxy:
             self._shared,
             self._policy(settings),
         )
-        handlers = Handlers(
-            use_cases,
-            recognition(settings.client),
-            guest_test(settings.guest_domains),
-            self._access_log,
-        )
+        handlers = self._make_handlers(settings, use_cases)
         hosts: Sequence[str] | None = settings.allowed_hosts or None
         if self._has_listener:
             hosts = names_to_check(settings.listen, settings.allowed_hosts)
@@ -317,6 +316,19 @@ class Proxy:
             },
         )
 
+    def _start_tracer(self, stack: ExitStack) -> Tracer | None:
+        found = chosen_tracer(os.environ)
+        if found is not None:
+            stack.callback(lambda: found.close(self._closing_seconds))
+        return found
+
+    def _make_handlers(self, settings: Settings, use_cases: UseCases) -> Handlers:
+        dialect_of = recognition(settings.client)
+        is_guest = guest_test(settings.guest_domains)
+        if self.tracer is None:
+            return Handlers(use_cases, dialect_of, is_guest, self._access_log)
+        return TracedHandlers(use_cases, dialect_of, is_guest, self._access_log, self.tracer)
+
     def _choose_backends(
         self, settings: Settings
     ) -> tuple[Mapping[BackendName, BackendSettings], Sequence[Route]]:
@@ -334,7 +346,8 @@ class Proxy:
 
     def _connect(self, name: str, settings: BackendSettings) -> Member:
         channel = BackendChannel(name, settings, self.metrics)
-        return Member(settings, channel, GrpcBackend(name, settings, channel, self.metrics))
+        backend = GrpcBackend(name, settings, channel, self.metrics, self.tracer)
+        return Member(settings, channel, backend)
 
     def _open_store(self, stack: ExitStack) -> Store:
         database = Database(self.settings.state_dir if self._keeps_state else None)

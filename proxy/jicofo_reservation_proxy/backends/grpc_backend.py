@@ -29,6 +29,7 @@ from jicofo_reservation_proxy.model import (
     Result,
 )
 from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.observability.traces import CallSpan, Tracer
 from jicofo_reservation_proxy.settings.schema import Backend
 
 from . import circuit_breaker, contract
@@ -76,8 +77,17 @@ class GrpcBackend:
         settings: Backend,
         channel: BackendChannel,
         metrics: Metrics,
+        tracer: Tracer | None = None,
     ) -> None:
         self.name = name
+        self._tracer = tracer
+        methods = settings.methods
+        self._paths = {
+            "create": methods.create,
+            "get": methods.get,
+            "probe": methods.get,
+            "delete": methods.delete,
+        }
         self._channel = channel
         self._answer_within_seconds = settings.answer_within.total_seconds()
         self._has_delete = settings.methods.delete != ""
@@ -170,6 +180,14 @@ class GrpcBackend:
         """
         if not self._has_delete:
             return Result(Deleted(is_unsupported=True), "")
+        if self._tracer is None:
+            return self._deliver(deletion, incident_id, within_seconds)
+        with self._tracer.deletion(self.name, incident_id):
+            return self._deliver(deletion, incident_id, within_seconds)
+
+    def _deliver(
+        self, deletion: Deletion, incident_id: str, within_seconds: float
+    ) -> Result[DeleteOutcome]:
         budget = Budget(min(self._answer_within_seconds, within_seconds))
         probed: GetOutcome | None = None
         if deletion.conference_id:
@@ -245,25 +263,49 @@ class GrpcBackend:
         *,
         counts: bool,
     ) -> ResponseT:
+        with self._circuit.call(counts=counts):
+            if self._tracer is None:
+                return self._sent(method, call, timeout_seconds)
+            path = self._paths[call.operation]
+            with self._tracer.call(self.name, path, call.incident_id) as span:
+                return self._sent(method, call, timeout_seconds, span)
+
+    def _sent(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        call: _Call[RequestT],
+        timeout_seconds: float,
+        span: CallSpan | None = None,
+    ) -> ResponseT:
+        metadata = ((contract.INCIDENT_KEY, call.incident_id), *call.metadata)
+        if span:
+            metadata += tuple(span.metadata)
+
         def attempt(left_seconds: float) -> ResponseT:
-            metadata = ((contract.INCIDENT_KEY, call.incident_id), *call.metadata)
             return method(call.message, timeout=left_seconds, metadata=metadata)
 
         def count_retry() -> None:
             self._count_retries(self.name, call.operation).inc()
+            if span:
+                span.retry()
 
-        with self._circuit.call(counts=counts):
-            code = grpc.StatusCode.OK
-            started = time.perf_counter()
-            try:
-                return retried(attempt, timeout_seconds, on_retry=count_retry)
-            except grpc.RpcError as error:
-                code = code_of(error)
-                raise
-            finally:
-                elapsed = time.perf_counter() - started
-                self._count_calls(self.name, call.operation, code.name).inc()
-                self._call_seconds(self.name, call.operation).observe(elapsed)
+        code: grpc.StatusCode = grpc.StatusCode.OK
+        started = time.perf_counter()
+        try:
+            response = retried(attempt, timeout_seconds, on_retry=count_retry)
+        except grpc.RpcError as error:
+            code = code_of(error)
+            if span:
+                span.end(code.name, code.value[0])
+            raise
+        else:
+            if span:
+                span.end(code.name, code.value[0])
+            return response
+        finally:
+            elapsed = time.perf_counter() - started
+            self._count_calls(self.name, call.operation, code.name).inc()
+            self._call_seconds(self.name, call.operation).observe(elapsed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Denied, Dialect, Fault
 from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.metrics import Metrics
+from jicofo_reservation_proxy.observability.traces import Answered
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.text_rules import one_line
 
@@ -78,6 +79,20 @@ class AccessLogEntry:
             fields["source"] = source
         fields |= _details(reply)
         logs.event(logger, self._level, self._operation, fields)
+
+    @property
+    def answered(self) -> Answered:
+        """What a span says about the answer."""
+        reply = self._handled.reply
+        return Answered(
+            self.answer.status,
+            self.incident_id,
+            type(reply).__name__.lower(),
+            self.dialect.kind.value,
+            self._handled.backend,
+            self._handled.source,
+            reply.kind.value if isinstance(reply, Fault) else "",
+        )
 
     @property
     def _level(self) -> int:

@@ -7,6 +7,7 @@ import logging
 
 from jicofo_reservation_proxy.ids import decode, new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
+from jicofo_reservation_proxy.observability.traces import NO_PARENT, Parent
 from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 class Handlers:
     """The handlers. Each one returns an entry of the access log, which contains the answer.
 
-    `dialect_of` recognizes the client; `is_guest` recognizes owners who have not signed in.
+    `dialect_of` recognizes the client; `is_guest` recognizes owners who have not signed in. The
+    span that sent a request, `parent`, matters only to traced_handlers.py.
     """
 
     def __init__(
@@ -35,7 +37,13 @@ class Handlers:
         self._is_guest = is_guest
         self._log = log
 
-    def create(self, user_agent: str, content_type: str, body: bytes) -> AccessLogEntry:
+    def create(
+        self,
+        user_agent: str,
+        content_type: str,
+        body: bytes,
+        parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
+    ) -> AccessLogEntry:
         """Answer `POST /conference`."""
         entry = self._begin("create", user_agent)
         request = parse_create(content_type, body, self._is_guest)
@@ -46,7 +54,12 @@ class Handlers:
         renderer = RENDERERS[entry.dialect.kind]
         return entry.end(handled, renderer.create(request, handled.reply, entry.incident_id))
 
-    def get(self, user_agent: str, public_id: str) -> AccessLogEntry:
+    def get(
+        self,
+        user_agent: str,
+        public_id: str,
+        parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
+    ) -> AccessLogEntry:
         """Answer `GET /conference/{id}`."""
         entry = self._begin("get", user_agent)
         entry.subject = {"id": _shown(public_id)}
@@ -54,7 +67,12 @@ class Handlers:
         renderer = RENDERERS[entry.dialect.kind]
         return entry.end(handled, renderer.get(handled.reply, entry.incident_id))
 
-    def delete(self, user_agent: str, public_id: str) -> AccessLogEntry:
+    def delete(
+        self,
+        user_agent: str,
+        public_id: str,
+        parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
+    ) -> AccessLogEntry:
         """Answer `DELETE /conference/{id}`."""
         entry = self._begin("delete", user_agent)
         entry.subject = {"id": _shown(public_id)}
@@ -70,8 +88,22 @@ def _shown(public_id: str) -> str:
     return public_id if decode(public_id) else shown(public_id)
 
 
-def internal_fault(error: Exception) -> Answer:
+class TracedError(Exception):
+    """A request failed because of a bug in the proxy. The cause is in `__cause__`.
+
+    `incident_id` is that of the span of the request.
+    """
+
+    def __init__(self, incident_id: str) -> None:
+        super().__init__(incident_id)
+        self.incident_id = incident_id
+
+
+def internal_fault(error: BaseException) -> Answer:
     """Answer a request that failed because of a bug in the proxy; log the traceback."""
-    incident_id = new_incident_id()
+    incident_id = ""
+    if isinstance(error, TracedError):
+        incident_id, error = error.incident_id, error.__cause__ or error
+    incident_id = incident_id or new_incident_id()
     logger.error("a fault of the proxy, incident %s", incident_id, exc_info=error)
     return render_fault(Fault(FaultKind.INTERNAL, "", repr(error)), incident_id)

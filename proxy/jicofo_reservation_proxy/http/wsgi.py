@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Fault, FaultKind
+from jicofo_reservation_proxy.observability.traces import NO_PARENT, Parent
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .access_control import Refused
@@ -65,17 +66,17 @@ def _blueprint() -> Blueprint:
     @blueprint.post("/conference", provide_automatic_options=False)
     def create() -> Response:
         body = request.get_data(cache=False)
-        handlers = _door().handlers
-        return _recorded(handlers.create(_user_agent(), request.content_type or "", body))
+        handlers, content_type = _door().handlers, request.content_type or ""
+        return _recorded(handlers.create(_user_agent(), content_type, body, _parent()))
 
     @blueprint.get("/conference/<path:public_id>", provide_automatic_options=False)
     def get(public_id: str) -> Response:
-        return _recorded(_door().handlers.get(_user_agent(), public_id))
+        return _recorded(_door().handlers.get(_user_agent(), public_id, _parent()))
 
     @blueprint.delete("/conference", provide_automatic_options=False, defaults={"public_id": ""})
     @blueprint.delete("/conference/<path:public_id>", provide_automatic_options=False)
     def delete(public_id: str) -> Response:
-        return _recorded(_door().handlers.delete(_user_agent(), public_id))
+        return _recorded(_door().handlers.delete(_user_agent(), public_id, _parent()))
 
     return blueprint
 
@@ -86,6 +87,17 @@ def _door() -> FrontDoor:
 
 def _user_agent() -> str:
     return _user_agent_of(request.environ)
+
+
+def _parent() -> Parent:
+    return _parent_of(request.environ)
+
+
+def _parent_of(environ: "WSGIEnvironment") -> Parent:
+    """Return the span that sent a request, which a reverse proxy may name in its headers."""
+    if "HTTP_TRACEPARENT" not in environ:
+        return NO_PARENT
+    return Parent(environ["HTTP_TRACEPARENT"], environ.get("HTTP_TRACESTATE", ""))
 
 
 def _user_agent_of(environ: "WSGIEnvironment") -> str:
@@ -170,7 +182,7 @@ class _Entrance:
         elif method in {"GET", "DELETE"} and (found := _PLAIN_ID.fullmatch(path)):
             door.fast_path.learn(environ, tokens, found[1])
             handler = door.handlers.get if method == "GET" else door.handlers.delete
-            handle = partial(handler, _user_agent_of(environ), found[1])
+            handle = partial(handler, _user_agent_of(environ), found[1], _parent_of(environ))
             return self._answer(handle, start_response)
         return self._flask_app(environ, start_response)
 
@@ -191,8 +203,13 @@ class _Entrance:
         if len(body) < length:
             wrong = BadInput(400, "The body is shorter than its Content-Length.")
             return _start(render_bad_input(wrong), start_response)
-        content_type = environ.get("CONTENT_TYPE", "")
-        handle = partial(door.handlers.create, _user_agent_of(environ), content_type, body)
+        handle = partial(
+            door.handlers.create,
+            _user_agent_of(environ),
+            environ.get("CONTENT_TYPE", ""),
+            body,
+            _parent_of(environ),
+        )
         return self._answer(handle, start_response)
 
     def _answer(

@@ -225,6 +225,8 @@ _OF_THE_PROXY = frozenset(
         "keep-alive",
         "proxy-connection",
         "te",
+        "traceparent",
+        "tracestate",
         "transfer-encoding",
         "upgrade",
         "user-agent",

@@ -635,6 +635,8 @@ def test_other_words_are_no_flags(value: object) -> None:
         ("x_client_secret", "a key that holds no credentials (for credentials, use auth)"),
         ("set-cookie", "a key that holds no credentials (for credentials, use auth)"),
         ("transfer-encoding", "a key that neither gRPC nor the proxy sets itself"),
+        ("traceparent", "a key that neither gRPC nor the proxy sets itself"),
+        ("tracestate", "a key that neither gRPC nor the proxy sets itself"),
         ("user-agent", "a key that neither gRPC nor the proxy sets itself"),
         ("x-incident-id", "a key that neither gRPC nor the proxy sets itself"),
         ("X-Deployment", "a metadata key in lower case"),
