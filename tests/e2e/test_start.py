@@ -15,6 +15,7 @@ import grpc
 import pytest
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
+from .otlp import receiving
 from .support import (
     CURL,
     JICOFO,
@@ -64,6 +65,7 @@ NOT_NEEDED = {
         "jicofo_reservation_stub",
     ],
     "a denial with details": ["google.rpc"],
+    "traces": ["jicofo_reservation_proxy.observability.opentelemetry_tracer", "opentelemetry"],
 }
 """The modules that a proxy with a plain backend never loads, by what needs them."""
 
@@ -91,18 +93,22 @@ class Started:
 
 
 @contextmanager
-def started(state_dir: Path, *flags: str) -> Iterator[Started]:
+def started(state_dir: Path, *flags: str, **environ: str) -> Iterator[Started]:
     """Run `serve` with these flags, without the settings of this machine and without coverage.
 
-    A measurement of coverage would load modules of its own.
+    `environ` has more variables for it. A measurement of coverage would load modules of its own.
     """
-    not_ours = ("JICOFO_", "COVERAGE_")
+    not_ours = ("JICOFO_", "COVERAGE_", "OTEL_")
     ours = {name: text for name, text in os.environ.items() if not name.startswith(not_ours)}
     ours["JICOFO_RESERVATION_PROXY_DRAIN_WITHIN"] = "0s"
     ours["JICOFO_RESERVATION_PROXY_ADMIN_LISTEN"] = "127.0.0.1:0"
+    ours |= environ
     command = ["serve", "--listen", "127.0.0.1:0", "--state-dir", str(state_dir), *flags]
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *command], stderr=subprocess.PIPE, text=True, env=ours
+        [sys.executable, "-c", PROGRAM, *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ours,
     ) as process:
         try:
             yield Started(process)
@@ -155,6 +161,17 @@ def test_no_request_loads_a_module(state_dir: Path) -> None:
             assert client.send("GET", "/").status == 404
         assert exchange(proxy.port, b"no HTTP\r\n\r\n").status == 400
         assert proxy.end() == set()
+
+
+def test_no_request_with_traces_loads_a_module(state_dir: Path) -> None:
+    """With traces, everything that spans need is loaded before the first request."""
+    with receiving() as (receiver, endpoint), serving_grpc(granting()) as target:
+        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        with started(state_dir, "--target", target, **environ) as proxy:
+            assert "opentelemetry" in proxy.imported
+            assert Client(proxy.port).create().status == 200
+            assert proxy.end() == set()
+    assert receiver.spans
 
 
 def test_only_a_denial_with_details_loads_the_types_of_details(state_dir: Path) -> None:
