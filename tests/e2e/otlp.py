@@ -42,15 +42,15 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[tuple[Receiver, str]]:
-    """Run a receiver; yield it and its endpoint."""
+def receiving(status: int = 200) -> Iterator[tuple[Receiver, str]]:
+    """Run a receiver that answers with an HTTP status; yield it and its endpoint."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == "/v1/traces"
             receiver.take(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -373,6 +373,16 @@ def test_the_shutdown_exports_what_is_left(tmp_path: Path) -> None:
     assert len(receiver.spans) == 2
 
 
+def test_the_shutdown_does_not_repeat_an_export_that_fails(tmp_path: Path) -> None:
+    """A collector that refuses the last spans is asked once, so the shutdown is not slow."""
+    with receiving(503) as (receiver, endpoint), serving_grpc(granting()) as target:
+        on = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+        with proxy(tmp_path, target, on) as running:
+            assert running.client.create().status == 200
+            running.stop()
+    assert len(receiver.spans) == 2
+
+
 @pytest.mark.parametrize("is_hanging", [False, True], ids=["refuses", "hangs"])
 def test_a_collector_that_is_down_disturbs_nothing(tmp_path: Path, *, is_hanging: bool) -> None:
     """Requests are answered, the proxy stops, and the log has one line a minute about it."""

@@ -30,8 +30,8 @@ SERVICE_NAME = "jicofo-reservation-proxy"
 """The name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has another."""
 
 FLUSH_SECONDS = 2.0
-"""The longest time in which `close` exports what is left, also if the drain has more time: if the
-collector is down, the exporter would repeat its attempts for 10 s."""
+"""The longest time in which `close` exports what is left, also if the drain has more time: the
+collector may hang."""
 
 ABORT_SECONDS = 0.2
 """How long `close` then waits for the thread to see that it must end."""
@@ -123,17 +123,24 @@ class OpenTelemetryTracer:
     def close(self, within_seconds: float) -> None:
         """Export what is left, at most for this time and `FLUSH_SECONDS`, and end the thread.
 
+        The first attempt that fails is the last one.
         An export that hangs goes on in its daemon thread until OTEL_EXPORTER_OTLP_TIMEOUT.
         """
-        # BatchSpanProcessor's own methods have no time limit.
-        flush = threading.Thread(target=self._processor.shutdown, name="traces", daemon=True)
+        # BatchSpanProcessor's own methods have no time limit, and repeat attempts that fail.
+        over = self._quiet.has_failed
+        over.clear()
+        flush = threading.Thread(target=self._flush, args=[over], name="traces", daemon=True)
         flush.start()
-        flush.join(min(within_seconds, FLUSH_SECONDS))
+        over.wait(min(within_seconds, FLUSH_SECONDS))
         self._exporter.shutdown()
         flush.join(ABORT_SECONDS)
         if not flush.is_alive():  # otherwise its lines would still come
             for name in _SPEAKERS:
                 logging.getLogger(name).removeFilter(self._quiet)
+
+    def _flush(self, over: threading.Event) -> None:
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        over.set()
 
     def after_fork(self) -> None:
         """End the thread that OpenTelemetry has started in the new process."""
@@ -216,11 +223,14 @@ class _Quiet(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._throttle = Throttle()
+        self.has_failed = threading.Event()
+        """Set when an attempt to export fails."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether OpenTelemetry may log a record."""
         if record.levelno < logging.WARNING:
             return True
+        self.has_failed.set()
         if number := self._throttle.note():
             logger.warning(
                 "cannot export all traces: %s (%d such messages since the last line)",
