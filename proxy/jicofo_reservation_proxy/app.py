@@ -14,13 +14,19 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from flask import Flask
+from prometheus_client import ProcessCollector
 
 from .admin.control_socket import ControlSocket
+from .admin.gauges import Gauges
+from .backends.backend_status import BackendState
 from .backends.credential_rotation import BackendChannel, CredentialRotation, Refreshable
 from .backends.grpc_backend import GrpcBackend
+from .backends.idle_probes import IdleProbes
 from .backends.pool import BackendPool, Member
+from .certificates import CertificateEnd
 from .clock import SteadyClock
-from .errors import StateError
+from .errors import ProxyError, StateError
+from .http import client_tokens, listener_tls
 from .http.access_control import AccessControl
 from .http.access_log import AccessLog
 from .http.base_path import BasePath
@@ -35,7 +41,8 @@ from .http.owners import guest_test
 from .http.refusals import Refusals
 from .http.traced_handlers import TracedHandlers
 from .http.wsgi import make_flask
-from .ledger import record_rows
+from .ledger import record_rows, sqlite_database
+from .ledger.figures import LedgerFigures
 from .ledger.file_watch import FileWatch
 from .ledger.ledger import Store
 from .ledger.records import RecordState
@@ -46,6 +53,7 @@ from .ledger.sqlite_holds import SqliteHolds
 from .ledger.sqlite_ledger import SqliteLedger, retry
 from .ledger.sqlite_withdrawals import SqliteWithdrawals
 from .observability import logs
+from .observability.certificate_watch import CertificateWatch
 from .observability.chosen_tracer import chosen_tracer
 from .observability.health import Health
 from .observability.metrics import Metrics
@@ -58,6 +66,7 @@ from .reservations.routing import DEFAULT_BACKEND, Router
 from .reservations.shared import Shared
 from .reservations.use_cases import Policy, UseCases
 from .settings.changes import differences, until_restart
+from .settings.health import SettingsHealth
 from .settings.origins import Origins
 from .settings.reloader import Reloader
 from .settings.schema import Backend as BackendSettings
@@ -116,10 +125,13 @@ class Proxy:
         self.health = Health()
         self.is_ready: Callable[[], bool] = lambda: False
         """Whether the proxy listens and is not stopping; `serve` sets it."""
+        self.count_connections: Callable[[], int] = lambda: 0
+        """The number of open connections of clients; `serve` sets it."""
         self.reloader = Reloader(source, settings, self._use)
         self._refusals = Refusals(self.metrics)
-        self._access_log = AccessLog(self.metrics)
+        self._access_log = AccessLog(self.metrics, settings.metrics_tenants)
         self._has_listener = has_listener
+        self._certificate_watch = CertificateWatch(lambda: self.certificates)
         self._clock = SteadyClock()
         self._keeps_state = keeps_state and settings.state == "disk"
         self._drain_seconds = settings.drain_within.total_seconds()
@@ -146,6 +158,9 @@ class Proxy:
             rotation = CredentialRotation(self._with_credentials)
             stack.callback(lambda: rotation.stop(self._closing_seconds))
             self._announce()
+            self._show()
+            probes = IdleProbes(self._grpc_backends)
+            stack.callback(lambda: probes.stop(self._closing_seconds))
             self.delivery.start()
             stack.callback(self._stop_delivery)
             self._open_control_socket(stack)
@@ -180,6 +195,28 @@ class Proxy:
         found = self.backends.members.items()
         return [f"{name} at {member.settings.target}" for name, member in found]
 
+    @property
+    def backend_states(self) -> list[BackendState]:
+        """The status of each backend."""
+        return [backend.state for backend in self._grpc_backends()]
+
+    def _grpc_backends(self) -> list[GrpcBackend]:
+        return [each for each in self.backends.values() if isinstance(each, GrpcBackend)]
+
+    @property
+    def certificates(self) -> list[CertificateEnd]:
+        """The certificates in use: that of the listener, and those for the backends."""
+        tls = self.front_door.door.tls
+        found = list(tls.certificates) if tls else []
+        for member in self.backends.members.values():
+            found += member.channel.certificates
+        return found
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections of clients."""
+        return self.count_connections()
+
     def _stop_delivery(self) -> None:
         closing_seconds = min(CLOSING_SECONDS, self._drain_seconds / 5)
         self.delivery.stop(max(0.0, self._until - time.monotonic() - closing_seconds))
@@ -199,7 +236,12 @@ class Proxy:
         settings, waiting = until_restart(before, loaded.settings)
         credentials = self._credentials_of(settings, self.front_door.door)
         backends, routes = self._choose_backends(settings)
-        prepared = self.backends.prepare(backends)
+        try:
+            prepared = self.backends.prepare(backends)
+        except ProxyError:
+            for unused in backends.keys() - self.backends.keys():
+                self.health.forget(f"backends.{unused}")
+            raise
         changes = self.backends.use(prepared)
         for name in changes.added:
             self.delivery.add(name)
@@ -210,12 +252,21 @@ class Proxy:
         self.delivery.change(settings.expire_after, settings.give_up_after)
         self._drain_seconds = settings.drain_within.total_seconds()
         self.front_door.door = self._make_door(settings, routes, credentials)
+        self._access_log.tenants = settings.metrics_tenants
+        self._forget_unused(credentials)
         self.settings, self.origins = settings, loaded.origins
         if self._has_listener and _log_settings(before) != _log_settings(settings):
             logs.configure(settings.log_format, settings.log_level)
         for name in changes.removed:
             self._warn_of_removed(name)
         return (*differences(before, settings), *waiting)
+
+    def _forget_unused(self, credentials: _DoorCredentials) -> None:
+        """Forget the health of credentials of the listener that are not used any more."""
+        if not credentials.tokens:
+            self.health.forget(client_tokens.KEY)
+        if not credentials.tls:
+            self.health.forget(listener_tls.KEY)
 
     def _warn_of_removed(self, name: str) -> None:
         counts = self.ledger.counts_of(name)
@@ -230,6 +281,8 @@ class Proxy:
     def _forget(self, backend: str) -> None:
         """Remove what remains of a backend that is not in the pool any more."""
         self.delivery.remove(backend)
+        self.health.forget(f"backends.{backend}")
+        self.metrics.forget_backend(backend)
         self._shared.in_flight.change(self._most_calls, self.settings.threads)
 
     @property
@@ -245,6 +298,7 @@ class Proxy:
         if door.tls:
             yield door.tls
         yield self.backends
+        yield self._certificate_watch
 
     def _announce(self) -> None:
         """Log the number of conferences from an earlier process; export the current number."""
@@ -255,6 +309,13 @@ class Proxy:
                 logger.info("the ledger holds %d %s", number, _HELD[state])
         if self.settings.state == "memory":
             logger.warning('state = "memory": pending deletions will be lost at the next restart')
+
+    def _show(self) -> None:
+        """Let the admin listener show what is read at each of its requests."""
+        self.health.add(self.delivery.component)
+        self.health.add(SettingsHealth(self.reloader))
+        self.metrics.registry.register(Gauges(self))
+        ProcessCollector(registry=self.metrics.registry)
 
     def _count(self, state: RecordState) -> float:
         """Return the number of conferences in a state, or NaN if the ledger cannot be read."""
@@ -271,12 +332,12 @@ class Proxy:
         file, tls = settings.client_token_file, settings.listen_tls
         tokens = known and known.access.client_tokens
         if not tokens or tokens.file != file:
-            tokens = ClientTokens(file, self.metrics) if file else None
-        listener_tls = known and known.tls
-        if not listener_tls or listener_tls.settings != tls:
+            tokens = ClientTokens(file, self.metrics, self.health) if file else None
+        door_tls = known and known.tls
+        if not door_tls or door_tls.settings != tls:
             wants_tls = tls if self._has_listener else None
-            listener_tls = ListenerTls(wants_tls, self.metrics) if wants_tls else None
-        return _DoorCredentials(tokens, listener_tls)
+            door_tls = ListenerTls(wants_tls, self.metrics, self.health) if wants_tls else None
+        return _DoorCredentials(tokens, door_tls)
 
     def _make_door(
         self, settings: Settings, routes: Sequence[Route], credentials: _DoorCredentials
@@ -345,12 +406,16 @@ class Proxy:
             self._local.close()
 
     def _connect(self, name: str, settings: BackendSettings) -> Member:
-        channel = BackendChannel(name, settings, self.metrics)
-        backend = GrpcBackend(name, settings, channel, self.metrics, self.tracer)
+        channel = BackendChannel(name, settings, self.metrics, self.health)
+        backend = GrpcBackend(name, settings, channel, self.metrics, self.tracer, self.health)
         return Member(settings, channel, backend)
 
     def _open_store(self, stack: ExitStack) -> Store:
-        database = Database(self.settings.state_dir if self._keeps_state else None)
+        database = Database(
+            self.settings.state_dir if self._keeps_state else None,
+            self.health.component("ledger", sqlite_database.WORDS),
+            self.metrics.ledger_write_seconds.observe,
+        )
         stack.callback(database.close)
         holds = SqliteHolds(database)
         ledger = SqliteLedger(database)
@@ -368,6 +433,7 @@ class Proxy:
                 "retry": partial(self._retry, ledger),
                 "reload": lambda _: self._reload(),
             }
+        self.figures = LedgerFigures(database, ledger, aliases, withdrawals)
         return Store(ledger, aliases, holds, withdrawals, LocalLocks())
 
     def _open_control_socket(self, stack: ExitStack) -> None:

@@ -25,7 +25,7 @@ def test_with_a_full_disk_rooms_are_granted_and_deletions_delivered_at_once(
     before = client.create("before").json["id"]
     disk.let(write="full")
     during = client.create("during").json["id"]
-    until(lambda: "cannot write changes to the ledger" in proxy.text, "the log has the warning")
+    until(lambda: "ledger: cannot be written" in proxy.text, "the log has the warning")
     for public_id in (before, during):
         assert client.delete(public_id).status == 200
     assert stage.store.ids == []

@@ -50,6 +50,7 @@ def make_admin(proxy: RunningProxy) -> Flask:
     app.register_error_handler(Exception, _unexpected)
     app.after_request(_protected)
     _add_probes(app, proxy)
+    _add_metrics(app, proxy)
     app.wsgi_app = _Entrance(proxy, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
@@ -62,6 +63,20 @@ def _add_probes(app: Flask, proxy: RunningProxy) -> None:
     @app.get("/readyz", provide_automatic_options=False)
     def readyz() -> Response:
         return _probe("readyz", proxy, is_ok=proxy.is_ready())
+
+
+def _add_metrics(app: Flask, proxy: RunningProxy) -> None:
+    @app.get("/metrics", provide_automatic_options=False)
+    def metrics() -> Response:
+        from .exposition import compressed, exposed  # noqa: PLC0415 - at the first scrape
+
+        text, content_type = exposed(proxy.metrics.registry, request.headers.get("Accept", ""))
+        body, coding = compressed(text, request.headers.get("Accept-Encoding", ""))
+        response = Response(body, content_type=content_type)
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        if coding:
+            response.headers["Content-Encoding"] = coding
+        return response
 
 
 def _probe(name: str, proxy: RunningProxy, *, is_ok: bool) -> Response:

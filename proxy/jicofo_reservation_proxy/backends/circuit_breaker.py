@@ -3,18 +3,19 @@
 While it is open, the proxy refuses calls at once, so that few requests wait for a slow backend. The
 `circuitbreaker` library counts the failures and changes the states. This module adds three things:
 the choice of errors that count as failures, the limit of one call at a time in a half-open circuit,
-and the log messages.
+and a component of the health, which logs the changes.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 
 from circuitbreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker
+
+from jicofo_reservation_proxy.observability.health import Component, Words
 
 FAILURES = 3
 """The circuit opens after this number of calls in a row that took too long."""
@@ -23,7 +24,14 @@ OPEN_SECONDS = 5
 """How long an open circuit refuses all calls. Then the circuit is half-open: the proxy makes one
 call at a time as a trial."""
 
-logger = logging.getLogger(__name__)
+
+def words(backend: str) -> Words:
+    """Return the words of the component of a circuit."""
+    return Words(
+        "the circuit is open",
+        "the circuit is closed: calls are answered in time again",
+        subject=f"backends.{backend}",
+    )
 
 
 class CircuitOpenError(Exception):
@@ -44,8 +52,9 @@ class Circuit:
         *,
         failures: int,
         open_seconds: int,
+        component: Component | None = None,
     ) -> None:
-        self._backend = backend
+        self._component = component or Component(backend, words(backend))
         self._breaker = CircuitBreaker(
             failure_threshold=failures,
             recovery_timeout=open_seconds,
@@ -53,8 +62,7 @@ class Circuit:
             name=backend,
         )
         self._trial = threading.Lock()
-        self._logging = threading.Lock()
-        self._is_said_to_be_open = False
+        self._noting = threading.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -78,31 +86,14 @@ class Circuit:
         if error is None and not self._breaker.failure_count:
             return  # the circuit is closed, and stays closed
         self._breaker.__exit__(type(error) if error else None, error, None)
-        self._log()
-
-    def _log(self) -> None:
-        """Log one line when the circuit opens and one line when it closes.
-
-        Many calls can see the same change of state at the same time; only the first call logs it.
-        """
-        is_closed = self._breaker.state == STATE_CLOSED
-        if is_closed != self._is_said_to_be_open:
-            return
-        with self._logging:
-            if is_closed and self._is_said_to_be_open:
-                self._is_said_to_be_open = False
-                logger.warning(
-                    "backends.%s: the circuit is closed: calls are answered in time again",
-                    self._backend,
-                )
-            elif not is_closed and not self._is_said_to_be_open:
-                self._is_said_to_be_open = True
-                logger.warning(
-                    "backends.%s: the circuit is open: %d calls in a row took too long; "
-                    "the proxy refuses calls to this backend and tries again in %d s",
-                    self._backend,
-                    self._breaker.failure_count,
-                    self._breaker.open_remaining,
+        with self._noting:
+            if self._breaker.state == STATE_CLOSED:
+                self._component.recover()
+            else:
+                self._component.fail(
+                    f"{self._breaker.failure_count} calls in a row took too long; the proxy "
+                    "refuses calls to this backend and tries again in "
+                    f"{self._breaker.open_remaining} s"
                 )
 
 

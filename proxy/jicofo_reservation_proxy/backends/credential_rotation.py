@@ -17,8 +17,15 @@ from typing import Protocol, cast
 
 import grpc
 
+from jicofo_reservation_proxy.certificates import (
+    CertificateEnd,
+    end_of_authorities,
+    end_of_chain,
+)
+from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.ids import new_incident_id
+from jicofo_reservation_proxy.observability.health import Health, Words
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.settings.addresses import is_xds_target
 from jicofo_reservation_proxy.settings.schema import Backend
@@ -39,6 +46,9 @@ TRY_SECONDS = 3.0
 RETIRE_MARGIN_SECONDS = 1.0
 """The time between the last possible deadline on an old channel and the closing of that channel."""
 
+WORDS = Words("broken", "well again", level=logging.ERROR, tells_each_reason=True)
+"""The words of the component of credentials."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,7 +60,9 @@ class BackendChannel:
     channel connects in the background.
     """
 
-    def __init__(self, name: str, backend: Backend, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, backend: Backend, metrics: Metrics, health: Health | None = None
+    ) -> None:
         self._name = name
         self._key = f"backends.{name}"
         self._backend = backend
@@ -64,13 +76,24 @@ class BackendChannel:
         self._channel = self._dial(self._credentials)
         self._calls = self._bind(self._channel, self._credentials)
         self._retired: list[tuple[grpc.Channel, float]] = []
-        self._complaint = ""
+        self._component = (health or Health()).component(f"{self._key}.credentials", WORDS)
         self._lock = threading.Lock()
 
     @property
     def calls(self) -> Calls:
         """The RPCs over the current channel."""
         return self._calls
+
+    @property
+    def certificates(self) -> list[CertificateEnd]:
+        """When the certificates in use end: the own one, and those of the authorities."""
+        tls, key = self._credentials.tls, f"{self._key}.tls"
+        if tls is None:
+            return []
+        return [
+            *end_of_chain(f"{key}.cert_file", tls.cert),
+            *end_of_authorities(f"{key}.ca_file", tls.ca, now_ms()),
+        ]
 
     def refresh(self) -> None:
         """Read the files. If the files changed, try the new credentials.
@@ -87,7 +110,7 @@ class BackendChannel:
                 if found != self._credentials:
                     self._use(found)
                     self._metrics.credential_reloads.labels(self._name, "ok").inc()
-                self._complaint = ""
+                self._component.recover()
             except CredentialsError as error:
                 self._complain(str(error))
 
@@ -135,13 +158,9 @@ class BackendChannel:
 
     def _complain(self, complaint: str) -> None:
         self._metrics.credential_reloads.labels(self._name, "failed").inc()
-        if complaint != self._complaint:
-            logger.error(
-                "%s: %s; the old credentials stay in use, and the proxy will try again",
-                self._key,
-                complaint,
-            )
-        self._complaint = complaint
+        self._component.fail(
+            f"{complaint}; the old credentials stay in use, and the proxy will try again"
+        )
 
     def _close_retired(self, now: float) -> None:
         for channel, until in self._retired:

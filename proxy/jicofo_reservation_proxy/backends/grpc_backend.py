@@ -15,6 +15,7 @@ import grpc
 
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import (
     ClientKind,
     CreateOutcome,
@@ -28,11 +29,14 @@ from jicofo_reservation_proxy.model import (
     Hold,
     Result,
 )
+from jicofo_reservation_proxy.observability.health import Health
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.observability.traces import CallSpan, Tracer
 from jicofo_reservation_proxy.settings.schema import Backend
 
-from . import circuit_breaker, contract
+from . import backend_status, circuit_breaker, contract
+from .backend import PROBE_ID
+from .backend_status import PROBE_SECONDS, BackendState, BackendStatus
 from .circuit_breaker import Circuit, CircuitOpenError
 from .credential_rotation import BackendChannel
 from .credentials import Metadata
@@ -78,14 +82,19 @@ class GrpcBackend:
         channel: BackendChannel,
         metrics: Metrics,
         tracer: Tracer | None = None,
+        health: Health | None = None,
     ) -> None:
         self.name = name
+        health = health or Health()
+        key = f"backends.{name}"
+        self._status = BackendStatus(name, health.component(key, backend_status.words(key)))
         self._tracer = tracer
         methods = settings.methods
         self._paths = {
             "create": methods.create,
             "get": methods.get,
             "probe": methods.get,
+            backend_status.IDLE: methods.get,
             "delete": methods.delete,
         }
         self._channel = channel
@@ -102,8 +111,18 @@ class GrpcBackend:
             _is_too_slow,
             failures=circuit_breaker.FAILURES,
             open_seconds=circuit_breaker.OPEN_SECONDS,
+            component=health.component(f"{key}.circuit", circuit_breaker.words(name)),
         )
-        metrics.circuit_open.labels(name).set_function(lambda: self._circuit.is_open)
+
+    @property
+    def state(self) -> BackendState:
+        """The status of the backend now."""
+        return self._status.state(is_circuit_open=self._circuit.is_open)
+
+    def probe_if_idle(self) -> None:
+        """Make a harmless call if there was none for some time."""
+        if self._status.is_probe_due:
+            self._get(backend_status.IDLE, PROBE_ID, new_incident_id(), PROBE_SECONDS)
 
     def create(
         self,
@@ -243,7 +262,7 @@ class GrpcBackend:
         made.
         """
         timeout_seconds = min(self._answer_within_seconds, call.within_seconds)
-        is_fair = timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
+        is_fair = self._is_fair(timeout_seconds)
         try:
             return self._timed(method, call, timeout_seconds, counts=is_fair)
         except CircuitOpenError as error:
@@ -291,21 +310,30 @@ class GrpcBackend:
 
         code: grpc.StatusCode = grpc.StatusCode.OK
         started = time.perf_counter()
+        self._status.begin(call, started)
         try:
             response = retried(attempt, timeout_seconds, on_retry=count_retry)
         except grpc.RpcError as error:
             code = code_of(error)
             if span:
                 span.end(code.name, code.value[0])
+            is_fair = self._is_fair(timeout_seconds)
+            self._status.failed(call.operation, error, started, is_fair=is_fair)
             raise
         else:
             if span:
                 span.end(code.name, code.value[0])
+            self._status.succeeded(call.operation, started)
             return response
         finally:
+            self._status.end(call)
             elapsed = time.perf_counter() - started
             self._count_calls(self.name, call.operation, code.name).inc()
             self._call_seconds(self.name, call.operation).observe(elapsed)
+
+    def _is_fair(self, timeout_seconds: float) -> bool:
+        """Return whether a call has so much time that its failure says something."""
+        return timeout_seconds >= min(self._answer_within_seconds, FAIR_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         signals.reloads(proxy.reloader)
         listener = Server(proxy.flask, settings.listen, proxy.front_door)
         proxy.is_ready = lambda: listener.is_ready
+        proxy.count_connections = lambda: len(listener.active_channels)
         if admin:
             logger.info("admin listener on %s", admin.url)
         logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from functools import cache
 
 from jicofo_reservation_proxy.ids import new_incident_id
@@ -14,17 +15,31 @@ from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import Answer
 
+OTHER_TENANTS = "other"
+"""The label of all tenants that `metrics_tenants` does not name."""
+
 logger = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """The log and the metrics of all requests of the reservation API."""
+    """The log and the metrics of all requests of the reservation API.
 
-    def __init__(self, metrics: Metrics) -> None:
+    `tenants` are those that the metrics count separately; a reload changes them.
+    """
+
+    def __init__(self, metrics: Metrics, tenants: Collection[str] = ()) -> None:
+        self.tenants = tenants
+        self._tenant_creates = cache(metrics.tenant_creates.labels)
         # The metrics have few label values, and `labels` looks each of them up under a lock.
         self.requests = cache(metrics.requests.labels)
         self.request_seconds = cache(metrics.request_seconds.labels)
         self.without_backend = cache(metrics.without_backend.labels)
+
+    def count_tenant(self, tenant: str, outcome: str) -> None:
+        """Count a create, if the setting `metrics_tenants` names tenants."""
+        if self.tenants:
+            is_known = not tenant or tenant in self.tenants
+            self._tenant_creates(tenant if is_known else OTHER_TENANTS, outcome).inc()
 
     def begin(self, operation: str, dialect: Dialect) -> "AccessLogEntry":
         """Return the entry of a request that begins now."""
@@ -34,7 +49,8 @@ class AccessLog:
 class AccessLogEntry:
     """One request and its answer. The server calls `record` after it has sent the answer.
 
-    `subject` is the room or the id in the request, as a field of the log line.
+    `subject` is the room or the id in the request, as a field of the log line. `tenant` is that of
+    the room of a create.
     """
 
     answer: Answer
@@ -48,6 +64,7 @@ class AccessLogEntry:
         self.dialect = dialect
         self.incident_id = new_incident_id()
         self.subject: dict[str, str] = {}
+        self.tenant: str | None = None
 
     def end(self, handled: Handled[object], answer: Answer) -> "AccessLogEntry":
         """Store the answer, and the time from the start of the request until now."""
@@ -62,6 +79,8 @@ class AccessLogEntry:
         outcome, client = type(reply).__name__.lower(), self.dialect.kind.value
         self._log.requests(self._operation, client, outcome, status).inc()
         self._log.request_seconds(self._operation).observe(self._seconds)
+        if self.tenant is not None:
+            self._log.count_tenant(self.tenant, outcome)
         source = self._handled.source
         if source:
             self._log.without_backend(self._handled.backend, source).inc()

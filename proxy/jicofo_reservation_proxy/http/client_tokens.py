@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jicofo_reservation_proxy import credential_files
+from jicofo_reservation_proxy.observability.health import Health
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
 from .reloaded import Reloaded
@@ -22,9 +23,9 @@ class ClientTokens:
     The constructor raises `CredentialsError` if the file cannot be used.
     """
 
-    def __init__(self, file: Path, metrics: Metrics) -> None:
+    def __init__(self, file: Path, metrics: Metrics, health: Health | None = None) -> None:
         self.file = file
-        self._digests = Reloaded(KEY, lambda: _digests(file), metrics)
+        self._digests = Reloaded(KEY, lambda: _digests(file), metrics, health)
         self.refresh = self._digests.refresh
         if warning := credential_files.exposure(KEY, file):
             logger.warning("%s", warning)

@@ -50,6 +50,7 @@ class Handlers:
         if isinstance(request, BadInput):
             return entry.end(Handled(request), render_bad_input(request))
         entry.subject = {"room": request.room.raw}
+        entry.tenant = request.room.tenant
         handled = self._use_cases.create(request, entry.dialect, entry.incident_id)
         renderer = RENDERERS[entry.dialect.kind]
         return entry.end(handled, renderer.create(request, handled.reply, entry.incident_id))

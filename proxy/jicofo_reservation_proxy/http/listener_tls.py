@@ -5,8 +5,15 @@ import ssl
 from dataclasses import dataclass, field
 
 from jicofo_reservation_proxy import credential_files
+from jicofo_reservation_proxy.certificates import (
+    CertificateEnd,
+    end_of_authorities,
+    end_of_chain,
+)
+from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.credential_files import TlsFiles
 from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.observability.health import Health
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.settings.schema import ListenTls
 
@@ -29,12 +36,21 @@ class ListenerTls:
     The constructor raises `CredentialsError` if the files cannot be used.
     """
 
-    def __init__(self, tls: ListenTls, metrics: Metrics) -> None:
+    def __init__(self, tls: ListenTls, metrics: Metrics, health: Health | None = None) -> None:
         self.settings = tls
-        self._loaded = Reloaded(KEY, lambda: _load(tls), metrics)
+        self._loaded = Reloaded(KEY, lambda: _load(tls), metrics, health)
         self.refresh = self._loaded.refresh
         if warning := credential_files.exposure(f"{KEY}.key_file", tls.key_file):
             logger.warning("%s", warning)
+
+    @property
+    def certificates(self) -> list[CertificateEnd]:
+        """When the certificates in use end: the own one, and those of the clients' authorities."""
+        files = self._loaded.value.files
+        return [
+            *end_of_chain(f"{KEY}.cert_file", files.cert),
+            *end_of_authorities(f"{KEY}.ca_file", files.ca, now_ms()),
+        ]
 
     @property
     def context(self) -> ssl.SSLContext:

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.observability.health import Health, Words
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+WORDS = Words("broken", "well again", level=logging.ERROR, tells_each_reason=True)
+"""The words of the component of credentials."""
 
 ValueT = TypeVar("ValueT")
 
@@ -19,11 +23,17 @@ class Reloaded(Generic[ValueT]):
     constructor raises the `CredentialsError` of `read`.
     """
 
-    def __init__(self, key: str, read: Callable[[], ValueT], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        key: str,
+        read: Callable[[], ValueT],
+        metrics: Metrics,
+        health: Health | None = None,
+    ) -> None:
         self._key = key
         self._read = read
         self._metrics = metrics
-        self._complaint = ""
+        self._component = (health or Health()).component(key, WORDS)
         self._value = read()
 
     @property
@@ -36,18 +46,13 @@ class Reloaded(Generic[ValueT]):
         try:
             found = self._read()
         except CredentialsError as error:
-            self._complain(str(error))
+            self._metrics.listener_reloads.labels(self._key, "failed").inc()
+            self._component.fail(
+                f"{error}; what was read before stays in use, and the proxy will try again"
+            )
             return
-        self._complaint = ""
+        self._component.recover()
         if found != self._value:
             self._value = found
             self._metrics.listener_reloads.labels(self._key, "ok").inc()
             logger.info("%s: the files have changed and are in use", self._key)
-
-    def _complain(self, complaint: str) -> None:
-        self._metrics.listener_reloads.labels(self._key, "failed").inc()
-        if complaint != self._complaint:
-            logger.error(
-                "%s; what was read before stays in use, and the proxy will try again", complaint
-            )
-        self._complaint = complaint

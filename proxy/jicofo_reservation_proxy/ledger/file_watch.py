@@ -9,10 +9,15 @@ import threading
 from collections.abc import Callable, Sequence
 
 from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.text_rules import format_period
 
 from .sqlite_database import Database
+from .write_behind import HANGING_SECONDS
 
 LOOK_SECONDS = 2.0
+
+_HANGING, _FILES = "hanging", "files"
+"""The sources of failures of the ledger that this module sees."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +38,6 @@ class FileWatch:
         self._rewrites = rewrites
         self._every_seconds = every_seconds
         self._is_closed = threading.Event()
-        self._complaint = ""
         self._thread = threading.Thread(target=self._run, name="file-watch", daemon=True)
         self._thread.start()
 
@@ -47,6 +51,11 @@ class FileWatch:
             self._look()
 
     def _look(self) -> None:
+        component = self._database.component
+        if (seconds := self._database.busy_seconds) >= HANGING_SECONDS:
+            component.fail(f"the disk has not answered for {format_period(seconds)}", _HANGING)
+            return
+        component.recover(_HANGING)
         damage = self._database.find_damage()
         if not damage:
             return
@@ -55,11 +64,7 @@ class FileWatch:
             for rewrite in self._rewrites:
                 rewrite()
         except StateError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                logger.error(  # noqa: TRY400 - the text says enough
-                    "%s, and cannot be written anew: %s", damage, error
-                )
+            component.fail(f"{damage}, and cannot be written anew: {error}", _FILES)
         else:
-            self._complaint = ""
+            component.recover(_FILES)
             logger.error("%s; the ledger was written anew from memory", damage)

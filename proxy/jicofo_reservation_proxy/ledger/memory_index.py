@@ -7,7 +7,7 @@ a packed record, and an entry in the dicts of the records, the rooms and the end
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from jicofo_reservation_proxy.model import ConferenceRef
 
@@ -165,6 +165,10 @@ class Index:
     def pending(self, backend: str) -> RecordList:
         """Return the conferences of a backend whose deletion is pending."""
         return RecordList(self._pending_at.get(backend, {}).items())
+
+    def pending_by_backend(self) -> Iterator[tuple[str, Mapping[str, Packed]]]:
+        """Yield the name of each backend with pending conferences, and their packed records."""
+        return ((name, found) for name, found in self._pending_at.items() if found)
 
     def all_pending(self) -> list[tuple[str, Packed]]:
         """Return the keys and packed records of the pending conferences of all backends."""

@@ -97,6 +97,10 @@ class SqliteAliases:
             )
         self._number_owner = backend
 
+    def __len__(self) -> int:
+        """Return the number of aliases."""
+        return len(self._table.rows)
+
     def rewrite(self) -> None:
         """Write everything again, into a database that has nothing. Raises `StateError`."""
         with self._lock:

@@ -4,18 +4,24 @@ This module handles the schema, its versions, and commits that survive a power c
 describes the contents of the file.
 """
 
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.errors import StateError
+from jicofo_reservation_proxy.observability.health import Component, Words
 
 from .row_batches import Statement
 from .state_directory import HINT, create, held, make
+
+WORDS = Words("cannot be written", "can be written again", level=logging.ERROR)
+"""The words of the component of the ledger."""
 
 APPLICATION_ID = int.from_bytes(b"JRPl", "big")
 """Marks the file as a ledger (SQLite's PRAGMA application_id)."""
@@ -107,7 +113,15 @@ class Database:
     ledger, or has a newer version. In these cases it does not change the file.
     """
 
-    def __init__(self, state_dir: Path | None) -> None:
+    def __init__(
+        self,
+        state_dir: Path | None,
+        component: Component | None = None,
+        note_commit: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self.component = component or Component("ledger", WORDS)
+        self._note_commit = note_commit
+        self._busy_since: float | None = None
         self._lock = threading.Lock()
         self._state_dir = state_dir
         self._seen: dict[Path, os.stat_result] = {}
@@ -233,6 +247,7 @@ class Database:
         SQLite commits a single statement without BEGIN and COMMIT, which are two more calls that
         give up Python's interpreter lock (row_batches.py) while a DELETE waits.
         """
+        started = time.perf_counter()
         if len(statements) == 1:
             with self._exclusive() as connection:
                 connection.execute(*statements[0])
@@ -240,6 +255,18 @@ class Database:
             with self.transaction() as connection:
                 for statement in statements:
                     connection.execute(*statement)
+        self._note_commit(time.perf_counter() - started)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the statement or commit in progress has taken so far; 0 if there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the files, as `find_damage` saw them last; it does not touch the disk."""
+        return sum(found.st_size for found in list(self._seen.values()))
 
     @property
     def is_upkeep_due(self) -> bool:
@@ -267,6 +294,7 @@ class Database:
     def _exclusive(self) -> Iterator[sqlite3.Connection]:
         """Lock the database, and leave no transaction open. Raises `StateError`."""
         with self._lock:
+            self._busy_since = time.monotonic()
             try:
                 yield self._connection
                 self._changes = self._connection.total_changes
@@ -274,6 +302,7 @@ class Database:
                 raise StateError(f"{self.name}: {error}") from error
             finally:
                 self._roll_back()
+                self._busy_since = None
 
     def rows(self, sql: str, *parameters: object) -> list[Any]:
         """Return the rows of a query. Raises `StateError`."""

@@ -329,6 +329,22 @@ class SqliteLedger:
         prefixes = (f"{backend}.", f"{backend}-")
         return {state: sum(key.startswith(prefixes) for key in keys[state]) for state in keys}
 
+    @property
+    def text_bytes(self) -> int:
+        """About the number of bytes of all conferences, which `max_bytes` limits."""
+        return self._index.bytes
+
+    def pending_times(self) -> Mapping[str, tuple[int, int]]:
+        """Return the number of pending deletions of each backend that has some, and the oldest one.
+
+        The oldest one is the time since when it is over, in milliseconds. A million are copied
+        under the lock, in some milliseconds, and looked at without it.
+        """
+        with self._lock:
+            by_backend = self._index.pending_by_backend()
+            copies = {name: list(found.values()) for name, found in by_backend}
+        return {name: (len(found), min(map(over_at_of, found))) for name, found in copies.items()}
+
     def dump(self) -> RecordList:
         """Return all conferences, also those that are not on the disk yet."""
         with self._lock:

@@ -68,6 +68,10 @@ class SqliteWithdrawals:
             if self._table.rows.get(withdrawal.room_key) == withdrawal:
                 self._remove(withdrawal.room_key)
 
+    def __len__(self) -> int:
+        """Return the number of withdrawals."""
+        return len(self._table.rows)
+
     def rewrite(self) -> None:
         """Let all withdrawals be written again, into a database that has none."""
         with self._lock:

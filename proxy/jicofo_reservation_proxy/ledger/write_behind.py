@@ -83,6 +83,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
         thread_name: str | None,
     ) -> None:
         self._database = database
+        self._name = thread_name or ""
         self._table = table
         self._lock = lock
         # Three conditions of one lock, so that a change wakes only a thread that waits for it.
@@ -243,6 +244,7 @@ class WriteBehind(Generic[KeyT, ValueT]):
     def _commit(self, changes: Sequence[tuple[KeyT, ValueT | None]]) -> None:
         if changes:
             self._database.write(self._table.statements(changes))
+            self._database.component.recover(self._name)
 
     def _note_written(
         self, changes: Sequence[tuple[KeyT, ValueT | None]], *, is_gone: bool
@@ -267,15 +269,11 @@ class WriteBehind(Generic[KeyT, ValueT]):
         self._is_failing, self._error = True, error
 
     def _run(self) -> None:
-        complaint = ""
         while self._wait_for_changes():
             try:
                 self.flush()
-                complaint = ""
             except StateError as error:
-                if str(error) != complaint:
-                    complaint = str(error)
-                    logger.error("cannot write changes to the ledger: %s", error)  # noqa: TRY400
+                self._database.component.fail(str(error), self._name)
                 self._pause(RETRY_SECONDS)
             except Exception:  # a bug must not end the thread
                 logger.exception("cannot write changes to the ledger: a fault of the proxy")

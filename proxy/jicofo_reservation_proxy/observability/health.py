@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.text_rules import format_period
@@ -44,6 +45,18 @@ class Words:
     level: int = logging.WARNING
     tells_each_reason: bool = False
     remark: str = ""
+
+
+class HasState(Protocol):
+    """A part of the proxy that knows its own state, and logs its own changes."""
+
+    @property
+    def name(self) -> str:
+        """The name, which no other part has."""
+
+    @property
+    def state(self) -> ComponentState:
+        """The state now."""
 
 
 class Component:
@@ -119,6 +132,7 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._components: dict[str, Component] = {}
+        self._others: dict[str, HasState] = {}
 
     def component(self, name: str, words: Words | None = None) -> Component:
         """Return the component of this name; make it if there is none."""
@@ -128,6 +142,11 @@ class Health:
                 found = self._components[name] = Component(name, words or Words())
             return found
 
+    def add(self, part: HasState) -> None:
+        """Add a part that was made elsewhere."""
+        with self._lock:
+            self._others[part.name] = part
+
     def forget(self, name: str) -> None:
         """Remove a component, and those whose names begin with its name and a dot."""
         with self._lock:
@@ -136,6 +155,7 @@ class Health:
                     del self._components[key]
 
     def states(self) -> list[ComponentState]:
-        """Return the states of all components, in the order of their creation."""
+        """Return the states of all parts, in the order of their creation."""
         with self._lock:
-            return [component.state for component in self._components.values()]
+            parts: list[HasState] = [*self._components.values(), *self._others.values()]
+        return [part.state for part in parts]

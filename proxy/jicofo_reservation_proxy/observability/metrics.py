@@ -60,22 +60,28 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.circuit_open = Gauge(
-            f"{_PREFIX}_backend_circuit_open",
-            "1 while the circuit breaker is open: the last calls to the backend took too long.",
-            ("backend",),
-            registry=self.registry,
-        )
         self.deletion_attempts = Counter(
             f"{_PREFIX}_deletion_attempts",
             "Attempts to deliver a deletion to its backend, by result.",
             ("backend", "reason", "result"),
             registry=self.registry,
         )
+        self.ledger_write_seconds = Histogram(
+            f"{_PREFIX}_ledger_write_seconds",
+            "Seconds of each write of changes to the ledger, until they are durable.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.conferences = Gauge(
             f"{_PREFIX}_conferences",
             "Conferences in the ledger: open, with a pending or with an abandoned deletion.",
             ("state",),
+            registry=self.registry,
+        )
+        self.tenant_creates = Counter(
+            f"{_PREFIX}_tenant_creates",
+            "Creates by tenant, if the setting metrics_tenants names tenants.",
+            ("tenant", "outcome"),
             registry=self.registry,
         )
         self.without_backend = Counter(
@@ -96,6 +102,18 @@ class Metrics:
             ("setting", "result"),
             registry=self.registry,
         )
+
+    def forget_backend(self, name: str) -> None:
+        """Remove the series of a backend that is no longer in the settings."""
+        for metric in (
+            self.calls,
+            self.retries,
+            self.call_seconds,
+            self.deletion_attempts,
+            self.without_backend,
+            self.credential_reloads,
+        ):
+            metric.remove_by_labels({"backend": name})
 
     @property
     def has_fault(self) -> bool:

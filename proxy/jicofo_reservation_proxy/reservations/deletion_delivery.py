@@ -27,11 +27,12 @@ from jicofo_reservation_proxy.backends.backend import Deleter
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.ledger import Store
+from jicofo_reservation_proxy.observability.health import Component, Words
 from jicofo_reservation_proxy.observability.metrics import Metrics
 
 from .deletions import Deletions
 from .expiry import Expiry
-from .retry_schedule import MAX_RETRY_SECONDS, RetrySchedule
+from .retry_schedule import MANY_REJECTIONS, MAX_RETRY_SECONDS, RetrySchedule
 from .withdrawals import Withdrawals
 
 LOOK_SECONDS = 1.0
@@ -43,6 +44,9 @@ BUSY_SECONDS = 0.1
 SETTLING_SECONDS = 600.0
 """The proxy abandons nothing in this time after its start: the system's clock may be wrong then."""
 
+WORDS = Words("fails", "works again", level=logging.ERROR, tells_each_reason=True)
+"""The words of the component of the delivery."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +57,8 @@ class Delivery:
     whose conference no client got. `backends` may change at any time; the caller tells it by `add`,
     `backend_changed` and `remove`. `clock` counts seconds from an arbitrary start, for back-offs.
     `now_ms` is the time of day. While `is_in_doubt` returns true, that time may be wrong, and
-    nothing expires. The constructor raises `StateError` if the store cannot be read.
+    nothing expires. `component` is its health. The constructor raises `StateError` if the store
+    cannot be read.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
         is_in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.component = Component("delivery", WORDS)
         self._ledger = store.ledger
         self._clock = clock
         self._schedule = RetrySchedule(clock)
@@ -136,7 +142,7 @@ class Delivery:
 
     def _start_worker(self, backend: str) -> None:
         if backend not in self._workers:
-            self._workers[backend] = _Worker(self.step, self._schedule, backend)
+            self._workers[backend] = _Worker(self.step, self._schedule, backend, self.component)
 
     def step(self, name: str, until: Callable[[], float | None] = lambda: None) -> float:
         """Deliver the due deletions of a backend; return the seconds until the next call.
@@ -185,12 +191,13 @@ class _Worker:
         step: Callable[[str, Callable[[], float | None]], float],
         schedule: RetrySchedule,
         backend: str,
+        component: Component,
     ) -> None:
+        self._component = component
         self._deliver = step
         self._schedule = schedule
         self._backend = backend
         self._until: float | None = None
-        self._complaint = ""
         self._thread = threading.Thread(target=self._run, name=f"delivery-{backend}", daemon=True)
         self._thread.start()
 
@@ -210,18 +217,23 @@ class _Worker:
         try:
             seconds = self._deliver(self._backend, lambda: self._until)
         except StateError as error:
-            self._complain(str(error))
+            self._fail(f"cannot deliver deletions to backends.{self._backend}: {error}")
         except Exception:  # a bug in one step must not end the thread
+            self._fail(f"a fault of the proxy in the delivery to backends.{self._backend}")
             logger.exception(
                 "a fault of the proxy in the delivery of deletions to backends.%s", self._backend
             )
         else:
-            self._complaint = ""
+            if self._schedule.is_rejected(self._backend):
+                self._fail(
+                    f"backends.{self._backend} rejected the deletions of {MANY_REJECTIONS} or more "
+                    'conferences and acknowledged none; the lines "deletion pending" have its '
+                    "answers"
+                )
+            else:
+                self._component.recover(self._backend)
             return seconds
         return MAX_RETRY_SECONDS
 
-    def _complain(self, complaint: str) -> None:
-        """Log once, and not at each attempt, that the store cannot be used."""
-        if complaint != self._complaint:
-            self._complaint = complaint
-            logger.error("cannot deliver deletions to backends.%s: %s", self._backend, complaint)
+    def _fail(self, reason: str) -> None:
+        self._component.fail(reason, self._backend)

@@ -135,6 +135,10 @@ class RetrySchedule:
         """Return the number of faults so far that required a pause of the backend."""
         return self._pauses[backend].faults
 
+    def is_rejected(self, backend: str) -> bool:
+        """Return whether a backend rejected many deletions and acknowledged none since then."""
+        return self._pauses[backend].is_for_rejections
+
     def count(self, ref: ConferenceRef) -> int:
         """Return the number of failed attempts at a deletion since its entry was last removed."""
         attempts = self._attempts.get(ref)

@@ -16,7 +16,7 @@ OPENED = (
     "backends.default: the circuit is open: 3 calls in a row took too long; "
     "the proxy refuses calls to this backend and tries again in 5 s"
 )
-CLOSED = "backends.default: the circuit is closed: calls are answered in time again"
+CLOSED = "backends.default: the circuit is closed: calls are answered in time again after 0s"
 
 
 class Clock:

@@ -160,3 +160,20 @@ def test_a_ledger_that_cannot_be_written_anew(
     eventually(lambda: "the ledger was written anew from memory" in caplog.text)
     eventually(lambda: is_complete(world.state_dir))
     assert caplog.text.count("and cannot be written anew") == 1
+
+
+def test_a_disk_that_hangs_is_a_failure_of_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if nobody waits for a write: one line when it hangs, and one when it goes on."""
+    monkeypatch.setattr("jicofo_reservation_proxy.ledger.file_watch.HANGING_SECONDS", 0.0001)
+    with (
+        closing(Database(tmp_path)) as database,
+        closing(FileWatch(database, [], 0.01)),
+    ):
+        with database.transaction():
+            eventually(lambda: not database.component.state.is_well)
+        eventually(lambda: database.component.state.is_well)
+    hangs, goes_on = caplog.messages
+    assert hangs.startswith("ledger: cannot be written: the disk has not answered for ")
+    assert goes_on.startswith("ledger: can be written again after ")

@@ -710,3 +710,14 @@ def test_promises_survive_a_kill(
     assert not promises.alive & found
     order = [record.over_at_ms or 0 for record in left if record.state is not OPEN]
     assert all(first <= second for first, second in pairwise(order))
+
+
+def test_the_times_of_pending_deletions(ledger: SqliteLedger) -> None:
+    """The number and the oldest one of each backend that has some; other backends are absent."""
+    assert ledger.pending_times() == {}
+    for number, over_at_ms in enumerate([300, 100, 200]):
+        ledger.end(ref(str(number)), over_at_ms, LONG_SECONDS)
+    assert ledger.pending_times() == {"default": (3, 100)}
+    for number in range(3):
+        ledger.settle(ref(str(number)))
+    assert ledger.pending_times() == {}

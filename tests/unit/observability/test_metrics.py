@@ -9,7 +9,8 @@ LABELS = {
     "request_seconds_count": ("operation",),
     "backend_calls_total": ("backend", "operation", "code"),
     "backend_call_seconds_count": ("backend", "operation"),
-    "backend_circuit_open": ("backend",),
+    "ledger_write_seconds_count": (),
+    "tenant_creates_total": ("tenant", "outcome"),
     "deletion_attempts_total": ("backend", "reason", "result"),
     "conferences": ("state",),
     "answers_without_backend_total": ("backend", "source"),
@@ -25,7 +26,8 @@ def metrics() -> Metrics:
     metrics.request_seconds.labels("create").observe(0.3)
     metrics.calls.labels("default", "create", "OK").inc()
     metrics.call_seconds.labels("default", "create").observe(19.9)
-    metrics.circuit_open.labels("default").set_function(lambda: True)
+    metrics.ledger_write_seconds.observe(0.3)
+    metrics.tenant_creates.labels("acme", "denied").inc()
     metrics.deletion_attempts.labels("default", "ended", "delivered").inc()
     metrics.conferences.labels("abandoned").set_function(lambda: 1)
     metrics.without_backend.labels("default", "ledger").inc()
@@ -48,7 +50,8 @@ def exposition(metrics: Metrics) -> str:
         'backend_calls_total{backend="default",code="OK",operation="create"} 1.0',
         'backend_call_seconds_bucket{backend="default",le="10.0",operation="create"} 0.0',
         'backend_call_seconds_bucket{backend="default",le="20.0",operation="create"} 1.0',
-        'backend_circuit_open{backend="default"} 1.0',
+        "ledger_write_seconds_count 1.0",
+        'tenant_creates_total{outcome="denied",tenant="acme"} 1.0',
         'deletion_attempts_total{backend="default",reason="ended",result="delivered"} 1.0',
         'conferences{state="abandoned"} 1.0',
         'answers_without_backend_total{backend="default",source="ledger"} 1.0',
@@ -74,7 +77,16 @@ def test_there_are_no_other_metrics_and_labels(metrics: Metrics) -> None:
 def test_each_proxy_has_its_own_metrics(metrics: Metrics) -> None:
     """Two proxies in one process count separately."""
     assert exposition(Metrics()) != exposition(metrics)
-    assert "1.0" not in exposition(Metrics())
+    assert " 1.0\n" not in exposition(Metrics())
+
+
+def test_a_removed_backend_has_no_series(metrics: Metrics) -> None:
+    """After a reload without the backend, its series are gone; those of other backends stay."""
+    metrics.calls.labels("other", "create", "OK").inc()
+    metrics.forget_backend("default")
+    text = exposition(metrics)
+    assert 'backend="default"' not in text
+    assert 'backend="other"' in text
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Result,
 )
-from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery, _Worker
+from jicofo_reservation_proxy.observability.health import Component
+from jicofo_reservation_proxy.reservations.deletion_delivery import WORDS, Delivery, _Worker
 from jicofo_reservation_proxy.reservations.retry_schedule import RetrySchedule
 from jicofo_reservation_proxy.reservations.use_cases import UseCases
 
@@ -267,7 +268,7 @@ def test_an_unreachable_store_is_logged_once(caplog: pytest.LogCaptureFixture) -
 
     schedule = RetrySchedule()
     schedule.add(NAME, ())
-    worker = _Worker(step, schedule, NAME)
+    worker = _Worker(step, schedule, NAME, Component("delivery", WORDS))
     try:
         for number in range(1, 6):
             eventually(lambda number=number: len(steps) >= number)  # type: ignore[misc]
@@ -275,6 +276,5 @@ def test_an_unreachable_store_is_logged_once(caplog: pytest.LogCaptureFixture) -
     finally:
         worker.stop(0)
         worker.join(LONG_SECONDS)
-    assert [record.getMessage() for record in caplog.records] == [
-        "cannot deliver deletions to backends.default: the store is away"
-    ] * 2
+    away = "delivery: fails: cannot deliver deletions to backends.default: the store is away"
+    assert caplog.messages == [away, "delivery: works again after 0s"] * 2
