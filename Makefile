@@ -37,7 +37,7 @@ run: $(READY) ## Run the proxy on 127.0.0.1:7777 with the built-in stub backend
 
 .PHONY: test
 test: $(READY) ## Run the tests, without Go, Java and a browser (4 minutes); ARGS='-k ids' runs only the tests with this word in their names
-	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain and not browser' $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain and not browser and not operations' $(ARGS)
 
 .PHONY: test-stubs
 test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs Go, a JDK and Maven
@@ -45,6 +45,12 @@ test-stubs: $(READY) ## Build and test the Go and Java stubs (2 minutes); needs 
 	@$(call need,mvn,Maven 3.8 or newer)
 	@$(call need,javac,a JDK of Java 17 or newer)
 	@$(BIN)/pytest -m toolchain $(ARGS)
+
+.PHONY: test-operations
+test-operations: $(READY) ## Let Prometheus scrape a proxy, and test the alerts; needs Prometheus
+	@$(call need,prometheus,Prometheus)
+	@$(call need,promtool,Prometheus)
+	@$(BIN)/pytest -m operations $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) ## Let the pages of another site attack the proxy in a real browser; needs Chromium

@@ -1,0 +1,1 @@
+"""Real Prometheus against the admin listener: `make test-operations` runs these tests."""
