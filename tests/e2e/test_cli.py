@@ -1,5 +1,6 @@
 """The command line: tests call `main(argv)` directly or run the real command as a process."""
 
+import errno
 import json
 import logging
 import os
@@ -274,6 +275,36 @@ def test_check_without_a_state_directory_cannot_know_who_listens(
         code, text, _ = out.of("check", "--listen", f"127.0.0.1:{other.getsockname()[1]}")
     assert code == 0
     assert "warning: listen: a program uses 127.0.0.1:" in text
+
+
+def test_check_of_the_admin_listener(out: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configured address that is taken is a fault; a free one is fine."""
+    name = "JICOFO_RESERVATION_PROXY_ADMIN_LISTEN"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setenv(name, taken)
+        code, text, _ = out.of("check")
+    assert code == 6
+    assert f"fault: admin_listen: cannot use {taken}: another program uses it" in text
+    monkeypatch.setenv(name, "127.0.0.1:0")
+    code, text, _ = out.of("check")
+    assert code == 0
+    assert "\nadmin_listen: ok, 127.0.0.1:0 is free\n" in text
+
+
+def test_check_of_a_default_admin_listener_that_is_taken(
+    out: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default address is a warning: a second proxy on this machine has it already."""
+    monkeypatch.delenv("JICOFO_RESERVATION_PROXY_ADMIN_LISTEN")
+    taken = OSError(errno.EADDRINUSE, "Address already in use")
+    monkeypatch.setattr(
+        "jicofo_reservation_proxy.commands.check.why_not_free",
+        lambda listen: taken if listen.endswith(":9777") else None,
+    )
+    code, text, _ = out.of("check")
+    assert code == 0
+    assert "warning: admin_listen: cannot use 127.0.0.1:9777: another program uses it" in text
 
 
 def test_check_of_an_address_of_another_machine_exits_with_6(out: Output) -> None:

@@ -21,13 +21,15 @@ from jicofo_reservation_proxy.errors import (
 from jicofo_reservation_proxy.http.server import why_not_free
 from jicofo_reservation_proxy.ledger.sqlite_database import Database
 from jicofo_reservation_proxy.model import FaultKind
+from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.settings.addresses import is_xds_target
 from jicofo_reservation_proxy.settings.schema import BackendName, Settings
+from jicofo_reservation_proxy.settings.sources import Loaded
 from jicofo_reservation_proxy.settings.validation import format_duration
 from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+from .setting_flags import SETTINGS_HELP, add_setting_flags, settings_source
 
 EPILOG = SETTINGS_HELP
 
@@ -68,18 +70,25 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises `SettingsError` if the settings are wrong: then nothing else can be checked.
     """
-    settings = load_settings(arguments)
-    findings = [Finding(f"settings: ok, {arguments.config or 'no file'}"), *_findings(settings)]
+    loaded = settings_source(arguments).read()
+    logs.configure(loaded.settings.log_format, loaded.settings.log_level)
+    findings = [Finding(f"settings: ok, {arguments.config or 'no file'}"), *_findings(loaded)]
     for found in sorted(findings, key=lambda found: found.rank):
         print(found)
     return max(found.code for found in findings)
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(loaded: Loaded) -> Iterator[Finding]:
+    settings = loaded.settings
     is_running, state = _check_state(settings)
     yield _check_listen(settings, is_running=is_running)
     yield Finding(f"respond_within: {_respond_within(settings)}")
     yield state
+    if settings.admin_listen:
+        is_configured = loaded.origins.names(("admin_listen",))
+        yield _check_admin_listen(
+            settings.admin_listen, is_running=is_running, is_configured=is_configured
+        )
     for warning in warnings_about(settings, os.environ):
         yield Finding(warning, is_doubtful=True)
     try:
@@ -130,6 +139,21 @@ def _check_listen(settings: Settings, *, is_running: bool) -> Finding:
         line = f"listen: nothing listens on {listen}, but a proxy runs with this state directory"
         return Finding(f"{line}; give its address with --listen", is_doubtful=True)
     return Finding(f"listen: ok, {listen} is free")
+
+
+def _check_admin_listen(listen: str, *, is_running: bool, is_configured: bool) -> Finding:
+    error = why_not_free(listen)
+    if error is None:
+        return Finding(f"admin_listen: ok, {listen} is free")
+    is_used = error.errno == errno.EADDRINUSE
+    if is_used and is_running:
+        return Finding(f"admin_listen: ok, {listen}, in use, probably by the running proxy")
+    reason = "another program uses it" if is_used else error.strerror
+    line = f"admin_listen: cannot use {listen}: {reason}"
+    if is_configured:
+        return Finding(f"{line}; set admin_listen to another address", exit_codes.CANNOT_LISTEN)
+    line = f"{line}; the proxy would run without the admin listener"
+    return Finding(f"{line}; set admin_listen to a free port", is_doubtful=True)
 
 
 def _respond_within(settings: Settings) -> str:
