@@ -38,6 +38,7 @@ from .http.handlers import Handlers
 from .http.host_names import names_to_check
 from .http.listener_tls import ListenerTls
 from .http.owners import guest_test
+from .http.recent_requests import RecentRequests
 from .http.refusals import Refusals
 from .http.traced_handlers import TracedHandlers
 from .http.wsgi import make_flask
@@ -128,8 +129,9 @@ class Proxy:
         self.count_connections: Callable[[], int] = lambda: 0
         """The number of open connections of clients; `serve` sets it."""
         self.reloader = Reloader(source, settings, self._use)
-        self._refusals = Refusals(self.metrics)
-        self._access_log = AccessLog(self.metrics, settings.metrics_tenants)
+        self.refusals = Refusals(self.metrics)
+        self.requests = RecentRequests()
+        self._access_log = AccessLog(self.metrics, self.requests, settings.metrics_tenants)
         self._has_listener = has_listener
         self._certificate_watch = CertificateWatch(lambda: self.certificates)
         self._clock = SteadyClock()
@@ -357,7 +359,7 @@ class Proxy:
         return FrontDoor(
             access=access,
             base_path=BasePath(settings.path_prefix),
-            refusals=self._refusals,
+            refusals=self.refusals,
             handlers=handlers,
             fast_path=FastPath(handlers, access),
             tls=credentials.tls,

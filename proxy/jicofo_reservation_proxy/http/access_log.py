@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Collection
 from functools import cache
+from typing import Self
 
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import BadInput, Denied, Dialect, Fault
@@ -14,6 +15,7 @@ from jicofo_reservation_proxy.reservations.context import Handled
 from jicofo_reservation_proxy.text_rules import one_line
 
 from .answers import Answer
+from .recent_requests import RecentRequests, SeenRequest
 
 OTHER_TENANTS = "other"
 """The label of all tenants that `metrics_tenants` does not name."""
@@ -22,12 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """The log and the metrics of all requests of the reservation API.
+    """The log and the metrics of all requests of the reservation API, and the last requests.
 
     `tenants` are those that the metrics count separately; a reload changes them.
     """
 
-    def __init__(self, metrics: Metrics, tenants: Collection[str] = ()) -> None:
+    def __init__(
+        self, metrics: Metrics, recent: RecentRequests, tenants: Collection[str] = ()
+    ) -> None:
+        self.recent = recent
         self.tenants = tenants
         self._tenant_creates = cache(metrics.tenant_creates.labels)
         # The metrics have few label values, and `labels` looks each of them up under a lock.
@@ -50,12 +55,14 @@ class AccessLogEntry:
     """One request and its answer. The server calls `record` after it has sent the answer.
 
     `subject` is the room or the id in the request, as a field of the log line. `tenant` is that of
-    the room of a create.
+    the room of a create. In its `with` block the request is in flight.
     """
 
     answer: Answer
     _handled: Handled[object]
     _seconds: float
+    _is_answered = False
+    _has_ended = False
 
     def __init__(self, operation: str, dialect: Dialect, log: AccessLog) -> None:
         self._started = time.perf_counter()
@@ -66,11 +73,34 @@ class AccessLogEntry:
         self.subject: dict[str, str] = {}
         self.tenant: str | None = None
 
+    def __enter__(self) -> Self:
+        self._log.recent.began(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_ended = True
+        self._log.recent.ended(self)
+
+    def seen(self, now: float) -> SeenRequest:
+        """Return what is known of the request; `now` is a time of `time.perf_counter`."""
+        is_answered = self._is_answered
+        return SeenRequest(
+            self._operation,
+            self.dialect.kind.value,
+            self.subject,
+            now - self._started,
+            self._seconds if is_answered else None,
+            self._handled if is_answered else None,
+            self.answer.status if is_answered else 500 if self._has_ended else 0,
+            self.incident_id,
+        )
+
     def end(self, handled: Handled[object], answer: Answer) -> "AccessLogEntry":
         """Store the answer, and the time from the start of the request until now."""
         self._seconds = time.perf_counter() - self._started
         self._handled = handled
         self.answer = answer
+        self._is_answered = True
         return self
 
     def record(self) -> None:

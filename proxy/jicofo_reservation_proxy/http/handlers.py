@@ -45,15 +45,15 @@ class Handlers:
         parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
     ) -> AccessLogEntry:
         """Answer `POST /conference`."""
-        entry = self._begin("create", user_agent)
-        request = parse_create(content_type, body, self._is_guest)
-        if isinstance(request, BadInput):
-            return entry.end(Handled(request), render_bad_input(request))
-        entry.subject = {"room": request.room.raw}
-        entry.tenant = request.room.tenant
-        handled = self._use_cases.create(request, entry.dialect, entry.incident_id)
-        renderer = RENDERERS[entry.dialect.kind]
-        return entry.end(handled, renderer.create(request, handled.reply, entry.incident_id))
+        with self._begin("create", user_agent) as entry:
+            request = parse_create(content_type, body, self._is_guest)
+            if isinstance(request, BadInput):
+                return entry.end(Handled(request), render_bad_input(request))
+            entry.subject = {"room": request.room.raw}
+            entry.tenant = request.room.tenant
+            handled = self._use_cases.create(request, entry.dialect, entry.incident_id)
+            renderer = RENDERERS[entry.dialect.kind]
+            return entry.end(handled, renderer.create(request, handled.reply, entry.incident_id))
 
     def get(
         self,
@@ -62,11 +62,11 @@ class Handlers:
         parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
     ) -> AccessLogEntry:
         """Answer `GET /conference/{id}`."""
-        entry = self._begin("get", user_agent)
-        entry.subject = {"id": _shown(public_id)}
-        handled = self._use_cases.get(public_id, entry.dialect, entry.incident_id)
-        renderer = RENDERERS[entry.dialect.kind]
-        return entry.end(handled, renderer.get(handled.reply, entry.incident_id))
+        with self._begin("get", user_agent) as entry:
+            entry.subject = {"id": _shown(public_id)}
+            handled = self._use_cases.get(public_id, entry.dialect, entry.incident_id)
+            renderer = RENDERERS[entry.dialect.kind]
+            return entry.end(handled, renderer.get(handled.reply, entry.incident_id))
 
     def delete(
         self,
@@ -75,10 +75,10 @@ class Handlers:
         parent: Parent = NO_PARENT,  # noqa: ARG002 - of TracedHandlers
     ) -> AccessLogEntry:
         """Answer `DELETE /conference/{id}`."""
-        entry = self._begin("delete", user_agent)
-        entry.subject = {"id": _shown(public_id)}
-        handled = self._use_cases.delete(public_id, entry.incident_id)
-        return entry.end(handled, render_delete(handled.reply, entry.incident_id))
+        with self._begin("delete", user_agent) as entry:
+            entry.subject = {"id": _shown(public_id)}
+            handled = self._use_cases.delete(public_id, entry.incident_id)
+            return entry.end(handled, render_delete(handled.reply, entry.incident_id))
 
     def _begin(self, operation: str, user_agent: str) -> AccessLogEntry:
         return self._log.begin(operation, self._dialect_of(user_agent))

@@ -5,9 +5,12 @@ the log each minute. The metric counts all of them.
 """
 
 import logging
+import threading
 from collections.abc import Mapping
 from enum import Enum
+from typing import NamedTuple
 
+from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.observability.throttle import Throttle
 
@@ -50,17 +53,35 @@ _EXPLANATIONS: Mapping[Refusal, str] = {
 """The kind → why the proxy refuses such a request or connection."""
 
 
+class SeenRefusals(NamedTuple):
+    """The refusals of one kind since the start, and the last one of them.
+
+    `peer` is the address of its client. `explanation` says why, and what to do. Times are in
+    milliseconds since the epoch.
+    """
+
+    kind: Refusal
+    number: int
+    first_ms: int
+    last_ms: int
+    peer: str
+    explanation: str
+
+
 class Refusals:
-    """Counts and logs refusals. All threads may use it."""
+    """Counts, logs and remembers refusals. All threads may use it."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._lock = threading.Lock()
+        self._seen: dict[Refusal, SeenRefusals] = {}
         self._throttles = {kind: Throttle() for kind in Refusal}
 
     def note(self, kind: Refusal, peer: str, method: str = "", detail: str = "") -> None:
         """Record a refusal. `peer` is the address of the client, `detail` is not a secret."""
         label = method if method in _METHODS or not method else "other"
         self._metrics.refusals.labels(kind.value, label).inc()
+        self._remember(kind, peer, detail)
         if number := self._throttles[kind].note():
             logger.warning(
                 "refused a %s of %s: %s%s (%d such refusals since the last line)",
@@ -70,3 +91,17 @@ class Refusals:
                 f": {detail}" if detail else "",
                 number,
             )
+
+    def seen(self) -> list[SeenRefusals]:
+        """Return the refusals of each kind that there was; the newest one is first."""
+        with self._lock:
+            found = list(self._seen.values())
+        return sorted(found, key=lambda seen: seen.last_ms, reverse=True)
+
+    def _remember(self, kind: Refusal, peer: str, detail: str) -> None:
+        explanation = _EXPLANATIONS[kind] + (f": {detail}" if detail else "")
+        now = now_ms()
+        with self._lock:
+            before = self._seen.get(kind)
+            number, first_ms = (before.number, before.first_ms) if before else (0, now)
+            self._seen[kind] = SeenRefusals(kind, number + 1, first_ms, now, peer, explanation)

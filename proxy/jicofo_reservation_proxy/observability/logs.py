@@ -9,10 +9,11 @@ import logging
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from functools import lru_cache
-from typing import Literal, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 ROOT = "jicofo_reservation_proxy"
 
@@ -20,6 +21,8 @@ _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")
 """Visible ASCII characters without `"`, `=` and the backslash."""
 
 _AMBIGUOUS = re.compile(r"[\s\"=\\]")
+
+MAX_WARNINGS = 50
 
 Fields = Mapping[str, str | int] | Mapping[str, str | int | float]
 
@@ -35,6 +38,24 @@ def configure(
     handler = _LineHandler(formatter, stream or sys.stderr)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(ROOT).setLevel(level.upper())
+
+
+class Warned(NamedTuple):
+    """A line of the log of level WARNING or above, for the status page.
+
+    `at` is its time in seconds since the epoch.
+    """
+
+    at: float
+    level: str
+    message: str
+    fields: Fields
+
+
+def recent_warnings() -> list[Warned]:
+    """Return the last lines of level WARNING and above of this process; the newest one is first."""
+    found = [handler for handler in logging.root.handlers if isinstance(handler, _LineHandler)]
+    return [warned for handler in found for warned in reversed(handler.warned.copy())]
 
 
 def event(logger: logging.Logger, level: int, message: str, fields: Fields) -> None:
@@ -104,9 +125,21 @@ class _LineHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self.setFormatter(formatter)
         self._line = formatter.line
+        self.warned: deque[Warned] = deque(maxlen=MAX_WARNINGS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of a record, and remember a warning."""
+        if record.levelno >= logging.WARNING:
+            fields: Fields = getattr(record, "fields", {})
+            warned = Warned(record.created, record.levelname, record.getMessage(), fields)
+            self.warned.append(warned)
+        super().emit(record)
 
     def write(self, level: int, message: str, fields: Fields) -> None:
         """Write the line of an event. A stream that fails gets no line, as with a record."""
+        if level >= logging.WARNING:
+            name = logging.getLevelName(level)
+            self.warned.append(Warned(time.time(), name, message, fields))
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         timestamp = _timestamp(seconds, nanoseconds // 1_000_000)
         line = self._line(timestamp, logging.getLevelName(level), message, fields)

@@ -194,3 +194,28 @@ def test_a_stream_that_cannot_be_written_harms_nobody(
     monkeypatch.setattr("sys.stderr", stream)
     logs.configure("text", "info")
     logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.INFO, "create", {"status": 200})
+
+
+@pytest.fixture
+def _root_handlers() -> Iterator[None]:
+    before = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = before
+
+
+@pytest.mark.usefixtures("_root_handlers")
+def test_warnings_are_remembered() -> None:
+    """The last warnings and errors are remembered, events and records alike; no other lines."""
+    logs.configure("text", "info", io.StringIO())
+    logger = logging.getLogger(f"{logs.ROOT}.test")
+    logger.info("not remembered")
+    logger.warning("a %s", "record")
+    logs.event(logger, logging.INFO, "not remembered", {})
+    logs.event(logger, logging.ERROR, "an event", {"room": "board"})
+    assert [(found.level, found.message, found.fields) for found in logs.recent_warnings()] == [
+        ("ERROR", "an event", {"room": "board"}),
+        ("WARNING", "a record", {}),
+    ]
+    for _ in range(logs.MAX_WARNINGS + 1):
+        logger.warning("one more")
+    assert len(logs.recent_warnings()) == logs.MAX_WARNINGS
