@@ -7,7 +7,7 @@ TOOLS = {"conformance", "simulate"}
 """The commands that SIGTERM interrupts in the same way as Ctrl-C."""
 
 
-OTHERS = {*TOOLS, "call", "check", "ledger", "reload"}
+OTHERS = {*TOOLS, "call", "check", "ledger", "reload", "status"}
 """The commands besides `serve`, which reloads its settings at SIGHUP."""
 
 

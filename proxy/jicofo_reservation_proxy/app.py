@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 from flask import Flask
 from prometheus_client import ProcessCollector
 
+from .admin import status
 from .admin.control_socket import ControlSocket
 from .admin.gauges import Gauges
 from .backends.backend_status import BackendState
@@ -24,7 +25,7 @@ from .backends.grpc_backend import GrpcBackend
 from .backends.idle_probes import IdleProbes
 from .backends.pool import BackendPool, Member
 from .certificates import CertificateEnd
-from .clock import SteadyClock
+from .clock import SteadyClock, now_ms
 from .errors import ProxyError, StateError
 from .http import client_tokens, listener_tls
 from .http.access_control import AccessControl
@@ -42,6 +43,7 @@ from .http.recent_requests import RecentRequests
 from .http.refusals import Refusals
 from .http.traced_handlers import TracedHandlers
 from .http.wsgi import make_flask
+from .ids import Named, decode
 from .ledger import record_rows, sqlite_database
 from .ledger.figures import LedgerFigures
 from .ledger.file_watch import FileWatch
@@ -51,7 +53,7 @@ from .ledger.room_locks import LocalLocks
 from .ledger.sqlite_aliases import SqliteAliases
 from .ledger.sqlite_database import Database
 from .ledger.sqlite_holds import SqliteHolds
-from .ledger.sqlite_ledger import SqliteLedger, retry
+from .ledger.sqlite_ledger import SqliteLedger, not_pending, retry
 from .ledger.sqlite_withdrawals import SqliteWithdrawals
 from .observability import logs
 from .observability.certificate_watch import CertificateWatch
@@ -85,6 +87,9 @@ EXTENSION = "jicofo_reservation_proxy"
 
 CLOSING_SECONDS = 1.0
 """The part of the drain in which no deletion is sent any more, and all files are closed."""
+
+ABANDON_SECONDS = 20.0
+"""How long `ledger abandon` waits for an attempt in progress: longer than any `answer_within`."""
 
 _HELD: Mapping[RecordState, str] = {
     RecordState.OPEN: "open conferences",
@@ -123,15 +128,14 @@ class Proxy:
         self.settings = settings
         self.origins = origins or Origins()
         self.metrics = Metrics()
-        self.health = Health()
+        self.health, self.started_ms = Health(), now_ms()
         self.is_ready: Callable[[], bool] = lambda: False
         """Whether the proxy listens and is not stopping; `serve` sets it."""
         self.count_connections: Callable[[], int] = lambda: 0
         """The number of open connections of clients; `serve` sets it."""
         self.reloader = Reloader(source, settings, self._use)
         self.refusals = Refusals(self.metrics)
-        self.requests = RecentRequests()
-        self._access_log = AccessLog(self.metrics, self.requests, settings.metrics_tenants)
+        self._access_log = AccessLog(self.metrics, RecentRequests(), settings.metrics_tenants)
         self._has_listener = has_listener
         self._certificate_watch = CertificateWatch(lambda: self.certificates)
         self._clock = SteadyClock()
@@ -141,12 +145,13 @@ class Proxy:
         self._pid = os.getpid()
         self._servicer = servicer
         self._local: InProcessBackend | None = None
-        self._commands: dict[str, Callable[[str], bytes]] = {}
+        self.commands: dict[str, Callable[[str], bytes]] = {}
         self.backends = BackendPool(self._connect)
         with ExitStack() as stack:
             stack.callback(self._close_local)
             self.tracer = self._start_tracer(stack)
             credentials = self._credentials_of(settings, None)
+            self.admin_tokens: ClientTokens | None = self._admin_tokens_of(settings)
             stack.callback(self.backends.close)
             backends, routes = self._choose_backends(settings)
             self.backends.use(self.backends.prepare(backends))
@@ -157,8 +162,7 @@ class Proxy:
             self.backends.has_conferences = partial(_has_conferences, store)
             self.backends.forget = self._forget
             self.front_door = FrontDoorInUse(self._make_door(settings, routes, credentials))
-            rotation = CredentialRotation(self._with_credentials)
-            stack.callback(lambda: rotation.stop(self._closing_seconds))
+            self._start_rotation(stack)
             self._announce()
             self._show()
             probes = IdleProbes(self._grpc_backends)
@@ -192,10 +196,15 @@ class Proxy:
         self._stack.close()
 
     @property
-    def targets(self) -> Sequence[str]:
-        """A text for each backend, with its address."""
+    def requests(self) -> RecentRequests:
+        """The last requests, and those in flight."""
+        return self._access_log.recent
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """The address of each backend."""
         found = self.backends.members.items()
-        return [f"{name} at {member.settings.target}" for name, member in found]
+        return {name: str(member.settings.target) for name, member in found}
 
     @property
     def backend_states(self) -> list[BackendState]:
@@ -219,6 +228,10 @@ class Proxy:
         """The number of open connections of clients."""
         return self.count_connections()
 
+    def _start_rotation(self, stack: ExitStack) -> None:
+        rotation = CredentialRotation(self._with_credentials)
+        stack.callback(lambda: rotation.stop(self._closing_seconds))
+
     def _stop_delivery(self) -> None:
         closing_seconds = min(CLOSING_SECONDS, self._drain_seconds / 5)
         self.delivery.stop(max(0.0, self._until - time.monotonic() - closing_seconds))
@@ -237,6 +250,7 @@ class Proxy:
         before = self.settings
         settings, waiting = until_restart(before, loaded.settings)
         credentials = self._credentials_of(settings, self.front_door.door)
+        admin_tokens = self._admin_tokens_of(settings)
         backends, routes = self._choose_backends(settings)
         try:
             prepared = self.backends.prepare(backends)
@@ -257,6 +271,7 @@ class Proxy:
         self._access_log.tenants = settings.metrics_tenants
         self._forget_unused(credentials)
         self.settings, self.origins = settings, loaded.origins
+        self.admin_tokens = admin_tokens
         if self._has_listener and _log_settings(before) != _log_settings(settings):
             logs.configure(settings.log_format, settings.log_level)
         for name in changes.removed:
@@ -299,8 +314,17 @@ class Proxy:
             yield door.access.client_tokens
         if door.tls:
             yield door.tls
+        if self.admin_tokens:
+            yield self.admin_tokens
         yield self.backends
         yield self._certificate_watch
+
+    def _admin_tokens_of(self, settings: Settings) -> ClientTokens | None:
+        """Return the tokens for changes over the admin listener. Raises `CredentialsError`."""
+        file = settings.admin_token_file
+        if file is None or not self._has_listener:
+            return None
+        return ClientTokens(file, self.metrics, self.health, key="admin_token_file")
 
     def _announce(self) -> None:
         """Log the number of conferences from an earlier process; export the current number."""
@@ -429,10 +453,13 @@ class Proxy:
         if self._keeps_state:
             rewrites = [holds.rewrite, ledger.rewrite, aliases.rewrite, withdrawals.rewrite]
             stack.callback(FileWatch(database, rewrites).close)
-            self._commands = {
+            self.commands = {
                 "ledger": lambda _: record_rows.to_json(ledger.dump()),
                 "backup": lambda _: database.copy(),
                 "retry": partial(self._retry, ledger),
+                "abandon": partial(self._abandon, ledger),
+                "attempts": self._attempts,
+                "status": lambda _: json.dumps(status.to_json(status.take(self))).encode(),
                 "reload": lambda _: self._reload(),
             }
         self.figures = LedgerFigures(database, ledger, aliases, withdrawals)
@@ -443,7 +470,7 @@ class Proxy:
         if not self._keeps_state:
             return
         try:
-            control_socket = ControlSocket(self.settings.state_dir, self._commands)
+            control_socket = ControlSocket(self.settings.state_dir, self.commands)
         except StateError as error:  # a file system without sockets
             logger.warning("%s; the command ledger does not work while the proxy runs", error)
         else:
@@ -454,6 +481,21 @@ class Proxy:
         ref = retry(ledger, public_id, self._clock.now_ms())
         self.delivery.deletions.wake(ref.backend)
         return b""
+
+    def _abandon(self, ledger: SqliteLedger, public_id: str) -> bytes:
+        """Abandon a pending deletion, durably. Raises `StateError`."""
+        found = decode(public_id)
+        deletions = self.delivery.deletions
+        if not isinstance(found, Named) or not deletions.abandon(found.ref, ABANDON_SECONDS):
+            raise StateError(not_pending(public_id))
+        ledger.flush()
+        return b""
+
+    def _attempts(self, public_id: str) -> bytes:
+        """Return the number of failed attempts at a deletion by this process."""
+        found = decode(public_id)
+        count = self.delivery.deletions.attempts(found.ref) if isinstance(found, Named) else 0
+        return str(count).encode()
 
     def _make_delivery(self, store: Store) -> Delivery:
         return Delivery(

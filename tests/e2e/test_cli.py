@@ -656,8 +656,8 @@ def test_ledger_retry_makes_an_abandoned_deletion_pending(
         if is_running:
             stack.enter_context(running(tmp_path / "state", backend))
         assert out.of("ledger", "retry", "default.8")[0] == 5
-        assert out.of("ledger", "retry", "default.7")[:2] == (0, "default.7: pending\n")
-        code, _, errors = out.of("ledger", "retry", "default.7")
+        assert out.of("ledger", "retry", "default.7", "--yes")[:2] == (0, "default.7: pending\n")
+        code, _, errors = out.of("ledger", "retry", "default.7", "--yes")
         assert code == 5
         assert "wanted the id of an abandoned deletion, as `ledger abandoned` shows it" in errors
         if not is_running:

@@ -1,4 +1,6 @@
-"""The application of the admin listener: health and metrics. It only reads.
+"""The application of the admin listener: health, metrics and the status page.
+
+It only reads, except for requests with a token of `admin_token_file`.
 
 Answers have neither a stack trace nor a redirect, and no answer may be stored by a cache.
 """
@@ -17,6 +19,7 @@ from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.settings.schema import Settings
 
 from .admission import AdminRefusals, refusal_of
+from .pages import Steerable, add_pages
 from .probes import verdict
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ PLAIN_TEXT = "text/plain; charset=utf-8"
 logger = logging.getLogger(__name__)
 
 
-class RunningProxy(Protocol):
+class RunningProxy(Steerable, Protocol):
     """What the admin listener shows of a proxy. The values may change while the proxy runs."""
 
     metrics: Metrics
@@ -51,6 +54,7 @@ def make_admin(proxy: RunningProxy) -> Flask:
     app.after_request(_protected)
     _add_probes(app, proxy)
     _add_metrics(app, proxy)
+    add_pages(app, proxy)
     app.wsgi_app = _Entrance(proxy, app.wsgi_app)  # type: ignore[method-assign]
     return app
 

@@ -23,6 +23,6 @@ exit codes:
   {CANNOT_LISTEN}  serve: cannot listen on `listen`; call, simulate: no proxy answers at `listen`
   {BACKEND_FAILED}  a backend is unreachable, too slow or faulty
   {REFUSED}  call: the proxy refused the request, for example because the backend denied the room
-  {NOT_AS_EXPECTED}  conformance: a case failed; simulate: there was a problem with a room
+  {NOT_AS_EXPECTED}  a case of conformance, a room of simulate, or something in status was wrong
   {INTERRUPTED}  Ctrl-C interrupted the command; conformance, simulate: or SIGTERM
 """

@@ -34,7 +34,8 @@ _COMMANDS: Mapping[str, str] = {
     "check": "check the settings, credentials, state directory and backends",
     "reload": "let the running proxy read its settings again",
     "call": "send one request to the proxy, as Jicofo or Prosody does",
-    "ledger": "list the conferences in the state directory",
+    "ledger": "list the conferences in the state directory, or change a deletion",
+    "status": "show what the running proxy does, and what is wrong",
     "conformance": "check whether a backend follows the contract",
     "simulate": "simulate Jicofo or Prosody as a client of a running proxy",
 }

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from collections.abc import Mapping
 
 from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.admin.server import admin_listener
@@ -52,8 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         proxy.count_connections = lambda: len(listener.active_channels)
         if admin:
             logger.info("admin listener on %s", admin.url)
-        logger.info("listening on %s, backends: %s", listener.url, ", ".join(proxy.targets))
+        logger.info("listening on %s, backends: %s", listener.url, _shown(proxy.targets))
         signals.run(listener)
         proxy.close(listener.left_seconds)
     logger.info("stopped")
     return exit_codes.OK
+
+
+def _shown(targets: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} at {target}" for name, target in targets.items())

@@ -20,14 +20,18 @@ logger = logging.getLogger(__name__)
 class ClientTokens:
     """The valid tokens. `refresh` reads the file again, and keeps the old tokens if it is wrong.
 
+    `key` is the setting that names the file.
+
     The constructor raises `CredentialsError` if the file cannot be used.
     """
 
-    def __init__(self, file: Path, metrics: Metrics, health: Health | None = None) -> None:
+    def __init__(
+        self, file: Path, metrics: Metrics, health: Health | None = None, *, key: str = KEY
+    ) -> None:
         self.file = file
-        self._digests = Reloaded(KEY, lambda: _digests(file), metrics, health)
+        self._digests = Reloaded(key, lambda: _digests(key, file), metrics, health)
         self.refresh = self._digests.refresh
-        if warning := credential_files.exposure(KEY, file):
+        if warning := credential_files.exposure(key, file):
             logger.warning("%s", warning)
 
     @property
@@ -44,8 +48,8 @@ class ClientTokens:
         return sum(hmac.compare_digest(digest, valid) for valid in self.digests) > 0
 
 
-def _digests(file: Path) -> list[bytes]:
-    return [_digest(token) for token in credential_files.read_tokens(KEY, file)]
+def _digests(key: str, file: Path) -> list[bytes]:
+    return [_digest(token) for token in credential_files.read_tokens(key, file)]
 
 
 def _digest(text: bytes) -> bytes:

@@ -56,8 +56,8 @@ _EXPLANATIONS: Mapping[Refusal, str] = {
 class SeenRefusals(NamedTuple):
     """The refusals of one kind since the start, and the last one of them.
 
-    `peer` is the address of its client. `explanation` says why, and what to do. Times are in
-    milliseconds since the epoch.
+    `peer` is the address of its client. `explanation` says why, and what to do. `detail` is a text
+    about the last one. Times are in milliseconds since the epoch.
     """
 
     kind: Refusal
@@ -66,6 +66,7 @@ class SeenRefusals(NamedTuple):
     last_ms: int
     peer: str
     explanation: str
+    detail: str
 
 
 class Refusals:
@@ -99,9 +100,10 @@ class Refusals:
         return sorted(found, key=lambda seen: seen.last_ms, reverse=True)
 
     def _remember(self, kind: Refusal, peer: str, detail: str) -> None:
-        explanation = _EXPLANATIONS[kind] + (f": {detail}" if detail else "")
         now = now_ms()
         with self._lock:
             before = self._seen.get(kind)
             number, first_ms = (before.number, before.first_ms) if before else (0, now)
-            self._seen[kind] = SeenRefusals(kind, number + 1, first_ms, now, peer, explanation)
+            self._seen[kind] = SeenRefusals(
+                kind, number + 1, first_ms, now, peer, _EXPLANATIONS[kind], detail
+            )

@@ -478,6 +478,22 @@ def retry(ledger: SqliteLedger, public_id: str, now_ms: int) -> ConferenceRef:
     return found.ref
 
 
+def abandon(ledger: SqliteLedger, public_id: str) -> None:
+    """Abandon a pending deletion in a ledger that no proxy uses.
+
+    Raises `StateError` if the ledger has no such deletion.
+    """
+    found = decode(public_id)
+    record = ledger.find(found.ref) if isinstance(found, Named) else None
+    if record is None or not ledger.abandon(record):
+        raise StateError(not_pending(public_id))
+
+
+def not_pending(public_id: str) -> str:
+    """Return the sentence about an id that is not of a pending deletion."""
+    return f"wanted the id of a pending deletion, as `ledger pending` shows it, got {public_id!r}"
+
+
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     """Do not look for garbage: that makes the loading of a million conferences a tenth longer."""

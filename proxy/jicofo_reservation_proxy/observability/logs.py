@@ -43,13 +43,14 @@ def configure(
 class Warned(NamedTuple):
     """A line of the log of level WARNING or above, for the status page.
 
-    `at` is its time in seconds since the epoch.
+    `at` is its time in seconds since the epoch. `template` is the message without its arguments.
     """
 
     at: float
     level: str
     message: str
     fields: Fields
+    template: str
 
 
 def recent_warnings() -> list[Warned]:
@@ -131,15 +132,15 @@ class _LineHandler(logging.StreamHandler[TextIO]):
         """Write the line of a record, and remember a warning."""
         if record.levelno >= logging.WARNING:
             fields: Fields = getattr(record, "fields", {})
-            warned = Warned(record.created, record.levelname, record.getMessage(), fields)
-            self.warned.append(warned)
+            message, template = record.getMessage(), str(record.msg)
+            self.warned.append(Warned(record.created, record.levelname, message, fields, template))
         super().emit(record)
 
     def write(self, level: int, message: str, fields: Fields) -> None:
         """Write the line of an event. A stream that fails gets no line, as with a record."""
         if level >= logging.WARNING:
             name = logging.getLevelName(level)
-            self.warned.append(Warned(time.time(), name, message, fields))
+            self.warned.append(Warned(time.time(), name, message, fields, message))
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         timestamp = _timestamp(seconds, nanoseconds // 1_000_000)
         line = self._line(timestamp, logging.getLevelName(level), message, fields)

@@ -140,6 +140,38 @@ class Deletions:
         """Forget the attempts at a deletion that was cancelled."""
         self._schedule.forget(ref)
 
+    def abandon(self, ref: ConferenceRef, within_seconds: float) -> bool:
+        """Abandon a pending deletion on behalf of the operator; return whether there was one.
+
+        Wait for an attempt that is in progress, so that none is in progress afterwards. Raises
+        `StateError` if it does not end within this time.
+        """
+        known = self._ledger.find(ref)
+        if known is None or known.state is not RecordState.PENDING:
+            return False
+        with self._held(ref, known.room, within_seconds) as is_free:
+            if not is_free:
+                raise StateError(
+                    f"wanted to abandon {encode(ref)}, got: a request or a deletion of this room is"
+                    " in progress; try again"
+                )
+            found = self._ledger.find(ref)
+            is_abandoned = found is not None and self._ledger.abandon(found)
+            if is_abandoned:
+                self._schedule.forget(ref)
+        if is_abandoned:
+            fields = {"id": encode(ref), "room": known.room}
+            logs.event(logger, logging.WARNING, "deletion abandoned by the operator", fields)
+        return is_abandoned
+
+    def attempts(self, ref: ConferenceRef) -> int:
+        """Return the number of failed attempts at a deletion by this process."""
+        return self._schedule.count(ref)
+
+    def last_fault(self, backend: str) -> Fault | None:
+        """Return the fault of the last deletion, if the backend has acknowledged none since."""
+        return self._schedule.last_fault(backend)
+
     def has_no_delete(self, backend: str) -> bool:
         """Return whether the backend has said that it does not support deletions."""
         return backend in self._has_no_delete
@@ -168,14 +200,14 @@ class Deletions:
             logger.warning("cannot remove the alias of a deleted conference: %s", error)
 
     @contextmanager
-    def _held(self, ref: ConferenceRef, room: str) -> Iterator[bool]:
-        """Hold the locks of a conference and its room; yield whether both were free.
+    def _held(self, ref: ConferenceRef, room: str, within_seconds: float = 0.0) -> Iterator[bool]:
+        """Hold the locks of a conference and its room; yield whether both became free in time.
 
         If the room is unknown (""), hold only the lock of the conference.
         """
         with ExitStack() as stack:
             keys: list[LockKey] = [(ref.backend, room), ref] if room else [ref]
-            yield all(stack.enter_context(self._locks.hold(key, 0)) for key in keys)
+            yield all(stack.enter_context(self._locks.hold(key, within_seconds)) for key in keys)
 
     def _send(
         self, record: Record, incident_id: str, within_seconds: float

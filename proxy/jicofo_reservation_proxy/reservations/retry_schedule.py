@@ -60,13 +60,15 @@ class _Pause:
 
     `faults` is the number of faults so far that required a pause. `count` is the number of pauses
     since the backend last answered. `rejected` contains the conferences whose deletion the backend
-    rejected since it last acknowledged a deletion.
+    rejected since it last acknowledged a deletion. `last_fault` is the last
+    fault since then.
     """
 
     faults: int = 0
     count: int = 0
     until: float = 0.0
     rejected: set[ConferenceRef] = field(default_factory=set)
+    last_fault: Fault | None = None
     woken: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -144,6 +146,11 @@ class RetrySchedule:
         attempts = self._attempts.get(ref)
         return attempts.count if attempts else 0
 
+    def last_fault(self, backend: str) -> Fault | None:
+        """Return the fault of the last deletion, if the backend has acknowledged none since."""
+        pause = self._pauses.get(backend)
+        return pause.last_fault if pause else None
+
     def is_uncertain(self, ref: ConferenceRef) -> bool:
         """Return whether the deletion of this conference is uncertain."""
         attempts = self._attempts.get(ref)
@@ -157,6 +164,7 @@ class RetrySchedule:
         """Record that a backend acknowledged a deletion."""
         self.forget(ref)
         self._pauses[ref.backend].rejected.clear()
+        self._pauses[ref.backend].last_fault = None
         self.backend_answers(ref.backend)
 
     def backend_answers(self, backend: str) -> None:
@@ -181,6 +189,7 @@ class RetrySchedule:
         attempts.next_at = self._clock() + (back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
         pause = self._pauses[ref.backend]
+        pause.last_fault = fault
         if not is_of_the_backend:
             pause.rejected.add(ref)
         if is_of_the_backend or pause.is_for_rejections:

@@ -196,14 +196,7 @@ def test_a_stream_that_cannot_be_written_harms_nobody(
     logs.event(logging.getLogger(f"{logs.ROOT}.web"), logging.INFO, "create", {"status": 200})
 
 
-@pytest.fixture
-def _root_handlers() -> Iterator[None]:
-    before = logging.root.handlers[:]
-    yield
-    logging.root.handlers[:] = before
-
-
-@pytest.mark.usefixtures("_root_handlers")
+@pytest.mark.usefixtures("_restored_logging")
 def test_warnings_are_remembered() -> None:
     """The last warnings and errors are remembered, events and records alike; no other lines."""
     logs.configure("text", "info", io.StringIO())

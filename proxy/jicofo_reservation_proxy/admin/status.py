@@ -1,0 +1,468 @@
+"""The status of the proxy at one moment: what is wrong, and everything an operator needs to see.
+
+The page, the JSON and the terminal show the same status. Every room and every id in it may be
+shown: they are masked if the setting `mask_rooms` says so.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from jicofo_reservation_proxy import __version__
+from jicofo_reservation_proxy.backends.backend_status import BackendState
+from jicofo_reservation_proxy.certificates import CertificateEnd
+from jicofo_reservation_proxy.clock import now_ms
+from jicofo_reservation_proxy.http.recent_requests import RecentRequests, SeenRequest
+from jicofo_reservation_proxy.http.refusals import Refusal, Refusals, SeenRefusals
+from jicofo_reservation_proxy.ids import encode
+from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.ledger.records import Record, RecordState
+from jicofo_reservation_proxy.model import Deleted, Fault, FaultKind
+from jicofo_reservation_proxy.observability import logs
+from jicofo_reservation_proxy.observability.health import ComponentState, Health
+from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.settings.origins import Origins
+from jicofo_reservation_proxy.settings.reloader import Reloader
+from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.text_rules import format_time
+
+from .masking import Masking
+from .reasons import reason_of, reason_of_fault
+from .settings_in_effect import Setting, settings_in_effect
+
+MAX_DELETIONS = 50
+"""The status lists this many pending deletions of each backend, the oldest ones."""
+
+OLD_DELETION_MS = 60_000
+"""A deletion that is pending for longer is a problem; usually it takes a second."""
+
+DAY_MS = 86_400_000
+MIN_DAYS = 7
+"""A certificate that ends within this many days is a problem."""
+
+RECENT_MS = 600_000
+"""A refusal at the door is a problem for this long after the last one."""
+
+_OF_OUR_CLIENTS = {
+    Refusal.TOKEN,
+    Refusal.TLS_TO_PLAIN_PORT,
+    Refusal.PLAIN_TO_TLS_PORT,
+    Refusal.TLS_HANDSHAKE,
+    Refusal.HOST,
+}
+"""The refusals that a Jitsi with a wrong setting causes."""
+
+DOOR_PROBLEMS: Mapping[Refusal, str] = {
+    Refusal.TOKEN: "A request came without a valid client token: give the client a token of "
+    "client_token_file. Until then its rooms fail, and a refused DELETE leaves its room held.",
+    Refusal.TLS_TO_PLAIN_PORT: "The base URL of a client begins with https://, but this port "
+    "speaks plain HTTP: change it to http:// (Prosody: reservations_api_prefix), or set "
+    "listen_tls.",
+    Refusal.PLAIN_TO_TLS_PORT: "The base URL of a client begins with http://, but this port speaks "
+    "TLS: change it to https://.",
+    Refusal.TLS_HANDSHAKE: "The TLS handshake with a client failed: check that it trusts the "
+    "certificate of listen_tls.",
+    Refusal.HOST: "A client uses a name that is not in allowed_hosts: add the name if the client "
+    "is yours.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong, with what to do. `since_ms` is when the proxy first saw it."""
+
+    what: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A component of the proxy: whether it works, and why not."""
+
+    name: str
+    is_well: bool
+    reason: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendView:
+    """A backend. `last_answer_ms` and `latency_ms` are of its last call that succeeded, or `None`.
+
+    `state` is "reachable", "lost" or "unknown": not called yet.
+    """
+
+    name: str
+    target: str
+    is_well: bool
+    state: str
+    reason: str
+    since_ms: int
+    is_circuit_open: bool
+    in_flight: int
+    last_answer_ms: int | None
+    latency_ms: float | None
+    pending_deletions: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateView:
+    """A certificate in use: the setting that names its file, and its end."""
+
+    key: str
+    ends_ms: int
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionView:
+    """A pending or abandoned deletion, and why the last attempt at its backend failed."""
+
+    id: str
+    room: str
+    backend: str
+    state: str
+    since_ms: int
+    attempts: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """A request; in flight, its `outcome` is "in flight" and its `status` is 0."""
+
+    at_ms: int
+    operation: str
+    client: str
+    room: str
+    id: str
+    backend: str
+    outcome: str
+    status: int
+    ms: float
+    incident: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalView:
+    """The refusals of one kind at the door."""
+
+    kind: str
+    number: int
+    first_ms: int
+    last_ms: int
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarningView:
+    """A line of the log."""
+
+    at_ms: int
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status. `summary` is one sentence; `problems` has the oldest problem first."""
+
+    is_well: bool
+    summary: str
+    at_ms: int
+    version: str
+    started_ms: int
+    is_ready: bool
+    masks_rooms: bool
+    settings_hash: str
+    problems: Sequence[Problem]
+    parts: Sequence[Part]
+    backends: Sequence[BackendView]
+    certificates: Sequence[CertificateView]
+    conferences: Mapping[str, int]
+    deletions: Sequence[DeletionView]
+    in_flight: Sequence[RequestView]
+    refusals: Sequence[RefusalView]
+    requests: Sequence[RequestView]
+    warnings: Sequence[WarningView]
+    settings: Sequence[Setting]
+
+
+class Source(Protocol):
+    """The parts of a proxy that the status is taken from."""
+
+    health: Health
+    refusals: Refusals
+    ledger: Ledger
+    delivery: Delivery
+    reloader: Reloader
+    origins: Origins
+    started_ms: int
+
+    @property
+    def requests(self) -> RecentRequests:
+        """The last requests, and those in flight."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+
+    @property
+    def backend_states(self) -> Sequence[BackendState]:
+        """The state of each backend."""
+
+    @property
+    def certificates(self) -> Sequence[CertificateEnd]:
+        """The certificates in use."""
+
+    @property
+    def targets(self) -> Mapping[str, str]:
+        """The address of each backend."""
+
+    @property
+    def is_ready(self) -> Any:  # noqa: ANN401 - a function that returns bool
+        """Whether the proxy listens and is not stopping."""
+
+
+def take(proxy: Source) -> Status:
+    """Return the status now. It may wait for the lock of the ledger, and never for the disk."""
+    return _Snapshot(proxy).status()
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """Return the status as JSON; a key that ends in `_ms` and is a time becomes RFC 3339."""
+    found: dict[str, Any] = _jsonable(dataclasses.asdict(status))
+    return found
+
+
+_TIMES = {"at_ms", "since_ms", "first_ms", "last_ms", "started_ms", "last_answer_ms", "ends_ms"}
+
+
+def _jsonable(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return dict(_pair(key, item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value
+
+
+def _pair(key: str, value: Any) -> tuple[str, Any]:  # noqa: ANN401 - any JSON
+    if key in _TIMES:
+        return key.removesuffix("_ms"), value if value is None else format_time(value)
+    return key, _jsonable(value)
+
+
+class _Snapshot:
+    """Takes the status; all its parts are of about the same moment."""
+
+    def __init__(self, proxy: Source) -> None:
+        self._proxy = proxy
+        self._now = now_ms()
+        self._masking = Masking(is_on=proxy.settings.mask_rooms)
+        self._last = proxy.requests.last()
+        self._in_flight = proxy.requests.in_flight()
+        self._states = proxy.health.states()
+        self._refusals = proxy.refusals.seen()
+        self._backend_states = list(proxy.backend_states)
+        names = [state.name for state in self._backend_states]
+        self._pending = {name: proxy.ledger.pending(name) for name in names}
+
+    def status(self) -> Status:
+        proxy = self._proxy
+        problems = sorted(self._problems(), key=lambda problem: problem.since_ms)
+        state = proxy.reloader.state
+        return Status(
+            is_well=not problems,
+            summary=_summary(problems),
+            at_ms=self._now,
+            version=__version__,
+            started_ms=proxy.started_ms,
+            is_ready=bool(proxy.is_ready()),
+            masks_rooms=self._masking.is_on,
+            settings_hash=state.hash,
+            problems=problems,
+            parts=[self._part(found) for found in self._states],
+            backends=[self._backend(state) for state in self._backend_states],
+            certificates=[self._certificate(end) for end in proxy.certificates],
+            conferences={key.value: count for key, count in proxy.ledger.counts.items()},
+            deletions=list(self._deletions()),
+            in_flight=[self._request(seen) for seen in self._in_flight],
+            refusals=[self._refusal(seen) for seen in self._refusals],
+            requests=[self._request(seen) for seen in self._last],
+            warnings=[self._warning(found) for found in logs.recent_warnings()],
+            settings=settings_in_effect(proxy.settings, proxy.origins),
+        )
+
+    def _problems(self) -> Iterator[Problem]:
+        known: set[str] = set()
+        for name in ("", *self._pending):
+            if problem := self._failing(name):
+                known |= {f"backends.{name}"} if name else {"ledger"}
+                yield problem
+        for found in self._states:
+            if not found.is_well and found.name not in known:
+                yield Problem(f"{found.name}: {self._reason(found)}", found.since_ms)
+        for seen in self._refusals:
+            if seen.kind in _OF_OUR_CLIENTS and seen.last_ms > self._now - RECENT_MS:
+                what = f"{DOOR_PROBLEMS[seen.kind]} (last from {seen.peer}, {seen.number} in all)"
+                yield Problem(what, seen.first_ms)
+        yield from self._late_deletions()
+        for end in self._proxy.certificates:
+            if (days_left := (end.ends_at_ms - self._now) // DAY_MS) < MIN_DAYS:
+                left = "has expired" if days_left < 0 else f"ends in {days_left} days"
+                yield Problem(f"{end.key}: the certificate {left}: replace it.", self._now)
+        if self._proxy.reloader.state.has_failed:
+            failed_ms = self._proxy.reloader.state.last_failed_ms or self._now
+            what = "The last reload failed, and the settings before it are in effect: "
+            yield Problem(what + "; ".join(self._proxy.reloader.state.faults), failed_ms)
+
+    def _failing(self, backend: str) -> Problem | None:
+        """Return the fault in which the last requests of a backend ended; "" is the ledger."""
+        failed: list[SeenRequest] = []
+        for seen in self._last:
+            if _blamed(seen) == backend:
+                failed.append(seen)
+            elif _shows_well(seen, backend):
+                break
+        if not failed:
+            return None
+        reason = reason_of(failed[0], shows_texts=not self._masking.is_on)
+        where = f"backends.{backend}: " if backend else ""
+        return Problem(f"{where}{reason}", self._at(failed[-1]))
+
+    def _late_deletions(self) -> Iterator[Problem]:
+        for name, records in self._pending.items():
+            oldest = next(iter(records), None)
+            since_ms = (oldest and oldest.over_at_ms) or self._now
+            fault = self._proxy.delivery.deletions.last_fault(name)
+            if oldest is None or (fault is None and since_ms > self._now - OLD_DELETION_MS):
+                continue
+            number = len(records)
+            deletions = "1 deletion is" if number == 1 else f"{number} deletions are"
+            why = self._fault(fault) or "They are not sent yet."
+            yield Problem(
+                f"backends.{name}: {deletions} pending, so the rooms stay held at the backend. "
+                f"{why} (see also: ledger pending)",
+                since_ms,
+            )
+        if number := self._proxy.ledger.counts[RecordState.ABANDONED]:
+            yield Problem(
+                f"{number} deletions were abandoned: `ledger abandoned` lists them, and `ledger "
+                "retry ID` tries one again.",
+                self._now,
+            )
+
+    def _fault(self, fault: Fault | None) -> str:
+        return reason_of_fault(fault, shows_texts=not self._masking.is_on) if fault else ""
+
+    def _reason(self, found: ComponentState) -> str:
+        is_of_others = found.name.startswith("backends.") and not found.is_well
+        return self._masking.text(found.reason) if is_of_others else found.reason
+
+    def _part(self, found: ComponentState) -> Part:
+        return Part(found.name, found.is_well, self._reason(found), found.since_ms)
+
+    def _backend(self, state: BackendState) -> BackendView:
+        name = state.name
+        problem = self._failing(name)
+        is_well = problem is None and state.state != "lost"
+        latency = state.latency_seconds
+        return BackendView(
+            name,
+            self._proxy.targets.get(name, ""),
+            is_well,
+            state.state,
+            problem.what if problem else self._masking.text(state.reason),
+            problem.since_ms if problem else state.since_ms,
+            state.is_circuit_open,
+            state.in_flight,
+            state.last_success_ms,
+            None if latency is None else round(1000 * latency, 1),
+            len(self._pending[name]),
+        )
+
+    def _certificate(self, end: CertificateEnd) -> CertificateView:
+        days_left = (end.ends_at_ms - self._now) // DAY_MS
+        return CertificateView(end.key, end.ends_at_ms, days_left)
+
+    def _deletions(self) -> Iterator[DeletionView]:
+        for records in self._pending.values():
+            for record in islice(records, MAX_DELETIONS):
+                yield self._deletion(record)
+
+    def _deletion(self, record: Record) -> DeletionView:
+        deletions = self._proxy.delivery.deletions
+        return DeletionView(
+            self._masking.name(encode(record.ref)),
+            self._masking.name(record.room),
+            record.ref.backend,
+            record.state.value,
+            record.over_at_ms or 0,
+            deletions.attempts(record.ref),
+            self._fault(deletions.last_fault(record.ref.backend)),
+        )
+
+    def _request(self, seen: SeenRequest) -> RequestView:
+        handled = seen.handled
+        outcome = type(handled.reply).__name__.lower() if handled else "in flight"
+        seconds = seen.age_seconds if seen.seconds is None else seen.seconds
+        return RequestView(
+            self._at(seen),
+            seen.operation,
+            seen.client,
+            self._masking.name(seen.subject.get("room", "")),
+            self._masking.name(seen.subject.get("id", "")),
+            handled.backend if handled else "",
+            "fault" if seen.status and not handled else outcome,
+            seen.status,
+            round(1000 * seconds, 1),
+            seen.incident_id,
+            reason_of(seen, shows_texts=not self._masking.is_on),
+        )
+
+    def _refusal(self, seen: SeenRefusals) -> RefusalView:
+        detail = "" if self._masking.is_on or not seen.detail else f": {seen.detail}"
+        sentence = f"{seen.explanation[0].upper()}{seen.explanation[1:]}{detail}."
+        return RefusalView(
+            seen.kind.value, seen.number, seen.first_ms, seen.last_ms, seen.peer, sentence
+        )
+
+    def _warning(self, found: logs.Warned) -> WarningView:
+        return WarningView(int(1000 * found.at), found.level, self._masking.warned(found))
+
+    def _at(self, seen: SeenRequest) -> int:
+        return self._now - int(1000 * seen.age_seconds)
+
+
+def _blamed(seen: SeenRequest) -> str | None:
+    """Return the backend that failed, or "" if the ledger did; `None` if neither failed."""
+    handled = seen.handled
+    if handled is None or not isinstance(handled.reply, Fault):
+        return None
+    return "" if handled.reply.kind is FaultKind.STATE else handled.backend or None
+
+
+def _shows_well(seen: SeenRequest, backend: str) -> bool:
+    """Return whether a request shows that a backend works; "" is the ledger, which DELETEs need."""
+    if seen.handled is None:
+        return False
+    if not backend:
+        return seen.operation == "delete" and isinstance(seen.handled.reply, Deleted)
+    return _is_answer(seen, backend)
+
+
+def _is_answer(seen: SeenRequest, backend: str) -> bool:
+    handled = seen.handled
+    return handled is not None and handled.backend == backend and handled.code == "OK"
+
+
+def _summary(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return "All is well."
+    more = len(problems) - 1
+    others = "" if not more else f" And {more} more problem{'s' if more > 1 else ''}."
+    return f"{problems[0].what}{others}"
