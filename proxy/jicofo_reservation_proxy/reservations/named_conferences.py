@@ -25,10 +25,10 @@ from jicofo_reservation_proxy.model import (
     Conference,
     ConferenceRef,
     Conflict,
-    Fault,
     Found,
     GetOutcome,
     Granted,
+    NotFound,
 )
 from jicofo_reservation_proxy.observability import logs
 
@@ -94,8 +94,6 @@ class NamedConferences:
         `MAX_OUTDATED` answers. Raises `StateError`.
         """
         is_asked_after = ref in outdated or len(outdated) >= MAX_OUTDATED
-        if ref in outdated and self._ledger.find(ref) is None:
-            self._warn_of_reuse(asked, ref)
         if outcome.has_row:
             # The create has raised the row of this proxy. The pending deletion has to end it.
             self._ledger.name_over(ref, asked.hold.number)
@@ -137,24 +135,12 @@ class NamedConferences:
         return self._deletions.attempt_for(asked, ref) or self._deletions.is_uncertain(ref)
 
     def _is_new(self, asked: RoomRequest, ref: ConferenceRef) -> bool:
-        """Return whether a conference with the id of a gone one is a new conference.
-
-        If GetConference does not show that, the proxy asks for the room again: the second answer to
-        the create is certainly not outdated. A backend without GetConference can never show it, and
-        many of these make one more row for each create. So the proxy believes their first answer.
-        """
+        """Return whether a conference with the id of a gone one is a new conference."""
         match self._get(asked, ref):
-            case Found(conference) if _is_same(conference.room, asked):
-                is_new = True
-            case Fault(code="UNIMPLEMENTED"):
-                is_new = True
-            case _:
-                is_new = False
-        if is_new:
-            self._warn_of_reuse(asked, ref)
-        return is_new
-
-    def _warn_of_reuse(self, asked: RoomRequest, ref: ConferenceRef) -> None:
+            case NotFound():
+                return False
+            case Found(conference) if not _is_same(conference.room, asked):
+                return False
         if asked.backend not in self._reusing:
             self._reusing.add(asked.backend)
             logger.warning(
@@ -164,6 +150,7 @@ class NamedConferences:
                 encode(ref),
                 UNIQUE_IDS,
             )
+        return True
 
     def _get(self, asked: RoomRequest, ref: ConferenceRef) -> GetOutcome:
         backend = self._backends[asked.backend]
