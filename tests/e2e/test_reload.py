@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jicofo_reservation_proxy.admin.server import admin_listener
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import pool
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
@@ -657,6 +658,32 @@ def test_the_built_in_stub_can_be_replaced(tmp_path: Path) -> None:
         assert running.jicofo.create("b").json["id"] == 5
         running.reload(backends=None)
         assert running.jicofo.create("c").status == 200
+
+
+def test_a_reload_over_the_admin_listener_needs_a_token(tmp_path: Path) -> None:
+    """The answer has what has changed, or every fault with status 422."""
+    file = tmp_path / "tokens.txt"
+    file.write_text(TOKEN)
+    own = {"admin_listen": "127.0.0.1:0", "admin_token_file": file}
+    with (
+        reloading(tmp_path, granting(), **own) as running,
+        admin_listener(running.proxy, is_configured=True) as admin,
+    ):
+        assert admin is not None
+        client = Client(int(admin.effective_port))
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        running.write(threads=9)
+        assert client.send("POST", "/api/reload").status == 401
+        assert client.send("GET", "/api/reload", None, bearer).status == 405
+        assert running.proxy.settings.threads == 8
+        reply = client.send("POST", "/api/reload", None, bearer)
+        assert (reply.status, json.loads(reply.body)) == (200, {"notes": ["threads has changed"]})
+        running.write(threads=0, client="nobody")
+        reply = client.send("POST", "/api/reload", None, bearer)
+        assert reply.status == 422
+        assert len(json.loads(reply.body)["message"].splitlines()) == 2
+        running.reload(threads=9, client="auto", admin_token_file=None)
+        assert client.send("POST", "/api/reload", None, bearer).status == 403
 
 
 # -- under load ---------------------------------------------------------------------------------

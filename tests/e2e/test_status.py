@@ -3,7 +3,6 @@
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 
 from tests.unit.ledgers import eventually
 
+from .http2 import answering
 from .support import (
     PROSODY,
     Client,
@@ -75,55 +75,6 @@ def running(state_dir: Path, target: str, **values: object) -> Iterator[Running]
             admin.stop()
 
 
-@contextmanager
-def not_grpc() -> Iterator[str]:
-    """Serve HTTP 404 where a gRPC backend should be; yield the target."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        stop = threading.Event()
-
-        def run() -> None:
-            listener.settimeout(0.1)
-            while not stop.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
-                with connection:
-                    connection.settimeout(5)
-                    _answer_404(connection)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            stop.set()
-            thread.join()
-
-
-def _answer_404(connection: socket.socket) -> None:
-    """Speak enough HTTP/2 to answer each request with the status 404."""
-    connection.sendall(b"\0\0\0\x04\0\0\0\0\0")  # SETTINGS
-    data = b""
-    try:
-        while chunk := connection.recv(65536):
-            data += chunk
-            data = data.removeprefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
-                size = int.from_bytes(data[:3], "big")
-                kind, flags, stream = data[3], data[4], data[5:9]
-                payload, data = data[9 : 9 + size], data[9 + size :]
-                if kind == 4 and not flags & 1:
-                    connection.sendall(b"\0\0\0\x04\x01\0\0\0\0")
-                elif kind == 6 and not flags & 1:
-                    connection.sendall(b"\0\0\x08\x06\x01\0\0\0\0" + payload)
-                elif kind == 1:
-                    # HEADERS with END_STREAM and END_HEADERS: `:status: 404` of HPACK's table
-                    connection.sendall(b"\0\0\x01\x01\x05" + stream + b"\x8d")
-    except OSError:
-        pass
-
-
 def _refusing_deletes() -> Script:
     backend = granting("7")
 
@@ -174,7 +125,7 @@ def test_the_page_has_strict_headers(tmp_path: Path) -> None:
 
 def test_an_http_server_in_place_of_the_backend_is_named(tmp_path: Path) -> None:
     """If an HTTP server answers 404 on the target, the first sentence of the status says so."""
-    with not_grpc() as target, running(tmp_path, target) as found:
+    with answering(404) as target, running(tmp_path, target) as found:
         assert found.client.create("board").status == 502
         status = found.status()
         assert not status["is_well"]

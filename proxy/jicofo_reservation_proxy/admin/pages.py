@@ -1,4 +1,4 @@
-"""The status page, the status as JSON, and the actions on deletions over the admin listener."""
+"""The status page and the status as JSON; over TCP, actions on deletions and the reload."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.http.client_tokens import ClientTokens
 from jicofo_reservation_proxy.ids import Named, decode
 from jicofo_reservation_proxy.ledger.records import RecordState
+from jicofo_reservation_proxy.settings.reloader import ReloadResult
 from jicofo_reservation_proxy.text_rules import format_period, format_time
 
 from .status import Source, Status, take, to_json
@@ -86,11 +87,24 @@ def add_pages(app: Flask, proxy: Steerable) -> None:
                 proxy.commands[action](public_id)
             except StateError as error:
                 refused = _Refused(503, str(error))
-        if refused:
-            headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
-            body = json.dumps({"message": refused.message})
-            return Response(body, refused.status, headers, content_type=JSON)
-        return Response(json.dumps({"id": public_id}), content_type=JSON)
+        return _answer(refused, {"id": public_id})
+
+    @app.post("/api/reload", provide_automatic_options=False)
+    def reload() -> Response:
+        refused = refusal_of_token(proxy.admin_tokens)
+        result = ReloadResult() if refused else proxy.reloader.reload()
+        if result.faults:
+            refused = _Refused(422, "\n".join(result.faults))
+        return _answer(refused, {"notes": list(result.notes)})
+
+
+def _answer(refused: _Refused | None, done: Mapping[str, object]) -> Response:
+    """Answer a request that changes something: with `done`, or with the refusal."""
+    if refused is None:
+        return Response(json.dumps(done), content_type=JSON)
+    headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+    body = json.dumps({"message": refused.message})
+    return Response(body, refused.status, headers, content_type=JSON)
 
 
 def refusal_of_token(tokens: ClientTokens | None) -> _Refused | None:
