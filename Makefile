@@ -12,6 +12,8 @@ PROTO := jicofo/reservation/v1/reservation.proto
 GEN := proxy/jicofo_reservation_proxy/gen
 GO := backend_stub/go
 JAVA := backend_stub/java
+# axe-core finds what keeps people from reading a page; `make test-browser` downloads it.
+AXE := $(VENV)/axe
 ARGS ?=
 
 # $(call need,TOOL,PACKAGE) fails with a message that names PACKAGE if TOOL is not in PATH.
@@ -53,9 +55,12 @@ test-operations: $(READY) ## Let Prometheus scrape a proxy, and test the alerts;
 	@$(BIN)/pytest -m operations $(ARGS)
 
 .PHONY: test-browser
-test-browser: $(READY) ## Let the pages of another site attack the proxy in a real browser; needs Chromium
+test-browser: $(READY) ## Test the status page, and attacks of other pages, in a real browser; needs Chromium and npm
 	@$(call need,chromium,Chromium)
-	@$(BIN)/pytest -m browser $(ARGS)
+	@$(call need,npm,npm)
+	@mkdir -p $(AXE) && cd $(AXE) && { test -e package/axe.min.js \
+	  || { npm pack --silent axe-core@4.10.3 && tar xzf axe-core-4.10.3.tgz; } >/dev/null; }
+	@AXE=$(abspath $(AXE)/package/axe.min.js) $(BIN)/pytest -m browser $(ARGS)
 
 .PHONY: test-all
 test-all: test test-stubs ## Run `test` and `test-stubs` (6 minutes)

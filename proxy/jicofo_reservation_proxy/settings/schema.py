@@ -419,8 +419,9 @@ class Settings:
     mask_rooms: bool = field(
         default=False,
         metadata=_doc(
-            "`true`: the admin listener shows only the first two characters of the name of each "
-            "room. `false` (default): it shows the whole name."
+            "`true`: the status shows a code in place of each room and id, and leaves out texts of "
+            "backends. Equal rooms have equal codes until the next start. `false` (default): it "
+            "shows them."
         ),
     )
     metrics_tenants: tuple[str, ...] = field(
