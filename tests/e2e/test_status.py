@@ -180,6 +180,15 @@ def test_deletions_that_pile_up_are_named(tmp_path: Path) -> None:
         assert "the calendar is locked" in deletion["reason"]
 
 
+def test_a_ledger_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """If the ledger fails, the status says so, and what to check."""
+    with serving_grpc(granting("7")) as target, running(tmp_path, target) as found:
+        found.proxy.health.component("ledger").fail("database or disk is full", "test")
+        summary = found.status()["summary"]
+        assert summary.startswith("ledger: The ledger cannot be read or written: check the disk")
+        assert "database or disk is full" in summary
+
+
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     """What a client chooses is text on the page, and has no control characters."""
     with serving_grpc(granting("7")) as target, running(tmp_path, target) as found:

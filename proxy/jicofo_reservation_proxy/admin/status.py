@@ -29,7 +29,7 @@ from jicofo_reservation_proxy.settings.schema import Settings
 from jicofo_reservation_proxy.text_rules import format_time
 
 from .masking import Masking
-from .reasons import reason_of, reason_of_fault
+from .reasons import FAULT_REASONS, reason_of, reason_of_fault
 from .settings_in_effect import Setting, settings_in_effect
 
 MAX_DELETIONS = 50
@@ -305,7 +305,9 @@ class _Snapshot:
                 yield problem
         for found in self._states:
             if not found.is_well and found.name not in known:
-                yield Problem(f"{found.name}: {self._reason(found)}", found.since_ms)
+                advice = f"{FAULT_REASONS[FaultKind.STATE]} " if found.name == "ledger" else ""
+                what = f"{found.name}: {advice}{self._reason(found)}"
+                yield Problem(what, found.since_ms)
         for seen in self._refusals:
             if seen.kind in _OF_OUR_CLIENTS and seen.last_ms > self._now - RECENT_MS:
                 what = f"{DOOR_PROBLEMS[seen.kind]} (last from {seen.peer}, {seen.number} in all)"
