@@ -241,6 +241,7 @@ def test_a_broken_new_file_keeps_the_old_credentials_and_is_logged_once(
         channel.refresh()
         assert channel.calls.metadata == (("x-api-key", "new"),)
         assert "new credentials are in use" in caplog.text
+        assert "backends.default.credentials: well again after " in caplog.text
 
 
 def test_a_certificate_that_the_backend_refuses_keeps_the_old_channel(

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import NameOID
 from jicofo_reservation_proxy.certificates import (
     CertificateEnd,
+    _time_ms,
     end_of_authorities,
     end_of_chain,
     ends_of,
@@ -106,3 +107,9 @@ def test_an_old_authority_does_not_matter() -> None:
 
     assert end(old, soon, late) == ms(soon)
     assert end(old - timedelta(days=1), old) == ms(old)
+
+
+def test_a_short_year_from_50_on_is_in_the_last_century() -> None:
+    """A time with two digits for the year means 1950 to 2049 (RFC 5280)."""
+    assert _time_ms(0x17, b"500101000000Z") == ms(datetime(1950, 1, 1, tzinfo=UTC))
+    assert _time_ms(0x17, b"491231235959Z") == ms(datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC))
