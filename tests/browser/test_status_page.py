@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.http2 import answering
 from tests.e2e.support import granting_all, serving_grpc
-from tests.e2e.test_status import Running, not_grpc, running
+from tests.e2e.test_status import Running, running
 
 from .devtools import Page, open_page
 from .test_pages import BROWSERS
@@ -34,7 +35,7 @@ def browser() -> str:
 def _page_with_problems(browser: str, tmp_path: Path) -> Iterator[tuple[Running, Page]]:
     """Open the page of a proxy with a hostile room, and with a backend that is no backend."""
     routes = [{"room": "tickets", "backend": "tickets"}]
-    with serving_grpc(granting_all()) as target, not_grpc() as wrong:
+    with serving_grpc(granting_all()) as target, answering(404) as wrong:
         backends = {"default": {"target": target}, "tickets": {"target": wrong}}
         state = tmp_path / "state"
         with running(state, target, backends=backends, routes=routes) as found:
