@@ -11,8 +11,9 @@ ProxyError
   └── UnreachableError    the backend does not answer the conformance kit
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Self
 
 
 class ProxyError(Exception):
@@ -41,6 +42,31 @@ class SettingsError(ProxyError):
 
 class CredentialsError(ProxyError):
     """A certificate, key or token cannot be used; the message names the setting."""
+
+
+class CollectedFaults:
+    """Collects `CredentialsError`s, and raises one with all their texts at the end of its block.
+
+    An operator sees all faults at once, and not one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._texts:
+            raise CredentialsError("\n".join(self._texts))
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Collect the `CredentialsError` of a block in place of raising it."""
+        try:
+            yield
+        except CredentialsError as error:
+            self._texts.append(str(error))
 
 
 class StateError(ProxyError):

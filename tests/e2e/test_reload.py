@@ -614,8 +614,14 @@ def test_unusable_credentials_of_a_reload_leave_nothing_open(tmp_path: Path) -> 
     with reloading(tmp_path, granting()) as running:
         new = {"target": "unix:/x"}
         wanted = {"good": new, "b": new | auth, "c": new | auth}
-        result = running.reload(backends=wanted, routes=[{"backend": "good"}])
-        assert len(result.faults) == 2
+        missing = tmp_path / "missing" / "tokens.txt"
+        result = running.reload(
+            backends=wanted,
+            routes=[{"backend": "good"}],
+            client_token_file=missing,
+            admin_token_file=missing,
+        )
+        assert len(result.faults) == 4
         assert set(running.proxy.backends) == {"default"}
         assert running.jicofo.create().status == 200
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from jicofo_reservation_proxy.errors import CredentialsError
+from jicofo_reservation_proxy.errors import CollectedFaults
 from jicofo_reservation_proxy.settings.schema import Backend as BackendSettings
 from jicofo_reservation_proxy.settings.schema import BackendName
 
@@ -93,23 +93,24 @@ class BackendPool(Mapping[str, Backend]):
         is left open.
         """
         prepared: dict[str, Member] = {}
-        faults: list[str] = []
         with ExitStack() as opened:
-            for name, settings in wanted.items():
-                known = self._members.get(name)
-                if known is not None and known.settings == settings:
-                    prepared[name] = known
-                    continue
-                try:
-                    prepared[name] = self._connect(name, settings)
-                except CredentialsError as error:
-                    faults.append(str(error))
-                else:
-                    opened.callback(prepared[name].channel.close)
-            if faults:
-                raise CredentialsError("\n".join(faults))
+            with CollectedFaults() as faults:
+                for name, settings in wanted.items():
+                    known = self._members.get(name)
+                    if known is not None and known.settings == settings:
+                        prepared[name] = known
+                        continue
+                    with faults.collect():
+                        prepared[name] = self._connect(name, settings)
+                        opened.callback(prepared[name].channel.close)
             opened.pop_all()
         return prepared
+
+    def discard(self, prepared: Mapping[str, Member]) -> None:
+        """Close the new ones of the backends that `prepare` returned: they are not used."""
+        for name, member in prepared.items():
+            if self._members.get(name) is not member:
+                member.channel.close()
 
     def use(self, prepared: Mapping[str, Member]) -> Changes:
         """Use the backends that `prepare` returned; return what has changed.
