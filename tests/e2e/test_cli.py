@@ -826,6 +826,35 @@ def test_reload_prints_what_has_changed(out: Output, tmp_path: Path) -> None:
         assert errors.startswith("threads: wanted a whole number from 1 to 1000, got 0")
 
 
+@pytest.mark.parametrize("text", ["threads = 0\nstate_dir = 'STATE'\n", "no toml"])
+def test_a_broken_file_hides_no_running_proxy(out: Output, tmp_path: Path, text: str) -> None:
+    """`reload`, `status` and `ledger` reach the proxy, whose log has the faults of the file."""
+    state = str(tmp_path / "state")
+    file = tmp_path / "settings.toml"
+    file.write_text("")
+    with _serving("--config", str(file)) as proxy:
+        file.write_text(text.replace("STATE", state))
+        code, _, errors = out.of("reload", "--config", str(file))
+        assert code == 3
+        assert "settings.toml" in errors
+        assert "the reload failed" in proxy.wait_for_line("the reload failed")
+        code, status, _ = out.of("status", "--config", str(file))
+        assert code == 9
+        assert "reload failed" in status
+        assert out.of("ledger", "--config", str(file))[0] == 0
+
+
+def test_a_wrong_state_directory_is_reported_with_all_faults(out: Output, tmp_path: Path) -> None:
+    """If the state directory itself is wrong, the command cannot find the proxy."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = 0\n")
+    code, _, errors = out.of("reload", "--config", str(file), "--state-dir", "")
+    assert code == 3
+    assert "cannot continue" in errors
+    assert "threads: wanted" in errors
+    assert "state_dir: wanted a path" in errors
+
+
 def test_reload_without_a_running_proxy_exits_with_5(out: Output, tmp_path: Path) -> None:
     """The command says how to name the proxy."""
     code, _, errors = out.of("reload")

@@ -506,6 +506,22 @@ def test_a_removed_backend_takes_no_new_rooms_and_serves_its_conferences(
         assert len(old.creates) == 1
 
 
+def test_pending_deletions_of_a_backend_that_is_not_in_the_settings_are_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a restart, nobody delivers them: the log says what to do."""
+    with reloading(tmp_path, backends=backends(old="127.0.0.1:1")) as running:
+        assert running.prosody.delete("old.7").status == 200
+        final = running.proxy.settings
+        running.proxy.close(0)
+    with Proxy(dataclasses.replace(final, backends={})):
+        pass
+    assert (
+        "backends.old: 1 deletions are pending, and the backend is not in the settings; add it "
+        "again, or abandon them (ledger abandon ID)"
+    ) in caplog.messages
+
+
 def test_a_removed_backend_can_come_back(tmp_path: Path) -> None:
     """The backend of the same settings is the same object again, and gets new rooms."""
     with reloading(tmp_path, granting_all()) as running, serving_grpc(granting()) as target:

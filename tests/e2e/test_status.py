@@ -1,8 +1,10 @@
 """The status: the page, the JSON and the command name what is wrong with a real proxy."""
 
 import http.client
+import http.server
 import json
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ from .support import (
     serving_http,
     settings,
 )
+from .tls import Authority
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m"
 TOKEN = "tok_en-1234567890abcdef"
@@ -133,6 +136,43 @@ def test_an_http_server_in_place_of_the_backend_is_named(tmp_path: Path) -> None
         assert f"backends.default: {what}" in status["summary"]
         assert not status["backends"][0]["is_well"]
         assert what in found.ask("/")[1]
+
+
+@pytest.mark.parametrize(
+    ("speaks_tls", "wants_tls", "sentence"),
+    [
+        (False, True, "does not speak TLS on this port: remove tls"),
+        (True, False, "If it wants TLS, set tls."),
+        (True, True, "The certificate of the backend is not accepted: check tls.ca_file"),
+    ],
+)
+def test_a_mistake_with_tls_is_named(
+    tmp_path: Path, speaks_tls: bool, wants_tls: bool, sentence: str
+) -> None:
+    """The status says what is wrong between a proxy and a backend, one of which speaks TLS."""
+    credentials = Authority(tmp_path / "ca").server() if speaks_tls else None
+    tls = {"tls": {"ca_file": str(Authority(tmp_path / "other").ca_file)}} if wants_tls else {}
+    with serving_grpc(granting(), credentials) as target:
+        backend = {"default": {"target": target} | tls}
+        with running(tmp_path / "state", target, backends=backend) as found:
+            assert found.client.create("board").status == 503
+            assert sentence in found.status()["summary"]
+
+
+def test_an_http_1_server_in_place_of_the_backend_is_named(tmp_path: Path) -> None:
+    """The status says that the target speaks HTTP/1."""
+    with (
+        http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server,
+        running(tmp_path, f"127.0.0.1:{server.server_address[1]}") as found,
+    ):
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            assert found.client.create("board").status == 503
+            assert "an HTTP/1 server answers there" in found.status()["summary"]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_wrong_token_at_the_door_is_named(tmp_path: Path) -> None:

@@ -44,6 +44,26 @@ FROM_HTTP = (
     "routes of the ingress before it."
 )
 
+DETAIL_REASONS: Mapping[str, str] = {
+    "WRONG_VERSION_NUMBER": "The backend does not speak TLS on this port: remove tls, or correct "
+    "the target.",
+    "CERTIFICATE_VERIFY_FAILED": "The certificate of the backend is not accepted: check "
+    "tls.ca_file and tls.server_name.",
+    "andshake failed": "The TLS handshake with the backend failed: check whether it speaks TLS, "
+    "and the settings in tls.",
+    "Failed parsing HTTP/2": "The target does not speak gRPC: an HTTP/1 server answers there. "
+    "Check the port in the target.",
+    "Socket closed": "The backend closed the connection at once: check that it is a gRPC server. "
+    "If it wants TLS, set tls.",
+}
+"""Words in the text of gRPC about a connection that failed → the reason, more exact than that of
+`UNREACHABLE`."""
+
+UNIMPLEMENTED = (
+    "The backend does not implement this method. If it has no DeleteConference, set methods.delete "
+    '= ""; otherwise check the target, and methods.'
+)
+
 SOURCE_REASONS: Mapping[str, str] = {
     FROM_LEDGER: "The backend gave no answer, so the proxy answered from its ledger.",
     FROM_FALLBACK: "The backend gave no answer, so the proxy granted the room itself "
@@ -101,11 +121,21 @@ def reason_of_fault(fault: Fault, *, shows_texts: bool = True) -> str:
     """Return the sentence about a fault."""
     if is_from_http(fault):
         return FROM_HTTP.format(status=fault.detail.rpartition(" ")[2])
-    sentence = FAULT_REASONS[fault.kind]
+    sentence = _sentence(fault)
     if not shows_texts or not fault.detail:
         return sentence
     code = f"{fault.code}: " if fault.code else ""
     return f"{sentence} ({code}{one_line(fault.detail, 200)})"
+
+
+def _sentence(fault: Fault) -> str:
+    if fault.code == "UNIMPLEMENTED":
+        return UNIMPLEMENTED
+    if fault.kind is FaultKind.UNREACHABLE:
+        for words, sentence in DETAIL_REASONS.items():
+            if words in fault.detail:
+                return sentence
+    return FAULT_REASONS[fault.kind]
 
 
 def _said(text: str, shows_texts: bool) -> str:  # noqa: FBT001 - private

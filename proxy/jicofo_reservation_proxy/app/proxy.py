@@ -324,6 +324,14 @@ class Proxy:
             gauge.set_function(partial(self._count, state))
             if number:
                 logger.info("the ledger holds %d %s", number, _HELD[state])
+        for name, number in self.figures.read().pending.items():
+            if name not in self.backends:
+                logger.warning(
+                    "backends.%s: %d deletions are pending, and the backend is not in the settings;"
+                    " add it again, or abandon them (ledger abandon ID)",
+                    name,
+                    number,
+                )
         if self.settings.state == "memory":
             logger.warning('state = "memory": pending deletions will be lost at the next restart')
 

@@ -23,7 +23,7 @@ from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 from jicofo_reservation_proxy.text_rules import format_time, one_line
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+from .setting_flags import SETTINGS_HELP, add_setting_flags, find_state_dir
 
 EPILOG = SETTINGS_HELP
 
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return exit_codes.USAGE
-    state_dir = load_settings(arguments).state_dir
+    state_dir = find_state_dir(arguments)
     match arguments.what:
         case "backup":
             _back_up(state_dir, Path(arguments.argument))

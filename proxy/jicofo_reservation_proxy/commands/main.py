@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ended_by_sigterm() if argv[0] in _TOOLS else nullcontext():
             return int(arguments.run(arguments))
     except ProxyError as error:
-        what = "cannot continue" if isinstance(error, UnreachableError) else "cannot start"
+        what = "cannot start" if argv[0] == "serve" else "cannot continue"
         print(f"jicofo-reservation-proxy: {what}\n{_indented(error)}", file=sys.stderr)
         return _ERROR_CODES[type(error)]
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+from .setting_flags import SETTINGS_HELP, add_setting_flags, find_state_dir
 
 EPILOG = f"""\
 The command finds the proxy by its state directory. The proxy reads its own settings file, and keeps
@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what has changed, or the faults. Raises `ProxyError`."""
-    settings = load_settings(arguments)
-    if settings.state == "memory" or not is_in_use(settings.state_dir):
+    state_dir = find_state_dir(arguments)
+    if not is_in_use(state_dir):
         raise StateError(
-            f"state_dir: wanted the directory of a running proxy, got {settings.state_dir}, which "
+            f"state_dir: wanted the directory of a running proxy, got {state_dir}, which "
             "no proxy uses; name it with --state-dir, or send SIGHUP to a proxy with "
             'state = "memory"'
         )
-    result = json.loads(ask(settings.state_dir, "reload"))
+    result = json.loads(ask(state_dir, "reload"))
     for note in result["notes"]:
         print(note)
     for fault in result["faults"]:

@@ -56,6 +56,15 @@ def load_settings(arguments: argparse.Namespace) -> Settings:
     return settings
 
 
+def find_state_dir(arguments: argparse.Namespace) -> Path:
+    """Return the state directory, also if other settings are wrong. Raises `SettingsError`.
+
+    A command that asks the running proxy must work while the settings file is broken.
+    """
+    logs.configure("text", "warning")
+    return settings_source(arguments).state_dir()
+
+
 def settings_source(arguments: argparse.Namespace) -> Source:
     """Return where the settings of a command come from.
 

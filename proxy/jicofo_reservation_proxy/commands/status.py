@@ -17,7 +17,7 @@ from jicofo_reservation_proxy.settings.schema import Settings
 from jicofo_reservation_proxy.text_rules import one_line
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, load_settings
+from .setting_flags import SETTINGS_HELP, add_setting_flags, find_state_dir, load_settings
 
 EPILOG = f"""\
 The command asks the proxy that uses the state directory. If no proxy uses it, the command asks
@@ -45,12 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the status. Raises `ProxyError`."""
-    settings = load_settings(arguments)
+    state_dir = find_state_dir(arguments)
+    is_used = is_in_use(state_dir)
+    settings = None if is_used else load_settings(arguments)
     is_terminal = sys.stdout.isatty()
     has_color = is_terminal and not os.environ.get("NO_COLOR")
     try:
         while True:
-            found = _status(settings)
+            found = json.loads(_over_http(settings) if settings else ask(state_dir, "status"))
             text = json.dumps(found) if arguments.json else table(found, has_color=has_color)
             print(f"{_CLEAR if arguments.watch and is_terminal else ''}{text}", flush=True)
             if not arguments.watch:
@@ -60,15 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.watch:
             return exit_codes.OK
         raise
-
-
-def _status(settings: Settings) -> dict[str, Any]:
-    if settings.state == "disk" and is_in_use(settings.state_dir):
-        answer = ask(settings.state_dir, "status")
-    else:
-        answer = _over_http(settings)
-    found: dict[str, Any] = json.loads(answer)
-    return found
 
 
 def _over_http(settings: Settings) -> bytes:
@@ -81,8 +74,8 @@ def _over_http(settings: Settings) -> bytes:
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise StateError(
             f"no proxy runs: none uses the state directory {settings.state_dir}, and none answers "
-            f"at admin_listen ({settings.admin_listen or 'off'}): {error}; name its settings with "
-            "--config, or its directory with --state-dir"
+            f"at admin_listen ({settings.admin_listen or 'off'}); start it, look at its log, or "
+            "name its settings with --config or its directory with --state-dir"
         ) from error
 
 

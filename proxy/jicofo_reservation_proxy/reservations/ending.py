@@ -27,6 +27,7 @@ from jicofo_reservation_proxy.ledger.ledger import Holds, Ledger
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 from jicofo_reservation_proxy.model import ConferenceRef, Deleted, DeleteReply, Fault
 from jicofo_reservation_proxy.observability import logs
+from jicofo_reservation_proxy.observability.throttle import Throttle
 
 from .context import Handled, state_fault
 from .deletions import Deletions
@@ -56,6 +57,7 @@ class Ending:
         self._numeric_ids = numeric_ids
         self._deletions = deletions
         self._respond_within_seconds = respond_within_seconds
+        self._sent_early = Throttle()
         self._now_ms = now_ms
 
     def delete(self, public_id: str, incident_id: str) -> Handled[DeleteReply]:
@@ -111,9 +113,11 @@ class Ending:
             return Handled(state_fault(error), ref.backend)
         if isinstance(result.outcome, Fault):
             return Handled(state_fault(error), ref.backend, result.code)
-        logger.warning(
-            "delivered a deletion before the answer to the DELETE, because the ledger could not"
-            " store the deletion: %s",
-            error,
-        )
+        if number := self._sent_early.note():
+            logger.warning(
+                "delivered %d deletions before the answers to their DELETEs, because the ledger"
+                " could not store them: %s",
+                number,
+                error,
+            )
         return Handled(result.outcome, ref.backend, result.code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -75,14 +76,37 @@ class Source:
         """
         found = settings_file(self.file, self.environ)
         toml = _parsed(found) if found else None
-        tree = resolve(toml.tree, Settings, toml.path.parent) if toml else {}
-        overrides = [*_from_environment(self.environ), *_from_flags(self.flags)]
-        root = cast("dict[str, Any]", tree)
-        faults = [fault for override in overrides if (fault := _put(root, override))]
+        tree = _tree(toml)
+        overrides = self._overrides()
+        faults = [fault for override in overrides if (fault := _put(tree, override))]
         if faults:
             raise SettingsError(faults)
         origins = Origins({override.path: override.origin for override in overrides}, toml)
-        return Loaded(validate(root, origins), origins)
+        return Loaded(validate(tree, origins), origins)
+
+    def state_dir(self) -> Path:
+        """Return the setting `state_dir`, also if other settings are wrong.
+
+        Commands find the running proxy by it, for example to show what is wrong. Raises the
+        `SettingsError` of `read` if `state_dir` itself is wrong.
+        """
+        try:
+            return self.read().settings.state_dir
+        except SettingsError as error:
+            tree: dict[str, Any] = {}
+            if found := settings_file(self.file, self.environ):
+                with suppress(SettingsError):  # not TOML
+                    tree = _tree(_parsed(found))
+            for override in self._overrides():
+                _put(tree, override)
+            given = {key: tree[key] for key in ("state_dir",) if key in tree}
+            try:
+                return validate(given).state_dir
+            except SettingsError:
+                raise error from None
+
+    def _overrides(self) -> list[_Override]:
+        return [*_from_environment(self.environ), *_from_flags(self.flags)]
 
 
 def load(
@@ -92,6 +116,12 @@ def load(
 ) -> Settings:
     """Return the settings of a `Source`. Raises `SettingsError` with all faults that it found."""
     return Source(file, environ, flags or {}).read().settings
+
+
+def _tree(toml: TomlFile | None) -> dict[str, Any]:
+    """Return the values of a file, in which every path is absolute."""
+    found = resolve(toml.tree, Settings, toml.path.parent) if toml else {}
+    return cast("dict[str, Any]", found)
 
 
 def _parsed(file: Path) -> TomlFile:
