@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -680,6 +681,16 @@ def test_the_built_in_stub_can_be_replaced(tmp_path: Path) -> None:
         assert running.jicofo.create("b").json["id"] == 5
         running.reload(backends=None)
         assert running.jicofo.create("c").status == 200
+
+
+def test_a_pipe_as_the_file_does_not_block_reloads(tmp_path: Path) -> None:
+    """The reload fails at once, and a later one works."""
+    with reloading(tmp_path, granting()) as running:
+        running.file.unlink()
+        os.mkfifo(running.file)
+        assert "wanted a regular file" in running.proxy.reloader.reload().faults[0]
+        running.file.unlink()
+        assert running.reload(threads=9).faults == ()
 
 
 def test_a_reload_over_the_admin_listener_needs_a_token(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The settings file: its values, and the line of each key for error messages."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -8,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
+
+MAX_BYTES = 1024 * 1024
+"""The largest file. A reload reads the file while the proxy answers requests."""
 
 MAX_LINES = 1000
 """In a longer file, `line_of` finds no lines: it parses the file once for each line."""
@@ -18,12 +23,16 @@ _NOTHING = re.compile(r"\s*(#.*)?", re.DOTALL)
 
 
 class TomlFile:
-    """A TOML file. The constructor raises `SettingsError` if it cannot be read or parsed."""
+    """A TOML file. The constructor raises `SettingsError` if it cannot be read or parsed.
+
+    It refuses anything that is not a regular file: reading from a pipe could block for ever, and
+    a reload would find the pipe empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         try:
-            self._text = self.path.read_text("utf-8")
+            self._text = self._read().decode("utf-8").replace("\r\n", "\n")
             self.tree: dict[str, Any] = tomllib.loads(self._text)
         except OSError as error:
             raise self._error(f"cannot be read: {error.strerror}") from None
@@ -32,6 +41,15 @@ class TomlFile:
             raise self._error(f"wanted valid TOML, got a parser error: {error}{place}") from None
         except (UnicodeDecodeError, RecursionError) as error:
             raise self._error(f"wanted valid TOML, got a parser error: {error}") from None
+
+    def _read(self) -> bytes:
+        with open(self.path, "rb", opener=_open_at_once) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise self._error("wanted a regular file, got a special file, such as a pipe")
+            content = opened.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise self._error(f"wanted a file of at most {MAX_BYTES} bytes, got a larger one")
+        return content
 
     def line_of(self, path: Sequence[str]) -> int | None:
         """Return the line that sets a key; if it is not set, the line of the table around it.
@@ -51,6 +69,11 @@ class TomlFile:
     @cached_property
     def _statements(self) -> list[tuple[int, dict[str, Any]]]:
         return list(_parse_statements(self._text.split("\n")))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, if it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _parse_statements(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The sources of settings: flags, environment, file."""
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from jicofo_reservation_proxy.settings.sources import (
     load,
     near_misses,
 )
+from jicofo_reservation_proxy.settings.toml_file import MAX_BYTES
 
 Flags = dict[tuple[str, ...], str]
 
@@ -254,6 +256,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "missing.toml"
     assert faults(missing) == [f"{missing}: cannot be read: No such file or directory"]
     assert faults(tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]
+
+
+def test_a_file_that_is_not_a_settings_file(tmp_path: Path) -> None:
+    """A pipe does not block the reader, and a huge file does not use up the memory."""
+    pipe, huge = tmp_path / "pipe.toml", tmp_path / "huge.toml"
+    os.mkfifo(pipe)
+    assert faults(pipe) == [f"{pipe}: wanted a regular file, got a special file, such as a pipe"]
+    with huge.open("wb") as opened:
+        opened.truncate(MAX_BYTES + 1)
+    assert faults(huge) == [f"{huge}: wanted a file of at most {MAX_BYTES} bytes, got a larger one"]
 
 
 @pytest.mark.parametrize(
