@@ -693,6 +693,37 @@ def test_a_pipe_as_the_file_does_not_block_reloads(tmp_path: Path) -> None:
         assert running.reload(threads=9).faults == ()
 
 
+def test_a_slow_reload_leaves_the_drain_to_the_deletions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the shutdown, a file that hangs does not use up the time, and is not used afterwards."""
+    reads, go_on = threading.Event(), threading.Event()
+    with reloading(tmp_path, granting()) as running:
+        reloader, loaded = running.proxy.reloader, Source(running.file, {}).read()
+        begin, left = running.proxy.delivery.stop, list[float]()
+
+        def read(_: Source) -> object:
+            reads.set()
+            assert go_on.wait(TIMEOUT_SECONDS)
+            return loaded
+
+        def stop(within_seconds: float) -> None:
+            left.append(within_seconds)
+            begin(within_seconds)
+
+        monkeypatch.setattr(Source, "read", read)
+        monkeypatch.setattr(running.proxy.delivery, "stop", stop)
+        door = running.proxy.front_door.door
+        reloader.request()
+        assert reads.wait(TIMEOUT_SECONDS)
+        running.proxy.close(10.0)
+        assert left[0] > 5.0
+        go_on.set()
+        assert reloader._thread is not None
+        reloader._thread.join()
+        assert running.proxy.front_door.door is door
+
+
 def test_a_reload_over_the_admin_listener_needs_a_token(tmp_path: Path) -> None:
     """The answer has what has changed, or every fault with status 422."""
     file = tmp_path / "tokens.txt"

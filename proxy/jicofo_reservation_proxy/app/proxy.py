@@ -225,11 +225,18 @@ class Proxy:
         stack.callback(self._stop_delivery)
         self._open_control_socket(stack)
         self.reloader.start()
-        stack.callback(lambda: self.reloader.stop(self._closing_seconds))
+        stack.callback(self._stop_reloads)
+
+    def _stop_reloads(self) -> None:
+        """Wait a moment for a reload; the rest of the drain is for the deletions."""
+        self.reloader.stop(self._short_seconds)
 
     def _stop_delivery(self) -> None:
-        closing_seconds = min(CLOSING_SECONDS, self._drain_seconds / 5)
-        self.delivery.stop(max(0.0, self._until - time.monotonic() - closing_seconds))
+        self.delivery.stop(max(0.0, self._until - time.monotonic() - self._short_seconds))
+
+    @property
+    def _short_seconds(self) -> float:
+        return min(CLOSING_SECONDS, self._drain_seconds / 5)
 
     @property
     def _closing_seconds(self) -> float:

@@ -20,6 +20,8 @@ from jicofo_reservation_proxy.errors import ProxyError, SettingsError
 from .schema import Settings
 from .sources import Loaded, Source
 
+_STOPPING = "the proxy is stopping, so it reloads nothing"
+
 logger = logging.getLogger(__name__)
 
 
@@ -104,7 +106,7 @@ class Reloader:
         """Read, check and use the settings; return what has changed, or all faults."""
         with self._lock:
             if self._is_stopped:
-                return ReloadResult(("the proxy is stopping, so it reloads nothing",))
+                return ReloadResult((_STOPPING,))
             if self._source is None:
                 return ReloadResult(
                     ("the program that made the proxy gave it its settings; restart that program",)
@@ -114,6 +116,8 @@ class Reloader:
     def _reload(self, source: Source) -> ReloadResult:
         try:
             loaded = source.read()
+            if self._is_stopped:  # the file was slow
+                return ReloadResult((_STOPPING,))
             notes = self._use(loaded)
         except ProxyError as error:
             return self._failed(_faults(error))
