@@ -674,13 +674,22 @@ def test_a_stopping_proxy_reloads_nothing(tmp_path: Path) -> None:
 
 
 def test_the_built_in_stub_can_be_replaced(tmp_path: Path) -> None:
-    """A proxy without backends gets one by a reload, and can go back."""
+    """A proxy without backends gets one by a reload."""
     with reloading(tmp_path) as running, serving_grpc(granting("5")) as target:
         assert running.jicofo.create("a").status == 200
         running.reload(backends=backends(default=target))
         assert running.jicofo.create("b").json["id"] == 5
-        running.reload(backends=None)
-        assert running.jicofo.create("c").status == 200
+
+
+def test_an_empty_file_does_not_bring_back_the_stub(tmp_path: Path) -> None:
+    """A file that is just being written would otherwise grant every room."""
+    backend = granting("5")
+    with reloading(tmp_path, backend) as running:
+        running.file.write_text("")
+        (fault,) = running.proxy.reloader.reload().faults
+        assert fault.startswith("backends: wanted at least one backend, ")
+        assert running.jicofo.create().json["id"] == 5
+        assert len(backend.creates) == 1
 
 
 def test_a_pipe_as_the_file_does_not_block_reloads(tmp_path: Path) -> None:

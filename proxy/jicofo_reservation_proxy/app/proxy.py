@@ -251,7 +251,7 @@ class Proxy:
         """
         before = self.settings
         settings, waiting = until_restart(before, loaded.settings)
-        backends, routes = self._local.choose(settings)
+        backends, routes = self._local.choose(settings, before)
         credentials, prepared = self._prepare(settings, backends)
         changes = self.backends.use(prepared)
         for name in changes.added:
