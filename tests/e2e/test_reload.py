@@ -576,6 +576,31 @@ def test_the_numbers_of_a_removed_backend_never_lead_to_another(
         assert second.deletes == []
 
 
+def test_old_numbers_lead_to_no_other_backend_after_a_restart(tmp_path: Path) -> None:
+    """While the ledger has conferences of the old backend, the new one gets only aliases."""
+    first, second = granting_all(), granting_all()
+    with serving_grpc(second) as target:
+        with reloading(tmp_path, first) as running:
+            old = running.jicofo.create("a").json["id"]
+            running.reload(backends=backends(other=target))
+        for _ in range(2):
+            with reloading(tmp_path, backends=backends(other=target)) as running:
+                assert running.jicofo.get(old).status == 404
+                assert running.jicofo.delete(old).status == 200
+                assert running.jicofo.create("b").json["id"] > 1_000_000
+        assert second.deletes == []
+
+
+def test_the_only_backend_owns_the_numbers_once_the_old_one_is_empty(tmp_path: Path) -> None:
+    """After the conferences of the old backend are gone, a restart ends the aliases."""
+    with serving_grpc(granting("77")) as target:
+        with reloading(tmp_path, granting_all()) as running:
+            running.jicofo.delete(running.jicofo.create("a").json["id"])
+            eventually(lambda: not any(running.proxy.ledger.counts_of("default").values()))
+        with reloading(tmp_path, backends=backends(other=target)) as running:
+            assert running.jicofo.create("b").json["id"] == 77
+
+
 def test_a_replaced_backend_gets_the_pending_deletions_soon(tmp_path: Path) -> None:
     """The pause of the old address ends: the deletions go to the new one."""
     new = granting_all()

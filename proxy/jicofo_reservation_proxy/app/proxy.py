@@ -422,7 +422,7 @@ class Proxy:
         return Shared(
             store,
             self.delivery,
-            NumericIds(store.aliases, self.backends),
+            NumericIds(store.aliases, self.backends, self._store.has_conferences),
             InFlightLimits(self._most_calls, threads),
             RoomQueue(store.locks, max_waiting_in_all(threads)),
             self._clock.now_ms,

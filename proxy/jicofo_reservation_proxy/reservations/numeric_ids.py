@@ -4,7 +4,7 @@ The number is the backend's own id if that is usable, otherwise an alias from th
 accepts strings, which contain the backend and the conference id (ids.py lists all forms).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from jicofo_reservation_proxy import ids
 from jicofo_reservation_proxy.ledger.ledger import Aliases
@@ -16,14 +16,20 @@ class NumericIds:
 
     A client that accepts only numbers gets a number. `backends` are the names of all backends; they
     may change at any time. The backend to which the numbers that are not aliases belong does not
-    change: an old number must never lead to another backend. The constructor and all methods raise
+    change: an old number must never lead to another backend. `has_conferences` says whether the
+    proxy still has conferences or deletions of a backend. The constructor and all methods raise
     `StateError`.
     """
 
-    def __init__(self, aliases: Aliases, backends: Collection[str]) -> None:
+    def __init__(
+        self,
+        aliases: Aliases,
+        backends: Collection[str],
+        has_conferences: Callable[[str], bool] = lambda _name: False,
+    ) -> None:
         self._aliases = aliases
         self._backends = backends
-        self._number_owner = _number_owner(aliases, backends)
+        self._number_owner = _number_owner(aliases, backends, has_conferences)
 
     def of(
         self, dialect: Dialect, ref: ConferenceRef, hold: int, within_seconds: float
@@ -57,17 +63,20 @@ class NumericIds:
         return ConferenceRef(self._number_owner, str(number.value)) if self._number_owner else None
 
 
-def _number_owner(aliases: Aliases, backends: Collection[str]) -> str | None:
+def _number_owner(
+    aliases: Aliases, backends: Collection[str], has_conferences: Callable[[str], bool]
+) -> str | None:
     """Return the backend to which the numbers that are not aliases belong.
 
-    If the settings have a single backend, return that backend. Otherwise return the last backend
-    that was the only backend; `None` if there was never an only backend. Raises `StateError` if a
-    change cannot be stored.
+    If the settings have a single backend, return that backend, unless the owner before still has
+    conferences, whose numbers Jicofo may know. Otherwise return the last owner; `None` if there was
+    never an only backend. Raises `StateError` if a change cannot be stored.
     """
     known = aliases.number_owner
     if len(backends) != 1:
         return known
     only = next(iter(backends))
-    if only != known:
-        aliases.set_number_owner(only)
+    if only == known or (known is not None and has_conferences(known)):
+        return known
+    aliases.set_number_owner(only)
     return only
