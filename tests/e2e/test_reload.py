@@ -601,6 +601,56 @@ def test_the_only_backend_owns_the_numbers_once_the_old_one_is_empty(tmp_path: P
             assert running.jicofo.create("b").json["id"] == 77
 
 
+class WatchedLock:
+    """A lock that notes, for each `with` of another thread, whether it had to wait."""
+
+    def __init__(self) -> None:
+        self._lock, self._owner = threading.RLock(), threading.get_ident()
+        self.waits: list[bool] = []
+
+    def __enter__(self) -> None:
+        is_free = self._lock.acquire(blocking=False)
+        if threading.get_ident() != self._owner:
+            self.waits.append(not is_free)
+        if not is_free:
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_a_backend_that_comes_back_is_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh waits for a reload: it does not drop the backend that the reload brings back."""
+    monkeypatch.setattr(pool, "RETIRE_SECONDS", 0.0)
+    with reloading(tmp_path, granting_all()) as running, serving_grpc(granting()) as target:
+        first, found = running.values["backends"], running.proxy.backends
+        lock = WatchedLock()
+        monkeypatch.setattr(found, "changing", lock)
+        # The thread of the rotation might drop the backend before it comes back.
+        monkeypatch.setattr(found, "has_conferences", lambda _: True)
+        running.reload(backends=backends(other=target))
+        prepare, refreshing = found.prepare, threading.Thread(target=found.refresh)
+        lock.waits.clear()
+
+        def slowly(wanted: Any) -> Any:  # noqa: ANN401
+            prepared = prepare(wanted)
+            monkeypatch.setattr(found, "has_conferences", lambda _: False)
+            refreshing.start()
+            eventually(lambda: lock.waits)
+            return prepared
+
+        monkeypatch.setattr(found, "prepare", slowly)
+        running.reload(backends=first)
+        refreshing.join()
+        assert all(lock.waits[:1])
+        assert "default" in found
+        assert not found.is_removed("default")
+        assert "delivery-default" in {thread.name for thread in threading.enumerate()}
+        assert running.jicofo.create("board").status == 200
+
+
 def test_a_replaced_backend_gets_the_pending_deletions_soon(tmp_path: Path) -> None:
     """The pause of the old address ends: the deletions go to the new one."""
     new = granting_all()

@@ -250,6 +250,10 @@ class Proxy:
         no request uses a backend before all other parts know it.
         """
         before = self.settings
+        with self.backends.changing:
+            return self._use_alone(loaded)
+
+    def _use_alone(self, loaded: Loaded) -> Sequence[str]:
         settings, waiting = until_restart(before, loaded.settings)
         backends, routes = self._local.choose(settings, before)
         credentials, prepared = self._prepare(settings, backends)

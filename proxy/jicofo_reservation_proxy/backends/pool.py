@@ -11,6 +11,7 @@ A reload changes the backends while requests are in flight and deletions are pen
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -65,6 +66,9 @@ class BackendPool(Mapping[str, Backend]):
         self._members: dict[str, Member] = {}
         self._removed_at: dict[str, float] = {}
         self._retired: list[tuple[Member, float]] = []
+        self.changing = threading.RLock()
+        """Held during each change. A reload holds it from `prepare` on until all other parts know
+        the new backends: otherwise `refresh` might close a backend that comes back."""
         self.has_conferences: Callable[[str], bool] = lambda _name: False
         self.forget: Callable[[str], None] = lambda _name: None
 
@@ -116,6 +120,7 @@ class BackendPool(Mapping[str, Backend]):
         """Use the backends that `prepare` returned; return what has changed.
 
         A removed backend stays in the pool until `refresh` finds that it is not needed any more.
+        The caller holds `changing` since before it called `prepare`.
         """
         before, now = self._members, self._clock()
         replaced = [name for name in prepared if before.get(name, prepared[name]) != prepared[name]]
@@ -132,6 +137,10 @@ class BackendPool(Mapping[str, Backend]):
         """Refresh the credentials of all backends, and close what nobody uses any more."""
         for member in list(self._members.values()):
             member.channel.refresh()
+        with self.changing:
+            self._drop_unused()
+
+    def _drop_unused(self) -> None:
         now = self._clock()
         for name, removed_at in list(self._removed_at.items()):
             if now >= removed_at + RETIRE_SECONDS and not self.has_conferences(name):
