@@ -777,6 +777,22 @@ def test_a_pipe_as_the_file_does_not_block_reloads(tmp_path: Path) -> None:
         assert running.reload(threads=9).faults == ()
 
 
+def test_a_revoked_token_stops_working_at_the_reload(tmp_path: Path) -> None:
+    """The reload reads the file again, also for heads that the fast path knows."""
+    file = tmp_path / "tokens.txt"
+    file.write_text(TOKEN)
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with reloading(tmp_path, granting(), client_token_file=file) as running:
+
+        def status() -> int:
+            return running.jicofo.send("GET", "/conference/unknown", None, bearer).status
+
+        assert [status(), status()] == [404, 404]
+        file.write_text("another-token-0123456789")
+        assert running.proxy.reloader.reload().faults == ()
+        assert status() == 401
+
+
 def test_a_slow_reload_leaves_the_drain_to_the_deletions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,6 +274,9 @@ class Proxy:
         if self._has_listener and _log_settings(before) != _log_settings(settings):
             logs.configure(settings.log_format, settings.log_level)
         for name in changes.removed:
+        for part in (credentials.tokens, credentials.tls, credentials.admin_tokens):
+            if part:  # a token that was revoked in the same file stops working at once
+                part.refresh()
             self._warn_of_removed(name)
         return (*differences(before, settings), *waiting)
 
