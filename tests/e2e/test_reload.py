@@ -793,6 +793,26 @@ def test_a_revoked_token_stops_working_at_the_reload(tmp_path: Path) -> None:
         assert status() == 401
 
 
+def test_a_failed_reload_leaves_no_health_of_what_it_refused(tmp_path: Path) -> None:
+    """The health has no component of tokens that are not in use."""
+    with reloading(tmp_path, granting()) as running:
+        assert running.reload(client_token_file=tmp_path / "missing.txt").faults
+        names = {state.name for state in running.proxy.health.states()}
+        assert "client_token_file" not in names
+
+
+def test_a_reload_warns_about_new_doubtful_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the warnings of a start, once."""
+    routes = [{"backend": "default"}, {"room": "x", "backend": "default"}]
+    with reloading(tmp_path, granting()) as running:
+        running.reload(routes=routes)
+        running.reload(threads=9)
+    found = [line for line in caplog.messages if "matches every room" in line]
+    assert len(found) == 1
+
+
 def test_a_slow_reload_leaves_the_drain_to_the_deletions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ from jicofo_reservation_proxy.settings.reloader import Reloader
 from jicofo_reservation_proxy.settings.schema import Backend as BackendSettings
 from jicofo_reservation_proxy.settings.schema import BackendName, Route, Settings
 from jicofo_reservation_proxy.settings.sources import Loaded, Source
+from jicofo_reservation_proxy.settings.warnings import warnings_about
 
 from .front_doors import NONE, FrontDoors, ListenerCredentials
 from .local_backend import LocalBackend
@@ -249,11 +250,11 @@ class Proxy:
         The steps up to `prepare` may fail, and change nothing. The front door is the last step, so
         no request uses a backend before all other parts know it.
         """
-        before = self.settings
         with self.backends.changing:
             return self._use_alone(loaded)
 
     def _use_alone(self, loaded: Loaded) -> Sequence[str]:
+        before = self.settings
         settings, waiting = until_restart(before, loaded.settings)
         backends, routes = self._local.choose(settings, before)
         credentials, prepared = self._prepare(settings, backends)
@@ -273,11 +274,12 @@ class Proxy:
         self.settings, self.origins = settings, loaded.origins
         if self._has_listener and _log_settings(before) != _log_settings(settings):
             logs.configure(settings.log_format, settings.log_level)
-        for name in changes.removed:
         for part in (credentials.tokens, credentials.tls, credentials.admin_tokens):
             if part:  # a token that was revoked in the same file stops working at once
                 part.refresh()
+        for name in changes.removed:
             self._warn_of_removed(name)
+        self._warn_of_new_doubts(before, settings)
         return (*differences(before, settings), *waiting)
 
     def _prepare(
@@ -293,6 +295,7 @@ class Proxy:
                     prepared = self.backends.prepare(backends)
         except ProxyError:
             self.backends.discard(prepared)
+            self._front_doors.forget_unused(self._credentials)
             for unused in backends.keys() - self.backends.keys():
                 self.health.forget(f"backends.{unused}")
             raise
@@ -302,6 +305,15 @@ class Proxy:
         return self._front_doors.make(
             settings, routes, self._credentials, self.backends, self._shared
         )
+
+    def _warn_of_new_doubts(self, before: Settings, settings: Settings) -> None:
+        """Log the warnings about settings that the start has not logged (commands/serve.py)."""
+        if not self._has_listener:
+            return
+        known = set(warnings_about(before, {}))
+        for warning in warnings_about(settings, {}):
+            if warning not in known:
+                logger.warning("%s", warning)
 
     def _warn_of_removed(self, name: str) -> None:
         counts = self.ledger.counts_of(name)
