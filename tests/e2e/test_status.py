@@ -16,8 +16,9 @@ from jicofo_reservation_proxy.admin.server import AdminServer
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.commands import main as main_module
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
+from jicofo_reservation_proxy.settings.sources import Source
 
-from tests.unit.ledgers import eventually
+from tests.unit.ledgers import eventually, failing_disk
 
 from .http2 import answering
 from .support import (
@@ -227,6 +228,43 @@ def test_a_ledger_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         summary = found.status()["summary"]
         assert summary.startswith("ledger: The ledger cannot be read or written: check the disk")
         assert "database or disk is full" in summary
+
+
+def test_a_fault_of_the_ledger_is_over_when_it_can_be_written(tmp_path: Path) -> None:
+    """Requests that failed before do not keep the problem on the page."""
+    with serving_grpc(_refusing_deletes()) as target, running(tmp_path, target) as found:
+        ledger = found.proxy.ledger
+        with failing_disk(ledger):  # type: ignore[arg-type]
+            created = found.client.create("board")
+            assert found.client.delete(created.json["id"]).status == 503
+            assert "ledger: " in found.status()["summary"]
+        eventually(lambda: "ledger: " not in found.status()["summary"])
+
+
+def test_deletions_of_a_backend_that_is_not_in_the_settings_are_named(tmp_path: Path) -> None:
+    """Nobody delivers them, so the status is not well, and it lists them."""
+    with serving_grpc(_refusing_deletes()) as target:
+        old = {"backends": {"old": {"target": target}}, "drain_within": "2s"}
+        with running(tmp_path, target, **old) as found:
+            created = found.client.create("board")
+            assert found.client.delete(created.json["id"]).status == 200
+        with running(tmp_path, target) as found:
+            status = found.status()
+            assert status["summary"].startswith(
+                "backends.old: 1 deletion is pending, and the backend is not in the settings: add "
+                "it again, or abandon them (ledger abandon ID)."
+            )
+            assert [each["id"] for each in status["deletions"]] == ["old.7"]
+            assert "old.7" in found.ask("/")[1]
+
+
+def test_a_failed_reload_is_one_problem(tmp_path: Path) -> None:
+    """The faults of the settings are listed once."""
+    with serving_grpc(granting("7")) as target, running(tmp_path, target) as found:
+        found.proxy.reloader._source = Source(tmp_path / "missing.toml", {})
+        assert found.proxy.reloader.reload().faults
+        (problem,) = found.status()["problems"]
+        assert problem["what"].startswith("The last reload failed")
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Masking: names of rooms and ids of conferences as codes, so that nobody learns who meets."""
 
 import hashlib
+import re
 import secrets
 
 from jicofo_reservation_proxy.observability.logs import Warned
 from jicofo_reservation_proxy.text_rules import one_line
 
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+
 HIDDEN = "(hidden by mask_rooms; see the log)"
+
+_VALUE = re.compile("%[a-z]")
+"""A value in a message of the standard library's logging."""
 
 _CLEAR_FIELDS = frozenset(
     {"client", "outcome", "status", "backend", "code", "ms", "incident", "source", "fault"}
@@ -37,9 +43,7 @@ class Masking:
 
     def warned(self, warned: Warned) -> str:
         """Return a line of the log as it may be shown, without time and level."""
-        words = [one_line(warned.template if self.is_on else warned.message)]
-        if self.is_on and words == ["%s"]:
-            words = [HIDDEN]
+        words = [one_line(_without_values(warned.template) if self.is_on else warned.message)]
         for key, value in warned.fields.items():
             if self.is_on and key not in _CLEAR_FIELDS:
                 if key in {"room", "id"}:
@@ -47,3 +51,9 @@ class Masking:
             elif value != "":
                 words.append(f"{key}={one_line(str(value))}")
         return " ".join(words)
+
+
+def _without_values(template: str) -> str:
+    """Return a message of the log with an ellipsis in place of each value."""
+    text = _VALUE.sub(ELLIPSIS, template)
+    return text if re.search("[A-Za-z]", text) else HIDDEN

@@ -17,12 +17,14 @@ from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.http.recent_requests import RecentRequests, SeenRequest
 from jicofo_reservation_proxy.http.refusals import Refusal, Refusals, SeenRefusals
 from jicofo_reservation_proxy.ids import encode
+from jicofo_reservation_proxy.ledger.figures import LedgerFigures
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
-from jicofo_reservation_proxy.model import Deleted, Fault, FaultKind
+from jicofo_reservation_proxy.model import Fault, FaultKind
 from jicofo_reservation_proxy.observability import logs
 from jicofo_reservation_proxy.observability.health import ComponentState, Health
 from jicofo_reservation_proxy.reservations.deletion_delivery import Delivery
+from jicofo_reservation_proxy.settings.health import SettingsHealth
 from jicofo_reservation_proxy.settings.origins import Origins
 from jicofo_reservation_proxy.settings.reloader import Reloader
 from jicofo_reservation_proxy.settings.schema import Settings
@@ -202,6 +204,7 @@ class Source(Protocol):
     reloader: Reloader
     origins: Origins
     started_ms: int
+    figures: LedgerFigures
 
     @property
     def requests(self) -> RecentRequests:
@@ -269,7 +272,10 @@ class _Snapshot:
         self._refusals = proxy.refusals.seen()
         self._backend_states = list(proxy.backend_states)
         names = [state.name for state in self._backend_states]
-        self._pending = {name: proxy.ledger.pending(name) for name in names}
+        self._strangers = proxy.figures.read().pending.keys() - set(names)
+        self._pending = {
+            name: proxy.ledger.pending(name) for name in (*names, *sorted(self._strangers))
+        }
 
     def status(self) -> Status:
         proxy = self._proxy
@@ -298,10 +304,11 @@ class _Snapshot:
         )
 
     def _problems(self) -> Iterator[Problem]:
-        known: set[str] = set()
-        for name in ("", *self._pending):
+        # A failed reload has a sentence of its own below.
+        known = {SettingsHealth.name}
+        for name in self._pending:
             if problem := self._failing(name):
-                known |= {f"backends.{name}"} if name else {"ledger"}
+                known.add(f"backends.{name}")
                 yield problem
         for found in self._states:
             if not found.is_well and found.name not in known:
@@ -323,21 +330,23 @@ class _Snapshot:
             yield Problem(what + "; ".join(self._proxy.reloader.state.faults), failed_ms)
 
     def _failing(self, backend: str) -> Problem | None:
-        """Return the fault in which the last requests of a backend ended; "" is the ledger."""
+        """Return the fault in which the last requests of a backend ended."""
         failed: list[SeenRequest] = []
         for seen in self._last:
             if _blamed(seen) == backend:
                 failed.append(seen)
-            elif _shows_well(seen, backend):
+            elif _is_answer(seen, backend):
                 break
         if not failed:
             return None
         reason = reason_of(failed[0], shows_texts=not self._masking.is_on)
-        where = f"backends.{backend}: " if backend else ""
-        return Problem(f"{where}{reason}", self._at(failed[-1]))
+        return Problem(f"backends.{backend}: {reason}", self._at(failed[-1]))
 
     def _late_deletions(self) -> Iterator[Problem]:
         for name, records in self._pending.items():
+            if name in self._strangers:
+                yield self._stranger(name, len(records))
+                continue
             oldest = next(iter(records), None)
             since_ms = (oldest and oldest.over_at_ms) or self._now
             fault = self._proxy.delivery.deletions.last_fault(name)
@@ -357,6 +366,16 @@ class _Snapshot:
                 "retry ID` tries one again.",
                 self._now,
             )
+
+    def _stranger(self, name: str, number: int) -> Problem:
+        """Return the problem of deletions that nobody delivers."""
+        deletions = "1 deletion is" if number == 1 else f"{number} deletions are"
+        since_ms = self._proxy.figures.read().oldest_pending_ms.get(name, self._now)
+        return Problem(
+            f"backends.{name}: {deletions} pending, and the backend is not in the settings: add it "
+            "again, or abandon them (ledger abandon ID).",
+            since_ms,
+        )
 
     def _fault(self, fault: Fault | None) -> str:
         return reason_of_fault(fault, shows_texts=not self._masking.is_on) if fault else ""
@@ -441,20 +460,11 @@ class _Snapshot:
 
 
 def _blamed(seen: SeenRequest) -> str | None:
-    """Return the backend that failed, or "" if the ledger did; `None` if neither failed."""
+    """Return the backend that failed; `None` if none failed. The ledger is a component."""
     handled = seen.handled
     if handled is None or not isinstance(handled.reply, Fault):
         return None
-    return "" if handled.reply.kind is FaultKind.STATE else handled.backend or None
-
-
-def _shows_well(seen: SeenRequest, backend: str) -> bool:
-    """Return whether a request shows that a backend works; "" is the ledger, which DELETEs need."""
-    if seen.handled is None:
-        return False
-    if not backend:
-        return seen.operation == "delete" and isinstance(seen.handled.reply, Deleted)
-    return _is_answer(seen, backend)
+    return None if handled.reply.kind is FaultKind.STATE else handled.backend or None
 
 
 def _is_answer(seen: SeenRequest, backend: str) -> bool:

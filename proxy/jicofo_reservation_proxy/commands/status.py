@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import os
+import shutil
 import sys
 import time
 import urllib.request
@@ -54,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         while True:
             found = json.loads(_over_http(settings) if settings else ask(state_dir, "status"))
             text = json.dumps(found) if arguments.json else table(found, has_color=has_color)
-            print(f"{_CLEAR if arguments.watch and is_terminal else ''}{text}", flush=True)
+            if arguments.watch and is_terminal:
+                text = _CLEAR + fitting(text, *shutil.get_terminal_size())
+            print(text, flush=True)
             if not arguments.watch:
                 return exit_codes.OK if found["is_well"] else exit_codes.NOT_AS_EXPECTED
             time.sleep(WATCH_SECONDS)
@@ -82,7 +85,8 @@ def _over_http(settings: Settings) -> bytes:
 def table(status: dict[str, Any], *, has_color: bool = False) -> str:
     """Return the status as text: what is wrong comes first."""
     color = _GREEN if status["is_well"] else _RED
-    summary = "All is well." if status["is_well"] else f"{len(status['problems'])} problem(s):"
+    number = len(status["problems"])
+    summary = f"{number} problem{'' if number == 1 else 's'}:" if number else "All is well."
     lines = [
         f"jicofo-reservation-proxy {status['version']}, since {status['started']}",
         f"{color}{summary}{_PLAIN}" if has_color else summary,
@@ -137,6 +141,14 @@ def table(status: dict[str, Any], *, has_color: bool = False) -> str:
         ),
     )
     return "\n".join(lines)
+
+
+def fitting(text: str, columns: int, lines: int) -> str:
+    """Return the beginning of a text that fits into a terminal: what is wrong comes first."""
+    found = text.split("\n")
+    cut = [line[:columns] for line in found[: lines - 2]]
+    more = len(found) - len(cut)
+    return "\n".join([*cut, f"({more} more lines)"[:columns]] if more else cut)
 
 
 def _table(heading: str, cells: Iterable[Sequence[object]]) -> list[str]:

@@ -32,10 +32,11 @@ def configure(
 ) -> None:
     """Send the log of the proxy, and the warnings of its libraries, to a stream.
 
-    The default stream is standard error.
+    The default stream is standard error. The warnings before stay in memory for the status page.
     """
     formatter = JsonFormatter() if log_format == "json" else TextFormatter()
     handler = _LineHandler(formatter, stream or sys.stderr)
+    handler.warned.extend(reversed(recent_warnings()))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(ROOT).setLevel(level.upper())
 

@@ -25,7 +25,7 @@ def test_a_masked_line_of_the_log_has_no_name() -> None:
     """Of a masked line, only its template and harmless fields remain."""
     masking = Masking(is_on=True)
     found = masking.warned(LINE)
-    assert found == f"lost %s room={masking.name('board')} backend=default"
+    assert found == f"lost \N{HORIZONTAL ELLIPSIS} room={masking.name('board')} backend=default"
     assert masking.warned(Warned(1.0, "WARNING", "board", {}, "%s")) == HIDDEN
 
 

@@ -212,3 +212,18 @@ def test_warnings_are_remembered() -> None:
     for _ in range(logs.MAX_WARNINGS + 1):
         logger.warning("one more")
     assert len(logs.recent_warnings()) == logs.MAX_WARNINGS
+
+
+def test_the_recent_warnings_survive_another_format() -> None:
+    """A reload that changes the format of the log does not clear the status page."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    root.handlers[:] = []
+    try:
+        logs.configure("text", "info", io.StringIO())
+        logging.getLogger(logs.ROOT).warning("first")
+        logging.getLogger(logs.ROOT).warning("second")
+        logs.configure("json", "info", io.StringIO())
+        assert [warned.message for warned in logs.recent_warnings()] == ["second", "first"]
+    finally:
+        root.handlers[:] = before
