@@ -258,6 +258,22 @@ def test_deletions_of_a_backend_that_is_not_in_the_settings_are_named(tmp_path: 
             assert "old.7" in found.ask("/")[1]
 
 
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_a_backend_that_is_lost_without_a_request_has_advice(
+    tmp_path: Path, is_masked: bool
+) -> None:
+    """At night no request fails: the call to an idle backend finds that it is lost."""
+    with running(tmp_path, "127.0.0.1:1", mask_rooms=is_masked) as found:
+        backend = found.proxy.backends["default"]
+        backend._status._begun_at = -1e9  # type: ignore[attr-defined]
+        eventually(lambda: found.status()["backends"][0]["state"] == "lost")
+        status = found.status()
+        sentence = "The backend cannot be reached: check that it runs, and the target."
+        assert f"backends.default: {sentence}" in status["summary"]
+        assert sentence in status["backends"][0]["reason"]
+        assert ("UNAVAILABLE" in status["summary"]) is not is_masked
+
+
 def test_a_failed_reload_is_one_problem(tmp_path: Path) -> None:
     """The faults of the settings are listed once."""
     with serving_grpc(granting("7")) as target, running(tmp_path, target) as found:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.backends.backend_status import BackendState
+from jicofo_reservation_proxy.backends.grpc_statuses import fault_of
 from jicofo_reservation_proxy.certificates import CertificateEnd
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.http.recent_requests import RecentRequests, SeenRequest
@@ -381,8 +382,12 @@ class _Snapshot:
         return reason_of_fault(fault, shows_texts=not self._masking.is_on) if fault else ""
 
     def _reason(self, found: ComponentState) -> str:
-        is_of_others = found.name.startswith("backends.") and not found.is_well
-        return self._masking.text(found.reason) if is_of_others else found.reason
+        if found.is_well or not found.name.startswith("backends."):
+            return found.reason
+        for state in self._backend_states:
+            if found.name == f"backends.{state.name}" and state.state == "lost":
+                return self._backend_reason(state)
+        return self._masking.text(found.reason)
 
     def _part(self, found: ComponentState) -> Part:
         return Part(found.name, found.is_well, self._reason(found), found.since_ms)
@@ -397,7 +402,7 @@ class _Snapshot:
             self._proxy.targets.get(name, ""),
             is_well,
             state.state,
-            problem.what if problem else self._masking.text(state.reason),
+            problem.what if problem else self._backend_reason(state),
             problem.since_ms if problem else state.since_ms,
             state.is_circuit_open,
             state.in_flight,
@@ -405,6 +410,12 @@ class _Snapshot:
             None if latency is None else round(1000 * latency, 1),
             len(self._pending[name]),
         )
+
+    def _backend_reason(self, state: BackendState) -> str:
+        if state.state != "lost":
+            return state.reason
+        code, _, detail = state.reason.partition(": ")
+        return self._fault(fault_of(code, detail))
 
     def _certificate(self, end: CertificateEnd) -> CertificateView:
         days_left = (end.ends_at_ms - self._now) // DAY_MS

@@ -75,6 +75,11 @@ def failed(error: grpc.RpcError) -> Result[Fault]:
     return Result(Fault(kind, code.name, detail), code.name)
 
 
+def fault_of(code: str, detail: str) -> Fault:
+    """Return the fault for the name of an error status and its text."""
+    return Fault(STATUS_FAULTS[grpc.StatusCode[code]], code, detail)
+
+
 def is_from_http(fault: Fault) -> bool:
     """Return whether gRPC made the status from an HTTP status, so no gRPC server answered.
 
