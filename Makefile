@@ -31,6 +31,9 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once; takes about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# xds-protos has old copies of some files of opentelemetry-proto; the last one installed counts.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --force-reinstall \
+	  opentelemetry-proto
 	@touch $@
 
 .PHONY: run
