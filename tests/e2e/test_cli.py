@@ -862,6 +862,15 @@ def test_reload_without_a_running_proxy_exits_with_5(out: Output, tmp_path: Path
     assert f"got {tmp_path / 'state'}, which no proxy uses" in errors
 
 
+def test_reload_names_the_fault_of_a_file_that_is_not_toml(out: Output, tmp_path: Path) -> None:
+    """Such a file does not tell the state directory, and the command does not blame that."""
+    file = tmp_path / "settings.toml"
+    file.write_text("threads = \n")
+    code, _, errors = out.of("reload", "--config", str(file))
+    assert code == 3
+    assert "wanted valid TOML" in errors
+
+
 @pytest.mark.parametrize("command", ["serve", "ledger"])
 def test_sighup_before_the_command_is_loaded(command: str) -> None:
     """SIGHUP before `serve` is loaded does nothing; another command ends."""

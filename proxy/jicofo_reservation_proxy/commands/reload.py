@@ -9,7 +9,7 @@ from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.ledger.state_directory import is_in_use
 
 from . import exit_codes
-from .setting_flags import SETTINGS_HELP, add_setting_flags, find_state_dir
+from .setting_flags import SETTINGS_HELP, add_setting_flags, find_state_dir, load_settings
 
 EPILOG = f"""\
 The command finds the proxy by its state directory. The proxy reads its own settings file, and keeps
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what has changed, or the faults. Raises `ProxyError`."""
     state_dir = find_state_dir(arguments)
     if not is_in_use(state_dir):
+        load_settings(arguments)  # a fault of the file may be why this is the wrong directory
         raise StateError(
             f"state_dir: wanted the directory of a running proxy, got {state_dir}, which "
             "no proxy uses; name it with --state-dir, or send SIGHUP to a proxy with "
