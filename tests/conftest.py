@@ -1,5 +1,6 @@
-"""A check after every test: the test must leave behind no thread and no open file."""
+"""A check after every test: it must leave no thread, no open file and no other logging behind."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,17 @@ ENDING_SECONDS = 5.0
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` starts: two for each core, since many tests only wait."""
     return min(2 * len(os.sched_getaffinity(0)), 8)
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Restore the logging, which commands configure: other tests read the log."""
+    loggers = [logging.getLogger(), logging.getLogger("jicofo_reservation_proxy")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)

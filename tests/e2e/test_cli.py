@@ -2,7 +2,6 @@
 
 import errno
 import json
-import logging
 import os
 import re
 import signal
@@ -44,17 +43,6 @@ from .support import (
 )
 
 COMMAND = [sys.executable, "-m", "jicofo_reservation_proxy"]
-
-
-@pytest.fixture(autouse=True)
-def _own_logging() -> Iterator[None]:
-    """Restore the logging, because the stream of a command's log is closed after the test."""
-    loggers = [logging.getLogger(), logging.getLogger("jicofo_reservation_proxy")]
-    before = [(logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (level, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)
