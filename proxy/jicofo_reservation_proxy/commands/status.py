@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         while True:
             found = json.loads(_over_http(settings) if settings else ask(state_dir, "status"))
             text = json.dumps(found) if arguments.json else table(found, has_color=has_color)
-            if arguments.watch and is_terminal:
+            if arguments.watch and is_terminal and not arguments.json:
                 text = _CLEAR + fitting(text, *shutil.get_terminal_size())
             print(text, flush=True)
             if not arguments.watch:
