@@ -27,6 +27,7 @@ def browser() -> str:
     """Return the command of a browser; skip the tests on a machine without one."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
+        # `make test-browser` checks for Chromium first; plain pytest may run without one.
         pytest.skip("there is no Chromium")
     return found
 
@@ -86,6 +87,7 @@ def test_axe_finds_nothing_serious(browser: str, tmp_path: Path, scheme: str, wi
     """axe-core finds nothing serious, and a phone shows the page without scrolling sideways."""
     axe = os.environ.get(AXE_VARIABLE, "")
     if not axe:
+        # Only `make test-browser` downloads axe-core; plain pytest may run without it.
         pytest.skip("axe-core is not there: `make test-browser` downloads it")
     with _page_with_problems(browser, tmp_path) as (_, page):
         page.call(

@@ -4,7 +4,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +29,7 @@ from tests.e2e.support import (
     serving_http,
     settings,
 )
+from tests.unit.ledgers import eventually
 
 ALERTS = Path(__file__).parents[2] / "monitoring/alerts.yml"
 PREFIX = "jicofo_reservation_proxy_"
@@ -128,12 +128,14 @@ def _asked(url: str, query: str) -> list[dict[str, Any]]:
 
 def _until(url: str, query: str) -> list[dict[str, Any]]:
     """Ask Prometheus until a query has a result."""
-    until = time.monotonic() + TIMEOUT_SECONDS
-    while time.monotonic() < until:
-        if found := _asked(url, query):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"no result of {query}")
+    found: list[dict[str, Any]] = []
+
+    def has_result() -> bool:
+        found[:] = _asked(url, query)
+        return bool(found)
+
+    eventually(has_result)
+    return found
 
 
 def test_promtool_finds_nothing_in_the_metrics(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from jicofo_reservation_proxy.settings.origins import KeyPath, Origins
 from jicofo_reservation_proxy.settings.schema import Settings
+from jicofo_reservation_proxy.settings.validation import format_duration
 
 DEFAULT = "default"
 SET = "(set)"
@@ -54,7 +55,7 @@ def _shown(value: object) -> str:
         case bool():
             return str(value).lower()
         case timedelta():
-            return f"{value.total_seconds():g}s"
+            return format_duration(value)
         case tuple():
             return ", ".join(map(str, value))
         case _:

@@ -116,7 +116,7 @@ class OpenTelemetryTracer:
         ) as span:
             try:
                 yield span
-            except BaseException:
+            except BaseException:  # raised again: also Ctrl-C makes the span an error
                 span.set_status(StatusCode.ERROR)
                 raise
 
