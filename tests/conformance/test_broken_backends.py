@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2, status_pb2
-from jicofo_reservation_proxy.backends.contract import DETAILS_KEY
+from jicofo_reservation_proxy.backends.grpc.contract import DETAILS_KEY
 from jicofo_reservation_proxy.conformance import Result, Verdict
 from jicofo_reservation_proxy.conformance.case import Capability
 from jicofo_reservation_proxy.conformance.kit import DENIED_ROOM

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jicofo_reservation_proxy.backends.xds_bootstrap import check_bootstrap
+from jicofo_reservation_proxy.backends.grpc.xds_bootstrap import check_bootstrap
 
 PAGE = Path(__file__).parents[2] / "docs/scaling.md"
 ASK = """\

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from jicofo_reservation_proxy.admin.server import admin_listener
 from jicofo_reservation_proxy.app import Proxy
-from jicofo_reservation_proxy.backends.grpc_backend import GrpcBackend
+from jicofo_reservation_proxy.backends.grpc.grpc_backend import GrpcBackend
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
 from .support import (

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
-from jicofo_reservation_proxy.backends.grpc_statuses import STATUS_FAULTS
+from jicofo_reservation_proxy.backends.grpc.grpc_statuses import STATUS_FAULTS
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
 from .support import (

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import circuit_breaker as circuit
-from jicofo_reservation_proxy.backends.channel import service_config
+from jicofo_reservation_proxy.backends.grpc.channel import service_config
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ids import Named, decode
 from jicofo_reservation_proxy.settings.schema import BackendName

@@ -15,7 +15,8 @@ import grpc
 import pytest
 from jicofo_reservation_proxy.app import Proxy
 from jicofo_reservation_proxy.backends import credentials
-from jicofo_reservation_proxy.backends.credential_rotation import BackendChannel, CredentialRotation
+from jicofo_reservation_proxy.backends.credential_rotation import CredentialRotation
+from jicofo_reservation_proxy.backends.grpc.backend_channel import BackendChannel
 from jicofo_reservation_proxy.errors import CredentialsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.observability.metrics import Metrics
@@ -217,7 +218,7 @@ def test_the_proxy_notices_changed_files_by_itself(tmp_path: Path) -> None:
         configured = settings(tmp_path, backends={"default": {"target": target, "auth": auth}})
         with Proxy(configured) as proxy:
             key_file.write_text("new")
-            channel = proxy.backends.members["default"].channel
+            channel = _channel_of(proxy)
             _until(lambda: channel.calls.metadata == (("x-api-key", "new"),))
 
 
@@ -384,11 +385,11 @@ def test_a_call_in_flight_survives_a_rotation(tmp_path: Path) -> None:
             caller = threading.Thread(target=lambda: statuses.append(Client(port).create().status))
             caller.start()
             assert arrived.wait(10)
-            before = proxy.backends.members["default"].channel.calls
+            before = _channel_of(proxy).calls
             authority.client_files(tmp_path / "client")
-            proxy.backends.members["default"].channel.refresh()
-            proxy.backends.members["default"].channel.refresh()
-            assert proxy.backends.members["default"].channel.calls is not before
+            _channel_of(proxy).refresh()
+            _channel_of(proxy).refresh()
+            assert _channel_of(proxy).calls is not before
             release.set()
             caller.join()
     assert statuses == [200]
@@ -505,3 +506,9 @@ def _until(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     raise AssertionError("the condition did not hold within ten seconds")
+
+
+def _channel_of(proxy: Proxy) -> BackendChannel:
+    channel = proxy.backends.members["default"].connection
+    assert isinstance(channel, BackendChannel)
+    return channel

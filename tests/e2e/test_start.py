@@ -61,7 +61,7 @@ NOT_NEEDED = {
     "a settings file": ["jicofo_reservation_proxy.settings.toml_file", "tomllib"],
     "a regular expression": ["re2"],
     "the built-in stub": [
-        "jicofo_reservation_proxy.backends.in_process_backend",
+        "jicofo_reservation_proxy.backends.grpc.in_process_backend",
         "jicofo_reservation_stub",
     ],
     "a denial with details": ["google.rpc"],

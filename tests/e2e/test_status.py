@@ -265,7 +265,7 @@ def test_a_backend_that_is_lost_without_a_request_has_advice(
     """At night no request fails: the call to an idle backend finds that it is lost."""
     with running(tmp_path, "127.0.0.1:1", mask_rooms=is_masked) as found:
         backend = found.proxy.backends["default"]
-        backend._status._begun_at = -1e9  # type: ignore[attr-defined]
+        backend._calls._status._begun_at = -1e9  # type: ignore[attr-defined]
         eventually(lambda: found.status()["backends"][0]["state"] == "lost")
         status = found.status()
         sentence = "The backend cannot be reached: check that it runs, and the target."

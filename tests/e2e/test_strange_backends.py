@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy.app import Proxy
-from jicofo_reservation_proxy.backends import missing_delete
+from jicofo_reservation_proxy.backends.grpc import missing_delete
 from jicofo_reservation_proxy.errors import StateError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ledger.packed_records import state_of

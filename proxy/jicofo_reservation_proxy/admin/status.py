@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from jicofo_reservation_proxy import __version__
 from jicofo_reservation_proxy.backends.backend_status import BackendState
-from jicofo_reservation_proxy.backends.grpc_statuses import fault_of
 from jicofo_reservation_proxy.certificates import CertificateEnd
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.http.recent_requests import RecentRequests, SeenRequest
@@ -412,10 +411,7 @@ class _Snapshot:
         )
 
     def _backend_reason(self, state: BackendState) -> str:
-        if state.state != "lost":
-            return state.reason
-        code, _, detail = state.reason.partition(": ")
-        return self._fault(fault_of(code, detail))
+        return state.reason if state.fault is None else self._fault(state.fault)
 
     def _certificate(self, end: CertificateEnd) -> CertificateView:
         days_left = (end.ends_at_ms - self._now) // DAY_MS
@@ -480,7 +476,9 @@ def _blamed(seen: SeenRequest) -> str | None:
 
 def _is_answer(seen: SeenRequest, backend: str) -> bool:
     handled = seen.handled
-    return handled is not None and handled.backend == backend and handled.code == "OK"
+    if handled is None or handled.backend != backend or isinstance(handled.reply, Fault):
+        return False
+    return handled.code != "" and not handled.source
 
 
 def _summary(problems: Sequence[Problem]) -> str:

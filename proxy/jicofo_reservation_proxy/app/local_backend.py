@@ -13,7 +13,7 @@ from jicofo_reservation_proxy.reservations.routing import DEFAULT_BACKEND
 from jicofo_reservation_proxy.settings.schema import Backend, BackendName, Route, Settings, Target
 
 if TYPE_CHECKING:
-    from jicofo_reservation_proxy.backends.in_process_backend import InProcessBackend
+    from jicofo_reservation_proxy.backends.grpc.in_process_backend import InProcessBackend
     from jicofo_reservation_proxy.gen.jicofo.reservation.v1.reservation_pb2_grpc import (
         ReservationServiceServicer,
     )
@@ -57,7 +57,7 @@ class LocalBackend:
             self._running.close()
 
     def _start(self, threads: int) -> InProcessBackend:
-        from jicofo_reservation_proxy.backends.in_process_backend import (  # noqa: PLC0415
+        from jicofo_reservation_proxy.backends.grpc.in_process_backend import (  # noqa: PLC0415
             InProcessBackend,
         )
 

@@ -1,1 +1,1 @@
-"""Calls to one backend: send a request over gRPC and return the outcome."""
+"""Calls to one backend, over gRPC or HTTP: send a request and return the outcome."""

@@ -11,18 +11,14 @@ restarts. So a failure counts only if the service answered no other call after t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-import grpc
 
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.model import Fault, FaultKind
 from jicofo_reservation_proxy.observability.health import Component, Words
 from jicofo_reservation_proxy.text_rules import one_line
-
-from .grpc_statuses import DELETE_OUTCOMES, GET_OUTCOMES, code_of, denied, failed, is_from_http
 
 IDLE_SECONDS = 60.0
 """After this time without a call, the proxy makes a harmless one, so that its state is known."""
@@ -40,14 +36,6 @@ NOT_CALLED = "not called yet"
 
 _WRITES = {"create", "delete"}
 
-_ANSWERS: Mapping[str, Container[grpc.StatusCode]] = {
-    "get": GET_OUTCOMES,
-    "probe": GET_OUTCOMES,
-    IDLE: GET_OUTCOMES,
-    "delete": DELETE_OUTCOMES,
-}
-"""The operation → the error statuses that are an answer to it."""
-
 
 def words(name: str) -> Words:
     """Return the words of the component of a backend."""
@@ -55,17 +43,32 @@ def words(name: str) -> Words:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call failed.
+
+    `is_elsewhere` is true if another server answered in place of the backend, and `is_missing` if
+    the backend does not have the method. `is_own` is true if this proxy cancelled the call.
+    """
+
+    fault: Fault
+    is_elsewhere: bool = False
+    is_missing: bool = False
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BackendState:
     """The status of a backend at one moment. Times are in milliseconds since the epoch.
 
-    `latency_seconds` is of the last call that succeeded. The certificates of its channel are in
-    `BackendChannel.certificates`.
+    `fault` is the last fault of a lost backend. `latency_seconds` is of the last call that
+    succeeded. The certificates are in `Rotation.certificates`.
     """
 
     name: str
     state: Literal["reachable", "lost", "unknown"]
     since_ms: int
     reason: str
+    fault: Fault | None
     last_success_ms: int | None
     latency_seconds: float | None
     in_flight: int
@@ -86,6 +89,7 @@ class BackendStatus:
         self._answered_at = self._succeeded_at = -float("inf")
         self._latency_seconds: float | None = None
         self._is_refused = False
+        self._fault: Fault | None = None
 
     @property
     def is_probe_due(self) -> bool:
@@ -108,25 +112,18 @@ class BackendStatus:
         self._latency_seconds = now - started
         self._answered(operation)
 
-    def failed(
-        self, operation: str, error: grpc.RpcError, started: float, *, is_fair: bool
-    ) -> None:
-        """Note the error of a call. It had enough time if `is_fair` is true."""
-        if code_of(error) in _ANSWERS.get(operation, {}) or (
-            operation == "create" and denied(error)
-        ):
-            self.succeeded(operation, started)
+    def failed(self, operation: str, failure: Failure, started: float, *, is_fair: bool) -> None:
+        """Note that a call failed. It had enough time if `is_fair` is true."""
+        fault = failure.fault
+        if failure.is_own or (fault.kind is FaultKind.SLOW and not is_fair):
             return
-        fault = failed(error).outcome
-        if fault.code == "CANCELLED" or (fault.kind is FaultKind.SLOW and not is_fair):
-            return  # by this proxy
-        is_refusal = _is_refusal(fault, operation)
+        is_refusal = _is_refusal(failure, operation)
         if is_refusal and operation not in _WRITES and self._succeeded_at > 0:
             return  # perhaps the backend allows nobody to make this call
-        if not (is_refusal or _is_loss(fault)):
+        if not (is_refusal or _is_loss(failure)):
             self._answered(operation)
         elif self._answered_at <= started:
-            self._is_refused = is_refusal
+            self._is_refused, self._fault = is_refusal, fault
             self._component.fail(f"{fault.code}: {one_line(fault.detail)}")
 
     def state(self, *, is_circuit_open: bool) -> BackendState:
@@ -139,6 +136,7 @@ class BackendStatus:
             known if is_known else "unknown",
             found.since_ms,
             found.reason,
+            None if found.is_well else self._fault,
             self._last_success_ms,
             self._latency_seconds,
             len(self._in_flight),
@@ -159,12 +157,12 @@ class BackendStatus:
         self._component.recover()
 
 
-def _is_loss(fault: Fault) -> bool:
-    return fault.kind in {FaultKind.UNREACHABLE, FaultKind.SLOW} or is_from_http(fault)
+def _is_loss(failure: Failure) -> bool:
+    return failure.is_elsewhere or failure.fault.kind in {FaultKind.UNREACHABLE, FaultKind.SLOW}
 
 
-def _is_refusal(fault: Fault, operation: str) -> bool:
-    if is_from_http(fault):
+def _is_refusal(failure: Failure, operation: str) -> bool:
+    if failure.is_elsewhere:
         return False
-    is_missing = operation == "create" and fault.code == "UNIMPLEMENTED"
-    return is_missing or fault.kind is FaultKind.UNAUTHORIZED
+    is_missing = operation == "create" and failure.is_missing
+    return is_missing or failure.fault.kind is FaultKind.UNAUTHORIZED

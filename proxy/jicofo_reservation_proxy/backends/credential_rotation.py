@@ -1,8 +1,8 @@
 """Credential rotation: use new credentials when the credential files of a backend change.
 
 The proxy first makes a trial call with the new credentials. If the new credentials may be the cause
-of a failure, the old credentials stay in use. New TLS files need a new channel. The proxy closes
-the old channel after the deadline of every call on it has passed. So no call fails because of a
+of a failure, the old credentials stay in use. New TLS files need a new connection. The proxy closes
+the old one after the deadline of every call on it has passed. So no call fails because of a
 rotation.
 """
 
@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, cast
-
-import grpc
+from typing import Generic, Protocol, TypeVar
 
 from jicofo_reservation_proxy.certificates import (
     CertificateEnd,
@@ -24,17 +23,12 @@ from jicofo_reservation_proxy.certificates import (
 )
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.errors import CredentialsError
-from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.observability.health import Health, Words
 from jicofo_reservation_proxy.observability.metrics import Metrics
-from jicofo_reservation_proxy.settings.addresses import is_xds_target
 from jicofo_reservation_proxy.settings.schema import Backend
 
-from . import contract, credentials
-from .backend import PROBE_ID
-from .channel import Calls, bind, dial, service_config
+from . import credentials
 from .credentials import Credentials
-from .xds_bootstrap import check_bootstrap
 
 REFRESH_SECONDS = 2.0
 """How often the proxy reads the files. A shorter interval would gain little, because Kubernetes
@@ -44,20 +38,34 @@ TRY_SECONDS = 3.0
 """The deadline of the trial call. After any failure, the next `refresh` tries again."""
 
 RETIRE_MARGIN_SECONDS = 1.0
-"""The time between the last possible deadline on an old channel and the closing of that channel."""
+"""The time between the last possible deadline on an old connection and its closing."""
 
 WORDS = Words("broken", "well again", level=logging.ERROR, tells_each_reason=True)
 """The words of the component of credentials."""
 
 logger = logging.getLogger(__name__)
 
+OpenedT = TypeVar("OpenedT")
+"""What calls need: the connection or connections to the backend, and the metadata of the calls."""
 
-class BackendChannel:
-    """The channel to one backend, with the newest credentials that the backend accepts.
 
-    The constructor raises `CredentialsError` if it cannot use the credential files, and
-    `SettingsError` if a control plane names the addresses and there is no bootstrap file. The
-    channel connects in the background.
+@dataclass(frozen=True, slots=True)
+class TrialFailure:
+    """The reason why a trial call failed. A comparison ignores `detail`, which is for people.
+
+    `is_refusal` is true if the backend refused the credentials, and false if it is unreachable.
+    """
+
+    code: str
+    is_refusal: bool
+    detail: str = field(compare=False)
+
+
+class Rotation(ABC, Generic[OpenedT]):
+    """The connection to one backend, with the newest credentials that the backend accepts.
+
+    The constructor raises `CredentialsError` if it cannot use the credential files. Subclasses open
+    and close connections, and make the trial calls.
     """
 
     def __init__(
@@ -67,22 +75,28 @@ class BackendChannel:
         self._key = f"backends.{name}"
         self._backend = backend
         self._metrics = metrics
-        if is_xds_target(backend.target):
-            check_bootstrap(f"{self._key}.target", backend.target)
-        self._plugin = credentials.load_plugin(f"{self._key}.auth", backend.auth)
         self._credentials = credentials.load(self._key, backend)
         for warning in credentials.readable_by_others(self._key, backend):
             logger.warning("%s", warning)
-        self._channel = self._dial(self._credentials)
-        self._calls = self._bind(self._channel, self._credentials)
-        self._retired: list[tuple[grpc.Channel, float]] = []
+        self._opened = self._open(self._credentials, None)
+        self._retired: list[tuple[OpenedT, float]] = []
         self._component = (health or Health()).component(f"{self._key}.credentials", WORDS)
         self._lock = threading.Lock()
 
-    @property
-    def calls(self) -> Calls:
-        """The RPCs over the current channel."""
-        return self._calls
+    @abstractmethod
+    def _open(self, found: Credentials, known: OpenedT | None) -> OpenedT:
+        """Return what calls with these credentials need; do not wait for a connection.
+
+        `known` has connections with the same TLS files, which the new value uses too.
+        """
+
+    @abstractmethod
+    def _close(self, opened: OpenedT) -> None:
+        """Close the connections. This cancels the calls in flight."""
+
+    @abstractmethod
+    def _trial_failure(self, opened: OpenedT) -> TrialFailure | None:
+        """Make a harmless call; return the reason if the credentials may have made it fail."""
 
     @property
     def certificates(self) -> list[CertificateEnd]:
@@ -115,46 +129,44 @@ class BackendChannel:
                 self._complain(str(error))
 
     def close(self) -> None:
-        """Close all channels. This cancels the calls in flight."""
+        """Close all connections. This cancels the calls in flight."""
         with self._lock:
             self._close_retired(float("inf"))
-            self._channel.close()
+            self._close(self._opened)
 
     def _use(self, found: Credentials) -> None:
-        is_same_channel = found.tls == self._credentials.tls
-        channel = self._channel if is_same_channel else self._dial(found)
-        calls = self._bind(channel, found)
+        is_same = found.tls == self._credentials.tls
+        opened = self._open(found, self._opened if is_same else None)
         try:
-            self._check(calls)
+            self._check(opened)
         except CredentialsError:
-            if not is_same_channel:
-                channel.close()
+            if not is_same:
+                self._close(opened)
             raise
-        if not is_same_channel:
-            self._retire(self._channel)
-        self._channel, self._calls, self._credentials = channel, calls, found
+        if not is_same:
+            self._retire(self._opened)
+        self._opened, self._credentials = opened, found
         logger.info("%s: new credentials are in use", self._key)
 
-    def _check(self, calls: Calls) -> None:
+    def _check(self, opened: OpenedT) -> None:
         """Make a trial call with the new credentials.
 
         Raises `CredentialsError` if the old credentials should stay in use.
         """
-        failure = _trial_failure(calls)
+        failure = self._trial_failure(opened)
         if failure is None:
             return
-        is_about_credentials = failure.code in _NOT_ALLOWED
-        if is_about_credentials and _trial_failure(self._calls) == failure:
+        if failure.is_refusal and self._trial_failure(self._opened) == failure:
             # The backend refuses the old credentials too: perhaps it allows no caller to make the
             # trial call, so the failure says nothing about the new credentials.
             return
         raise CredentialsError(
-            f"the trial call with the new credentials failed: {failure.code.name} {failure.detail}"
+            f"the trial call with the new credentials failed: {failure.code} {failure.detail}"
         )
 
-    def _retire(self, channel: grpc.Channel) -> None:
+    def _retire(self, opened: OpenedT) -> None:
         lifetime = self._backend.answer_within.total_seconds() + RETIRE_MARGIN_SECONDS
-        self._retired.append((channel, time.monotonic() + lifetime))
+        self._retired.append((opened, time.monotonic() + lifetime))
 
     def _complain(self, complaint: str) -> None:
         self._metrics.credential_reloads.labels(self._name, "failed").inc()
@@ -163,49 +175,10 @@ class BackendChannel:
         )
 
     def _close_retired(self, now: float) -> None:
-        for channel, until in self._retired:
+        for opened, until in self._retired:
             if until <= now:
-                channel.close()
+                self._close(opened)
         self._retired = [entry for entry in self._retired if entry[1] > now]
-
-    def _dial(self, found: Credentials) -> grpc.Channel:
-        return dial(self._backend, found, self._plugin, (service_config(self._backend),))
-
-    def _bind(self, channel: grpc.Channel, found: Credentials) -> Calls:
-        constant = tuple(self._backend.metadata.items())
-        return bind(channel, self._backend.methods, constant + found.metadata)
-
-
-_NOT_REACHED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-_NOT_ALLOWED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
-
-
-@dataclass(frozen=True, slots=True)
-class _TrialFailure:
-    """The reason why a trial call failed. A comparison ignores `detail`, which is for people."""
-
-    code: grpc.StatusCode
-    detail: str = field(compare=False)
-
-
-def _trial_failure(calls: Calls) -> _TrialFailure | None:
-    """Make a trial call: read a conference that does not exist.
-
-    Return the reason if the connection failed or the backend refused the credentials, otherwise
-    `None`.
-    """
-    try:
-        calls.get(
-            contract.get_message(PROBE_ID),
-            timeout=TRY_SECONDS,
-            wait_for_ready=True,
-            metadata=((contract.INCIDENT_KEY, new_incident_id()), *calls.metadata),
-        )
-    except grpc.RpcError as error:
-        call = cast("grpc.Call", error)
-        if call.code() in _NOT_REACHED | _NOT_ALLOWED:
-            return _TrialFailure(call.code(), call.details() or "")
-    return None
 
 
 class Refreshable(Protocol):

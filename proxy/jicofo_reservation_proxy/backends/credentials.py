@@ -1,12 +1,10 @@
-"""The credentials of a backend: certificates, an API key, a bearer token, a plugin."""
+"""The credentials of a backend that are in files: certificates, an API key, a token, a password."""
 
-import importlib
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import grpc
 
 from jicofo_reservation_proxy import credential_files
 from jicofo_reservation_proxy.credential_files import TlsFiles
@@ -46,31 +44,11 @@ def readable_by_others(key: str, backend: Backend) -> Iterator[str]:
         "tls.key_file": tls.key_file,
         "auth.api_key_file": auth.api_key_file,
         "auth.bearer_token_file": auth.bearer_token_file,
+        "auth.password_file": auth.password_file,
     }
     for name, file in files.items():
         if warning := credential_files.exposure(f"{key}.{name}", file):
             yield warning
-
-
-def load_plugin(key: str, auth: Auth) -> grpc.AuthMetadataPlugin | None:
-    """Import the operator's plugin, or return `None` when the setting is absent.
-
-    Raises `CredentialsError` when the import fails or the object is not a plugin.
-    """
-    if auth.plugin is None:
-        return None
-    module_name, _, attribute = auth.plugin.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        plugin = found if isinstance(found, grpc.AuthMetadataPlugin) else found()
-    except Exception as error:
-        raise CredentialsError(f"{key}.plugin: cannot load {auth.plugin!r}: {error!r}") from error
-    if not callable(plugin):
-        raise CredentialsError(
-            f"{key}.plugin: wanted a grpc.AuthMetadataPlugin, got an object of type "
-            f"{type(plugin).__name__}"
-        )
-    return plugin
 
 
 def _load_metadata(key: str, auth: Auth) -> Metadata:
@@ -80,6 +58,10 @@ def _load_metadata(key: str, auth: Auth) -> Metadata:
     if auth.bearer_token_file:
         token = _read_secret(f"{key}.bearer_token_file", auth.bearer_token_file)
         metadata += (("authorization", f"Bearer {token}"),)
+    if auth.username is not None and auth.password_file:
+        password = _read_secret(f"{key}.password_file", auth.password_file)
+        basic = base64.b64encode(f"{auth.username}:{password}".encode()).decode("ascii")
+        metadata += (("authorization", f"Basic {basic}"),)
     return metadata
 
 

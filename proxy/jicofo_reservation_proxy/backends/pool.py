@@ -2,9 +2,9 @@
 
 A reload changes the backends while requests are in flight and deletions are pending:
 
-- A backend whose settings are unchanged stays the same object, with its channel and its circuit.
+- A backend whose settings are unchanged stays the same object, with its connection and its circuit.
 - A backend that is replaced, and a removed one without conferences, is retired: no new request
-  finds it, and its channel closes after the last request that may use it has ended.
+  finds it, and its connection closes after the last request that may use it has ended.
 - A removed backend with conferences stays until they are gone: clients still send DELETEs.
 """
 
@@ -15,14 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from jicofo_reservation_proxy.certificates import CertificateEnd
 from jicofo_reservation_proxy.errors import CollectedFaults
 from jicofo_reservation_proxy.settings.schema import Backend as BackendSettings
 from jicofo_reservation_proxy.settings.schema import BackendName
 
 from .backend import Backend
-from .credential_rotation import BackendChannel
+from .backend_status import BackendState
 
 RETIRE_SECONDS = 40.0
 """How long a retired backend stays open. A request takes at most `respond_within` (18 s at most),
@@ -31,12 +32,37 @@ and a call for a deletion at most `answer_within` (15 s at most)."""
 logger = logging.getLogger(__name__)
 
 
+class WatchedBackend(Backend, Protocol):
+    """A backend whose status is known."""
+
+    @property
+    def state(self) -> BackendState:
+        """The status of the backend now."""
+
+    def probe_if_idle(self) -> None:
+        """Make a harmless call if there was none for some time. Raises nothing."""
+
+
+class Connection(Protocol):
+    """The connection to a backend, with its credentials (`credential_rotation.Rotation`)."""
+
+    @property
+    def certificates(self) -> list[CertificateEnd]:
+        """When the certificates in use end."""
+
+    def refresh(self) -> None:
+        """Use the newest credentials. Raises nothing."""
+
+    def close(self) -> None:
+        """Close the connection. This cancels the calls in flight."""
+
+
 class Member(NamedTuple):
-    """A backend with its settings and its channel."""
+    """A backend with its settings and its connection."""
 
     settings: BackendSettings
-    channel: BackendChannel
-    backend: Backend
+    connection: Connection
+    backend: WatchedBackend
 
 
 class Changes(NamedTuple):
@@ -106,7 +132,7 @@ class BackendPool(Mapping[str, Backend]):
                         continue
                     with faults.collect():
                         prepared[name] = self._connect(name, settings)
-                        opened.callback(prepared[name].channel.close)
+                        opened.callback(prepared[name].connection.close)
             opened.pop_all()
         return prepared
 
@@ -114,7 +140,7 @@ class BackendPool(Mapping[str, Backend]):
         """Close the new ones of the backends that `prepare` returned: they are not used."""
         for name, member in prepared.items():
             if self._members.get(name) is not member:
-                member.channel.close()
+                member.connection.close()
 
     def use(self, prepared: Mapping[str, Member]) -> Changes:
         """Use the backends that `prepare` returned; return what has changed.
@@ -136,7 +162,7 @@ class BackendPool(Mapping[str, Backend]):
     def refresh(self) -> None:
         """Refresh the credentials of all backends, and close what nobody uses any more."""
         for member in list(self._members.values()):
-            member.channel.refresh()
+            member.connection.refresh()
         with self.changing:
             self._drop_unused()
 
@@ -148,12 +174,12 @@ class BackendPool(Mapping[str, Backend]):
         due = [entry for entry in self._retired if entry[1] <= now]
         self._retired = [entry for entry in self._retired if entry[1] > now]
         for member, _ in due:
-            member.channel.close()
+            member.connection.close()
 
     def close(self) -> None:
         """Close all connections. This cancels the calls in flight."""
         for member in (*self._members.values(), *(member for member, _ in self._retired)):
-            member.channel.close()
+            member.connection.close()
         self._retired = []
 
     def _drop(self, name: str) -> None:

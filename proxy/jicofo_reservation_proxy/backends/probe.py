@@ -7,7 +7,7 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import Fault, FaultKind
 
 from .backend import PROBE_ID, Backend
-from .grpc_statuses import is_from_http
+from .grpc.grpc_statuses import is_from_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,11 @@ class Probe:
     fault: FaultKind | None
 
 
-def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:
+def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:  # noqa: PLR0911 - a table
     """Read a conference that does not exist.
 
-    NOT_FOUND proves that the address, TLS, the credentials and the method path are right. `is_xds`
+    NOT_FOUND (over HTTP, 404 with a JSON object) proves that the address, TLS, the credentials and
+    the path are right. Another HTTP status only proves that a server listens there. `is_xds`
     says whether a control plane names the addresses of the backend.
     """
     started = time.perf_counter()
@@ -39,6 +40,15 @@ def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:
             verdict = (
                 f"ok, it answered UNIMPLEMENTED ({detail}): it does not implement GetConference, "
                 "which is optional; if it does, another service listens at this target"
+            )
+            return Probe(name, verdict, None)
+        case Fault(code="", detail=detail, kind=FaultKind.BROKEN):
+            return Probe(name, f"ok, not asked: {detail}", None)
+        case Fault(kind=FaultKind.BROKEN, code=code, detail=detail) if code.isdecimal():
+            verdict = (
+                f"ok, an HTTP server answered {code} ({detail}) to a GET for an id that does not "
+                "exist; wanted 404 with a JSON object, so this does not show that it is the "
+                "backend: ask for a room with the command call"
             )
             return Probe(name, verdict, None)
         case Fault(kind=FaultKind.SLOW, code=code) as fault if is_xds:

@@ -1,20 +1,17 @@
-"""Retries: repeat a call that failed with UNAVAILABLE, within its deadline.
+"""Retries: repeat a call that failed because its backend was not available, within its deadline.
 
 gRPC has the same retries in its service config (gRFC A6). The proxy does not use them: with an
 `xds:///` target, the control plane replaces the service config, and most routes have no retries.
 
-Retries are safe, because the contract requires that a backend recognizes a repeated create by its
-`request_id` and a repeated deletion by its conference id.
+A gRPC call is repeated after UNAVAILABLE. That is safe, because the contract requires that a
+backend recognizes a repeated create by its `request_id` and a repeated deletion by its conference
+id. http/http_backend.py says which HTTP requests are repeated.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
-
-import grpc
-
-from .grpc_statuses import code_of
 
 MAX_ATTEMPTS = 5
 """The maximum number of attempts of one call, including the first."""
@@ -36,26 +33,29 @@ def retried(
     attempt: Callable[[float], ResponseT],
     timeout_seconds: float,
     *,
+    is_retryable: Callable[[Exception], bool],
     on_retry: Callable[[], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ResponseT:
-    """Return the response of the first attempt that does not fail with UNAVAILABLE.
+    """Return the response of the first attempt that succeeds, or that fails for good.
 
-    `attempt` gets the seconds until the deadline of the call. The function calls `on_retry` before
-    each further attempt. If the back-off would pass the deadline, it makes no further attempt.
+    `attempt` gets the seconds until the deadline of the call. `is_retryable` returns whether the
+    failure of an attempt allows another one. The function calls `on_retry` before each further
+    attempt. If the back-off would pass the deadline, it makes no further attempt.
 
-    Raises the `grpc.RpcError` of the last attempt. Raises the `ValueError` of a closed channel only
-    if the first attempt raised it: then the call was certainly not sent.
+    Raises the error of the last attempt that may have been sent. So it raises the `ValueError` of a
+    closed gRPC channel only if the first attempt raised it: the call was certainly not sent.
     """
     until = clock() + timeout_seconds
     try:
         return attempt(timeout_seconds)
-    except grpc.RpcError as error:
+    except Exception as error:
+        if not is_retryable(error):
+            raise
         failure = error
     for backoff_seconds in _backoffs():
-        is_retryable = code_of(failure) is grpc.StatusCode.UNAVAILABLE
-        if not is_retryable or clock() + backoff_seconds >= until:
+        if clock() + backoff_seconds >= until:
             break
         sleep(backoff_seconds)
         if (left_seconds := until - clock()) <= 0:
@@ -63,10 +63,12 @@ def retried(
         on_retry()
         try:
             return attempt(left_seconds)
-        except grpc.RpcError as error:
-            failure = error
         except ValueError:
             break
+        except Exception as error:  # noqa: BLE001 - raised below, if no attempt follows
+            failure = error
+            if not is_retryable(error):
+                break
     raise failure
 
 

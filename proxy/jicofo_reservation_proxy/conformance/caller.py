@@ -14,9 +14,11 @@ from typing import Any, TypeAlias, TypeVar, cast
 import grpc
 from grpc_health.v1 import health_pb2
 
-from jicofo_reservation_proxy.backends import contract, credentials
+from jicofo_reservation_proxy.backends import credentials
 from jicofo_reservation_proxy.backends.backend import PROBE_ID
-from jicofo_reservation_proxy.backends.channel import Options, bind, dial
+from jicofo_reservation_proxy.backends.grpc import contract
+from jicofo_reservation_proxy.backends.grpc.auth_plugin import load_plugin
+from jicofo_reservation_proxy.backends.grpc.channel import Options, bind, dial
 from jicofo_reservation_proxy.errors import CredentialsError, UnreachableError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.ids import new_incident_id
@@ -66,7 +68,7 @@ class Caller:
     """
 
     def __init__(self, backend: Backend, key: str) -> None:
-        plugin = credentials.load_plugin(f"{key}.auth", backend.auth)
+        plugin = load_plugin(f"{key}.auth", backend.auth)
         found = credentials.load(key, backend)
         self._target = backend.target
         self._deadline_seconds = backend.answer_within.total_seconds()

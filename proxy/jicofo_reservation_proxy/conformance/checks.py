@@ -10,7 +10,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jicofo_reservation_proxy.backends.contract import MAX_ID_BYTES, MAX_SECRET_BYTES, MAX_URL_BYTES
+from jicofo_reservation_proxy.backends.conference_rules import (
+    MAX_ID_BYTES,
+    MAX_SECRET_BYTES,
+    MAX_URL_BYTES,
+)
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.model import FIRST_SECOND, LAST_SECOND
 from jicofo_reservation_proxy.text_rules import has_control_characters

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from grpc_health.v1 import health_pb2
 
-from jicofo_reservation_proxy.backends import contract
+from jicofo_reservation_proxy.backends.grpc import contract
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 
 from .answer import Answer

@@ -6,7 +6,7 @@ The proxy's own code builds the create requests.
 from dataclasses import replace
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from jicofo_reservation_proxy.backends import contract
+from jicofo_reservation_proxy.backends.grpc import contract
 from jicofo_reservation_proxy.clock import now_ms
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.http.forms import MAX_JID_PART_BYTES, parse_room

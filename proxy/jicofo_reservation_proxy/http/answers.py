@@ -1,7 +1,8 @@
 """The second mapping: a reply → an answer, which is an HTTP status and flat JSON.
 
-The first mapping, gRPC status → outcome, is in backends/grpc_statuses.py. This module contains the
-rules for all clients. renderers.py contains the rules for each client. clients.md explains both.
+The first mapping is in backends/grpc/grpc_statuses.py and backends/http/http_statuses.py. This
+module contains the rules for all clients. renderers.py contains the rules for each client.
+clients.md explains both.
 
 Every answer is one flat JSON object in ASCII, without arrays, nulls or nested objects. An array can
 make Jicofo treat a refusal as an approval. A body that is not an object blocks a Prosody room until

@@ -9,6 +9,7 @@ from jicofo_reservation_proxy.backends.backend_status import (
     BackendStatus,
     words,
 )
+from jicofo_reservation_proxy.backends.grpc.grpc_statuses import GrpcStatuses
 from jicofo_reservation_proxy.observability.health import Component
 
 CODE = grpc.StatusCode
@@ -54,7 +55,11 @@ class Calls:
         self.seconds += 1
         started = self.seconds
         self.seconds += 1
-        self.status.failed(operation, Refused(code, details), started, is_fair=is_fair)
+        failure = GrpcStatuses().failure(operation, Refused(code, details))
+        if failure is None:
+            self.status.succeeded(operation, started)
+        else:
+            self.status.failed(operation, failure, started, is_fair=is_fair)
         return self.state
 
     def works(self, operation: str = "create") -> str:
@@ -111,7 +116,9 @@ def test_one_failure_among_answers_says_nothing(calls: Calls) -> None:
     """While one call waits for a broken replica, others are answered: the backend is not lost."""
     started = calls.seconds
     assert calls.works() == "reachable"
-    calls.status.failed("create", Refused(CODE.UNAVAILABLE), started, is_fair=True)
+    failure = GrpcStatuses().failure("create", Refused(CODE.UNAVAILABLE))
+    assert failure
+    calls.status.failed("create", failure, started, is_fair=True)
     assert calls.state == "reachable"
 
 

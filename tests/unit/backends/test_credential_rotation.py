@@ -1,10 +1,8 @@
 """The thread that refreshes the channels of all backends."""
 
 import threading
-from typing import cast
 
 from jicofo_reservation_proxy.backends.credential_rotation import (
-    BackendChannel,
     CredentialRotation,
 )
 
@@ -26,7 +24,7 @@ class _Channel:
 def test_no_channel_is_refreshed_after_the_stop() -> None:
     """`stop` waits only for the refresh that is in progress, however many channels there are."""
     first, second = _Channel(), _Channel()
-    channels = [cast("BackendChannel", first), cast("BackendChannel", second)]
+    channels = [first, second]
     rotation = CredentialRotation(lambda: channels, every_seconds=0.001)
     assert first.began.wait(LONG_SECONDS)
     rotation.stop(within_seconds=0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
+from jicofo_reservation_proxy.backends.grpc.grpc_statuses import GrpcStatuses
 from jicofo_reservation_proxy.backends.retries import JITTER, MAX_ATTEMPTS, retried
 
 
@@ -39,6 +40,7 @@ class Call:
         return retried(
             self._attempt,
             timeout_seconds,
+            is_retryable=GrpcStatuses().is_retryable,
             on_retry=self._count,
             clock=lambda: self.now,
             sleep=self._sleep,
@@ -126,7 +128,14 @@ def test_a_sleep_that_takes_too_long_makes_no_attempt() -> None:
         call.now += 10.0
 
     with pytest.raises(Failure):
-        retried(call._attempt, 1.0, on_retry=call._count, clock=lambda: call.now, sleep=sleep)
+        retried(
+            call._attempt,
+            1.0,
+            is_retryable=GrpcStatuses().is_retryable,
+            on_retry=call._count,
+            clock=lambda: call.now,
+            sleep=sleep,
+        )
     assert (len(call.left), call.retries) == (1, 0)
 
 

@@ -7,8 +7,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jicofo_reservation_proxy.backends.contract import (
-    ContractBreach,
+from jicofo_reservation_proxy.backends.conference_rules import ContractBreach
+from jicofo_reservation_proxy.backends.grpc.contract import (
     create_message,
     delete_message,
     denial_reason,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from jicofo_reservation_proxy.backends.missing_delete import CONFIRM_SECONDS, MissingDelete
+from jicofo_reservation_proxy.backends.grpc.missing_delete import CONFIRM_SECONDS, MissingDelete
 
 
 @dataclass

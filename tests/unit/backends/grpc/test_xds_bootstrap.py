@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from jicofo_reservation_proxy.backends.xds_bootstrap import check_bootstrap
+from jicofo_reservation_proxy.backends.grpc.xds_bootstrap import check_bootstrap
 from jicofo_reservation_proxy.errors import SettingsError
 
 GOOD = '{"xds_servers": [{"server_uri": "192.0.2.1:443"}]}'

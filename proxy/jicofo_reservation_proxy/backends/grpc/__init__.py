@@ -1,0 +1,1 @@
+"""A backend over gRPC: it implements `ReservationService`."""
