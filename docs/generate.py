@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jicofo_reservation_proxy.settings.schema import (
+    AnswerFields,
     Auth,
     Backend,
+    Http,
     ListenTls,
     Methods,
+    RequestFields,
     Route,
     Settings,
     Tls,
@@ -97,6 +100,9 @@ SECTIONS = (
     ("`[backends.NAME.tls]`: TLS and mTLS", Tls),
     ("`[backends.NAME.auth]`: credentials", Auth),
     ("`[backends.NAME.methods]`: method paths", Methods),
+    ("`[backends.NAME.http]`: the API of an HTTP backend", Http),
+    ("`[backends.NAME.http.request_fields]`: names in requests", RequestFields),
+    ("`[backends.NAME.http.answer_fields]`: places in answers", AnswerFields),
     ("`[[routes]]`: the backend of a room", Route),
 )
 

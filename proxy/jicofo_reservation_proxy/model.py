@@ -9,6 +9,7 @@ An outcome is the result of a call to a backend. A reply is what the proxy tells
     outcome                                                      reply
     Granted      the client gets the room                        Reservation
     Conflict     another conference holds the room               Reservation, Denied or Taken
+    UnnamedConflict   the same, but nothing else is known of it   Reservation, Denied or Taken
     Denied       the backend denies the room, with a sentence    Denied
     Found        the conference exists                           Reservation
     NotFound     the conference does not exist                   NotFound
@@ -168,6 +169,7 @@ class Deletion:
 
     It ends the grants of each holder in `holds`, up to the number of its hold. With a `room` it is
     a withdrawal: it is for the conference that holds the room, and `conference_id` is "".
+    `is_uncertain` is true if an earlier attempt may have reached the backend.
     """
 
     conference_id: str
@@ -175,6 +177,7 @@ class Deletion:
     reason: DeleteReason
     holds: Sequence[Hold] = (NO_HOLD,)
     room: str = ""
+    is_uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,18 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class UnnamedConflict:
+    """Another conference holds the room, and the backend does not describe it.
+
+    `conference_id` is its id, or "" if the backend does not even say that. `message` is for the
+    user and may be empty.
+    """
+
+    conference_id: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Denied:
     """The client does not get the room.
 
@@ -279,10 +294,12 @@ class Deleted:
 class Fault:
     """There is no decision, because something failed.
 
-    `kind` is the cause as the proxy inferred it. `code` is the gRPC status, or "" if the proxy made
-    no call. `detail` is the text of the backend, of gRPC or of the proxy. `code` and `detail` are
-    for the log and never for a user. `granted_id` is the id of a conference that the backend
-    granted in an answer that the proxy cannot use, or "". `has_row` as in `Granted`.
+    `kind` is the cause as the proxy inferred it. `code` is the gRPC or HTTP status, or "" if the
+    proxy made no call. `detail` is the text of the backend, of gRPC or of the proxy. `code` and
+    `detail` are for the log and never for a user. `granted_id` is the id of a conference that the
+    backend granted in an answer that the proxy cannot use, or "". `has_row` as in `Granted`.
+    `may_happen_later` is true if the backend may still carry out the call, although its deadline
+    has passed: no HTTP backend promises to drop such a call, as the contract for gRPC does.
     """
 
     kind: FaultKind
@@ -290,6 +307,7 @@ class Fault:
     detail: str
     granted_id: str = ""
     has_row: bool = False
+    may_happen_later: bool = False
 
 
 class Reservation(NamedTuple):
@@ -306,7 +324,7 @@ class Taken:
     public_id: PublicId
 
 
-CreateOutcome = Granted | Conflict | Denied | Fault
+CreateOutcome = Granted | Conflict | UnnamedConflict | Denied | Fault
 GetOutcome = Found | NotFound | Fault
 DeleteOutcome = Deleted | Fault
 
@@ -316,7 +334,7 @@ OutcomeT_co = TypeVar(
 
 
 class Result(NamedTuple, Generic[OutcomeT_co]):
-    """The result of a call to a backend: the outcome, and the gRPC status of the call.
+    """The result of a call to a backend: the outcome, and the gRPC or HTTP status of the call.
 
     `code` is "" if the proxy made no call.
     """

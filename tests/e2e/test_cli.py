@@ -121,8 +121,9 @@ def test_wrong_settings_exit_with_3_and_every_fault(out: Output, tmp_path: Path)
         "  listen: wanted HOST:PORT, such as 127.0.0.1:7777 or [::1]:7777, got 'nowhere' "
         "(from the command line)\n"
         f"  threads: wanted a whole number from 1 to 1000, got 0 ({file}, line 1)\n"
-        "  backends.default.target: wanted a gRPC target without spaces, such as "
-        f"dns:///reservations.example.com:50051, got 'a b' ({file}, line 3)\n"
+        "  backends.default.target: wanted a URL such as "
+        "https://reservations.example.com/api/v1, or a gRPC target such as "
+        f"dns:///reservations.example.com:50051, without spaces, got 'a b' ({file}, line 3)\n"
     )
 
 

@@ -19,10 +19,13 @@ from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 a
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.settings.reloader import ReloadResult
 from jicofo_reservation_proxy.settings.schema import (
+    AnswerFields,
     Auth,
     Backend,
+    Http,
     ListenTls,
     Methods,
+    RequestFields,
     Route,
     Settings,
     Tls,
@@ -339,12 +342,31 @@ OTHER_VALUES: Mapping[type, Mapping[str, object]] = {
         "auth": {"header": "x-key"},
         "metadata": {"x-tenant": "acme"},
         "methods": {"get": "/a.B/Get"},
+        "http": {"body": "json"},
+    },
+    Http: {
+        "body": "json",
+        "idempotent": True,
+        "duration_unit": "minutes",
+        "gone_statuses": [404],
+        "create": "POST /rooms/{room}",
+        "get": "",
+        "delete": "POST /conference/{id}/end",
+        "request_fields": {"name": "room"},
+        "answer_fields": {"id": "data.id"},
+        "extra_fields": {"source": "jitsi"},
+    },
+    RequestFields: {"name": "a", "mail_owner": "", "start_time": "b", "duration": "c"},
+    AnswerFields: {
+        setting.name: f"data.{setting.name}" for setting in dataclasses.fields(AnswerFields)
     },
     Methods: {"create": "/a.B/Create", "get": "/a.B/Get", "delete": ""},
     Auth: {
         "api_key_file": "{folder}/key.txt",
         "header": "x-key",
         "bearer_token_file": "{folder}/key.txt",
+        "username": "juliet",
+        "password_file": "{folder}/key.txt",
         "plugin": "tests.e2e.test_credentials:Plugin",
     },
     Tls: {
@@ -373,11 +395,14 @@ def test_a_changed_backend_is_a_new_backend(tmp_path: Path, key: str) -> None:
     with reloading(tmp_path, granting()) as running:
         before = running.proxy.backends.members["default"]
         default = running.values["backends"]["default"]  # type: ignore[index]
-        result = running.reload(backends={"default": default | {key: OTHER_VALUES[Backend][key]}})
+        changed = {key: OTHER_VALUES[Backend][key]}
+        if key == "http":
+            changed["target"] = "http://127.0.0.1:1"
+        result = running.reload(backends={"default": default | changed})
         assert result.notes == ("backends.default has changed",)
         after = running.proxy.backends.members["default"]
         assert after.backend is not before.backend
-        assert after.channel is not before.channel
+        assert after.connection is not before.connection
         assert after.settings == running.proxy.settings.backends["default"]  # type: ignore[index]
 
 
@@ -398,9 +423,9 @@ def _kept(proxy: Proxy) -> Mapping[str, object]:
         "an in-flight limit": proxy._shared.in_flight._backends["default"],
         "room_queue": proxy._shared.room_queue,
         "backend": member.backend,
-        "circuit": member.backend._circuit,  # type: ignore[attr-defined]
-        "channel": member.channel,
-        "gRPC channel": member.channel._channel,
+        "circuit": member.backend._calls._circuit,  # type: ignore[attr-defined]
+        "connection": member.connection,
+        "gRPC channel": member.connection._opened.channel,  # type: ignore[attr-defined]
     }
 
 

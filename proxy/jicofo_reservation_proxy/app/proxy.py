@@ -18,14 +18,9 @@ from jicofo_reservation_proxy.admin import status
 from jicofo_reservation_proxy.admin.control_socket import ControlSocket
 from jicofo_reservation_proxy.admin.gauges import Gauges
 from jicofo_reservation_proxy.backends.backend_status import BackendState
-from jicofo_reservation_proxy.backends.credential_rotation import (
-    BackendChannel,
-    CredentialRotation,
-    Refreshable,
-)
-from jicofo_reservation_proxy.backends.grpc_backend import GrpcBackend
+from jicofo_reservation_proxy.backends.credential_rotation import CredentialRotation, Refreshable
 from jicofo_reservation_proxy.backends.idle_probes import IdleProbes
-from jicofo_reservation_proxy.backends.pool import BackendPool, Member
+from jicofo_reservation_proxy.backends.pool import BackendPool, Member, WatchedBackend
 from jicofo_reservation_proxy.certificates import CertificateEnd
 from jicofo_reservation_proxy.clock import SteadyClock, now_ms
 from jicofo_reservation_proxy.errors import CollectedFaults, ProxyError, StateError
@@ -57,6 +52,7 @@ from jicofo_reservation_proxy.settings.schema import BackendName, Route, Setting
 from jicofo_reservation_proxy.settings.sources import Loaded, Source
 from jicofo_reservation_proxy.settings.warnings import warnings_about
 
+from .connect import connect
 from .front_doors import NONE, FrontDoors, ListenerCredentials
 from .local_backend import LocalBackend
 from .open_store import OpenStore
@@ -195,10 +191,10 @@ class Proxy:
     @property
     def backend_states(self) -> list[BackendState]:
         """The status of each backend."""
-        return [backend.state for backend in self._grpc_backends()]
+        return [backend.state for backend in self._watched_backends()]
 
-    def _grpc_backends(self) -> list[GrpcBackend]:
-        return [each for each in self.backends.values() if isinstance(each, GrpcBackend)]
+    def _watched_backends(self) -> list[WatchedBackend]:
+        return [member.backend for member in self.backends.members.values()]
 
     @property
     def certificates(self) -> list[CertificateEnd]:
@@ -206,7 +202,7 @@ class Proxy:
         tls = self.front_door.door.tls
         found = list(tls.certificates) if tls else []
         for member in self.backends.members.values():
-            found += member.channel.certificates
+            found += member.connection.certificates
         return found
 
     @property
@@ -220,7 +216,7 @@ class Proxy:
         stack.callback(lambda: rotation.stop(self._closing_seconds))
         self._announce()
         self._show()
-        probes = IdleProbes(self._grpc_backends)
+        probes = IdleProbes(self._watched_backends)
         stack.callback(lambda: probes.stop(self._closing_seconds))
         self.delivery.start()
         stack.callback(self._stop_delivery)
@@ -382,9 +378,7 @@ class Proxy:
         return found
 
     def _connect(self, name: str, settings: BackendSettings) -> Member:
-        channel = BackendChannel(name, settings, self.metrics, self.health)
-        backend = GrpcBackend(name, settings, channel, self.metrics, self.tracer, self.health)
-        return Member(settings, channel, backend)
+        return connect(name, settings, self.metrics, self.tracer, self.health)
 
     def _open_control_socket(self, stack: ExitStack) -> None:
         """Let the command `ledger` ask this proxy, if the ledger is on the disk."""

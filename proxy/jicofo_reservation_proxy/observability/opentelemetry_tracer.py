@@ -87,6 +87,18 @@ class OpenTelemetryTracer:
             yield _CallSpan(span, self._propagator)
 
     @contextmanager
+    def http_call(self, backend: str, endpoint: str, incident_id: str) -> Iterator["_HttpCallSpan"]:
+        """Begin the span of an HTTP request; the template has no room and no id."""
+        method, _, template = endpoint.partition(" ")
+        attributes = {
+            "http.request.method": method,
+            "url.template": template,
+            **_of_backend(backend, incident_id),
+        }
+        with self._span(endpoint, SpanKind.CLIENT, attributes) as span:
+            yield _HttpCallSpan(span, self._propagator)
+
+    @contextmanager
     def deletion(self, backend: str, incident_id: str) -> Iterator[None]:
         """Begin the span of an attempt to deliver a deletion, with all its calls."""
         attributes = _of_backend(backend, incident_id)
@@ -213,6 +225,18 @@ class _CallSpan:
         """Store the gRPC status of the call; every status except OK is an error of a client."""
         self._span.set_attribute("rpc.grpc.status_code", number)
         if number:
+            self._span.set_attribute("error.type", code)
+            self._span.set_status(StatusCode.ERROR)
+
+
+class _HttpCallSpan(_CallSpan):
+    """The span of an HTTP request."""
+
+    def end(self, code: str, number: int) -> None:
+        """Store the HTTP status; every status from 400 on is an error of a client, as is none."""
+        if number:
+            self._span.set_attribute("http.response.status_code", number)
+        if not 0 < number < 400:
             self._span.set_attribute("error.type", code)
             self._span.set_status(StatusCode.ERROR)
 

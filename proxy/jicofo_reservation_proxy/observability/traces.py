@@ -58,7 +58,10 @@ class CallSpan(Protocol):
         """Store that the call begins once more."""
 
     def end(self, code: str, number: int) -> None:
-        """Store the gRPC status of the call: its name, and its number."""
+        """Store how the call ended: the name and the number of its gRPC or HTTP status.
+
+        Without an HTTP answer the number is 0, and the name says why.
+        """
 
 
 class Tracer(Protocol):
@@ -76,6 +79,11 @@ class Tracer(Protocol):
         self, backend: str, method_path: str, incident_id: str
     ) -> AbstractContextManager[CallSpan]:
         """Begin the span of a gRPC call. `method_path` has the form /package.Service/Method."""
+
+    def http_call(
+        self, backend: str, endpoint: str, incident_id: str
+    ) -> AbstractContextManager[CallSpan]:
+        """Begin the span of an HTTP request. `endpoint` is a method and the template of a path."""
 
     def deletion(self, backend: str, incident_id: str) -> AbstractContextManager[None]:
         """Begin the span of an attempt to deliver a deletion, with all its calls."""

@@ -5,6 +5,7 @@ or a denial.
 """
 
 from jicofo_reservation_proxy.ledger.ledger import Ledger
+from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import (
     OTHER_OWNER,
     Conference,
@@ -15,6 +16,7 @@ from jicofo_reservation_proxy.model import (
     Dialect,
     Reservation,
     Taken,
+    UnnamedConflict,
 )
 
 from .context import RoomRequest
@@ -63,3 +65,15 @@ class Conflicts:
         if self._reports and isinstance(reply, Reservation):
             return Taken(reply.public_id)
         return reply
+
+    def resolve(self, asked: RoomRequest, conflict: UnnamedConflict) -> CreateReply:
+        """Answer a request for a room that a conference holds which the backend does not describe.
+
+        The ledger may know the conference: a client has it open. Otherwise deny the room.
+        """
+        room = asked.request.room.raw
+        for record in self._ledger.in_room(asked.backend, room, RecordState.OPEN):
+            is_it = conflict.conference_id in {"", record.ref.conference_id}
+            if is_it and record.conference and record.is_whole and not record.ref.is_fallback:
+                return self.answer(asked, record.ref, record.conference, has_row=record.has_row)
+        return Denied(conflict.message, OTHER_OWNER)

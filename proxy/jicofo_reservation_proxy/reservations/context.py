@@ -21,6 +21,13 @@ ROOM_QUEUE_IS_FULL = Fault(
     FaultKind.OVERLOADED, "", "the backend was not called: too many requests wait for this room"
 )
 
+DELETION_MAY_HAPPEN_LATER = Fault(
+    FaultKind.UNREACHABLE,
+    "",
+    "the backend was not asked: it has not answered a deletion of this room, and may carry it out "
+    "later",
+)
+
 SHARE = 0.4
 """The maximum share of its remaining time that a POST spends on each call for an earlier
 conference. So after each such call, at least 60 % of the time before it remains."""

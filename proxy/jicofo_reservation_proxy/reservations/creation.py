@@ -3,7 +3,9 @@
 A client may have ended the last conference of the room, and the backend may not know it yet: the
 deletion is pending. Then the proxy works in this order:
 
-1. Try to deliver the pending deletions of the room.
+1. Try to deliver the pending deletions of the room. If the backend may carry out one of them later,
+   although the proxy has given it up, refuse the room: the deletion could end the new meeting. Only
+   HTTP backends do so; the contract for gRPC forbids it.
 2. Ask the backend for the room.
 3. If the answer names a conference that a client has ended, try to deliver its deletion. If the
    deletion was delivered or is uncertain, ask the backend once more (named_conferences.py).
@@ -34,10 +36,17 @@ from jicofo_reservation_proxy.model import (
     Reservation,
     Result,
     Taken,
+    UnnamedConflict,
 )
 
 from .conflicts import Conflicts, may_share
-from .context import IN_FLIGHT_LIMIT_REACHED, ROOM_IS_BUSY, Handled, RoomRequest
+from .context import (
+    DELETION_MAY_HAPPEN_LATER,
+    IN_FLIGHT_LIMIT_REACHED,
+    ROOM_IS_BUSY,
+    Handled,
+    RoomRequest,
+)
 from .deletions import Deletions
 from .fallback import Fallback
 from .grants import Grants
@@ -80,6 +89,8 @@ class Creation:
         if not is_admitted:
             return self._fallback.answer(self._with_hold(asked), IN_FLIGHT_LIMIT_REACHED)
         self._deletions.deliver_pending(asked)
+        if self._deletions.may_happen_later(asked):
+            return self._fallback.answer(self._with_hold(asked), DELETION_MAY_HAPPEN_LATER)
         return self._ask_and_answer(self._with_hold(asked))
 
     def _with_hold(self, asked: RoomRequest) -> RoomRequest:
@@ -123,7 +134,7 @@ class Creation:
                 granted_id = conference.id
             case Fault(granted_id=granted_id, has_row=False) if granted_id:
                 pass
-            case Denied() | Conflict(has_row=False):
+            case Denied() | UnnamedConflict() | Conflict(has_row=False):
                 return
             case _:
                 if result.code:
@@ -144,6 +155,8 @@ class Creation:
         self._deletions.backend_answers(asked.backend)
         if isinstance(outcome, Denied):
             return Handled(outcome, asked.backend, result.code)
+        if isinstance(outcome, UnnamedConflict):
+            return Handled(self._conflicts.resolve(asked, outcome), asked.backend, result.code)
         self._withdrawals.backend_named(asked.backend, has_row=outcome.has_row)
         ref = ConferenceRef(asked.backend, outcome.conference.id)
         with self._locks.hold(ref, asked.budget.left_seconds) as is_free:

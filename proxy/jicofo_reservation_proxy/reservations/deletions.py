@@ -83,6 +83,12 @@ class Deletions:
                 if not (is_free and self.attempt_for(asked, record.ref)):
                     return
 
+    def may_happen_later(self, asked: RoomRequest) -> bool:
+        """Return whether the backend may still carry out a deletion of a room that was given up."""
+        room = asked.request.room.raw
+        pending = self._ledger.in_room(asked.backend, room, RecordState.PENDING)
+        return any(self._schedule.may_happen_later(record.ref) for record in pending)
+
     def attempt_if_free(self, record: Record, within_seconds: float) -> bool:
         """Send a pending deletion if the locks of its room and of its conference are free.
 
@@ -214,7 +220,13 @@ class Deletions:
     ) -> Result[DeleteOutcome]:
         ref, reason = record.ref, record.reason or DeleteReason.ENDED
         over_at_ms = self._now_ms() if record.over_at_ms is None else record.over_at_ms
-        deletion = Deletion(ref.conference_id, over_at_ms, reason, self._holds_of(record))
+        deletion = Deletion(
+            ref.conference_id,
+            over_at_ms,
+            reason,
+            self._holds_of(record),
+            is_uncertain=self._schedule.is_uncertain(ref),
+        )
         result = self._backends[ref.backend].delete(deletion, incident_id, within_seconds)
         self._log(record, reason, result, incident_id)
         if isinstance(result.outcome, Deleted):

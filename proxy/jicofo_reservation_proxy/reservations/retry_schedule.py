@@ -44,11 +44,14 @@ class _Attempts:
     `count` is the number of failed attempts, and `next_at` is the time of the next attempt.
     `is_uncertain` is true if this process has sent the deletion, or an earlier process may have
     sent it, and no acknowledgement is recorded. The backend may then carry it out at any time.
+    `may_happen_later` is true if the backend has not answered it, and does not promise to drop it
+    after its deadline.
     """
 
     count: int = 0
     next_at: float = 0.0
     is_uncertain: bool = False
+    may_happen_later: bool = False
 
 
 @dataclass(slots=True)
@@ -156,6 +159,11 @@ class RetrySchedule:
         attempts = self._attempts.get(ref)
         return attempts is not None and attempts.is_uncertain
 
+    def may_happen_later(self, ref: ConferenceRef) -> bool:
+        """Return whether the backend may carry out a deletion after the proxy has given it up."""
+        attempts = self._attempts.get(ref)
+        return attempts is not None and attempts.may_happen_later
+
     def note_sent(self, ref: ConferenceRef) -> None:
         """Mark a deletion as uncertain."""
         self._attempts.setdefault(ref, _Attempts()).is_uncertain = True
@@ -188,6 +196,8 @@ class RetrySchedule:
         is_its_own = was_sent or not is_of_the_backend
         attempts.next_at = self._clock() + (back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
+        if was_sent:
+            attempts.may_happen_later = fault.may_happen_later
         pause = self._pauses[ref.backend]
         pause.last_fault = fault
         if not is_of_the_backend:

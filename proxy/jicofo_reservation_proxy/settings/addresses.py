@@ -1,6 +1,7 @@
 """Addresses: check whether `target` and `listen` are local to this machine."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 
 def is_local_target(target: str) -> bool:
@@ -16,6 +17,16 @@ def is_local_target(target: str) -> bool:
     if colon and scheme in {"ipv4", "ipv6", "dns"}:
         target = rest.removeprefix("///") if scheme == "dns" else rest
     return "/" not in target and all(_is_loopback(_host(part)) for part in target.split(","))
+
+
+def is_http_target(target: str) -> bool:
+    """Return whether a target is the URL of an HTTP backend."""
+    return target.partition(":")[0].lower() in {"http", "https"} and "://" in target
+
+
+def is_local_url(url: str) -> bool:
+    """Return whether the URL of an HTTP backend names this machine."""
+    return _is_loopback(urlsplit(url).hostname or "")
 
 
 def is_xds_target(target: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NewType
 AdminListen = NewType("AdminListen", str)
 AllowedHost = NewType("AllowedHost", str)
 BackendName = NewType("BackendName", str)
+ConferenceEndpoint = NewType("ConferenceEndpoint", str)
 Deadline = NewType("Deadline", timedelta)
 DrainTime = NewType("DrainTime", timedelta)
 HeaderName = NewType("HeaderName", str)
@@ -30,7 +31,11 @@ Target = NewType("Target", str)
 SecretFile = NewType("SecretFile", Path)
 ResponseTime = NewType("ResponseTime", timedelta)
 Retention = NewType("Retention", timedelta)
+RoomEndpoint = NewType("RoomEndpoint", str)
 FallbackTime = NewType("FallbackTime", timedelta)
+FieldName = NewType("FieldName", str)
+FieldPath = NewType("FieldPath", str)
+GoneStatus = NewType("GoneStatus", int)
 Grace = NewType("Grace", timedelta)
 ThreadCount = NewType("ThreadCount", int)
 
@@ -149,6 +154,20 @@ class Auth:
             "as `authorization: Bearer …`. Absent: no token."
         ),
     )
+    username: MetadataValue | None = field(
+        default=None,
+        metadata=_doc(
+            "The user name of HTTP basic authentication (`authorization: Basic …`). It requires "
+            "`password_file`. Absent: no basic authentication."
+        ),
+    )
+    password_file: SecretFile | None = field(
+        default=None,
+        metadata=_doc(
+            "The file with the password of `username`: a single line of printable ASCII. It "
+            "requires `username`."
+        ),
+    )
     plugin: PluginPath | None = field(
         default=None,
         metadata=_doc(
@@ -162,7 +181,7 @@ class Auth:
     @property
     def has_secret(self) -> bool:
         """Whether these credentials contain a secret, which must not be sent in plaintext."""
-        return any((self.api_key_file, self.bearer_token_file, self.plugin))
+        return any((self.api_key_file, self.bearer_token_file, self.password_file, self.plugin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +216,175 @@ class Methods:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFields:
+    """The names of the fields in the body of a create.
+
+    `""` leaves the field out.
+    """
+
+    name: FieldName = field(
+        default=FieldName("name"),
+        metadata=_doc("The field with the room, as the client sent it, such as `[acme]board`."),
+    )
+    mail_owner: FieldName = field(
+        default=FieldName("mail_owner"),
+        metadata=_doc("The field with the owner. It is left out if the client sent none."),
+    )
+    start_time: FieldName = field(
+        default=FieldName("start_time"),
+        metadata=_doc("The field with the start time, such as `2048-04-20T17:55:12.000Z`."),
+    )
+    duration: FieldName = field(
+        default=FieldName("duration"),
+        metadata=_doc("The field with the duration in whole seconds; `-1` means no limit."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFields:
+    """The places of the values in the JSON of answers.
+
+    A place is the name of a field, or several names and positions with dots between them, such as
+    `data.bookings.0.id`.
+    """
+
+    id: FieldPath = field(
+        default=FieldPath("id"),
+        metadata=_doc(
+            'The id of the conference. `""`: the answers have no id, and the name of the room is '
+            "the id."
+        ),
+    )
+    name: FieldPath = field(
+        default=FieldPath("name"), metadata=_doc("The room. It may be missing.")
+    )
+    mail_owner: FieldPath = field(
+        default=FieldPath("mail_owner"), metadata=_doc("The owner. It may be missing.")
+    )
+    start_time: FieldPath = field(
+        default=FieldPath("start_time"),
+        metadata=_doc(
+            "The start time. It may be missing in the answer to a create: then it is that of the "
+            "request."
+        ),
+    )
+    duration: FieldPath = field(
+        default=FieldPath("duration"),
+        metadata=_doc("The duration, in `duration_unit`. Missing, 0 or negative means no limit."),
+    )
+    conflict_id: FieldPath = field(
+        default=FieldPath("conflict_id"),
+        metadata=_doc("In a 409: the id of the conference that holds the room. It may be missing."),
+    )
+    message: FieldPath = field(
+        default=FieldPath("message"),
+        metadata=_doc(
+            "In a refusal: the sentence for the user. With the default, `error`, `detail` and "
+            "`title` are read too."
+        ),
+    )
+    max_occupants: FieldPath = field(
+        default=FieldPath("max_occupants"),
+        metadata=_doc("The maximum number of people in the room. It may be missing."),
+    )
+    lobby: FieldPath = field(
+        default=FieldPath("lobby"),
+        metadata=_doc("Whether the room has a lobby. It may be missing."),
+    )
+    password: FieldPath = field(
+        default=FieldPath("password"),
+        metadata=_doc("The password of the room. It may be missing."),
+    )
+    pin: FieldPath = field(
+        default=FieldPath("pin"), metadata=_doc("The PIN for telephones. It may be missing.")
+    )
+    url: FieldPath = field(
+        default=FieldPath("url"), metadata=_doc("The URL of the meeting. It may be missing.")
+    )
+    sip_id: FieldPath = field(
+        default=FieldPath("sip_id"), metadata=_doc("The SIP id. It may be missing.")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """The API of an HTTP backend, where it differs from Jitsi's handbook.
+
+    [HTTP backends](http-backends.md) describes requests and answers.
+    """
+
+    body: Literal["form", "json"] = field(
+        default="form",
+        metadata=_doc("The body of a create: a form, as in the handbook (default), or JSON."),
+    )
+    idempotent: bool = field(
+        default=False,
+        metadata=_doc(
+            "`true`: the backend recognizes a repeated create by the header `Idempotency-Key`, so "
+            "the proxy repeats a create whose answer was lost. `false` (default): it repeats a "
+            "create only if certainly no byte of it was sent."
+        ),
+    )
+    duration_unit: Literal["seconds", "minutes"] = field(
+        default="seconds",
+        metadata=_doc("The unit of durations in answers. Requests always have seconds."),
+    )
+    gone_statuses: tuple[GoneStatus, ...] = field(
+        default=(),
+        metadata=_doc(
+            "The statuses to a GET or DELETE, from 400 to 599, that mean that the conference does "
+            "not exist, whatever the body of the answer. By default only 404 and 410 with a JSON "
+            "object mean that."
+        ),
+    )
+    create: RoomEndpoint = field(
+        default=RoomEndpoint("POST /conference"),
+        metadata=_doc(
+            "The method and the path of a create, below the path of `target`. `{room}`, `{tenant}` "
+            'and `{name}` stand for the room, its tenant, and its name without tenant. `""`: the '
+            "backend opens no rooms; the proxy refuses them with 403."
+        ),
+    )
+    get: ConferenceEndpoint = field(
+        default=ConferenceEndpoint("GET /conference/{id}"),
+        metadata=_doc(
+            'The method and the path that read a conference; `{id}` stands for its id. `""`: '
+            "conferences cannot be read; the proxy answers from its ledger."
+        ),
+    )
+    delete: ConferenceEndpoint = field(
+        default=ConferenceEndpoint("DELETE /conference/{id}"),
+        metadata=_doc(
+            'The method and the path that delete a conference. `""`: the backend needs no '
+            "deletions, as in `methods.delete`."
+        ),
+    )
+    request_fields: RequestFields = field(
+        default=RequestFields(),
+        metadata=_doc(
+            "Other names of the fields in requests, see `[backends.NAME.http.request_fields]`. "
+            "Absent: the names of the handbook."
+        ),
+    )
+    answer_fields: AnswerFields = field(
+        default=AnswerFields(),
+        metadata=_doc(
+            "Other places of the values in answers, see `[backends.NAME.http.answer_fields]`. "
+            "Absent: the names of the handbook."
+        ),
+    )
+    extra_fields: dict[FieldName, str] = field(
+        default_factory=dict,
+        metadata=_doc(
+            "Constant fields that the proxy adds to the body of each create, as names and values. "
+            "At most 16. Never put a secret here; use `auth`. Absent: none."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One backend: a gRPC server that implements `ReservationService`.
+    """One backend: a gRPC server that implements `ReservationService`, or an HTTP server.
 
     `NAME` is a name of your choice. It is part of the ids that Jitsi gets, so do not change it: the
     proxy can neither read nor delete the conferences of a backend that is not in the settings.
@@ -206,7 +392,9 @@ class Backend:
 
     target: Target = field(
         metadata=_doc(
-            "The address of the backend, in any form that gRPC resolves, such as "
+            "The address of the backend. A URL such as `https://reservations.example.com/api/v1` "
+            "selects an [HTTP backend](http-backends.md). Otherwise it is a gRPC backend, in any "
+            "form that gRPC resolves, such as "
             "`dns:///reservations.example.com:50051`, `unix:/run/reservations.sock` or "
             "`ipv4:192.0.2.1:50051,192.0.2.2:50051`. If there are several addresses, the proxy "
             "distributes the calls over all of them. With `xds:///NAME`, a control plane names the "
@@ -259,7 +447,8 @@ class Backend:
     tls: Tls | None = field(
         default=None,
         metadata=_doc(
-            "TLS or mTLS for this backend, see `[backends.NAME.tls]`. Absent: plaintext."
+            "TLS or mTLS for this backend, see `[backends.NAME.tls]`. Absent: plaintext, or TLS "
+            "with the public authorities for an `https://` target."
         ),
     )
     auth: Auth = field(
@@ -274,8 +463,9 @@ class Backend:
         metadata=_doc(
             "Constant metadata (headers) that the proxy sends with each call, as names and values. "
             "The routes of a control plane or of a gateway can match them, and the backend can "
-            "read them. At most 16 names in lower case; each value has 1 to 256 printable ASCII "
-            "characters. Never put a secret here; use `auth`. Absent: no constant metadata."
+            "read them. To an HTTP backend they are headers. At most 16 names in lower case; each "
+            "value has 1 to 256 printable ASCII characters. Never put a secret here; use `auth`. "
+            "Absent: no constant metadata."
         ),
     )
     methods: Methods = field(
@@ -285,6 +475,18 @@ class Backend:
             "contract."
         ),
     )
+    http: Http | None = field(
+        default=None,
+        metadata=_doc(
+            "The API of an HTTP backend, see `[backends.NAME.http]`. Absent: the API of Jitsi's "
+            "handbook."
+        ),
+    )
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the proxy shows credentials to the backend."""
+        return self.auth.has_secret or bool(self.tls and self.tls.cert_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

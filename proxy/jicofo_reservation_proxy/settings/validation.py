@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 from jicofo_reservation_proxy.errors import SettingFault, SettingsError
 from jicofo_reservation_proxy.ids import BACKEND_NAME
@@ -24,9 +25,13 @@ from .schema import (
     AdminListen,
     AllowedHost,
     BackendName,
+    ConferenceEndpoint,
     Deadline,
     DrainTime,
     FallbackTime,
+    FieldName,
+    FieldPath,
+    GoneStatus,
     Grace,
     HeaderName,
     HostName,
@@ -40,6 +45,7 @@ from .schema import (
     Regex,
     ResponseTime,
     Retention,
+    RoomEndpoint,
     SecretFile,
     Settings,
     Target,
@@ -237,6 +243,9 @@ _OF_THE_PROXY = frozenset(
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _METHOD_PATH = r"/[^/\s]+/[^/\s]+"
+_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_ENDPOINT = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:/[!-~]+)+|")
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _LISTEN = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
@@ -373,6 +382,69 @@ def _is_host(text: str) -> bool:
     return text.isprintable()
 
 
+def _endpoint(example: str, *placeholders: str) -> Callable[[object], str]:
+    known = " and ".join(placeholders)
+
+    def read(value: object) -> str:
+        text = _text(value)
+        rest = _PLACEHOLDER.sub("", text)
+        is_known = set(_PLACEHOLDER.findall(text)) <= set(placeholders)
+        if not (_ENDPOINT.fullmatch(text) and is_known) or re.search(r"[{}#]|//", rest):
+            raise _Unwanted(
+                f"a method and a path such as '{example}', with no other placeholders than "
+                f'{known}, or "" to switch it off',
+                value,
+            )
+        return text
+
+    return read
+
+
+def _gone_status(value: object) -> int:
+    text = str(value) if type(value) is int else value
+    if isinstance(text, str) and re.fullmatch(r"[45][0-9][0-9]", text):
+        return int(text)
+    raise _Unwanted("a status from 400 to 599", value)
+
+
+def _target(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"\S+", text):
+        raise _Unwanted(
+            "a URL such as https://reservations.example.com/api/v1, or a gRPC target such as "
+            "dns:///reservations.example.com:50051, without spaces",
+            value,
+        )
+    if re.match(r"https?:", text, re.IGNORECASE):
+        return _url(text)
+    return text
+
+
+def _url(text: str) -> str:
+    """Return a URL without its last slash."""
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ValueError(
+            "wanted a URL without a user name or a password, got one with them (not shown: they "
+            "may be secret); set auth.username and auth.password_file"
+        )
+    if not (_URL.fullmatch(text) and _has_server(text)) or re.search(r"[?#]", text):
+        raise _Unwanted(
+            "a URL such as https://reservations.example.com/api/v1, without '?' and '#'", text
+        )
+    scheme, colon, rest = text.partition(":")
+    return (scheme.lower() + colon + rest).rstrip("/")
+
+
+def _has_server(text: str) -> bool:
+    """Return whether a URL names a host and no impossible port."""
+    try:
+        found = urlsplit(text)
+        port = found.port
+    except ValueError:
+        return False
+    return bool(found.hostname) and _is_host(str(found.hostname)) and port != 0
+
+
 def _regex(value: object) -> str:
     try:
         compile_regex(_text(value))
@@ -430,10 +502,14 @@ _READERS: Mapping[Any, Callable[[object], object]] = {
         r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
     ),
     Regex: _regex,
-    Target: _matching(
-        r"\S+",
-        "a gRPC target without spaces, such as dns:///reservations.example.com:50051",
+    RoomEndpoint: _endpoint("POST /conference", "{room}", "{tenant}", "{name}"),
+    ConferenceEndpoint: _endpoint("GET /conference/{id}", "{id}"),
+    FieldName: _matching(r"[!-~]{0,100}", "the name of a field, without spaces"),
+    FieldPath: _matching(
+        r"[!-~]{0,200}", "the name of a field, or several with dots between, such as data.id"
     ),
+    GoneStatus: _gone_status,
+    Target: _target,
     Grace: _duration(timedelta(seconds=1), timedelta(days=7)),
     SecretFile: _secret_file,
     ResponseTime: _duration(timedelta(milliseconds=100), timedelta(seconds=18)),
@@ -442,7 +518,7 @@ _READERS: Mapping[Any, Callable[[object], object]] = {
     ThreadCount: _count,
 }
 
-_TABLES = ("backends", "routes", "listen_tls", "tls", "auth", "methods", "metadata")
+_TABLES = ("backends", "routes", "listen_tls", "tls", "auth", "methods", "metadata", "http")
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:

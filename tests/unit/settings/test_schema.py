@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.settings.schema import (
+    AnswerFields,
     Auth,
     Backend,
+    Http,
     Methods,
     PluginPath,
+    RequestFields,
     Route,
     SecretFile,
     Settings,
@@ -19,7 +22,17 @@ from jicofo_reservation_proxy.settings.schema import (
     default_state_dir,
 )
 
-TABLES = [Settings, Backend, Tls, Auth, Methods, Route]
+TABLES = [
+    Settings,
+    Backend,
+    Tls,
+    Auth,
+    Methods,
+    Http,
+    RequestFields,
+    AnswerFields,
+    Route,
+]
 
 
 def test_defaults() -> None:

@@ -219,7 +219,7 @@ HEADER = (
 )
 CLIENT = "wanted 'auto' or 'jicofo' or 'prosody' or 'handbook'"
 AUTHORIZATION = (
-    "wanted a header other than 'authorization', because the bearer token uses it,"
+    "wanted a header other than 'authorization', because the bearer token or the user name uses it,"
     " got 'authorization'"
 )
 UNTERMINATED = "missing ): ("
@@ -229,7 +229,10 @@ NAME = (
     "wanted a name of lower-case letters, digits and single underscores that begins with a letter"
     " and does not end with an underscore"
 )
-TARGET = "wanted a gRPC target without spaces, such as dns:///reservations.example.com:50051"
+TARGET = (
+    "wanted a URL such as https://reservations.example.com/api/v1, or a gRPC target such as "
+    "dns:///reservations.example.com:50051, without spaces"
+)
 METHOD = "wanted a method path of the form /package.Service/Method"
 PLUGIN = "wanted a Python object as module:attribute, such as acme.auth:Plugin"
 HIDDEN = "a value of type str (not shown: it may be a secret)"
@@ -502,10 +505,10 @@ SETTINGS_KEYS = (
 )
 BACKEND_KEYS = (
     "target, answer_within, in_flight, when_unreachable, allow_for, health_check, tls, auth,"
-    " metadata, methods"
+    " metadata, methods, http"
 )
 TLS_KEYS = "ca_file, cert_file, key_file, server_name, xds"
-AUTH_KEYS = "api_key_file, header, bearer_token_file, plugin"
+AUTH_KEYS = "api_key_file, header, bearer_token_file, username, password_file, plugin"
 ROUTE_KEYS = "tenant, tenant_regex, room, room_regex, backend"
 
 

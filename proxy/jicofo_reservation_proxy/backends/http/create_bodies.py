@@ -1,0 +1,36 @@
+"""The body of a create: what Jitsi's handbook says, as a form or as JSON."""
+
+import json
+from urllib.parse import urlencode
+
+from jicofo_reservation_proxy.model import CreateRequest
+from jicofo_reservation_proxy.settings.schema import Http
+from jicofo_reservation_proxy.text_rules import format_time
+
+FORM = "application/x-www-form-urlencoded; charset=UTF-8"
+JSON = "application/json"
+
+NO_LIMIT = -1
+"""Jicofo sends this duration for "no limit" (clients.md "POST body")."""
+
+
+def create_body(http: Http, request: CreateRequest) -> tuple[str, bytes]:
+    """Return the content type and the body of a create.
+
+    The constant fields of the settings come after the fields of the handbook, and fields that the
+    client itself has added come last. A field that is there already is not sent twice.
+    """
+    names = http.request_fields
+    seconds = NO_LIMIT if request.duration_seconds is None else request.duration_seconds
+    own: dict[str, str | int | None] = {
+        names.name: request.room.raw,
+        names.mail_owner: request.mail_owner,
+        names.start_time: format_time(request.start_time_ms),
+        names.duration: seconds,
+    }
+    found = {key: value for key, value in own.items() if key and value is not None}
+    for key, value in (*http.extra_fields.items(), *request.extra_fields.items()):
+        found.setdefault(key, value)
+    if http.body == "json":
+        return JSON, json.dumps(found).encode("ascii")
+    return FORM, urlencode(found).encode("ascii")

@@ -1,0 +1,125 @@
+"""Kept connections to one server, with urllib3: who connects, and when a connection is used again.
+
+The classes of urllib3's connections are extended at the places that urllib3 names for it: the pool
+class has the attribute `ConnectionCls`, and a connection makes its socket in `_new_conn`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import time
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from .deadline_sockets import DeadlineSocket, DeadlineTlsSocket, connect
+from .name_lookups import NameLookups
+
+MAX_IDLE_SECONDS = 1.0
+"""A connection that was idle for longer is not used again. A server closes an idle connection when
+it likes (gunicorn after 2 s, Node.js and Apache after 5 s), and a POST that is sent just then is
+lost: nobody knows whether the server has read it."""
+
+
+class NoConnectionError(Exception):
+    """There is no connection to the server, so no byte of a request was sent."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(_text(cause))
+        self.is_timeout = isinstance(cause, TimeoutError)
+        self.is_certificate = "CERTIFICATE_VERIFY_FAILED" in str(cause)
+
+
+class _Connection(HTTPConnection):
+    """A connection whose operations end at the deadline of their request.
+
+    urllib3 sets `timeout` to the seconds that a request has, before it connects or sends.
+    """
+
+    lookups: NameLookups
+    is_local: bool
+    """Whether the server must be on this machine: the requests have a secret, and no TLS."""
+
+    answered_at: float | None = None
+
+    def connect(self) -> None:
+        """Connect. Raises `NoConnectionError`."""
+        try:
+            super().connect()
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise NoConnectionError(error) from error
+
+    def _new_conn(self) -> DeadlineSocket:
+        until = time.monotonic() + _seconds(self.timeout)
+        infos = self.lookups.addresses(_seconds(self.timeout))
+        opened = connect(infos, until)
+        if self.is_local and not _is_loopback(opened):
+            opened.close()
+            raise OSError(
+                "wanted an address on this machine, because the proxy sends a secret in plaintext, "
+                f"got {self.host} on another one; use https://"
+            )
+        return opened
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this connection may be used for one more request."""
+        if self.answered_at and time.monotonic() - self.answered_at > MAX_IDLE_SECONDS:
+            return False
+        return super().is_connected
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
+        """Send a request, whose deadline begins now."""
+        if isinstance(self.sock, DeadlineSocket | DeadlineTlsSocket):
+            self.sock.until = time.monotonic() + _seconds(self.timeout)
+        super().request(*args, **kwargs)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        """Read the head of the answer."""
+        response = super().getresponse()
+        self.answered_at = time.monotonic()
+        return response
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """A connection over TLS."""
+
+
+def pool_classes(
+    lookups: NameLookups, *, is_local: bool
+) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Return the classes of pools for one server, by scheme."""
+    extra = {"lookups": lookups, "is_local": is_local}
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = type("Connection", (_Connection,), extra)
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = type("TlsConnection", (_TlsConnection,), extra)
+
+    return {"http": Pool, "https": TlsPool}
+
+
+def tls_context(ca: bytes | None) -> ssl.SSLContext:
+    """Return a TLS context that checks the server; without `ca`, by the authorities of the system.
+
+    Raises `ssl.SSLError`.
+    """
+    context = ssl.create_default_context(cadata=ca.decode("ascii", "ignore") if ca else None)
+    context.sslsocket_class = DeadlineTlsSocket
+    return context
+
+
+def _seconds(timeout: object) -> float:
+    return timeout if isinstance(timeout, int | float) else float("inf")
+
+
+def _is_loopback(opened: DeadlineSocket) -> bool:
+    return ipaddress.ip_address(opened.getpeername()[0].partition("%")[0]).is_loopback
+
+
+def _text(cause: Exception) -> str:
+    """Return the text of an error, with that of the error that it was made of."""
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
