@@ -39,6 +39,8 @@ def configure(
     handler.warned.extend(reversed(recent_warnings()))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(ROOT).setLevel(level.upper())
+    # It warns with a stack trace of headers that it cannot parse. The proxy has a line of its own.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class Warned(NamedTuple):

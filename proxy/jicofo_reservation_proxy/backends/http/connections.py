@@ -37,6 +37,9 @@ MAX_BODY_BYTES = 64 * 1024
 """The largest body that the proxy reads, also after decompression. The fields of the largest valid
 answer have less than 12 kB."""
 
+_CALLS_WITHOUT_LIMIT = 8
+"""Deletions, idle probes and trial calls do not count for `in_flight`, and there are few of them."""
+
 INCIDENT_HEADER = "X-Incident-Id"
 _PORTS = {"http": 80, "https": 443}
 
@@ -83,7 +86,10 @@ class HttpConnections(Rotation[_Opened]):
     def _pool(self, url: SplitResult, found: Credentials) -> _Opened:
         host, port = str(url.hostname), url.port or _PORTS[url.scheme]
         is_local = url.scheme == "http" and self._backend.auth.has_secret
-        options: dict[str, Any] = {"maxsize": int(self._backend.in_flight), "retries": False}
+        options: dict[str, Any] = {
+            "maxsize": int(self._backend.in_flight) + _CALLS_WITHOUT_LIMIT,
+            "retries": False,
+        }
         if url.scheme == "https":
             options |= self._tls_options(found)
         proxy = None if is_local_url(self._backend.target) else _environment_proxy(url)

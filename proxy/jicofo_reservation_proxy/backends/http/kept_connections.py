@@ -43,17 +43,20 @@ class _Connection(HTTPConnection):
     """Whether the server must be on this machine: the requests have a secret, and no TLS."""
 
     answered_at: float | None = None
+    until: float | None = None
+    """The deadline of the request that made the connection, until the request is sent."""
 
     def connect(self) -> None:
         """Connect. Raises `NoConnectionError`."""
+        self.until = time.monotonic() + _seconds(self.timeout)
         try:
             super().connect()
         except (OSError, urllib3.exceptions.HTTPError) as error:
             raise NoConnectionError(error) from error
 
     def _new_conn(self) -> DeadlineSocket:
-        until = time.monotonic() + _seconds(self.timeout)
-        infos = self.lookups.addresses(_seconds(self.timeout))
+        until = self.until or float("inf")
+        infos = self.lookups.addresses(until - time.monotonic())
         opened = connect(infos, until)
         if self.is_local and not _is_loopback(opened):
             opened.close()
@@ -71,10 +74,11 @@ class _Connection(HTTPConnection):
         return super().is_connected
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
-        """Send a request, whose deadline begins now."""
+        """Send a request before its deadline. Connecting to the server counts too."""
         if isinstance(self.sock, DeadlineSocket | DeadlineTlsSocket):
-            self.sock.until = time.monotonic() + _seconds(self.timeout)
+            self.sock.until = self.until or time.monotonic() + _seconds(self.timeout)
         super().request(*args, **kwargs)
+        self.until = None
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
         """Read the head of the answer."""

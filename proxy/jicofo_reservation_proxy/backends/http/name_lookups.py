@@ -4,12 +4,16 @@ The function of the C library has no time limit: a name server that does not ans
 call for 10 s or more. So it runs in a thread, and the calls wait for it as long as they may.
 """
 
+import ipaddress
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from .deadline_sockets import AddressInfo
+
+OLD_SECONDS = 0.2
+"""How long a call waits for a look-up if it can use older addresses instead."""
 
 KEEP_SECONDS = 5.0
 """How long found addresses are used without another look-up. A backend that moves is found soon,
@@ -27,7 +31,7 @@ def look_up(host: str, port: int) -> Sequence[AddressInfo]:
 class NameLookups:
     """Looks up one host name. Any thread may use it; one look-up runs at a time.
 
-    If a look-up fails or takes too long, the addresses of the last one are used.
+    If a look-up fails or takes longer than `OLD_SECONDS`, the addresses of the last one are used.
     """
 
     def __init__(
@@ -42,8 +46,9 @@ class NameLookups:
         self._clock = clock
         self._lock = threading.Lock()
         self._running: _LookUp | None = None
-        self._found: Sequence[AddressInfo] = ()
-        self._found_at = -float("inf")
+        is_literal = _is_literal(host)
+        self._found = look_up(host, port) if is_literal else ()
+        self._found_at = float("inf") if is_literal else -float("inf")
 
     def addresses(self, within_seconds: float) -> Sequence[AddressInfo]:
         """Return the addresses, the preferred one first.
@@ -55,6 +60,8 @@ class NameLookups:
                 return self._found
             running = self._running or _LookUp(self._look_up, self._host, self._port)
             self._running = running
+            if self._found:
+                within_seconds = min(within_seconds, OLD_SECONDS)
         is_over = running.is_over.wait(within_seconds)
         with self._lock:
             if is_over and self._running is running:
@@ -64,6 +71,15 @@ class NameLookups:
             if self._found:
                 return self._found
         raise running.failure or TimeoutError(f"the look-up of {self._host} takes too long")
+
+
+def _is_literal(host: str) -> bool:
+    """Return whether a host is an IP address, which needs no look-up."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class _LookUp:
