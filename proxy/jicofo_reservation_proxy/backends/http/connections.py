@@ -38,7 +38,7 @@ MAX_BODY_BYTES = 64 * 1024
 answer have less than 12 kB."""
 
 _CALLS_WITHOUT_LIMIT = 8
-"""Deletions, idle probes and trial calls do not count for `in_flight`, and there are few of them."""
+"""Deletions, idle probes and trial calls do not count for `in_flight`; there are few of them."""
 
 INCIDENT_HEADER = "X-Incident-Id"
 _PORTS = {"http": 80, "https": 443}
