@@ -64,6 +64,7 @@ NOT_NEEDED = {
         "jicofo_reservation_proxy.backends.grpc.in_process_backend",
         "jicofo_reservation_stub",
     ],
+    "an HTTP backend": ["jicofo_reservation_proxy.backends.http", "urllib3"],
     "a denial with details": ["google.rpc"],
     "traces": ["jicofo_reservation_proxy.observability.opentelemetry_tracer", "opentelemetry"],
 }
@@ -160,6 +161,22 @@ def test_no_request_loads_a_module(state_dir: Path) -> None:
             assert client.send("PUT", "/conference", b"").status == 405
             assert client.send("GET", "/").status == 404
         assert exchange(proxy.port, b"no HTTP\r\n\r\n").status == 400
+        assert proxy.end() == set()
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:1", "http://localhost:1"])
+def test_a_proxy_with_http_backends_alone_loads_no_grpc(state_dir: Path, target: str) -> None:
+    """A proxy with an HTTP backend loads urllib3, and neither gRPC nor the messages of protobuf.
+
+    A request loads nothing more, whether the backend can be reached or not.
+    """
+    with started(state_dir, "--target", target) as proxy:
+        assert "urllib3" in proxy.imported
+        assert proxy.imported.isdisjoint({"grpc", "google.protobuf"})
+        client = Client(proxy.port)
+        assert client.create().status == 503
+        assert client.get("default.7").status == 503
+        assert client.delete("default.7").status == 200
         assert proxy.end() == set()
 
 

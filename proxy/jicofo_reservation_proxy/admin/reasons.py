@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jicofo_reservation_proxy.backends.grpc.grpc_statuses import is_from_http
+from jicofo_reservation_proxy.backends.grpc.misdirected_calls import is_from_http
 from jicofo_reservation_proxy.http.recent_requests import SeenRequest
 from jicofo_reservation_proxy.model import (
     NO_ROUTE,

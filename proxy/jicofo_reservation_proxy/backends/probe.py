@@ -7,7 +7,7 @@ from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import Fault, FaultKind
 
 from .backend import PROBE_ID, Backend
-from .grpc.grpc_statuses import is_from_http
+from .grpc.misdirected_calls import is_from_http
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ from .grpc_statuses import (
     code_of,
     denied,
     failed,
-    is_from_http,
 )
+from .misdirected_calls import is_from_http
 from .missing_delete import MissingDelete
 
 _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.name

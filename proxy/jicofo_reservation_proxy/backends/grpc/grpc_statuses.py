@@ -24,6 +24,7 @@ from jicofo_reservation_proxy.model import (
 )
 
 from .contract import localized_message
+from .misdirected_calls import is_from_http
 
 GET_OUTCOMES: Mapping[grpc.StatusCode, NotFound] = {grpc.StatusCode.NOT_FOUND: NotFound()}
 """The error statuses of GetConference that are an answer: the conference does not exist."""
@@ -65,9 +66,6 @@ _ANSWERS: Mapping[str, Container[grpc.StatusCode]] = {
 
 _OK = Code("OK", 0)
 
-_HTTP_STATUS = "Received http2 header with status: "
-"""gRPC begins the text of a status with these words if it made the status from an HTTP status."""
-
 _TOO_LARGE = ("message larger than max", "metadata size exceeds")
 """gRPC uses these words if an answer is larger than a limit of the channel (channel.py)."""
 
@@ -86,14 +84,6 @@ def failed(error: grpc.RpcError) -> Result[Fault]:
     is_too_large = any(words in detail for words in _TOO_LARGE)
     kind = FaultKind.BROKEN if is_too_large else STATUS_FAULTS[code]
     return Result(Fault(kind, code.name, detail), code.name)
-
-
-def is_from_http(fault: Fault) -> bool:
-    """Return whether gRPC made the status from an HTTP status, so no gRPC server answered.
-
-    For example, an ingress without a route answers 404, which gRPC reports as UNIMPLEMENTED.
-    """
-    return fault.detail.startswith(_HTTP_STATUS)
 
 
 def denied(error: grpc.RpcError) -> Result[Denied] | None:
