@@ -250,7 +250,7 @@ class Denied:
     """The client does not get the room.
 
     `message` is for the user and may be empty; `reason` is for the log. A denial by the proxy
-    itself has no message, and its reason is `NO_ROUTE`, `OTHER_OWNER` or `OVER`.
+    itself has no message, and its reason is one of the constants below.
     """
 
     message: str
@@ -263,9 +263,14 @@ NO_ROUTE = "no_route"
 OTHER_OWNER = "other_owner"
 """A conference of another owner holds the room."""
 
-
 OVER = "over"
 """The backend named a conference whose end has passed."""
+
+SWITCHED_OFF = "switched_off"
+"""The settings of an HTTP backend switch creates off."""
+
+UNSAFE_NAME = "unsafe_name"
+"""The name of the room cannot be part of the URL of a create."""
 
 
 @dataclass(frozen=True, slots=True)

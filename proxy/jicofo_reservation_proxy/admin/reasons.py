@@ -8,6 +8,8 @@ from jicofo_reservation_proxy.model import (
     NO_ROUTE,
     OTHER_OWNER,
     OVER,
+    SWITCHED_OFF,
+    UNSAFE_NAME,
     BadInput,
     Deleted,
     Denied,
@@ -75,6 +77,8 @@ DENIAL_REASONS: Mapping[str, str] = {
     NO_ROUTE: "No backend is responsible for this room: check the routes.",
     OTHER_OWNER: "A conference of another owner holds the room.",
     OVER: "The backend named a conference whose end has passed.",
+    SWITCHED_OFF: "This backend opens no rooms: check http.create, and the routes.",
+    UNSAFE_NAME: "The name of the room cannot be part of the URL in http.create.",
 }
 """The reason of a denial by the proxy itself → the sentence."""
 

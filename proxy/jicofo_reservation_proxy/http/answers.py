@@ -18,6 +18,8 @@ from jicofo_reservation_proxy.model import (
     NO_ROUTE,
     OTHER_OWNER,
     OVER,
+    SWITCHED_OFF,
+    UNSAFE_NAME,
     BadInput,
     Deleted,
     DeleteReply,
@@ -65,6 +67,8 @@ DENIAL_SENTENCES: Mapping[str, str] = {
     NO_ROUTE: NO_BACKEND,
     OTHER_OWNER: TAKEN,
     OVER: MEETING_OVER,
+    SWITCHED_OFF: NO_BACKEND,
+    UNSAFE_NAME: NO_BACKEND,
 }
 """The reason of a denial by the proxy itself → the sentence that a user reads."""
 

@@ -31,6 +31,8 @@ from jicofo_reservation_proxy.backends.watched_calls import (
 from jicofo_reservation_proxy.clock import Budget
 from jicofo_reservation_proxy.ids import new_incident_id
 from jicofo_reservation_proxy.model import (
+    SWITCHED_OFF,
+    UNSAFE_NAME,
     ClientKind,
     Conflict,
     CreateOutcome,
@@ -63,12 +65,6 @@ from .endpoints import UnsafeValueError
 from .exchange import Answer, NoAnswerError, Request
 from .http_statuses import Meaning, fault_of
 from .targets import Targets
-
-SWITCHED_OFF = "switched_off"
-"""The reason of a denial by a backend whose creates are switched off."""
-
-UNSAFE_NAME = "unsafe_name"
-"""The reason of a denial of a room whose name cannot be part of the URL."""
 
 _IDEMPOTENT_OPERATIONS = frozenset({"get", "conflict", IDLE, "delete"})
 
