@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc as pb_grpc
 from jicofo_reservation_stub.__main__ import main
+from jicofo_reservation_stub.server import Server
 
 from .conftest import CHANNEL_OPTIONS, Authority, Serve
 
@@ -239,15 +240,14 @@ def test_the_first_line_names_the_address(
 ) -> None:
     """The first line has the real port. Plaintext on a non-loopback address needs --insecure."""
 
-    class StopAtOnce:
-        def put(self, _number: int) -> None:
-            """Ignore the signal."""
+    class StoppedAtOnce(Server):
+        def start(self) -> str:
+            """Start to serve; then a signal arrives, before main waits for one."""
+            address = super().start()
+            signal.raise_signal(signal.SIGTERM)
+            return address
 
-        def get(self) -> int:
-            """Return at once, as if a signal had arrived."""
-            return signal.SIGTERM
-
-    monkeypatch.setattr("jicofo_reservation_stub.__main__.SimpleQueue", StopAtOnce)
+    monkeypatch.setattr("jicofo_reservation_stub.__main__.Server", StoppedAtOnce)
     assert main(flags.split()) == 0
     assert re.fullmatch(f"listening on {line}\n", capsys.readouterr().out)
 
@@ -272,11 +272,27 @@ def test_readme_lists_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     assert in_readme == in_help
 
 
+AS_A_MODULE = ("-m", "jicofo_reservation_stub")
+WITH_SIGNALS_ELSEWHERE = (
+    "-c",
+    """
+import signal, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+from jicofo_reservation_stub.__main__ import run
+run()
+""",
+)
+"""The system delivers signals to another thread, so a signal interrupts no wait of the main thread.
+A signal that arrives just before the main thread waits has the same effect, but only by chance."""
+
+
+@pytest.mark.parametrize("program", [AS_A_MODULE, WITH_SIGNALS_ELSEWHERE])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_as_a_process(number: signal.Signals) -> None:
+def test_as_a_process(number: signal.Signals, program: tuple[str, ...]) -> None:
     """As a process, the stub prints its port in the first line and exits with 0 after a signal."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "jicofo_reservation_stub", "--listen", "127.0.0.1:0"],
+        [sys.executable, *program, "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

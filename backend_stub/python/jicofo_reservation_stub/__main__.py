@@ -6,12 +6,12 @@ import logging
 import math
 import re
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from queue import SimpleQueue
-from types import FrameType
 from typing import NoReturn
 
 from jicofo_reservation_stub.server import (
@@ -29,6 +29,8 @@ from jicofo_reservation_stub.store import DEFAULT_MAX_CONFERENCES, Store
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_LISTEN = 3
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _EPILOG = f"""\
 exit codes:
@@ -69,26 +71,44 @@ def run() -> NoReturn:
 
 
 def _serve(server: Server, options: Options) -> int:
-    # A signal handler may call put() while get() waits: SimpleQueue is reentrant, Queue is not.
-    stop: SimpleQueue[int] = SimpleQueue()
-
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        stop.put(number)
-
-    before = {
-        number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)
-    }
     try:
-        with server as address:
+        with _stop_signals() as wait_for_one, server as address:
             print(f"listening on {address} ({_kind(options)})", flush=True)
-            stop.get()
+            wait_for_one()
     except ListenError as error:
         print(f"jicofo-reservation-stub: error: --listen: {error}", file=sys.stderr)
         return EXIT_LISTEN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return EXIT_OK
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], None]]:
+    """Catch SIGTERM and SIGINT; yield a function that waits for one, also for an earlier one.
+
+    A signal handler cannot wake up the main thread here. Python runs the handler in the main thread
+    between two steps. If the system delivers the signal just before the main thread begins to wait,
+    or to a thread of gRPC, the handler would run only after the wait. So the main thread waits for
+    the byte that Python writes to a socket as soon as it gets a signal.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.settimeout(0)  # set_wakeup_fd requires a socket that does not block
+        wakeup_before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        # Python writes the byte only for a signal that has a handler.
+        handlers_before = {
+            number: signal.signal(number, lambda _number, _frame: None) for number in _STOP_SIGNALS
+        }
+
+        def wait_for_one() -> None:
+            while reader.recv(1)[0] not in _STOP_SIGNALS:  # the byte is the number of the signal
+                pass
+
+        try:
+            yield wait_for_one
+        finally:
+            for number, handler in handlers_before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup_before)
 
 
 def _kind(options: Options) -> str:
