@@ -1,12 +1,14 @@
 """Signals: SIGTERM and Ctrl-C end a command gracefully; SIGHUP reloads the settings."""
 
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Protocol, Self
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Listener(Protocol):
@@ -23,11 +25,11 @@ class Listener(Protocol):
         """Serve until `stop` is called, then finish the requests in flight."""
 
     def stop(self) -> None:
-        """Make `run` return. May be called in a signal handler and from any thread."""
+        """Make `run` return. Any thread may call this method."""
 
 
 class Reloads(Protocol):
-    """What `serve` reloads at SIGHUP (settings/reloader.py). Signal handlers call the methods."""
+    """What `serve` reloads at SIGHUP (settings/reloader.py). Any thread may call the methods."""
 
     def request(self) -> None:
         """Reload the settings soon."""
@@ -42,47 +44,84 @@ class ServeSignals:
     SIGTERM and SIGINT stop the listener. One that arrives before `run` is called stops the listener
     at the call of `run`. SIGHUP reloads the settings, unless the listener is stopping. One that
     arrives before `reloads` is called reloads them at that call.
+
+    A thread acts on the signals. Python runs a signal handler only in the main thread, between two
+    steps. If the signal arrives just before the main thread begins to wait for connections, the
+    handler would run only after the wait, up to 30 s later. So the thread waits for the bytes that
+    Python writes to a socket as soon as it gets a signal.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._listener: Listener | None = None
         self._reloader: Reloads | None = None
         self._requested = False
         self._must_reload = False
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._stop) for number in _SIGNALS}
-        self._previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._reload)
+        reader, self._writer = socket.socketpair()
+        self._writer.settimeout(0)  # set_wakeup_fd requires a socket that does not block
+        fileno = self._writer.fileno()
+        self._wakeup_before = signal.set_wakeup_fd(fileno, warn_on_full_buffer=False)
+        self._handlers_before = {
+            number: signal.signal(number, _leave_to_the_thread)
+            for number in (*_STOP_SIGNALS, signal.SIGHUP)
+        }
+        self._thread = threading.Thread(
+            target=self._act_on_signals, args=(reader,), name="signals", daemon=True
+        )
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
+        for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._writer.close()  # the thread ends after the signals that have come
+        self._thread.join()
 
     def run(self, listener: Listener) -> None:
         """Run the listener until a signal. If a signal came before, it only shuts down."""
-        self._listener = listener
-        if self._requested:
-            listener.stop()
+        with self._lock:
+            self._listener = listener
+            if self._requested:
+                listener.stop()
         listener.run()
 
     def reloads(self, reloader: Reloads) -> None:
         """Let SIGHUP reload these settings."""
-        self._reloader = reloader
-        if self._must_reload:
-            reloader.request()
+        with self._lock:
+            self._reloader = reloader
+            if self._must_reload:
+                reloader.request()
 
-    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+    def _act_on_signals(self, reader: socket.socket) -> None:
+        with reader:
+            while byte := reader.recv(1):
+                with self._lock:
+                    self._act_on(byte[0])
+
+    def _act_on(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._reload()
+        elif number in _STOP_SIGNALS:
+            self._stop()
+
+    def _reload(self) -> None:
         self._must_reload = True
         if self._reloader:
             self._reloader.request()
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _stop(self) -> None:
         self._requested = True
         if self._reloader:
             self._reloader.refuse()
         if self._listener:
             self._listener.stop()
+
+
+def _leave_to_the_thread(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; but without a handler, Python would not write a byte for the signal."""
 
 
 @contextmanager

@@ -99,8 +99,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.is_listening = True
         """Whether the main loop waits for connections to accept."""
         self._stopping = False
-        # Reentrant: a signal handler may interrupt the thread that holds this lock.
-        self._ending = threading.RLock()
+        self._ending = threading.Lock()
         self.left_seconds = in_use.door.drain_seconds
         self.is_draining = False
         adjustments = Adjustments(
@@ -151,7 +150,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return not self._stopping
 
     def stop(self) -> None:
-        """Make `run` drain and return. Safe in a signal handler and from any thread."""
+        """Make `run` drain and return. Any thread may call this method."""
         with self._ending:  # otherwise `run` could close the trigger before the call below
             if not self._stopping:
                 self._stopping = True

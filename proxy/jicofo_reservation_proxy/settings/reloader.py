@@ -88,7 +88,7 @@ class Reloader:
         self._thread.start()
 
     def request(self) -> None:
-        """Let the thread reload soon. A signal handler may call this: `put` is reentrant."""
+        """Let the thread reload soon."""
         self._requests.put(_Request.RELOAD)
 
     def stop(self, within_seconds: float = 5.0) -> None:
@@ -99,7 +99,7 @@ class Reloader:
             self._thread.join(within_seconds)
 
     def refuse(self) -> None:
-        """Begin no more reloads: the proxy stops. A signal handler may call this."""
+        """Begin no more reloads: the proxy stops."""
         self._is_stopped = True
 
     def reload(self) -> ReloadResult:
