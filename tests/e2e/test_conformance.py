@@ -9,17 +9,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from xml.etree import ElementTree as ET
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jicofo_reservation_proxy.commands import main as cli
+from jicofo_reservation_proxy.commands.signals import ended_by_sigterm
 from jicofo_reservation_proxy.conformance import Kit, Verdict, cases
 from jicofo_reservation_proxy.errors import SettingsError
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
-from jicofo_reservation_proxy.settings.schema import BackendName
+from jicofo_reservation_proxy.settings.schema import BackendName, Deadline
 from jicofo_reservation_proxy.settings.validation import validate
 from jicofo_reservation_stub import Policy, ReservationService, Store
 
@@ -310,6 +314,37 @@ def test_ctrl_c_deletes_the_conferences(
         "deleting the conferences of this run; press Ctrl-C again to leave them at the backend\n"
     )
     assert ET.parse(junit).getroot()[0].attrib["errors"] == "1"  # noqa: S314 - we wrote it
+    assert len(store) == 0
+
+
+def test_a_signal_on_another_thread_interrupts_a_case(store: Store) -> None:
+    """The kit cancels its calls, also if the signal does not interrupt the wait of the kit."""
+    was_cancelled: SimpleQueue[bool] = SimpleQueue()
+    is_called = threading.Event()
+
+    class Signalling(ReservationService):
+        def CreateConference(  # noqa: N802 - gRPC's name
+            self, request: pb.CreateConferenceRequest, context: Context
+        ) -> pb.CreateConferenceResponse:
+            """In the first call, raise a signal on this thread; wait until the kit cancels it."""
+            if is_called.is_set():
+                return super().CreateConference(request, context)
+            is_called.set()
+            has_ended = threading.Event()
+            context.add_callback(has_ended.set)
+            signal.raise_signal(signal.SIGTERM)
+            was_cancelled.put(has_ended.wait(TIMEOUT_SECONDS))
+            return pb.CreateConferenceResponse()
+
+    (case,) = (case for case in cases() if case.name == "id")
+    with serving_grpc(Signalling(store)) as target:
+        settings = validate({"backends": {"a": {"target": target}}})
+        # The settings allow 15 s at most. The call must not end by its deadline here.
+        patient = Deadline(timedelta(seconds=2 * TIMEOUT_SECONDS))
+        backend = replace(settings.backends[BackendName("a")], answer_within=patient)
+        with pytest.raises(KeyboardInterrupt), ended_by_sigterm(), Kit(backend) as kit:
+            kit.run(case)
+    assert was_cancelled.get(timeout=TIMEOUT_SECONDS)
     assert len(store) == 0
 
 

@@ -63,6 +63,13 @@ except KeyboardInterrupt:
 """
 """The command without the command line. It exits with 99 after a second Ctrl-C."""
 
+SIGNALS_ELSEWHERE = """
+import signal, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+"""
+"""The system gives Ctrl-C to another thread, so it interrupts no wait of the main thread."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -633,7 +640,8 @@ def test_after_ctrl_c_no_more_rooms_are_opened() -> None:
     assert re.search(rf"^ *{opened} +{opened} +0 +0 +{opened} +0$", out, re.MULTILINE)
 
 
-def test_a_second_ctrl_c_ends_the_command_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", [PROGRAM, SIGNALS_ELSEWHERE + PROGRAM])
+def test_a_second_ctrl_c_ends_the_command_at_once(program: str, tmp_path: Path) -> None:
     """A second Ctrl-C ends the command, even if a DELETE gets no answer; the old report stays."""
     file = tmp_path / "report.json"
     file.write_text("old")
@@ -648,7 +656,9 @@ def test_a_second_ctrl_c_ends_the_command_at_once(tmp_path: Path) -> None:
 
     with (
         answering(script) as server,
-        _process("jicofo", server.port, "--rooms", "1", "--json", str(file)) as process,
+        _process(
+            "jicofo", server.port, "--rooms", "1", "--json", str(file), program=program
+        ) as process,
     ):
         assert is_open.wait(TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
@@ -664,11 +674,13 @@ def test_a_second_ctrl_c_ends_the_command_at_once(tmp_path: Path) -> None:
 
 
 @contextmanager
-def _process(client: str, port: int, *argv: str) -> Iterator[subprocess.Popen[str]]:
+def _process(
+    client: str, port: int, *argv: str, program: str = PROGRAM
+) -> Iterator[subprocess.Popen[str]]:
     """Run the command as a process with rooms that stay open for an hour."""
     flags = ("--as", client, "--listen", f"127.0.0.1:{port}", "--lifetime", "1h")
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *flags, *argv],
+        [sys.executable, "-c", program, *flags, *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

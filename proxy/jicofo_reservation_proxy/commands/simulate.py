@@ -270,7 +270,9 @@ def _close_all(schedule: Schedule, progress: Progress) -> None:
     """Run the remaining tasks after Ctrl-C, which may arrive before all threads have started."""
     try:
         schedule.start()
-        schedule.wait()
+        # Not one long wait, which a second Ctrl-C just before it would not interrupt.
+        while not schedule.wait(PROGRESS_SECONDS):
+            pass
     except KeyboardInterrupt:
         progress.clear()
         _failed("interrupted again: the open rooms stay open, and no report is printed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from statistics import median
 from types import TracebackType
@@ -35,6 +35,10 @@ PACE_MARGIN_SECONDS = 0.004
 
 SILENT_CASES = 3
 """After this number of cases in a row without an answer, the backend counts as unreachable."""
+
+SIGNAL_SECONDS = 0.5
+"""The longest wait of the main thread without a pause. Python handles Ctrl-C between two waits: one
+that arrives just before a wait, or on another thread, does not interrupt it."""
 
 
 class Kit:
@@ -146,7 +150,7 @@ class Kit:
         with ThreadPoolExecutor(len(plays), "conformance") as threads:
             pending = [threads.submit(play.run) for play in plays]
             try:
-                answered = [each.result() for each in pending]
+                answered = [_result(each) for each in pending]
             finally:
                 stage.stopped.set()
                 self._caller.cancel()
@@ -189,3 +193,10 @@ class Kit:
 def _backend(target: str) -> Backend:
     tree = {"backends": {"target": {"target": target}}, "state": "memory"}
     return validate(tree).backends[BackendName("target")]
+
+
+def _result(play: Future[list[Sequence[Answer]]]) -> list[Sequence[Answer]]:
+    """Wait for the answers of a play."""
+    while not wait((play,), SIGNAL_SECONDS).done:
+        pass
+    return play.result()
