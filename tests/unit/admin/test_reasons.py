@@ -8,6 +8,8 @@ from jicofo_reservation_proxy.model import (
     NO_ROUTE,
     OTHER_OWNER,
     OVER,
+    SWITCHED_OFF,
+    UNSAFE_NAME,
     BadInput,
     Conference,
     Deleted,
@@ -41,7 +43,8 @@ def test_every_kind_of_fault_has_a_reason() -> None:
 def test_every_source_and_every_denial_of_the_proxy_has_a_reason() -> None:
     """The tables know each source of an answer, and each denial by the proxy itself."""
     assert set(reasons.SOURCE_REASONS) == {context.FROM_LEDGER, context.FROM_FALLBACK}
-    assert set(reasons.DENIAL_REASONS) == {NO_ROUTE, OTHER_OWNER, OVER}
+    own = {NO_ROUTE, OTHER_OWNER, OVER, SWITCHED_OFF, UNSAFE_NAME}
+    assert set(reasons.DENIAL_REASONS) == own
 
 
 @pytest.mark.parametrize(
