@@ -16,7 +16,8 @@ from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.settings.reloader import ReloadResult
 from jicofo_reservation_proxy.text_rules import format_period, format_time
 
-from .status import Source, Status, take, to_json
+from .snapshot import Source, take
+from .status import Status, to_json
 
 if TYPE_CHECKING:
     from jinja2 import Template

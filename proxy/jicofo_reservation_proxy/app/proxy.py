@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Self
 
 from prometheus_client import ProcessCollector
 
-from jicofo_reservation_proxy.admin import status
 from jicofo_reservation_proxy.admin.control_socket import ControlSocket
 from jicofo_reservation_proxy.admin.gauges import Gauges
+from jicofo_reservation_proxy.admin.snapshot import take
+from jicofo_reservation_proxy.admin.status import to_json
 from jicofo_reservation_proxy.backends.backend_status import BackendState
 from jicofo_reservation_proxy.backends.credential_rotation import CredentialRotation, Refreshable
 from jicofo_reservation_proxy.backends.idle_probes import IdleProbes
@@ -415,7 +416,7 @@ class Proxy:
             "retry": retry,
             "abandon": abandon,
             "attempts": attempts,
-            "status": lambda _: json.dumps(status.to_json(status.take(self))).encode(),
+            "status": lambda _: json.dumps(to_json(take(self))).encode(),
             "reload": lambda _: json.dumps(dataclasses.asdict(self.reloader.reload())).encode(),
         }
 
