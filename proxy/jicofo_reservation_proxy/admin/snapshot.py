@@ -212,14 +212,14 @@ class _Snapshot:
                 continue
             why = self._fault(fault) or "They are not sent yet."
             yield Problem(
-                f"backends.{name}: {_deletions(len(records))} pending, so the rooms stay held at the backend. "
-                f"{why} (see also: ledger pending)",
+                f"backends.{name}: {_deletions(len(records))} pending, so the rooms stay held at "
+                f"the backend. {why} (see also: ledger pending)",
                 since_ms,
             )
         if number := self._proxy.ledger.counts[RecordState.ABANDONED]:
             yield Problem(
-                f"{_deletions(number)} abandoned: `ledger abandoned` lists them, and `ledger retry ID` "
-                "tries one again.",
+                f"{_deletions(number)} abandoned: `ledger abandoned` lists them, and `ledger retry "
+                "ID` tries one again.",
                 self._now,
             )
 
@@ -227,8 +227,8 @@ class _Snapshot:
         """Return the problem of deletions that nobody delivers."""
         since_ms = self._proxy.figures.read().oldest_pending_ms.get(name, self._now)
         return Problem(
-            f"backends.{name}: {_deletions(number)} pending, and the backend is not in the settings: add it "
-            "again, or abandon them (ledger abandon ID).",
+            f"backends.{name}: {_deletions(number)} pending, and the backend is not in the "
+            "settings: add it again, or abandon them (ledger abandon ID).",
             since_ms,
         )
 
