@@ -20,6 +20,7 @@ _TIME = re.compile(
     r" ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII | re.IGNORECASE,
 )
+_NUMBERS_BELOW = 10**20
 _MAX_SHOWN = 100
 
 
@@ -41,9 +42,9 @@ def read_text(field: str, value: object) -> str:
             pass
         case int():
             return str(value)
-        case float():
+        case float() if math.isfinite(value):
             return str(int(value)) if value.is_integer() else repr(value)
-    raise _breach(f"a {field} that is a text", value)
+    raise breach(f"a {field} that is a text", _kind(value))  # a password must not be shown
 
 
 def read_time(field: str, value: object) -> Time:
@@ -98,7 +99,7 @@ def _number(value: object) -> int | float | None:
         return float(text) if "." in text else int(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and abs(value) < 1e20 else None
+    return value if abs(value) < _NUMBERS_BELOW else None
 
 
 def _zone(text: str | None) -> timezone:
@@ -121,5 +122,22 @@ def _is_unicode(text: str) -> bool:
 
 
 def _breach(wanted: str, value: object) -> Exception:
+    if isinstance(value, dict | list):  # may be nested too deeply for `repr`
+        return breach(wanted, _kind(value))
     shown = repr(value)
     return breach(wanted, shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}...")
+
+
+def _kind(value: object) -> str:
+    """Return what a value that is no text is, without showing it."""
+    match value:
+        case str():
+            return "half of a surrogate pair"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case bool():
+            return "true or false"
+        case _:
+            return "a number that is too large"
