@@ -5,16 +5,17 @@ decodes or normalizes the path: nothing in the name of a room may choose what th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jicofo_reservation_proxy.model import CreateRequest
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _SEPARATORS = re.compile(r"[/\\]")
-_DOT_SEGMENTS = {".", ".."}
-"""RFC 3986, section 5.2.4: servers remove such segments, with the segment before."""
+_REMOVED_SEGMENTS = {"", ".", ".."}
+"""Servers remove such segments, and `..` with the segment before (RFC 3986, section 5.2.4). Many
+remove empty segments too."""
 
 
 class UnsafeValueError(Exception):
@@ -35,15 +36,16 @@ class Endpoint:
         """
         room = request.room
         values = {"room": room.raw, "tenant": room.tenant, "name": room.name}
-        used = {key: values[key] for key in _PLACEHOLDER.findall(self._path)}
-        if any(_SEPARATORS.search(value) for value in used.values()):
+        used = (values[key] for key in _PLACEHOLDER.findall(self._path))
+        if any(_SEPARATORS.search(text) for value in used for text in _decodings(value)):
             raise UnsafeValueError("a slash or a backslash in the name of a room")
         return self._filled(values)
 
     def for_conference(self, conference_id: str) -> str:
-        """Return the target for a conference. Raises `UnsafeValueError`."""
-        if "{id}" in self._path and not _DOT_SEGMENTS.isdisjoint(_SEPARATORS.split(conference_id)):
-            raise UnsafeValueError("a segment '.' or '..' in the id of a conference")
+        """Return the target for a conference, whose id may have slashes.
+
+        Raises `UnsafeValueError`.
+        """
         return self._filled({"id": conference_id})
 
     @property
@@ -52,11 +54,10 @@ class Endpoint:
 
     def _filled(self, values: Mapping[str, str]) -> str:
         path, question_mark, query = self.template.partition("?")
-        segments = [_fill(segment, values) for segment in path.split("/")[1:]]
-        for segment, template in zip(segments, path.split("/")[1:], strict=True):
-            if "{" in template and segment in {"", *_DOT_SEGMENTS}:
-                raise UnsafeValueError(f"a segment {segment!r} for {template}")
-        return "".join(f"/{each}" for each in segments) + question_mark + _fill(query, values)
+        for template in path.split("/"):
+            if "{" in template:
+                _check_segment(_fill(template, values, str), template)
+        return _fill(path, values, _escape) + question_mark + _fill(query, values, _escape)
 
 
 def endpoint(setting: str, base_path: str) -> Endpoint | None:
@@ -65,5 +66,21 @@ def endpoint(setting: str, base_path: str) -> Endpoint | None:
     return Endpoint(method, base_path + template) if method else None
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
-    return _PLACEHOLDER.sub(lambda match: quote(values[match[1]], safe=""), template)
+def _check_segment(text: str, template: str) -> None:
+    """Raise `UnsafeValueError` if a server could remove the segment or a part of it."""
+    for decoded in _decodings(text):
+        if removed := _REMOVED_SEGMENTS.intersection(_SEPARATORS.split(decoded)):
+            raise UnsafeValueError(f"a segment {min(removed)!r} for {template}")
+
+
+def _decodings(text: str) -> tuple[str, str]:
+    """Return what a server makes of a value: the value, or less if it decodes the path twice."""
+    return text, unquote(text)
+
+
+def _fill(template: str, values: Mapping[str, str], write: Callable[[str], str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: write(values[match[1]]), template)
+
+
+def _escape(value: str) -> str:
+    return quote(value, safe="")
