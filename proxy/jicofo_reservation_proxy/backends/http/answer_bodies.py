@@ -43,14 +43,14 @@ class Body:
     def sentence(self, path: str) -> str:
         """Return the sentence for the user in a refusal, or "".
 
-        `path` is the setting `answer_fields.message`. Texts with several lines or with tags are
-        left out: they are pages or stack traces.
+        `path` is the setting `answer_fields.message`. Plain texts with several lines and all texts
+        with tags are left out: they are pages or stack traces.
         """
         if self.kind is BodyKind.TEXT:
             is_short = len(self.text) <= MAX_SENTENCE_CHARACTERS and "\n" not in self.text
             return self.text if is_short else ""
         names = _SENTENCES if path == _SENTENCES[0] else (path,)
-        for name in names:
+        for name in filter(None, names):
             if sentence := _sentence(at_path(self.fields, name)):
                 return sentence
         return ""

@@ -30,7 +30,8 @@ def create_body(http: Http, request: CreateRequest) -> tuple[str, bytes]:
     }
     found = {key: value for key, value in own.items() if key and value is not None}
     for key, value in (*http.extra_fields.items(), *request.extra_fields.items()):
-        found.setdefault(key, value)
+        if key not in own:  # also if the client sent no owner
+            found.setdefault(key, value)
     if http.body == "json":
         return JSON, json.dumps(found).encode("ascii")
     return FORM, urlencode(found).encode("ascii")
