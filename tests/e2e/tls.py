@@ -1,5 +1,6 @@
 """Certificates for the tests: authorities, servers and clients. trustme makes all of them."""
 
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +42,24 @@ class Authority:
             root_certificates=client_authority.ca_file.read_bytes() if client_authority else None,
             require_client_auth=client_authority is not None,
         )
+
+    def server_context(
+        self,
+        *names: str,
+        expired: bool = False,
+        client_authority: "Authority | None" = None,
+    ) -> ssl.SSLContext:
+        """Return the TLS context of an HTTP server; `client_authority` turns on mTLS."""
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        issued = self._ca.issue_cert(
+            *(names or (SERVER_NAME,)), not_after=past if expired else None
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issued.configure_cert(context)
+        if client_authority:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_authority.ca_file)
+        return context
 
     def server_files(self, name: str = SERVER_NAME) -> tuple[Path, Path]:
         """Issue a server's certificate; return the files of its chain and of its key.

@@ -6,11 +6,13 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.exceptions import InvalidHeader, ProtocolError
 from urllib3.util import Timeout
 
 from jicofo_reservation_proxy import __version__
@@ -27,7 +29,7 @@ from jicofo_reservation_proxy.model import FaultKind
 from jicofo_reservation_proxy.settings.addresses import is_local_url
 from jicofo_reservation_proxy.settings.schema import Tls
 
-from .exchange import Answer, NoAnswerError, Request
+from .exchange import BAD_BODY, NOT_HTTP, Answer, NoAnswerError, Request
 from .http_statuses import FAULT_KINDS
 from .kept_connections import NoConnectionError, pool_classes, tls_context
 from .name_lookups import NameLookups
@@ -182,12 +184,24 @@ def _exchange(opened: _Opened, request: Request, within_seconds: float) -> Answe
         ) from error
     except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
         detail = "the answer was not complete at the deadline"
-        raise NoAnswerError(FaultKind.SLOW, "TIMEOUT", detail, was_sent=True) from error
+        raise NoAnswerError(
+            FaultKind.SLOW, "TIMEOUT", detail, was_sent=True, is_lost=True
+        ) from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
+        if _is_no_http(error):
+            raise _unusable(NOT_HTTP, f"the answer is not HTTP: {error}") from error
         detail = f"{type(error).__name__}: {error}"
         raise NoAnswerError(
-            FaultKind.UNREACHABLE, "CONNECTION_LOST", detail, was_sent=True
+            FaultKind.UNREACHABLE, "CONNECTION_LOST", detail, was_sent=True, is_lost=True
         ) from error
+
+
+def _is_no_http(error: Exception) -> bool:
+    """Return whether an answer breaks the rules of HTTP, so that it did not merely end too soon."""
+    cause = error.args[-1] if isinstance(error, ProtocolError) else error
+    if isinstance(cause, OSError | IncompleteRead | urllib3.exceptions.IncompleteRead):
+        return False
+    return isinstance(cause, HTTPException | InvalidHeader)
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> Answer:
@@ -212,15 +226,15 @@ def _decompressed(data: bytes) -> bytes:
     try:
         decompressed = zlib.decompressobj(wbits=31).decompress(data, MAX_BODY_BYTES + 1)
     except zlib.error as error:
-        raise _unusable(f"the body is not gzip, as its header says: {error}") from error
+        raise _unusable(BAD_BODY, f"the body is not gzip, as its header says: {error}") from error
     if len(decompressed) > MAX_BODY_BYTES:
         raise _too_large()
     return decompressed
 
 
-def _unusable(detail: str) -> NoAnswerError:
-    return NoAnswerError(FaultKind.BROKEN, "BAD_ANSWER", detail, was_sent=True, is_retryable=False)
+def _unusable(code: str, detail: str) -> NoAnswerError:
+    return NoAnswerError(FaultKind.BROKEN, code, detail, was_sent=True, is_retryable=False)
 
 
 def _too_large() -> NoAnswerError:
-    return _unusable(f"wanted a body of at most {MAX_BODY_BYTES} bytes, got more")
+    return _unusable(BAD_BODY, f"wanted a body of at most {MAX_BODY_BYTES} bytes, got more")

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 
 from jicofo_reservation_proxy.model import FaultKind
 
+NOT_HTTP = "NOT_HTTP"
+"""The code of an answer that is not HTTP/1: TLS on a plain port, or another protocol."""
+
+BAD_BODY = "BAD_BODY"
+"""The code of an answer with a body that is too large, or not compressed as its header says."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -28,7 +34,8 @@ class NoAnswerError(Exception):
     """There is no usable answer; the text is for the log.
 
     `was_sent` is false if certainly no byte of the request was sent. `is_retryable` is false if the
-    next attempt would end in the same way.
+    next attempt would end in the same way. `is_lost` is true if the request was sent, and the
+    server may still be working on it.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class NoAnswerError(Exception):
         *,
         was_sent: bool,
         is_retryable: bool = True,
+        is_lost: bool = False,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -46,3 +54,4 @@ class NoAnswerError(Exception):
         self.detail = detail
         self.was_sent = was_sent
         self.is_retryable = is_retryable
+        self.is_lost = is_lost

@@ -11,6 +11,7 @@ http_statuses.py maps an answer to its meaning. These are the rules for repeated
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from jicofo_reservation_proxy.backends.backend import PROBE_ID
@@ -62,7 +63,7 @@ from .conference_reader import ConferenceReader
 from .connections import INCIDENT_HEADER, HttpConnections
 from .create_bodies import create_body
 from .endpoints import UnsafeValueError
-from .exchange import Answer, NoAnswerError, Request
+from .exchange import NOT_HTTP, Answer, NoAnswerError, Request
 from .http_statuses import Meaning, fault_of
 from .targets import Targets
 
@@ -277,20 +278,22 @@ class HttpBackend:
         """Send a request, with its repetitions, and read the answer."""
         may_repeat = operation in _IDEMPOTENT_OPERATIONS or self._http.idempotent
         own = {INCIDENT_HEADER: incident_id, **request.headers}
-        was_sent = False
+        was_sent = may_happen_later = False
 
         def attempt(left_seconds: float, trace: Metadata) -> Result[OutcomeT]:
-            nonlocal was_sent
+            nonlocal was_sent, may_happen_later
             headers = {**own, **dict(trace)}
             sent = Request(request.method, request.target, headers, request.body)
             try:
                 answer = self._connections.exchange(sent, left_seconds)
             except NoAnswerError as error:
                 was_sent |= error.was_sent
+                may_happen_later |= error.is_lost
                 raise _CallError.of(error, may_repeat=may_repeat) from error
             was_sent = True
             outcome = read(answer)
             if isinstance(outcome, Fault):
+                may_happen_later |= outcome.may_happen_later
                 raise _CallError.answered(operation, answer, outcome, may_repeat=may_repeat)
             return Result(outcome, str(answer.status))
 
@@ -299,7 +302,11 @@ class HttpBackend:
         except NotAskedError as error:
             return Result(cast("OutcomeT", error.fault), "")
         except _CallError as error:
-            return Result(cast("OutcomeT", error.fault), error.fault.code if was_sent else "")
+            fault = error.fault
+            # Only a backend that has handled the last attempt shows that it handles no earlier one.
+            if may_happen_later and fault.kind is not FaultKind.BROKEN:
+                fault = replace(fault, may_happen_later=True)
+            return Result(cast("OutcomeT", fault), fault.code if was_sent else "")
 
 
 class _CallError(Exception):
@@ -314,9 +321,10 @@ class _CallError(Exception):
     @classmethod
     def of(cls, error: NoAnswerError, *, may_repeat: bool) -> _CallError:
         """Return the error of a request without an answer."""
-        fault = Fault(error.kind, error.code, error.detail, may_happen_later=error.was_sent)
+        fault = Fault(error.kind, error.code, error.detail, may_happen_later=error.is_lost)
         is_retryable = error.is_retryable and (may_repeat or not error.was_sent)
-        return cls(fault, is_retryable=is_retryable, failure=Failure(fault))
+        failure = Failure(fault, is_elsewhere=error.code == NOT_HTTP)
+        return cls(fault, is_retryable=is_retryable, failure=failure)
 
     @classmethod
     def answered(

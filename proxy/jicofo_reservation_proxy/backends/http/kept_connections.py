@@ -6,6 +6,7 @@ class has the attribute `ConnectionCls`, and a connection makes its socket in `_
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import ssl
 import time
@@ -22,6 +23,9 @@ MAX_IDLE_SECONDS = 1.0
 it likes (gunicorn after 2 s, Node.js and Apache after 5 s), and a POST that is sent just then is
 lost: nobody knows whether the server has read it."""
 
+_INTERIM = frozenset(range(100, 200)) - {http.HTTPStatus.SWITCHING_PROTOCOLS}
+"""The statuses after which the answer follows."""
+
 
 class NoConnectionError(Exception):
     """There is no connection to the server, so no byte of a request was sent."""
@@ -32,6 +36,21 @@ class NoConnectionError(Exception):
         self.is_certificate = "CERTIFICATE_VERIFY_FAILED" in str(cause)
 
 
+class _Response(http.client.HTTPResponse):
+    """A response that skips the interim responses before it (RFC 9110, section 15.2).
+
+    The base class skips only 100. It takes `103 Early Hints` for the answer, and what follows for
+    the answer to the next request.
+    """
+
+    def begin(self) -> None:
+        """Read the head of the answer."""
+        super().begin()
+        while self.status in _INTERIM:
+            self.headers = self.msg = None  # type: ignore[assignment] # the head is not read yet
+            super().begin()
+
+
 class _Connection(HTTPConnection):
     """A connection whose operations end at the deadline of their request.
 
@@ -39,6 +58,7 @@ class _Connection(HTTPConnection):
     """
 
     lookups: NameLookups
+    response_class = _Response
     is_local: bool
     """Whether the server must be on this machine: the requests have a secret, and no TLS."""
 
