@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pytest
 from jicofo_reservation_proxy.app import Proxy
 
 from .support import PATIENT, Client, serving_http, settings
@@ -162,15 +163,16 @@ def serving(
     script: HttpScript,
     context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
     port: int = 0,
+    host: str = "127.0.0.1",
 ) -> Iterator[str]:
-    """Serve a script on 127.0.0.1; yield its URL. `context` turns on TLS."""
-    listener = socket.create_server(("127.0.0.1", port), backlog=100)
+    """Serve a script; yield its URL. `context` turns on TLS."""
+    listener = socket.create_server((host, port), backlog=100)
     connections = _Connections(script, context)
     accepting = threading.Thread(target=connections.accept_all, args=(listener,))
     accepting.start()
     scheme = "https" if context else "http"
     try:
-        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"{scheme}://{host}:{listener.getsockname()[1]}"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         accepting.join()
@@ -300,7 +302,17 @@ def running_http(
         yield Running(proxy, Client(stack.enter_context(serving_http(proxy))))
 
 
-def https(port_of: str, host: str = "localhost") -> str:
-    """Return a URL with another host and the same port."""
-    url = urlsplit(port_of)
-    return f"{url.scheme}://{host}:{url.port}"
+def resolve(
+    monkeypatch: pytest.MonkeyPatch, name: str, *addresses: str | Callable[[], object]
+) -> None:
+    """Let a host name have these addresses; a function is called first, and may hang or raise."""
+    found = socket.getaddrinfo
+
+    def look_up(host: str, port: int, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if host != name:
+            return found(host, port, *args, **kwargs)
+        texts = [each for each in addresses if isinstance(each, str) or each()]
+        infos = [found(str(text), port, *args, **kwargs) for text in texts]
+        return [info for each in infos for info in each]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
