@@ -1,3 +1,3 @@
-"""Answers the reservation requests of Jicofo and Prosody by calling a gRPC backend."""
+"""Answers the reservation requests of Jicofo and Prosody by calling a backend over gRPC or HTTP."""
 
 __version__ = "0.1.0"

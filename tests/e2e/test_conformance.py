@@ -77,6 +77,17 @@ def test_a_correct_backend_passes_and_no_conference_is_left(
     assert len(store) == 0
 
 
+@pytest.mark.parametrize("target", ["http://127.0.0.1:8080", "HTTPS://example.com/api/v1"])
+def test_an_http_backend_is_refused(conformance: Run, target: str) -> None:
+    """The kit speaks gRPC only: the command says so, exits with 3, and connects to nothing."""
+    code, out, error = conformance(target)
+    assert (code, out) == (3, "")
+    assert "wanted a gRPC target such as 127.0.0.1:50051, because the kit speaks gRPC only" in error
+    assert "with the commands call and simulate" in error
+    with pytest.raises(SettingsError, match=r"^backend\.target: wanted a gRPC target"):
+        Kit(target)
+
+
 def test_the_output_shows_skipped_cases_and_remaining_conferences(
     conformance: Run, target: str, store: Store
 ) -> None:
@@ -423,7 +434,7 @@ def test_a_full_disk_loses_no_result(conformance: Run, target: str) -> None:
 
 def test_a_kit_without_a_target_is_refused() -> None:
     """`Kit` checks its target with the rules for the setting `target`."""
-    with pytest.raises(SettingsError, match=r"backends\.target\.target: wanted a gRPC target"):
+    with pytest.raises(SettingsError, match=r"backends\.target\.target: wanted a URL"):
         Kit("")
 
 

@@ -171,6 +171,7 @@ def test_an_http_1_server_in_place_of_the_backend_is_named(tmp_path: Path) -> No
         try:
             assert found.client.create("board").status == 503
             assert "an HTTP/1 server answers there" in found.status()["summary"]
+            assert "begin the target with http://" in found.status()["summary"]
         finally:
             server.shutdown()
             thread.join()

@@ -32,8 +32,8 @@ FAULT_REASONS: Mapping[FaultKind, str] = {
     "long: check the load of the backend. The proxy tries again by itself.",
     FaultKind.UNAUTHORIZED: "The backend does not accept the credentials of the proxy: check its "
     "key or its certificate, and what the backend expects.",
-    FaultKind.BROKEN: "The backend failed, or its answer breaks the contract: see its log under "
-    "the same incident.",
+    FaultKind.BROKEN: "The backend failed, or its answer cannot be used: see its log under the "
+    "same incident.",
     FaultKind.STATE: "The ledger cannot be read or written: check the disk of state_dir (space, "
     "rights, faults).",
     FaultKind.INTERNAL: "A bug in the proxy: its log has the details under this incident; please "
@@ -48,23 +48,38 @@ FROM_HTTP = (
 
 DETAIL_REASONS: Mapping[str, str] = {
     "WRONG_VERSION_NUMBER": "The backend does not speak TLS on this port: remove tls, or correct "
-    "the target.",
+    "the target (http:// in place of https://, or the port).",
     "CERTIFICATE_VERIFY_FAILED": "The certificate of the backend is not accepted: check "
     "tls.ca_file and tls.server_name.",
     "andshake failed": "The TLS handshake with the backend failed: check whether it speaks TLS, "
     "and the settings in tls.",
     "Failed parsing HTTP/2": "The target does not speak gRPC: an HTTP/1 server answers there. "
-    "Check the port in the target.",
+    "Check the port in the target. If it is an HTTP backend, begin the target with http://.",
     "Socket closed": "The backend closed the connection at once: check that it is a gRPC server. "
     "If it wants TLS, set tls.",
 }
-"""Words in the text of gRPC about a connection that failed → the reason, more exact than that of
+"""Words in the text about a connection that failed → the reason, more exact than that of
 `UNREACHABLE`."""
 
 UNIMPLEMENTED = (
     "The backend does not implement this method. If it has no DeleteConference, set methods.delete "
     '= ""; otherwise check the target, and methods.'
 )
+
+REDIRECT = (
+    "The backend answers with a redirect, which the proxy does not follow: put the URL that it "
+    "leads to into the target."
+)
+
+_NO_ENDPOINT = (
+    "The backend has no such endpoint: check the path in the target, and the paths in http."
+)
+
+HTTP_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("301", "302", "303", "307", "308"), REDIRECT),
+    **dict.fromkeys(("404", "405"), _NO_ENDPOINT),
+}
+"""The status of an HTTP backend → the reason, more exact than that of `BROKEN`."""
 
 SOURCE_REASONS: Mapping[str, str] = {
     FROM_LEDGER: "The backend gave no answer, so the proxy answered from its ledger.",
@@ -139,7 +154,7 @@ def _sentence(fault: Fault) -> str:
         for words, sentence in DETAIL_REASONS.items():
             if words in fault.detail:
                 return sentence
-    return FAULT_REASONS[fault.kind]
+    return HTTP_REASONS.get(fault.code, FAULT_REASONS[fault.kind])
 
 
 def _said(text: str, shows_texts: bool) -> str:  # noqa: FBT001 - private

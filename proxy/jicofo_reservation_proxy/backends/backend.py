@@ -1,7 +1,7 @@
 """The Protocol of a backend, as the use cases see it: three methods that return an outcome.
 
-`GrpcBackend` (grpc_backend.py) implements it by calling a `ReservationService`. Any other class
-that implements the Protocol can replace it.
+`GrpcBackend` (grpc/grpc_backend.py) implements it by calling a `ReservationService`, and
+`HttpBackend` (http/http_backend.py) by sending HTTP requests.
 """
 
 from typing import Protocol

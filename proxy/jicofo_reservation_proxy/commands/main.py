@@ -23,7 +23,7 @@ from .setting_flags import SETTINGS_HELP
 from .signals import ended_by_sigterm
 
 _DESCRIPTION = """\
-Answers the reservation requests of Jicofo and Prosody by calling a gRPC backend.
+Answers the reservation requests of Jicofo and Prosody by calling a backend over gRPC or HTTP.
 
 Without any settings, the proxy listens on 127.0.0.1:7777 and uses a built-in stub backend, which
 grants every room. Without a command, the program runs `serve`.
@@ -36,7 +36,7 @@ _COMMANDS: Mapping[str, str] = {
     "call": "send one request to the proxy, as Jicofo or Prosody does",
     "ledger": "list the conferences in the state directory, or change a deletion",
     "status": "show what the running proxy does, and what is wrong",
-    "conformance": "check whether a backend follows the contract",
+    "conformance": "check whether a gRPC backend follows the contract",
     "simulate": "simulate Jicofo or Prosody as a client of a running proxy",
 }
 """The help text of each command. Each command is a module of this package."""

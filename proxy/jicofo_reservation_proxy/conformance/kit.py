@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-from jicofo_reservation_proxy.errors import UnreachableError
+from jicofo_reservation_proxy.errors import SettingFault, SettingsError, UnreachableError
+from jicofo_reservation_proxy.settings.addresses import is_http_target
 from jicofo_reservation_proxy.settings.schema import Backend, BackendName
 from jicofo_reservation_proxy.settings.validation import validate
 
@@ -46,7 +47,7 @@ class Kit:
 
     The kit is a context manager. Only one thread at a time may use it.
 
-    - `backend`: a gRPC target, or the settings of a backend (TLS, keys, paths of methods)
+    - `backend`: a gRPC target, or the settings of a gRPC backend (TLS, keys, paths of methods)
     - `without`: the capabilities that the backend leaves out; the kit skips the cases that need
       them. The settings `methods.delete = ""` add "delete" to them.
     - `denied_room`: a room that the backend denies to everyone
@@ -65,6 +66,8 @@ class Kit:
     ) -> None:
         if isinstance(backend, str):
             backend = _backend(backend)
+        if is_http_target(backend.target):
+            raise SettingsError([_not_grpc(key, backend.target)])
         # A backend without the method cannot be asked to delete.
         self._without = frozenset(without) | (set() if backend.methods.delete else {"delete"})
         self._denied_room = denied_room
@@ -193,6 +196,15 @@ class Kit:
 def _backend(target: str) -> Backend:
     tree = {"backends": {"target": {"target": target}}, "state": "memory"}
     return validate(tree).backends[BackendName("target")]
+
+
+def _not_grpc(key: str, target: str) -> SettingFault:
+    return SettingFault(
+        f"{key}.target",
+        "wanted a gRPC target such as 127.0.0.1:50051, because the kit speaks gRPC only, got "
+        f"{target!r}; try an HTTP backend with the commands call and simulate "
+        "(docs/http-backends.md)",
+    )
 
 
 def _result(play: Future[list[Sequence[Answer]]]) -> list[Sequence[Answer]]:

@@ -43,19 +43,19 @@ class Metrics:
         )
         self.calls = Counter(
             f"{_PREFIX}_backend_calls",
-            "gRPC calls to backends, by gRPC status; a call with its retries counts once.",
+            "Calls to backends, by gRPC or HTTP status; a call with its retries counts once.",
             ("backend", "operation", "code"),
             registry=self.registry,
         )
         self.retries = Counter(
             f"{_PREFIX}_backend_call_retries",
-            "Retries of gRPC calls that failed with UNAVAILABLE.",
+            "Retries of calls to backends that were not available.",
             ("backend", "operation"),
             registry=self.registry,
         )
         self.call_seconds = Histogram(
             f"{_PREFIX}_backend_call_seconds",
-            "Duration of gRPC calls to backends with their retries, in seconds.",
+            "Duration of calls to backends with their retries, in seconds.",
             ("backend", "operation"),
             buckets=_SECONDS,
             registry=self.registry,

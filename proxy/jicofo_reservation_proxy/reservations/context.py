@@ -67,9 +67,9 @@ class RoomRequest(NamedTuple):
 class Handled(NamedTuple, Generic[ReplyT_co]):
     """A reply, with the values that the log line of the request needs.
 
-    `backend` is "" if no backend is responsible. `code` is the gRPC code, or "" if no call was
-    made. `source` is `FROM_LEDGER` or `FROM_FALLBACK` if the proxy answered in place of the
-    backend, otherwise "".
+    `backend` is "" if no backend is responsible. `code` is the gRPC or HTTP status, or "" if no
+    call was made. `source` is `FROM_LEDGER` or `FROM_FALLBACK` if the proxy answered in place of
+    the backend, otherwise "".
     """
 
     reply: ReplyT_co

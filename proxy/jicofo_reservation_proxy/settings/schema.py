@@ -55,7 +55,7 @@ class Tls:
     """TLS for the connections to a backend.
 
     An empty table (`tls = {}`) means TLS with the public certificate authorities. Without this
-    table the connections are plaintext.
+    table a gRPC backend is called in plaintext, and an `https://` backend as with an empty table.
     """
 
     ca_file: Path | None = field(
@@ -63,7 +63,8 @@ class Tls:
         metadata=_doc(
             "The file with the certificates (PEM) of the authorities that the proxy trusts to "
             "sign the backend's certificate. Set it when your own authority signed the backend's "
-            "certificate. Absent: the public authorities that are built into gRPC."
+            "certificate. Absent: the public authorities that are built into gRPC; for an HTTP "
+            "backend, those of the system."
         ),
     )
     cert_file: Path | None = field(

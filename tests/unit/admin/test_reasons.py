@@ -91,3 +91,23 @@ def test_a_request_without_a_reply_is_in_flight_or_ended_in_a_bug() -> None:
     seen = SeenRequest("get", "prosody", {}, 1.0, None, None, 0, "c0ffee")
     assert reason_of(seen) == reasons.NO_ANSWER_YET
     assert "bug" in reason_of(seen._replace(status=500))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "sentence"),
+    [
+        (FaultKind.BROKEN, "301", "put the URL that it leads to into the target"),
+        (FaultKind.BROKEN, "404", "no such endpoint: check the path in the target"),
+        (FaultKind.BROKEN, "405", "no such endpoint"),
+        (FaultKind.BROKEN, "500", "see its log under the same incident"),
+        (FaultKind.UNAUTHORIZED, "403", "does not accept the credentials"),
+    ],
+)
+def test_the_reason_of_a_fault_of_an_http_backend(
+    kind: FaultKind, code: str, sentence: str
+) -> None:
+    """The status of the answer gives a more exact reason than the kind, if there is one."""
+    reason = reason_of_fault(Fault(kind, code, "the answer has nothing"))
+    assert sentence in reason
+    assert reason.endswith(f"({code}: the answer has nothing)")
+    assert "gRPC" not in reason
