@@ -200,7 +200,12 @@ def test_a_changed_secret_is_noticed_without_help(tmp_path: Path) -> None:
         _replace(file, "new")
         until(lambda: _was_sent(script, header, value("new")), "a trial with the new key")
         jicofo = running.client
-        until(lambda: jicofo.create() and script.of("POST")[-1].headers[header] == "new", "its use")
+
+        def is_used() -> bool:
+            assert jicofo.create().status == 200
+            return script.of("POST")[-1].headers[header] == "new"
+
+        until(is_used, "its use")
 
 
 def test_a_new_secret_waits_for_the_backend(tmp_path: Path) -> None:

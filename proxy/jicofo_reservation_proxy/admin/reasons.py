@@ -72,7 +72,8 @@ REDIRECT = (
 )
 
 _NO_ENDPOINT = (
-    "The backend has no such endpoint: check the path in the target, and the paths in http."
+    "The backend has no such endpoint: check the path in the target, and the paths in http. If it "
+    "answers so for a conference that does not exist, set http.gone_statuses."
 )
 
 HTTP_REASONS: Mapping[str, str] = {
