@@ -214,6 +214,8 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
             if len(data) > MAX_BODY_BYTES:
                 raise _too_large()
         response.release_conn()
+    except ValueError as error:  # http.client fails at a chunk of a negative size
+        raise ProtocolError(f"a wrong body: {error}", HTTPException(str(error))) from error
     finally:
         response.close()  # does nothing to a connection that was released
     if response.headers.get("Content-Encoding", "").strip().lower() in {"gzip", "x-gzip"}:

@@ -1,9 +1,11 @@
-"""Sockets on which every operation ends at a deadline, however slowly the bytes come.
+"""Sockets on which every operation ends at a deadline, however slowly or fast the bytes come.
 
 The time-outs of Python's sockets are for one operation each: a server that sends one byte a second
-would hold a call for hours.
+would hold a call for hours. And http.client has no limit for some parts of an answer: it reads a
+chunk of the size -1 until the server closes the connection.
 """
 
+import http.client
 import socket
 import ssl
 import time
@@ -16,9 +18,10 @@ AddressInfo = tuple[int, int, int, SocketAddress]
 
 
 class _Deadline:
-    """The deadline of a socket, as a time of `time.monotonic`."""
+    """The deadline of a socket, as a time of `time.monotonic`, and how many bytes may come."""
 
     until = float("inf")
+    bytes_left = float("inf")
 
     def settimeout(self, value: float | None) -> None:
         """Set the time-out of the next operation, which ends at the deadline at the latest.
@@ -32,9 +35,13 @@ class _Deadline:
         super().settimeout(min(limits) if limits else None)  # type: ignore[misc]
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as the base class
-        """Receive bytes before the deadline."""
+        """Receive bytes before the deadline. Raises `HTTPException` if there are too many."""
         self.settimeout(None)
-        return super().recv_into(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        count = int(super().recv_into(*args, **kwargs))  # type: ignore[misc]
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise http.client.HTTPException("the answer is too large")
+        return count
 
     def send(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as the base class
         """Send bytes before the deadline."""

@@ -27,6 +27,11 @@ _INTERIM = frozenset(range(100, 200)) - {http.HTTPStatus.SWITCHING_PROTOCOLS}
 """The statuses after which the answer follows."""
 
 
+MAX_ANSWER_BYTES = 1024 * 1024
+"""The largest answer that is received, with its head. A body has its own limit, and 1 MiB is enough
+for chunks of one byte each."""
+
+
 class NoConnectionError(Exception):
     """There is no connection to the server, so no byte of a request was sent."""
 
@@ -99,6 +104,8 @@ class _Connection(HTTPConnection):
             self.sock.until = self.until or time.monotonic() + _seconds(self.timeout)
         super().request(*args, **kwargs)
         self.until = None
+        if isinstance(self.sock, DeadlineSocket | DeadlineTlsSocket):
+            self.sock.bytes_left = MAX_ANSWER_BYTES
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
         """Read the head of the answer."""
