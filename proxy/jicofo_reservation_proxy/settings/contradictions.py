@@ -120,7 +120,7 @@ def _http_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
             f"{key}.tls",
             f"wanted an https:// target, got {backend.target!r}; correct it, or remove this table",
         )
-    for name in {str(backend.auth.header), *backend.metadata} & _OF_HTTP:
+    for name in sorted({str(backend.auth.header), *backend.metadata} & _OF_HTTP):
         in_metadata = MetadataKey(name) in backend.metadata
         yield SettingFault(
             f"{key}.metadata.{name}" if in_metadata else f"{key}.auth.header",
@@ -134,7 +134,7 @@ def _http_contradictions(key: str, backend: Backend) -> Iterator[SettingFault]:
         yield SettingFault(
             f"{key}.http.request_fields", f"wanted four different names, got {field!r} twice"
         )
-    for field in http.extra_fields.keys() & {FieldName(""), *own}:
+    for field in sorted(http.extra_fields.keys() & {FieldName(""), *own}):
         yield SettingFault(
             f"{key}.http.extra_fields",
             f"wanted a field that the proxy does not send itself, got {field!r}",

@@ -243,9 +243,16 @@ _OF_THE_PROXY = frozenset(
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d)")
 _METHOD_PATH = r"/[^/\s]+/[^/\s]+"
-_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
-_ENDPOINT = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) (?:/[!-~]+)+|")
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_IN_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+"""A character of a segment of a path (RFC 3986, section 3.3)."""
+
+_URL = re.compile(rf"https?://[A-Za-z0-9._~:\[\]%-]+(?:/{_IN_PATH}+)*/?", re.IGNORECASE)
+_ENDPOINT = re.compile(
+    rf"(?:GET|POST|PUT|PATCH|DELETE) /(?:(?:{_IN_PATH}|\{{[a-z]+\}})+/)*"
+    rf"(?:{_IN_PATH}|\{{[a-z]+\}})*"
+    rf"(?:\?(?:[/?]|{_IN_PATH}|\{{[a-z]+\}})+)?"
+)
+_PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 _LISTEN = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):([0-9]{1,5})")
 
 
@@ -382,22 +389,29 @@ def _is_host(text: str) -> bool:
     return text.isprintable()
 
 
-def _endpoint(example: str, *placeholders: str) -> Callable[[object], str]:
-    known = " and ".join(placeholders)
+def _room_endpoint(value: object) -> str:
+    return _endpoint(
+        value,
+        "POST /conference, with no other placeholders than {room}, {tenant} and {name}",
+        lambda found: found <= {"{room}", "{tenant}", "{name}"},
+    )
 
-    def read(value: object) -> str:
-        text = _text(value)
-        rest = _PLACEHOLDER.sub("", text)
-        is_known = set(_PLACEHOLDER.findall(text)) <= set(placeholders)
-        if not (_ENDPOINT.fullmatch(text) and is_known) or re.search(r"[{}#]|//", rest):
-            raise _Unwanted(
-                f"a method and a path such as '{example}', with no other placeholders than "
-                f'{known}, or "" to switch it off',
-                value,
-            )
-        return text
 
-    return read
+def _conference_endpoint(value: object) -> str:
+    # Without the id, a DELETE could end all conferences.
+    return _endpoint(
+        value,
+        "GET /conference/{id}, with the placeholder {id} and no other",
+        lambda found: found == {"{id}"},
+    )
+
+
+def _endpoint(value: object, example: str, are_right: Callable[[set[str]], bool]) -> str:
+    text = _text(value)
+    is_endpoint = _ENDPOINT.fullmatch(text) and are_right(set(_PLACEHOLDER.findall(text)))
+    if text and not is_endpoint:
+        raise _Unwanted(f'a method and a path such as {example}, or "" to switch it off', value)
+    return text
 
 
 def _gone_status(value: object) -> int:
@@ -409,25 +423,26 @@ def _gone_status(value: object) -> int:
 
 def _target(value: object) -> str:
     text = _text(value)
+    if re.match(r"https?:", text, re.IGNORECASE):
+        return _url(text)
     if not re.fullmatch(r"\S+", text):
         raise _Unwanted(
             "a URL such as https://reservations.example.com/api/v1, or a gRPC target such as "
             "dns:///reservations.example.com:50051, without spaces",
             value,
         )
-    if re.match(r"https?:", text, re.IGNORECASE):
-        return _url(text)
     return text
 
 
 def _url(text: str) -> str:
     """Return a URL without its last slash."""
-    if "@" in text.partition("://")[2].partition("/")[0]:
+    is_url = _URL.fullmatch(text) and _has_server(text)
+    if "@" in text and not is_url:
         raise ValueError(
             "wanted a URL without a user name or a password, got one with them (not shown: they "
             "may be secret); set auth.username and auth.password_file"
         )
-    if not (_URL.fullmatch(text) and _has_server(text)) or re.search(r"[?#]", text):
+    if not is_url:
         raise _Unwanted(
             "a URL such as https://reservations.example.com/api/v1, without '?' and '#'", text
         )
@@ -502,8 +517,8 @@ _READERS: Mapping[Any, Callable[[object], object]] = {
         r"[\w.]+:[\w.]+", "a Python object as module:attribute, such as acme.auth:Plugin"
     ),
     Regex: _regex,
-    RoomEndpoint: _endpoint("POST /conference", "{room}", "{tenant}", "{name}"),
-    ConferenceEndpoint: _endpoint("GET /conference/{id}", "{id}"),
+    RoomEndpoint: _room_endpoint,
+    ConferenceEndpoint: _conference_endpoint,
     FieldName: _matching(r"[!-~]{0,100}", "the name of a field, without spaces"),
     FieldPath: _matching(
         r"[!-~]{0,200}", "the name of a field, or several with dots between, such as data.id"
