@@ -10,11 +10,18 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 SocketAddress = tuple[Any, ...]
 AddressInfo = tuple[int, int, int, SocketAddress]
 """The family, the kind, the protocol and the address of a socket."""
+
+
+class Note(Protocol):
+    """Notes whether an address has accepted a connection."""
+
+    def __call__(self, info: AddressInfo, /, *, works: bool) -> None:
+        """Note it."""
 
 
 class _Deadline:
@@ -62,25 +69,42 @@ class DeadlineTlsSocket(_Deadline, ssl.SSLSocket):
     """A TLS socket with a deadline; a context makes it (`SSLContext.sslsocket_class`)."""
 
 
-def connect(infos: Sequence[AddressInfo], until: float) -> DeadlineSocket:
+def connect(
+    infos: Sequence[AddressInfo],
+    until: float,
+    note: Note = lambda _info, *, works: None,  # noqa: ARG005
+) -> DeadlineSocket:
     """Return a socket that is connected to the first address that accepts a connection.
 
-    Each address gets an equal part of the time that is left. Raises `OSError`; that is a
-    `TimeoutError` if the deadline has passed.
+    Each address gets an equal part of the time that is left. `note` gets each address that was
+    tried, and whether it works. Raises `OSError`; that is a `TimeoutError` if the deadline has
+    passed.
     """
     failure: OSError = OSError("the name has no address")
-    for number, (family, kind, protocol, address) in enumerate(infos):
+    for number, info in enumerate(infos):
         now = time.monotonic()
-        opened = DeadlineSocket(family, kind, protocol)
         try:
-            opened.until = now + (until - now) / (len(infos) - number)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            opened.settimeout(None)
-            opened.connect(address)
+            opened = _connected(info, now + (until - now) / (len(infos) - number))
         except OSError as error:
-            opened.close()
             failure = error
-        else:
-            opened.until = until
-            return opened
+            note(info, works=False)
+            continue
+        note(info, works=True)
+        opened.until = until
+        opened.settimeout(None)  # a TLS handshake takes this time-out over
+        return opened
     raise failure
+
+
+def _connected(info: AddressInfo, until: float) -> DeadlineSocket:
+    family, kind, protocol, address = info
+    opened = DeadlineSocket(family, kind, protocol)
+    try:
+        opened.until = until
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.settimeout(None)
+        opened.connect(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened

@@ -82,7 +82,7 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> DeadlineSocket:
         until = self.until or float("inf")
         infos = self.lookups.addresses(until - time.monotonic())
-        opened = connect(infos, until)
+        opened = connect(infos, until, self.lookups.note)
         if self.is_local and not _is_loopback(opened):
             opened.close()
             raise OSError(

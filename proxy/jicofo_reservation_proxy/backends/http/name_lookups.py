@@ -19,6 +19,10 @@ KEEP_SECONDS = 5.0
 """How long found addresses are used without another look-up. A backend that moves is found soon,
 and a name server is not asked for each call."""
 
+AVOID_SECONDS = 30.0
+"""How long an address that did not accept a connection is tried last. Otherwise each connection
+would wait for a dead address, such as that of IPv6 in a network without it."""
+
 LookUp = Callable[[str, int], Sequence[AddressInfo]]
 
 
@@ -49,12 +53,26 @@ class NameLookups:
         is_literal = _is_literal(host)
         self._found = look_up(host, port) if is_literal else ()
         self._found_at = float("inf") if is_literal else -float("inf")
+        self._avoided_until: dict[AddressInfo, float] = {}
 
     def addresses(self, within_seconds: float) -> Sequence[AddressInfo]:
-        """Return the addresses, the preferred one first.
+        """Return the addresses, the preferred one first, and the dead ones last.
 
         Raises `OSError` if the name has none, and `TimeoutError`, which is one too.
         """
+        found = self._addresses(within_seconds)
+        now = self._clock()
+        return sorted(found, key=lambda info: self._avoided_until.get(info, 0.0) > now)
+
+    def note(self, info: AddressInfo, *, works: bool) -> None:
+        """Note whether an address has accepted a connection."""
+        with self._lock:
+            now = self._clock()
+            avoided = {each: at for each, at in self._avoided_until.items() if at > now}
+            avoided.pop(info, None)
+            self._avoided_until = avoided if works else avoided | {info: now + AVOID_SECONDS}
+
+    def _addresses(self, within_seconds: float) -> Sequence[AddressInfo]:
         with self._lock:
             if self._clock() - self._found_at < KEEP_SECONDS:
                 return self._found
