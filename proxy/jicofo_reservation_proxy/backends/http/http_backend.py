@@ -128,7 +128,11 @@ class HttpBackend:
             headers["Content-Type"], body = create_body(self._http, request)
         asked = Request(method, target, headers, body)
         result = self._send(
-            "create", asked, incident_id, budget, lambda answer: self._created(answer, request)
+            "create",
+            asked,
+            incident_id,
+            within_seconds,
+            lambda answer: self._created(answer, request),
         )
         match result.outcome:
             case UnnamedConflict(conference_id) if conference_id and self._targets.get:
@@ -203,12 +207,11 @@ class HttpBackend:
             request = Request(endpoint.method, endpoint.for_conference(conference_id))
         except UnsafeValueError:
             return Result(NotFound(), "")
-        budget = Budget(min(self._calls.answer_within_seconds, within_seconds))
         return self._send(
             operation,
             request,
             incident_id,
-            budget,
+            within_seconds,
             lambda answer: self._read(answer, conference_id),
         )
 
@@ -250,12 +253,14 @@ class HttpBackend:
     def _deliver(
         self, deletion: Deletion, request: Request, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:
-        budget = Budget(min(self._calls.answer_within_seconds, within_seconds))
         if deletion.is_uncertain and self._get_works:
-            looked = self._get("get", deletion.conference_id, incident_id, budget.left_seconds)
+            budget = Budget(min(self._calls.answer_within_seconds, within_seconds))
+            # Half of the time: the deletion must be sent also if the GET takes too long.
+            looked = self._get("get", deletion.conference_id, incident_id, budget.left_seconds / 2)
             if isinstance(looked.outcome, NotFound):
                 return Result(Deleted(), looked.code)
-        return self._send("delete", request, incident_id, budget, self._deleted)
+            within_seconds = budget.left_seconds
+        return self._send("delete", request, incident_id, within_seconds, self._deleted)
 
     def _deleted(self, answer: Answer) -> DeleteOutcome:
         status, body = answer.status, read_body(answer.body)
@@ -272,7 +277,7 @@ class HttpBackend:
         operation: str,
         request: Request,
         incident_id: str,
-        budget: Budget,
+        within_seconds: float,
         read: Callable[[Answer], OutcomeT],
     ) -> Result[OutcomeT]:
         """Send a request, with its repetitions, and read the answer."""
@@ -298,7 +303,7 @@ class HttpBackend:
             return Result(outcome, str(answer.status))
 
         try:
-            return self._calls.make(operation, incident_id, budget.left_seconds, attempt)
+            return self._calls.make(operation, incident_id, within_seconds, attempt)
         except NotAskedError as error:
             return Result(cast("OutcomeT", error.fault), "")
         except _CallError as error:
