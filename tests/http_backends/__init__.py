@@ -1,0 +1,1 @@
+"""Small HTTP reservation systems, each with the habits of one kind of public backend."""
