@@ -85,6 +85,9 @@ class CreateRequest(NamedTuple):
     `mail_owner` is the field of the form, and `None` if the form had no such field. A missing field
     differs from an empty field, because the answer repeats the field (clients.md "mail_owner").
     `owner` is `None` in both cases. `duration_seconds` is `None` for "no limit".
+
+    The proxy may ask once more, because the conference in the first answer is over: `after` is the
+    id of that conference, otherwise "".
     """
 
     request_id: str
@@ -94,6 +97,7 @@ class CreateRequest(NamedTuple):
     start_time_ms: int
     duration_seconds: int | None
     extra_fields: Mapping[str, str] = MappingProxyType({})
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)

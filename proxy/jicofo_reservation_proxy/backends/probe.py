@@ -44,10 +44,10 @@ def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:  # noqa: PLR09
             return Probe(name, verdict, None)
         case Fault(code="", detail=detail, kind=FaultKind.BROKEN):
             return Probe(name, f"ok, not asked: {detail}", None)
-        case Fault(code=code, kind=kind) if code.isdecimal() and code.startswith("3"):
+        case Fault(code=code, kind=kind, detail=detail) if code.isdecimal() and code[0] == "3":
             verdict = (
-                f"wanted an answer, got a redirect ({code}), which the proxy does not follow; put "
-                "the URL that it leads to into the target"
+                f"wanted an answer, got a redirect ({code}: {detail}), which the proxy does not "
+                "follow; put the URL that it leads to into the target"
             )
             return Probe(name, verdict, kind)
         case Fault(kind=FaultKind.BROKEN, code=code, detail=detail) if code.isdecimal():

@@ -4,6 +4,8 @@ This module decides whether the client gets that conference, only the id of that
 or a denial.
 """
 
+from dataclasses import replace
+
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import (
@@ -54,8 +56,12 @@ class Conflicts:
     ) -> CreateReply:
         """Answer a request for the room that the conference `existing` holds.
 
-        `has_row` is as in `Ledger.grant`.
+        An owner that the backend does not name is that of the ledger, if the conference is open
+        there. `has_row` is as in `Ledger.grant`.
         """
+        known = self._ledger.find(ref)
+        if not existing.owner and known and known.conference and known.state is RecordState.OPEN:
+            existing = replace(existing, owner=known.conference.owner)
         if may_share(asked.dialect, asked.request, existing):
             reply = self._grants.give(asked, ref, existing, has_row=has_row)
         elif self._reports and not self._ledger.is_over(ref):
@@ -69,7 +75,8 @@ class Conflicts:
     def resolve(self, asked: RoomRequest, conflict: UnnamedConflict) -> CreateReply:
         """Answer a request for a room that a conference holds which the backend does not describe.
 
-        The ledger may know the conference: a client has it open. Otherwise deny the room.
+        The ledger may know the conference: a client has it open. Otherwise deny the room. The
+        caller holds the lock of the room, which is enough for a conference from the ledger.
         """
         room = asked.request.room.raw
         for record in self._ledger.in_room(asked.backend, room, RecordState.OPEN):

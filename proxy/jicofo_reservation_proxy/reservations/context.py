@@ -53,6 +53,10 @@ class RoomRequest(NamedTuple):
         """Return the request with another hold."""
         return self._replace(hold=hold)
 
+    def after(self, conference_id: str) -> "RoomRequest":
+        """Return the request to ask again, because this conference is over."""
+        return self._replace(request=self.request._replace(after=conference_id))
+
     @property
     def room_key(self) -> RoomKey:
         """The key of the room's lock."""

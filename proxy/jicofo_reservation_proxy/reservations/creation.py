@@ -112,7 +112,8 @@ class Creation:
             self._withdraw(asked, result)
             raise
         if isinstance(handled, ConferenceRef):
-            return self._ask_and_answer(self._with_hold(asked), (*outdated, handled))
+            again = asked.after(handled.conference_id)
+            return self._ask_and_answer(self._with_hold(again), (*outdated, handled))
         if not _is_given(asked, result.outcome, handled.reply):
             self._withdraw(asked, result)
         return handled

@@ -60,7 +60,7 @@ def test_a_redirect_is_a_fault(status: str) -> None:
     """The proxy would follow no redirect of a create either; the verdict says what to do."""
     found = _probed(Fault(FaultKind.BROKEN, status, "the answer has nothing"))
     assert found.fault is FaultKind.BROKEN
-    assert f"got a redirect ({status})" in found.verdict
+    assert f"got a redirect ({status}: the answer has nothing)" in found.verdict
     assert "put the URL that it leads to into the target" in found.verdict
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from jicofo_reservation_proxy.backends.conference_rules import (
@@ -47,16 +48,19 @@ class ConferenceReader:
         self._has_warned = False
 
     def granted(self, fields: Mapping[str, Any], request: CreateRequest) -> Conference:
-        """Return the conference of an answer to a create, whose start time may be missing.
+        """Return the conference of an answer to a create.
+
+        A missing owner is that of the request, and a missing start time too.
 
         Raises `ContractBreach`, with the id of the conference if the answer has a usable one.
         """
         try:
-            return self._conference(fields, self.id_in(fields, request), request.start_time_ms)
+            found = self._conference(fields, self.id_in(fields, request), request.start_time_ms)
         except ContractBreach as error:
             with suppress(ContractBreach):
                 error.granted_id = self.id_in(fields, request)
             raise
+        return found if found.owner else replace(found, owner=request.mail_owner or "")
 
     def existing(self, fields: Mapping[str, Any], conference_id: str) -> Conference:
         """Return the conference with this id, from a conflict or from the answer to a GET.

@@ -220,7 +220,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
         response.close()  # does nothing to a connection that was released
     if response.headers.get("Content-Encoding", "").strip().lower() in {"gzip", "x-gzip"}:
         data = _decompressed(data)
-    return Answer(response.status, data)
+    return Answer(response.status, data, response.headers.get("Location", ""))
 
 
 def _decompressed(data: bytes) -> bytes:

@@ -24,10 +24,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: its status, and its whole body."""
+    """An answer: its status, its whole body, and where a redirect leads to."""
 
     status: int
     body: bytes = field(repr=False)
+    location: str = ""
 
 
 class NoAnswerError(Exception):

@@ -10,6 +10,7 @@ http_statuses.py maps an answer to its meaning. These are the rules for repeated
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar, cast
@@ -56,6 +57,7 @@ from jicofo_reservation_proxy.observability.health import Health
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.observability.traces import Tracer
 from jicofo_reservation_proxy.settings.schema import Backend, Http
+from jicofo_reservation_proxy.text_rules import one_line
 
 from . import http_statuses
 from .answer_bodies import Body, read_body
@@ -123,7 +125,7 @@ class HttpBackend:
         except UnsafeValueError:
             return Result(Denied("", UNSAFE_NAME), "")
         method, body, headers = self._targets.create.method, None, {}
-        headers["Idempotency-Key"] = request.request_id
+        headers["Idempotency-Key"] = _idempotency_key(request)
         if method != "GET":
             headers["Content-Type"], body = create_body(self._http, request)
         asked = Request(method, target, headers, body)
@@ -298,6 +300,7 @@ class HttpBackend:
             was_sent = True
             outcome = read(answer)
             if isinstance(outcome, Fault):
+                outcome = _with_location(outcome, answer)
                 may_happen_later |= outcome.may_happen_later
                 raise _CallError.answered(operation, answer, outcome, may_repeat=may_repeat)
             return Result(outcome, str(answer.status))
@@ -372,6 +375,25 @@ class _Errors:
     def failure(self, _operation: str, error: Exception) -> Failure | None:
         """Return what an error says about the backend."""
         return cast("_CallError", error).failure
+
+
+def _idempotency_key(request: CreateRequest) -> str:
+    """Return the same key for each repetition of a request.
+
+    If the proxy asks again because a conference is over, the key is another one: a backend that
+    remembers its answers by key would name the same conference again.
+    """
+    if not request.after:
+        return request.request_id
+    return str(uuid.uuid5(uuid.UUID(request.request_id), request.after))
+
+
+def _with_location(fault: Fault, answer: Answer) -> Fault:
+    """Return a fault whose text says where a redirect leads to, without its query."""
+    if not (300 <= answer.status < 400 and answer.location):
+        return fault
+    location = one_line(answer.location.partition("?")[0], 200)
+    return replace(fault, detail=f"{fault.detail}, and leads to {location}")
 
 
 def _broken(status: int, body: Body, breach: ContractBreach) -> Fault:

@@ -10,6 +10,8 @@ import http.client
 import ipaddress
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import urllib3
@@ -22,6 +24,10 @@ MAX_IDLE_SECONDS = 1.0
 """A connection that was idle for longer is not used again. A server closes an idle connection when
 it likes (gunicorn after 2 s, Node.js and Apache after 5 s), and a POST that is sent just then is
 lost: nobody knows whether the server has read it."""
+
+_WITHOUT_BODY = frozenset({204, 304})
+"""Answers without a body (RFC 9112, section 6.3). Some scripts send one anyway, and it would become
+the answer to the next request. So the connection is not used again."""
 
 _INTERIM = frozenset(range(100, 200)) - {http.HTTPStatus.SWITCHING_PROTOCOLS}
 """The statuses after which the answer follows."""
@@ -56,6 +62,16 @@ class _Response(http.client.HTTPResponse):
             super().begin()
 
 
+class _Kept:
+    """Whether the connections to one server can be kept.
+
+    Some servers close each connection after its answer and do not say so. Once a request was lost
+    on a kept connection, each request gets a new one.
+    """
+
+    is_on = True
+
+
 class _Connection(HTTPConnection):
     """A connection whose operations end at the deadline of their request.
 
@@ -63,11 +79,13 @@ class _Connection(HTTPConnection):
     """
 
     lookups: NameLookups
+    kept: _Kept
     response_class = _Response
     is_local: bool
     """Whether the server must be on this machine: the requests have a secret, and no TLS."""
 
     answered_at: float | None = None
+    may_be_kept: bool = True
     until: float | None = None
     """The deadline of the request that made the connection, until the request is sent."""
 
@@ -94,24 +112,39 @@ class _Connection(HTTPConnection):
     @property
     def is_connected(self) -> bool:
         """Whether this connection may be used for one more request."""
-        if self.answered_at and time.monotonic() - self.answered_at > MAX_IDLE_SECONDS:
-            return False
+        if self.answered_at is not None:
+            is_fresh = time.monotonic() - self.answered_at <= MAX_IDLE_SECONDS
+            if not (self.may_be_kept and self.kept.is_on and is_fresh):
+                return False
         return super().is_connected
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
         """Send a request before its deadline. Connecting to the server counts too."""
         if isinstance(self.sock, DeadlineSocket | DeadlineTlsSocket):
             self.sock.until = self.until or time.monotonic() + _seconds(self.timeout)
-        super().request(*args, **kwargs)
+        with self._noting_losses():
+            super().request(*args, **kwargs)
         self.until = None
         if isinstance(self.sock, DeadlineSocket | DeadlineTlsSocket):
             self.sock.bytes_left = MAX_ANSWER_BYTES
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
         """Read the head of the answer."""
-        response = super().getresponse()
+        with self._noting_losses():
+            response = super().getresponse()
         self.answered_at = time.monotonic()
+        self.may_be_kept = response.status not in _WITHOUT_BODY
         return response
+
+    @contextmanager
+    def _noting_losses(self) -> Iterator[None]:
+        """Keep no more connections if the server has closed this one, which was kept."""
+        try:
+            yield
+        except ConnectionError:  # http.client's RemoteDisconnected is one too
+            if self.answered_at is not None:
+                self.kept.is_on = False
+            raise
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
@@ -122,7 +155,7 @@ def pool_classes(
     lookups: NameLookups, *, is_local: bool
 ) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     """Return the classes of pools for one server, by scheme."""
-    extra = {"lookups": lookups, "is_local": is_local}
+    extra = {"lookups": lookups, "is_local": is_local, "kept": _Kept()}
 
     class Pool(urllib3.HTTPConnectionPool):
         ConnectionCls = type("Connection", (_Connection,), extra)

@@ -6,6 +6,7 @@ docs/http-backends.md lists the forms. Every function raises `ContractBreach` fo
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from jicofo_reservation_proxy.backends.conference_rules import breach
@@ -20,6 +21,9 @@ _TIME = re.compile(
     r" ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?",
     re.ASCII | re.IGNORECASE,
 )
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)
+"""The form of HTTP's own dates (RFC 9110, section 5.6.7), which Flask gives to a datetime."""
+
 _NUMBERS_BELOW = 10**20
 _MAX_SHOWN = 100
 
@@ -52,18 +56,19 @@ def read_time(field: str, value: object) -> Time:
     if (number := _number(value)) is not None:
         is_of_seconds = abs(number) < MILLISECONDS_FROM
         return Time(_in_range(field, math.floor(number * 1000 if is_of_seconds else number)))
-    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise _breach(f"a {field} such as 2048-04-20T17:55:12.000Z", value)
-    *parts, fraction, zone = match.groups()
-    year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+    text = value.strip() if isinstance(value, str) else ""
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=_zone(zone))
+        if _HTTP_DATE.fullmatch(text):
+            return Time(_in_range(field, _epoch_ms(parsedate_to_datetime(text))))
+        if match := _TIME.fullmatch(text):
+            *parts, fraction, zone = match.groups()
+            year, month, day, hour, minute, second = (int(part or 0) for part in parts)
+            moment = datetime(year, month, day, hour, minute, second, tzinfo=_zone(zone))
+            milliseconds = int((fraction or "0").ljust(3, "0")[:3])
+            return Time(_in_range(field, _epoch_ms(moment) + milliseconds), zone is not None)
     except ValueError:
         raise _breach(f"a {field} that is in the calendar", value) from None
-    milliseconds = int((fraction or "0").ljust(3, "0")[:3])
-    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-    return Time(_in_range(field, seconds * 1000 + milliseconds), zone is not None)
+    raise _breach(f"a {field} such as 2048-04-20T17:55:12.000Z", value)
 
 
 def read_duration(field: str, value: object, *, seconds_of_unit: int) -> int | None:
@@ -108,6 +113,10 @@ def _zone(text: str | None) -> timezone:
     digits = text[1:].replace(":", "").ljust(4, "0")
     offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     return timezone(-offset if text[0] == "-" else offset)
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def _in_range(field: str, epoch_ms: int) -> int:

@@ -93,8 +93,8 @@ def test_an_unusable_grant_names_its_conference() -> None:
 
 
 def test_everything_but_the_id_may_be_missing_from_a_grant() -> None:
-    """The start time is then that of the request, and name and owner are unknown."""
-    read = Conference("7", "", "", START_MS, None)
+    """The start time and the owner are then those of the request, and the name is unknown."""
+    read = Conference("7", "", "juliet@example.com", START_MS, None)
     assert granted({"id": 7}) == read
     nulls = dict.fromkeys(("name", "mail_owner", "start_time", "duration", "password", "url"))
     assert granted({"id": 7, **nulls}) == read
@@ -149,7 +149,7 @@ def test_other_places_and_minutes() -> None:
     assert granted(fields, answer_fields=places, duration_unit="minutes") == Conference(
         "7",
         "board",
-        "",
+        "juliet@example.com",
         START_MS,
         5400,
         max_occupants=5,
