@@ -1,0 +1,1 @@
+"""Tests of the HTTP backend in `backend_stub/http`."""
