@@ -197,7 +197,9 @@ class RetrySchedule:
         attempts.next_at = self._clock() + (back_off(attempts.count) if is_its_own else 0.0)
         attempts.is_uncertain |= was_sent
         if was_sent:
-            attempts.may_happen_later = fault.may_happen_later
+            # Only a backend that has handled this attempt shows that it handles no earlier one.
+            is_still_unknown = attempts.may_happen_later and is_of_the_backend
+            attempts.may_happen_later = fault.may_happen_later or is_still_unknown
         pause = self._pauses[ref.backend]
         pause.last_fault = fault
         if not is_of_the_backend:
