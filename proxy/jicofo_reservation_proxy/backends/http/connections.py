@@ -149,7 +149,9 @@ class HttpConnections(Rotation[_Opened]):
 
 def _environment_proxy(url: SplitResult) -> str | None:
     """Return the URL of the proxy that the environment names for a server; `None` without one."""
-    is_bypassed = proxy_bypass(str(url.hostname))
+    # no_proxy may name a host with a port, also with the default one.
+    server = f"{url.hostname}:{url.port or _PORTS[url.scheme]}"
+    is_bypassed = proxy_bypass(server)
     return None if is_bypassed else getproxies().get(url.scheme)
 
 
