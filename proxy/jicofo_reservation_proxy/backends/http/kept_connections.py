@@ -7,6 +7,7 @@ class has the attribute `ConnectionCls`, and a connection makes its socket in `_
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import ssl
 import time
@@ -47,19 +48,49 @@ class NoConnectionError(Exception):
         self.is_certificate = "CERTIFICATE_VERIFY_FAILED" in str(cause)
 
 
+class _Head:
+    """A file whose lines must be whole: the base class takes a head that was cut for a whole one.
+
+    A first line that is not of HTTP may end as it likes; the base class refuses it.
+    """
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._has_begun = False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def readline(self, limit: int) -> bytes:
+        """Return a line. Raises `RemoteDisconnected` if it was cut."""
+        line = self._file.readline(limit)
+        is_cut = not line.endswith(b"\n") and len(line) < limit
+        if is_cut and (self._has_begun or line.startswith(b"HTTP/") or not line):
+            raise http.client.RemoteDisconnected("the connection was closed in the head")
+        self._has_begun = True
+        return line
+
+
 class _Response(http.client.HTTPResponse):
-    """A response that skips the interim responses before it (RFC 9110, section 15.2).
+    """A response with a whole head, after the interim responses (RFC 9110, section 15.2).
 
     The base class skips only 100. It takes `103 Early Hints` for the answer, and what follows for
     the answer to the next request.
     """
 
     def begin(self) -> None:
-        """Read the head of the answer."""
-        super().begin()
-        while self.status in _INTERIM:
-            self.headers = self.msg = None  # type: ignore[assignment] # the head is not read yet
+        """Read the head of the answer. Raises `http.client.HTTPException` and `OSError`."""
+        file = self.fp
+        self.fp = _Head(file)  # type: ignore[assignment] # only its lines are read here
+        try:
             super().begin()
+            while self.status in _INTERIM:
+                self.headers = self.msg = None  # type: ignore[assignment] # nothing is read yet
+                super().begin()
+        finally:
+            if self.fp is not None:  # the base class has not closed it
+                self.fp = file
 
 
 class _Kept:
