@@ -4,12 +4,14 @@ This module decides whether the client gets that conference, only the id of that
 or a denial.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from jicofo_reservation_proxy.ledger.ledger import Ledger
 from jicofo_reservation_proxy.ledger.records import RecordState
 from jicofo_reservation_proxy.model import (
     OTHER_OWNER,
+    OVER,
     Conference,
     ConferenceRef,
     CreateReply,
@@ -46,9 +48,12 @@ class Conflicts:
     GET, as Jitsi's handbook describes (`conflicts = "report"`).
     """
 
-    def __init__(self, ledger: Ledger, grants: Grants, *, reports: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, grants: Grants, now_ms: Callable[[], int], *, reports: bool
+    ) -> None:
         self._ledger = ledger
         self._grants = grants
+        self._now_ms = now_ms
         self._reports = reports
 
     def answer(
@@ -82,5 +87,7 @@ class Conflicts:
         for record in self._ledger.in_room(asked.backend, room, RecordState.OPEN):
             is_it = conflict.conference_id in {"", record.ref.conference_id}
             if is_it and record.conference and record.is_whole and not record.ref.is_fallback:
+                if record.ends_at_ms is not None and record.ends_at_ms <= self._now_ms():
+                    return Denied(conflict.message, OVER)
                 return self.answer(asked, record.ref, record.conference, has_row=record.has_row)
         return Denied(conflict.message, OTHER_OWNER)

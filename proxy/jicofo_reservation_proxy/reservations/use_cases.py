@@ -63,7 +63,7 @@ class UseCases:
         ledger, within_seconds = store.ledger, policy.respond_within_seconds
         deletions, in_flight = shared.delivery.deletions, shared.in_flight
         grants = Grants(ledger, numeric_ids, deletions)
-        conflicts = Conflicts(ledger, grants, reports=policy.conflicts == "report")
+        conflicts = Conflicts(ledger, grants, now_ms, reports=policy.conflicts == "report")
         fallback = Fallback(ledger, grants, conflicts, deletions, policy.fallback_seconds, now_ms)
         self._router = router
         self._in_flight = in_flight
