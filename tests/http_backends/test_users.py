@@ -77,7 +77,10 @@ def test_a_room_that_the_proxy_opened_is_given_again(kind: type[Handbook], tmp_p
                 assert (answer.json["start_time"], answer.json["duration"]) == (START, kind.seconds)
             if agent == JICOFO:
                 assert first.json["id"] == second.json["id"]
-            assert client.get(second.json["id"]).status == 200
+            found = client.get(second.json["id"])
+            assert found.status == 200
+            assert found.json["mail_owner"] == OWNER
+            assert found.json.get("name") == (room if agent == PROSODY else None)
             assert client.delete(second.json["id"]).status == 200
     assert bool(world.backend.bookings.open) is not kind.has_delete
     assert world.backend.bookings.made == list(ROOMS)

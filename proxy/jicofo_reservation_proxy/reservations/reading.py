@@ -1,6 +1,7 @@
 """Reading a conference: GET."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from jicofo_reservation_proxy.backends.backend import Backend
 from jicofo_reservation_proxy.clock import Budget
@@ -57,6 +58,7 @@ class Reading:
             case Found(conference) if self._has_ended(conference):
                 reply = NotFound()
             case Found(conference):
+                conference = self._completed(ref, conference)
                 self._ledger.update(ref, conference)
                 reply = self._grants.reservation(dialect, ref, conference, hold, budget)
             case Fault() if remembered := self._remembered(ref):
@@ -75,6 +77,16 @@ class Reading:
                 return Result(IN_FLIGHT_LIMIT_REACHED, "")
             backend = self._backends[ref.backend]
             return backend.get(ref.conference_id, incident_id, budget.left_seconds)
+
+    def _completed(self, ref: ConferenceRef, conference: Conference) -> Conference:
+        """Return a conference with the room and the owner of the ledger, if the answer has none."""
+        record = self._ledger.find(ref)
+        if record is None or (conference.room and conference.owner):
+            return conference
+        owner = record.conference.owner if record.conference else ""
+        return replace(
+            conference, room=conference.room or record.room, owner=conference.owner or owner
+        )
 
     def _remembered(self, ref: ConferenceRef) -> Conference | None:
         """Return a conference from the ledger, if its record is complete and it has not ended."""
