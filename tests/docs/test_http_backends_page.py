@@ -175,6 +175,12 @@ def test_the_kinds_of_faults() -> None:
         assert answer == f'{status}, "{sentence}"'
 
 
+def test_the_answers_that_are_not_about_a_deletion() -> None:
+    """The page names the statuses that do not end the wait for a lost answer."""
+    (listed,) = re.findall(r"no answer again, or only ([\d, or]+), which", PAGE)
+    assert set(map(int, re.findall(r"\d+", listed))) == set(FAULT_KINDS)
+
+
 def test_the_sentences_of_refusals() -> None:
     """The user reads what the table says; "" means that the body has no sentence."""
     rows = _table("| body of a refusal | the user reads |")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from jicofo_reservation_proxy.backends import retries
-from jicofo_reservation_proxy.ledger.records import RecordState
 
 from .http_support import RESET, Answer, Closing, HttpScript, Running, answered, running_http
 
@@ -18,13 +17,6 @@ LOST: Mapping[str, Answer] = {
     "504": answered(504, b"<h1>Gateway Timeout</h1>"),
 }
 """Answers after which the backend may still carry out the request."""
-
-DECIDED: Mapping[str, Answer] = {
-    "500": answered(500, {"error": "no row"}),
-    "404 of a missing route": answered(404, b"<h1>Not Found</h1>"),
-    "403": answered(403, {}),
-}
-"""Answers of the backend itself that do not acknowledge a deletion."""
 
 
 def _ended(found: Running, script: HttpScript, answer: Answer) -> object:
@@ -52,41 +44,7 @@ def test_a_deletion_without_an_answer_holds_its_room(tmp_path: Path, answer: Ans
         second = found.client.create("board")
         assert second.status == 200
         assert second.json["id"] != first
-    assert [request.method for request in script.requests][-1] == "POST"
     assert [fields["name"] for fields in script.book.values()] == ["hall", "board"]
-
-
-def test_a_get_shows_that_a_deletion_was_carried_out(tmp_path: Path) -> None:
-    """If a GET has found a conference before, a GET comes before the repeated DELETE."""
-    script = HttpScript()
-
-    def carry_out(request: object) -> Answer:
-        script.delete_in_book(request)  # type: ignore[arg-type]
-        return Closing()
-
-    with running_http(tmp_path, script) as found:
-        opened = found.client.create("board").json["id"]
-        assert found.client.get(opened).status == 200
-        script.delete = carry_out
-        assert found.client.delete(opened).status == 200
-        script.wait("DELETE")
-        assert found.client.create("board").status == 200
-    last = [request.method for request in script.requests][-2:]
-    assert last == ["GET", "POST"]
-
-
-@pytest.mark.parametrize("answer", DECIDED.values(), ids=DECIDED)
-def test_an_answered_deletion_holds_no_room(tmp_path: Path, answer: Answer) -> None:
-    """The backend will not carry it out later, so the proxy asks; the deletion stays pending."""
-    script = HttpScript()
-    with running_http(tmp_path, script) as found:
-        first = _ended(found, script, answer)
-        assert found.proxy.ledger.counts[RecordState.PENDING] == 1
-        again = found.client.create("board")
-        assert again.status == 200
-        assert again.json["id"] == first
-        assert len(script.of("POST")) >= 2
-    assert list(script.book) == ["1001"]
 
 
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST)
