@@ -9,6 +9,9 @@ from jicofo_reservation_proxy.model import Fault, FaultKind
 from .backend import PROBE_ID, Backend
 from .grpc.misdirected_calls import is_from_http
 
+_IS_HTTP_1 = "Failed parsing HTTP/2"
+"""Words in the text of gRPC about a server that speaks HTTP/1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -67,6 +70,8 @@ def probe(name: str, backend: Backend, *, is_xds: bool) -> Probe:  # noqa: PLR09
             return Probe(name, verdict, fault.kind)
         case Fault(kind, code, detail):
             verdict = f"{kind.value} after {milliseconds:.0f} ms: {code} {detail}"
+            if _IS_HTTP_1 in detail:
+                verdict += "; if it is an HTTP backend, begin its target with http://"
             return Probe(name, verdict, kind)
         case _:
             verdict = f"ok, answered in {milliseconds:.0f} ms"

@@ -67,3 +67,11 @@ def test_a_redirect_is_a_fault(status: str) -> None:
 def test_an_answer_about_the_credentials_is_a_fault() -> None:
     """`check` then says that the credentials are wrong."""
     assert _probed(Fault(FaultKind.UNAUTHORIZED, "401", "")).fault is FaultKind.UNAUTHORIZED
+
+
+def test_a_grpc_target_that_speaks_http_1() -> None:
+    """The verdict says how the target of an HTTP backend begins."""
+    hint = "begin its target with http://"
+    detail = "last error: INTERNAL: Failed parsing HTTP/2 (Trying to connect an http1.x server)"
+    assert hint in _probed(Fault(FaultKind.UNREACHABLE, "UNAVAILABLE", detail)).verdict
+    assert hint not in _probed(Fault(FaultKind.UNREACHABLE, "UNAVAILABLE", "refused")).verdict
