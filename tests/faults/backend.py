@@ -4,40 +4,35 @@ The backend keeps the contract. It does not carry out a call that the caller has
 store contains a failure for a replica, the replica simulates it.
 """
 
-import argparse
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2 as pb
 from jicofo_reservation_proxy.gen.jicofo.reservation.v1 import reservation_pb2_grpc
 
-from .store import CreateRequest, Failure, GivenUpError, Method, Store, Stored
+from .replica import LOOK_SECONDS, READY, Replica, parser
+from .store import CreateRequest, GivenUpError, Method, Store, Stored
 
 THREADS = 64
-READY = "serving"
-"""The line that the backend prints when it accepts calls."""
-
-LOOK_SECONDS = 0.05
 
 
 class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
     """The service of one replica; all replicas share one store."""
 
-    def __init__(self, store: Store, replica: str, *, keeps_rows: bool) -> None:
-        self._store = store
+    def __init__(self, replica: Replica, *, keeps_rows: bool) -> None:
         self._replica = replica
+        self._store = replica.store
         self._keeps_rows = keeps_rows
 
     def CreateConference(  # noqa: N802 - gRPC's name
         self, request: pb.CreateConferenceRequest, context: grpc.ServicerContext
     ) -> pb.CreateConferenceResponse:
         """Grant the room, unless the conference of another request holds it."""
-        ends_at_once = (self._store.failure(self._replica, "create") or ("", None))[0] == "ended"
+        ends_at_once = self._replica.simulation("create").failure == "ended"
         wanted = CreateRequest(
             request.request_id,
             request.room.raw,
@@ -47,7 +42,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
             *self._holder(request),
         )
         with self._failing("create", request.room.raw, context) as is_waited_for:
-            stored, is_own = self._store.create(self._replica, wanted, is_waited_for)
+            stored, is_own = self._store.create(self._replica.name, wanted, is_waited_for)
         # The row has this hold: the requests of a holder for one room come in turn.
         _, hold = self._holder(request)
         if is_own:
@@ -73,7 +68,7 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         holder, hold = self._holder(request)
         with self._failing("delete", subject, context) as is_waited_for:
             self._store.delete(
-                self._replica,
+                self._replica.name,
                 request.conference_id,
                 is_waited_for,
                 room=request.room,
@@ -92,8 +87,8 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         self, method: Method, subject: str, context: grpc.ServicerContext
     ) -> Iterator[Callable[[], bool]]:
         """Simulate the stored failure of a call; yield a check that the caller still waits."""
-        self._store.note_call(self._replica, method, subject)
-        failure, seconds = self._store.failure(self._replica, method) or ("", 0.0)
+        simulation = self._replica.begin(method, subject)
+        failure = simulation.failure
         if failure == "refuse":
             context.abort(grpc.StatusCode.UNAVAILABLE, "simulated refusal")
         if failure == "break":
@@ -103,21 +98,13 @@ class ReservationService(reservation_pb2_grpc.ReservationServiceServicer):
         if failure == "no_service":
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
         if failure == "wait":
-            self._wait(method, failure, seconds)
+            self._replica.wait(method, simulation)
         try:
             yield lambda: _is_waited_for(context)
         except GivenUpError:
             context.abort(grpc.StatusCode.CANCELLED, "the caller gave up this call")
         if failure == "late":
-            self._wait(method, failure, seconds)
-
-    def _wait(self, method: Method, failure: Failure, seconds: float | None) -> None:
-        """Wait for `seconds`; if it is `None`, wait until the store no longer has this failure."""
-        if seconds is not None:
-            threading.Event().wait(seconds)
-            return
-        while self._store.failure(self._replica, method) == (failure, None):
-            threading.Event().wait(LOOK_SECONDS)
+            self._replica.wait(method, simulation)
 
 
 def _is_waited_for(context: grpc.ServicerContext) -> bool:
@@ -138,14 +125,11 @@ def _message(stored: Stored) -> pb.Conference:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until SIGKILL ends the process."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--address", required=True)
-    parser.add_argument("--replica", default="a")
-    parser.add_argument("--no-health", action="store_true")
-    parser.add_argument("--rows", action="store_true")
-    parser.add_argument("--connection-age-ms", type=int, default=2**31 - 1)
-    arguments = parser.parse_args(argv)
+    flags = parser()
+    flags.add_argument("--no-health", action="store_true")
+    flags.add_argument("--rows", action="store_true")
+    flags.add_argument("--connection-age-ms", type=int, default=2**31 - 1)
+    arguments = flags.parse_args(argv)
     with Store(arguments.store) as store, ThreadPoolExecutor(THREADS) as executor:
         options = (
             # Another process must not be able to listen on the port as well.
@@ -153,7 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             ("grpc.max_connection_age_ms", arguments.connection_age_ms),
         )
         server = grpc.server(executor, options=options)
-        service = ReservationService(store, arguments.replica, keeps_rows=arguments.rows)
+        replica = Replica(store, arguments.replica)
+        service = ReservationService(replica, keeps_rows=arguments.rows)
         reservation_pb2_grpc.add_ReservationServiceServicer_to_server(service, server)
         servicer = health.HealthServicer()
         if not arguments.no_health:
@@ -161,14 +146,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.add_insecure_port(arguments.address)
         server.start()
         print(READY, flush=True)
-        _report_health(servicer, store, arguments.replica)
+        _report_health(servicer, replica)
 
 
-def _report_health(servicer: health.HealthServicer, store: Store, replica: str) -> None:
+def _report_health(servicer: health.HealthServicer, replica: Replica) -> None:
     """Set the health status that the store says; read the store every `LOOK_SECONDS`, forever."""
     told = None
     while True:
-        is_failing = (store.failure(replica, "create") or ("", 0.0))[0] == "not_serving"
+        is_failing = replica.simulation("create").failure == "not_serving"
         status = health_pb2.HealthCheckResponse
         wanted = status.NOT_SERVING if is_failing else status.SERVING
         if wanted != told:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .disk import Disk
-from .processes import Stage
+from .processes import Kind, Stage
 
 SOURCE = Path(__file__).with_name("below_sqlite.c")
 
@@ -17,9 +17,15 @@ _FIGURES: list[str] = []
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def kind() -> Kind:
+    """Return how the proxy calls its backends; tests that are for both kinds have a parameter."""
+    return "grpc"
+
+
+@pytest.fixture
+def stage(tmp_path: Path, kind: Kind) -> Iterator[Stage]:
     """Yield a stage; it ends all its processes when the test ends."""
-    with Stage(tmp_path) as stage:
+    with Stage(tmp_path, kind) as stage:
         yield stage
 
 

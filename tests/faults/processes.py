@@ -11,20 +11,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from jicofo_reservation_proxy.ledger.records import Record, RecordState
 
 from tests.e2e.support import PROSODY, Client, free_port
 from tests.unit.ledgers import rows_on_disk, stored
 
-from .backend import READY
+from .replica import READY
 from .store import Store
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 """How long a test waits for an expected event; enough for a busy machine."""
 
+Kind = Literal["grpc", "http"]
+"""How the proxy calls its backends."""
+
+KINDS: Sequence[Kind] = ("grpc", "http")
+
+_MODULES: Mapping[Kind, str] = {"grpc": "tests.faults.backend", "http": "tests.faults.http_backend"}
 _LISTENING = "listening on http://127.0.0.1:"
 _PREFIX = "JICOFO_RESERVATION_PROXY_"
 
@@ -134,6 +140,7 @@ class Backend(Process):
         directory: Path,
         replica: str,
         *,
+        kind: Kind = "grpc",
         address: str = "",
         has_health: bool = True,
         keeps_rows: bool = False,
@@ -141,7 +148,7 @@ class Backend(Process):
     ) -> None:
         self.replica = replica
         self.address = address or f"127.0.0.1:{free_port()}"
-        command = ["tests.faults.backend", "--store", str(directory / "store.sqlite3")]
+        command = [_MODULES[kind], "--store", str(directory / "store.sqlite3")]
         command += ["--address", self.address, "--replica", replica]
         if not has_health:
             command.append("--no-health")
@@ -213,10 +220,14 @@ class Proxy(Process):
 
 
 class Stage:
-    """The processes of one test; the stage kills all of them when it closes."""
+    """The processes of one test; the stage kills all of them when it closes.
 
-    def __init__(self, directory: Path) -> None:
+    All backends are of one `kind`.
+    """
+
+    def __init__(self, directory: Path, kind: Kind = "grpc") -> None:
         self.directory = directory
+        self.kind = kind
         self._numbers = count(1)
         with ExitStack() as stack:
             self.store = stack.enter_context(Store(directory / "store.sqlite3"))
@@ -244,6 +255,7 @@ class Stage:
         backend = Backend(
             self.directory,
             replica,
+            kind=self.kind,
             address=address,
             has_health=has_health,
             keeps_rows=keeps_rows,
@@ -273,20 +285,20 @@ class Stage:
         """Return a proxy, not started, whose backend "default" is these replicas or addresses.
 
         `default` has further settings of the backend "default"; `others` maps the names of other
-        backends to their targets.
+        backends to their addresses.
         """
         addresses = [
             replica.address if isinstance(replica, Backend) else replica for replica in replicas
         ]
         backends: dict[str, Mapping[str, object]] = {
             "default": {
-                "target": f"ipv4:{','.join(addresses)}",
+                "target": self._target(*addresses),
                 "answer_within": "10s",
                 **(default or {}),
             }
         }
-        for name, target in (others or {}).items():
-            backends[name] = {"target": target}
+        for name, address in (others or {}).items():
+            backends[name] = {"target": self._target(address)}
         values = {
             "respond_within": "15s",
             "drain_within": "5s",
@@ -296,6 +308,12 @@ class Stage:
         proxy = Proxy(self.directory, f"proxy{next(self._numbers)}", values)
         self._stack.callback(proxy.close)
         return proxy
+
+    def _target(self, *addresses: str) -> str:
+        if self.kind == "grpc":
+            return f"ipv4:{','.join(addresses)}"
+        (address,) = addresses
+        return f"http://{address}"
 
 
 def _environ() -> dict[str, str]:

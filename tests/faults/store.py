@@ -17,18 +17,33 @@ from typing import Any, Literal, Self
 
 Method = Literal["create", "get", "delete"]
 Failure = Literal[
-    "refuse", "break", "no_route", "no_service", "ended", "wait", "late", "not_serving"
+    "refuse",
+    "break",
+    "no_route",
+    "no_service",
+    "ended",
+    "wait",
+    "late",
+    "not_serving",
+    "page",
+    "garbage",
+    "drip",
 ]
 """A failure that a replica simulates.
 
-- `refuse`: it answers UNAVAILABLE.
-- `break`: it answers INTERNAL.
-- `no_route`: it answers as gRPC reports an ingress without a route (HTTP 404).
-- `no_service`: it answers as a server on which the service is not registered yet.
+- `refuse`: it answers UNAVAILABLE; over HTTP 503 with JSON.
+- `break`: it answers INTERNAL; over HTTP it resets the connection.
+- `no_route`: it answers as gRPC reports an ingress without a route (HTTP 404); over HTTP 404 with a
+  page.
+- `no_service`: it answers as a server on which the service is not registered yet; over HTTP 404
+  with a text.
 - `ended`: it grants conferences that are over already.
 - `wait`: it waits, and then carries out the call.
 - `late`: it carries out the call, and answers late.
-- `not_serving`: it carries out the call, but its health service says NOT_SERVING.
+- `not_serving`: it carries out the call, but its health service says NOT_SERVING. Only over gRPC.
+- `page`: it answers 500 with a page. Only over HTTP, as the next two.
+- `garbage`: it carries out the call, and answers with bytes that are not HTTP.
+- `drip`: it carries out the call, and sends an answer without an end, one byte after the other.
 """
 
 BUSY_SECONDS = 20.0

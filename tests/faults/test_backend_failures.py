@@ -11,8 +11,22 @@ from .timing import AT_ONCE, IN_TIME, SHORT, quickest, timed
 
 
 @pytest.mark.parametrize(
-    ("failure", "status", "default"),
-    [("refuse", 503, {}), ("break", 502, {}), ("wait", 504, SHORT), ("late", 504, SHORT)],
+    ("kind", "failure", "status", "default"),
+    [
+        ("grpc", "refuse", 503, {}),
+        ("grpc", "break", 502, {}),
+        ("grpc", "wait", 504, SHORT),
+        ("grpc", "late", 504, SHORT),
+        ("http", "refuse", 503, {}),
+        ("http", "break", 503, {}),
+        ("http", "page", 502, {}),
+        ("http", "no_route", 502, {}),
+        ("http", "no_service", 502, {}),
+        ("http", "garbage", 502, {}),
+        ("http", "wait", 504, SHORT),
+        ("http", "late", 504, SHORT),
+        ("http", "drip", 504, SHORT),
+    ],
 )
 def test_with_a_failing_backend_a_post_is_5xx_and_a_delete_is_200(
     stage: Stage, failure: Failure, status: int, default: dict[str, str]
@@ -36,13 +50,20 @@ def test_with_a_failing_backend_a_post_is_5xx_and_a_delete_is_200(
 
 
 @pytest.mark.parametrize(
-    ("mode", "status", "default"),
-    [("reset", 503, {}), ("garbage", 503, {}), ("silent", 504, SHORT)],
+    ("kind", "mode", "status", "default"),
+    [
+        ("grpc", "reset", 503, {}),
+        ("grpc", "garbage", 503, {}),
+        ("grpc", "silent", 504, SHORT),
+        ("http", "reset", 503, {}),
+        ("http", "garbage", 502, {}),
+        ("http", "silent", 504, SHORT),
+    ],
 )
 def test_with_broken_connections_a_post_is_5xx_and_a_delete_is_200(
     stage: Stage, mode: Mode, status: int, default: dict[str, str]
 ) -> None:
-    """The proxy answers a POST with 503 or 504, and a DELETE with 200 at once.
+    """The proxy answers a POST with 5xx, and a DELETE with 200 at once.
 
     The connections to the backend are reset, or the proxy receives garbage or nothing on them.
     """

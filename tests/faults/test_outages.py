@@ -9,10 +9,12 @@ from jicofo_reservation_proxy.ids import Named, decode
 
 from tests.e2e.support import JICOFO, PROSODY, Client
 
-from .processes import Stage, until
+from .processes import KINDS, Stage, until
 from .timing import AT_ONCE, IN_TIME, SHORT, SHORT_SECONDS, quickest, timed
 
 HUNG = 16
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.mark.parametrize(("user_agent", "is_restarted"), [(JICOFO, False), (PROSODY, True)])

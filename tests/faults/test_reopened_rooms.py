@@ -1,11 +1,17 @@
 """A room that is opened again after its DELETE gets its old conference or a new one."""
 
+import pytest
+
 from tests.e2e.support import JICOFO
 
-from .processes import Stage, until
+from .processes import KINDS, Stage, until
+from .store import Failure
 
 
-def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> None:
+@pytest.mark.parametrize(("kind", "rejection"), [("grpc", "break"), ("http", "page")])
+def test_a_cancelled_deletion_stays_cancelled_after_a_crash(
+    stage: Stage, rejection: Failure
+) -> None:
     """The proxy does not deliver a cancelled deletion, even after a SIGKILL of the proxy.
 
     The backend accepts no deletion and names the old conference, so the client keeps it.
@@ -13,7 +19,7 @@ def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> Non
     _, proxy = stage.pair()
     client = proxy.client(JICOFO)
     first = client.create("room").json
-    stage.store.fail("break", methods=("delete",))
+    stage.store.fail(rejection, methods=("delete",))
     assert client.delete(first["id"]).status == 200
     until(lambda: stage.store.calls("delete"), "the deletion was tried")
     assert client.create("room").json == first
@@ -28,6 +34,7 @@ def test_a_cancelled_deletion_stays_cancelled_after_a_crash(stage: Stage) -> Non
     assert stage.store.ids == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_post_right_after_a_delete_gets_a_new_conference(stage: Stage) -> None:
     """The proxy delivers the deletion before it asks the backend, so the conference is new."""
     _, proxy = stage.pair()

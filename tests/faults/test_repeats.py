@@ -2,11 +2,15 @@
 
 import threading
 
+import pytest
+
 from tests.e2e.support import Reply
 
 from .jitsi import answer_or_none
-from .processes import Stage, until
+from .processes import KINDS, Stage, until
 from .timing import SHORT
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 # With `conflicts = "report"` the proxy answers a conflict with 409. So a 200 proves that the
 # backend granted the request and saw no conflict.

@@ -1,7 +1,11 @@
 """If the deletion of a conference is uncertain, the proxy gives the conference to no client."""
 
+import pytest
+
 from .forwarder import Forwarder
-from .processes import Stage, until
+from .processes import KINDS, Stage, until
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 PATIENT = {"answer_within": "15s"}
 """A long deadline, so that the backend carries out the deletion before the deadline."""
