@@ -24,6 +24,10 @@ PROBE_ID = "jicofo-reservation-proxy-probe"
 class Deleter(Protocol):
     """The part of a backend that the delivery of deletions needs."""
 
+    @property
+    def drops_old_deletions(self) -> bool:
+        """Whether the backend promises not to carry out a deletion that the proxy has given up."""
+
     def delete(
         self, deletion: Deletion, incident_id: str, within_seconds: float
     ) -> Result[DeleteOutcome]:

@@ -74,6 +74,7 @@ class Delivery:
         is_in_doubt: Callable[[], bool] = lambda: False,
     ) -> None:
         self.component = Component("delivery", WORDS)
+        self._backends = backends
         self._ledger = store.ledger
         self._clock = clock
         self._schedule = RetrySchedule(clock)
@@ -105,7 +106,11 @@ class Delivery:
 
     def add(self, backend: str) -> None:
         """Deliver to a backend from now on. Raises `StateError` if the store cannot be read."""
-        self._schedule.add(backend, (record.ref for record in self._ledger.pending(backend)))
+        self._schedule.add(
+            backend,
+            (record.ref for record in self._ledger.pending(backend)),
+            drops_old_deletions=self._backends[backend].drops_old_deletions,
+        )
         if self._is_started:
             self._start_worker(backend)
 

@@ -92,15 +92,19 @@ class RetrySchedule:
         self._attempts: dict[ConferenceRef, _Attempts] = {}
         self._most_attempts = MIN_NEW_ENTRIES
 
-    def add(self, backend: str, left_over: Iterable[ConferenceRef]) -> None:
+    def add(
+        self, backend: str, left_over: Iterable[ConferenceRef], *, drops_old_deletions: bool = True
+    ) -> None:
         """Schedule the deletions to a backend from now on.
 
         `left_over` are the conferences whose deletion an earlier process left pending. These
-        deletions are uncertain, because that process may have sent them.
+        deletions are uncertain, because that process may have sent them. Unless the backend drops
+        deletions that were given up, it may also carry them out later.
         """
         self._pauses.setdefault(backend, _Pause())
         for ref in left_over:
-            self._attempts.setdefault(ref, _Attempts(is_uncertain=True))
+            before = _Attempts(is_uncertain=True, may_happen_later=not drops_old_deletions)
+            self._attempts.setdefault(ref, before)
         self._most_attempts = max(self._most_attempts, 2 * len(self._attempts) + MIN_NEW_ENTRIES)
 
     @property

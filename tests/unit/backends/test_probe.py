@@ -20,6 +20,8 @@ from jicofo_reservation_proxy.model import (
 class _Answering:
     """A backend that gives one answer to each GET, and is asked for nothing else."""
 
+    drops_old_deletions = True
+
     def __init__(self, outcome: GetOutcome) -> None:
         self._outcome = outcome
 

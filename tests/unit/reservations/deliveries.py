@@ -90,6 +90,8 @@ class Call:
 class Backend:
     """A backend that records its calls. `answers` has its answers by id; `usual` is the default."""
 
+    drops_old_deletions = True
+
     clock: Clock
     answers: dict[str, Result[DeleteOutcome]] = field(default_factory=dict)
     usual: Result[DeleteOutcome] = DONE

@@ -239,6 +239,8 @@ class FakeBackend:
     conferences that its answers named, since the last POST.
     """
 
+    drops_old_deletions = True
+
     def __init__(
         self, world: "World", *, expires_itself: bool, has_numbers: bool, reuses_ids: bool
     ) -> None:

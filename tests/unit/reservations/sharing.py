@@ -92,6 +92,8 @@ class Late:
 class SharedBackend:
     """The backend of both proxies: the store of the Python stub, which ignores deadlines here."""
 
+    drops_old_deletions = True
+
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self.store = Store(clock=lambda: _datetime(now_ms()))

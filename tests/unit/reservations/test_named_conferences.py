@@ -64,6 +64,8 @@ def conference(
 class Backend:
     """A backend with prepared answers; `calls` has the calls in their order."""
 
+    drops_old_deletions = True
+
     creates: deque[CreateOutcome] = field(default_factory=deque)
     got: GetOutcome = field(default_factory=NotFound)
     deleted: Result[DeleteOutcome] = DONE

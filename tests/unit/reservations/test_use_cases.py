@@ -52,6 +52,8 @@ FORM = b"name=board&mail_owner=juliet%40example.com&start_time=2048-04-20T17:55:
 class Backend:
     """A backend that grants the conferences 7, 8, ... in turn, and deletes any conference."""
 
+    drops_old_deletions = True
+
     def __init__(self) -> None:
         self._ids = count(7)
         self.deleted: list[str] = []

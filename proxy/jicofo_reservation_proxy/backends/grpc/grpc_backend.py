@@ -67,6 +67,8 @@ ResponseT = TypeVar("ResponseT")
 class GrpcBackend:
     """A `Backend` that calls a `ReservationService` over a channel (watched_calls.py)."""
 
+    drops_old_deletions = True
+
     def __init__(
         self,
         name: str,

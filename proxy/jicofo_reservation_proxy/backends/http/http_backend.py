@@ -77,6 +77,8 @@ OutcomeT = TypeVar("OutcomeT", CreateOutcome, GetOutcome, DeleteOutcome)
 class HttpBackend:
     """A `Backend` that sends HTTP requests (watched_calls.py)."""
 
+    drops_old_deletions = False
+
     def __init__(
         self,
         name: str,
