@@ -78,7 +78,7 @@ fuzz: $(READY) ## Send random requests to a running proxy for a minute; ARGS='--
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Compare the proxy with other bridges in one run (6 minutes); needs Go and the extra `bench` for all of them
+bench: $(READY) ## Compare the proxy with other bridges in one run (7 minutes); needs Go and the extra `bench` for all of them
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 .PHONY: bench-chart

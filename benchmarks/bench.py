@@ -18,30 +18,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, from anywhere
 
 from jicofo_reservation_proxy.commands.progress import Progress
 
-from benchmarks import bursts, contenders, disk, ends, footprint, kinds, lives, machine, startup
-from benchmarks.bursts import Kind
+from benchmarks import (
+    apis,
+    bursts,
+    contenders,
+    disk,
+    ends,
+    footprint,
+    kinds,
+    lives,
+    machine,
+    startup,
+)
+from benchmarks.bursts import Bursts, Kind
 from benchmarks.children import PORT_LINE, ChildError, Children, end_on_signals
 from benchmarks.comparison import Comparison
 from benchmarks.contenders import (
-    DIRECT,
+    DIRECT_CALLS,
     GO_BRIDGE,
+    HTTP_PROXY,
     NAIVE_BRIDGE,
     PROXY,
     STUBBED_PROGRAM,
+    Backends,
     Contender,
     Program,
 )
 from benchmarks.disk import Disk
-from benchmarks.ends import Ends
+from benchmarks.ends import Api, Ends
 from benchmarks.footprint import Footprint
 from benchmarks.goals import goals_of
 from benchmarks.hanging import Hanging
-from benchmarks.load_process import LoadProcess
+from benchmarks.load_process import LoadProcess, Speaks
 from benchmarks.report import Report
 from benchmarks.stats import Spread
 from benchmarks.wire import Rooms, WrongAnswerError
@@ -64,7 +78,7 @@ class Bench:
     children: Children
     progress: Progress
     ends: Ends
-    backend: Contender
+    backends: Backends
     programs: list[Program]
     load: LoadProcess
     scale: Scale
@@ -74,7 +88,11 @@ class Bench:
         self.rehearse()
         calls, memory = self.measure_calls()
         life, state = self.measure_lives()
-        comparisons = [*calls, life, *self.measure_hanging()]
+        comparisons = [
+            *(Comparison.of(kind, NAIVE_BRIDGE, measured) for kind, measured in calls.items()),
+            Comparison.of(kinds.LIFE.name, GO_BRIDGE, life),
+            *self.measure_hanging(),
+        ]
         start_up = self.measure_start_up(start_ups)
         by_kind = {each.kind: each for each in comparisons}
         return Report(
@@ -85,69 +103,72 @@ class Bench:
             contenders.left_out(),
             goals_of(by_kind, state, memory, start_up),
             comparisons,
+            apis.pairs({**calls, kinds.LIFE.name: life}, memory, start_up),
             memory,
             start_up,
         )
 
-    def start(self, programs: list[Program], backend_port: int) -> dict[str, Contender]:
-        """Start contenders that call the backend on this port."""
-        return {each.name: each.start(self.children, backend_port) for each in programs}
+    def start(self, programs: list[Program], backends: Backends) -> dict[str, Contender]:
+        """Start contenders that call these backends."""
+        return {each.name: each.start(self.children, backends) for each in programs}
 
     def rehearse(self) -> None:
         """Start each contender once, so that its modules are compiled before the measurements."""
         self.progress.show("starting")
-        end(self.start([*self.programs, STUBBED_PROGRAM], self.backend.port))
+        end(self.start([*self.programs, STUBBED_PROGRAM], self.backends))
 
-    def measure_calls(self) -> tuple[list[Comparison], dict[str, Footprint]]:
-        """Compare all contenders in all kinds of calls, and measure their memory."""
-        running = self.start(self.programs, self.backend.port)
+    def measure_calls(self) -> tuple[dict[str, Bursts], dict[str, Footprint]]:
+        """Make the bursts of all contenders in all kinds of calls, and measure their memory."""
+        running = self.start(self.programs, self.backends)
         idle = footprint.idle(self.load, running)
-        comparisons = [self.compare(self.scale(kind), running) for kind in kinds.CALLS]
+        calls = {kind.name: self.call(self.scale(kind), running) for kind in kinds.CALLS}
         memory = footprint.footprints(idle, running)
         end(running)
-        return comparisons, memory | self.measure_stub()
+        return calls, memory | self.measure_stub()
 
     def measure_stub(self) -> dict[str, Footprint]:
         """Measure the memory of a proxy with its built-in stub.
 
         Its load is short, because the stub keeps all rooms.
         """
-        running = self.start([STUBBED_PROGRAM], self.backend.port)
+        running = self.start([STUBBED_PROGRAM], self.backends)
         idle = footprint.idle(self.load, running)
         self.bursts(replace(self.scale(kinds.MOST), rounds=1), running)
         memory = footprint.footprints(idle, running)
         end(running)
         return memory
 
-    def bursts(self, kind: Kind, running: dict[str, Contender]) -> bursts.Bursts:
+    def bursts(self, kind: Kind, running: dict[str, Contender]) -> Bursts:
         """Make the bursts of one kind."""
         return bursts.collected(bursts.rounds(self.load, kind, running, self.progress))
 
-    def compare(self, kind: Kind, running: dict[str, Contender]) -> Comparison:
-        """Compare contenders; with a direct call to the backend too, if they keep connections."""
-        compared = running if kind.way == "new" else {DIRECT: self.backend, **running}
-        return Comparison.of(kind.name, NAIVE_BRIDGE, self.bursts(kind, compared))
+    def call(self, kind: Kind, running: dict[str, Contender]) -> Bursts:
+        """Make the bursts of contenders; also of direct calls, if the clients keep connections."""
+        direct = {name: self.backends[api] for name, api in DIRECT_CALLS.items()}
+        return self.bursts(kind, running if kind.way == "new" else {**direct, **running})
 
-    def measure_lives(self) -> tuple[Comparison, Disk]:
-        """Compare the life of a room through the proxy and through the bridge in Go."""
-        backend = start_backend(self.children, self.ends, lives.BACKEND_SECONDS)
-        able = [each for each in self.programs if each.name in {PROXY, GO_BRIDGE}]
-        running = self.start(able, backend.port)
+    def measure_lives(self) -> tuple[Bursts, Disk]:
+        """Make the bursts of a room's life through the proxy and through the bridge in Go."""
+        backends = start_backends(self.children, self.ends, lives.BACKEND_SECONDS)
+        able = [each for each in self.programs if each.name in {PROXY, HTTP_PROXY, GO_BRIDGE}]
+        running = self.start(able, backends)
         kind = self.scale(kinds.LIFE)
         measured, state = lives.measure(self.load, kind, running, self.folder, self.progress)
-        end({**running, DIRECT: backend})
-        return Comparison.of(kind.name, GO_BRIDGE, measured), state
+        end(running)
+        end(backends)
+        return measured, state
 
     def measure_hanging(self) -> Iterator[Comparison]:
         """Compare the calls of the proxy with and without calls that hang."""
         hangers = LoadProcess(self.children, self.ends.load)
-        hanging = Hanging(self.children, self.load, hangers, self.backend.port, self.progress)
+        healthy_port = self.backends["grpc"].port
+        hanging = Hanging(self.children, self.load, hangers, healthy_port, self.progress)
         for kind in map(self.scale, (kinds.HANGING, kinds.HANGING_4)):
             yield Comparison.of(kind.name, PROXY, hanging.measure(kind))
 
     def measure_start_up(self, rounds: int) -> dict[str, Spread]:
         """Measure the start-up of the contenders, and of Python alone."""
-        starts = startup.StartUp(self.children, self.backend.port, Rooms())
+        starts = startup.StartUp(self.children, self.backends, Rooms())
         measured: dict[str, startup.Start] = {
             program.name: partial(starts.program, program)
             for program in (*self.programs, STUBBED_PROGRAM)
@@ -158,16 +179,22 @@ class Bench:
         return startup.measure(measured, rounds, self.progress)
 
 
-def end(running: Mapping[str, Contender]) -> None:
-    """End contenders."""
+def end(running: Mapping[Any, Contender]) -> None:
+    """End contenders or backends."""
     for contender in running.values():
         contender.child.end()
 
 
-def start_backend(children: Children, ends: Ends, delay_seconds: float = 0.0) -> Contender:
-    """Start a backend whose answers take some time."""
-    child = children.start("the backend", [*ends.backend, str(delay_seconds)])
-    return Contender(child.port(PORT_LINE), child, "grpc")
+def start_backends(children: Children, ends: Ends, delay_seconds: float = 0.0) -> Backends:
+    """Start a backend of each API, whose answers take some time."""
+    return {api: start_backend(children, ends, api, delay_seconds) for api in ends.backends}
+
+
+def start_backend(children: Children, ends: Ends, api: Api, delay_seconds: float) -> Contender:
+    """Start a backend. One with the HTTP API understands the form of the load client."""
+    child = children.start(f"the {api} backend", [*ends.backends[api], str(delay_seconds)])
+    speaks: Speaks = "grpc" if api == "grpc" else "form"
+    return Contender(child.port(PORT_LINE), child, speaks)
 
 
 @contextmanager
@@ -181,10 +208,10 @@ def started(scale: Scale) -> Iterator[Bench]:
         ):
             progress.show("building the Go program")
             both = ends.build(Path(name))
-            backend = start_backend(children, both)
+            backends = start_backends(children, both)
             load = LoadProcess(children, both.load)
             programs = contenders.programs(both)
-            yield Bench(Path(name), children, progress, both, backend, programs, load, scale)
+            yield Bench(Path(name), children, progress, both, backends, programs, load, scale)
     finally:
         progress.clear()
 
@@ -200,7 +227,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="run for about 40 seconds instead of six minutes, to see that the benchmark works; "
+        help="run for about 40 seconds instead of seven minutes, to see that the benchmark works; "
         "do not publish these figures",
     )
     parser.add_argument(

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 
 from benchmarks import kinds
 from benchmarks.bursts import Kind
-from benchmarks.contenders import DIRECT, ENVOY, PROXY
+from benchmarks.contenders import DIRECT_CALLS, ENVOY, HTTP_PROXY, PROXY
 from benchmarks.report import Report
 from benchmarks.stats import Spread
 
@@ -51,7 +51,9 @@ class Panel:
         (figures,) = (each.figures for each in report.comparisons if each.kind == self.kind.name)
         scale = 1000 if self.figure.endswith("_us") else 1
         return {
-            name: figures[name][self.figure].divided_by(scale) for name in figures if name != DIRECT
+            name: figures[name][self.figure].divided_by(scale)
+            for name in figures
+            if name not in DIRECT_CALLS
         }
 
 
@@ -113,7 +115,7 @@ def _panel(panel: Panel, values: dict[str, Spread]) -> Iterator[str]:
 
 
 def _bar(name: str, spread: Spread, per_unit: float, y: float) -> Iterator[str]:
-    kind = {PROXY: "proxy", ENVOY: "less"}.get(name, "other")
+    kind = {PROXY: "proxy", HTTP_PROXY: "proxy", ENVOY: "less"}.get(name, "other")
     low, length, high = (value * per_unit for value in (spread.low, spread.median, spread.high))
     middle = y + ROW / 2
     text_y = middle + 4

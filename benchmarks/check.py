@@ -80,7 +80,7 @@ def measure(bench: Bench) -> Iterator[Measured]:
 
 def processor_time(bench: Bench) -> Spread:
     """Return the ratio of the processor time of a call, in user and kernel mode."""
-    running = bench.start([NAIVE_PROGRAM, PROXY_PROGRAM], bench.backend.port)
+    running = bench.start([NAIVE_PROGRAM, PROXY_PROGRAM], bench.backends)
     measured = bench.bursts(KIND, running)
     return Comparison.of(KIND.name, NAIVE_BRIDGE, measured).ratios[PROXY]["cpu_us"]
 
@@ -110,7 +110,7 @@ def run_counted(bench: Bench, children: Children, program: Program, calls: int) 
     Raises ChildError when valgrind did not count them.
     """
     bench.progress.show(f"counting the instructions of the {program.name}, {calls} calls")
-    contender = program.start(children, bench.backend.port)
+    contender = program.start(children, bench.backends)
     bench.load.run(Job("kept", contender.speaks, contender.port, 1, 0.0, calls))
     contender.child.end()
     if found := COUNT.search(contender.child.said()):

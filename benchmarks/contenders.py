@@ -3,24 +3,29 @@
 import importlib.metadata
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from benchmarks import envoy_bridge
 from benchmarks.children import HERE, PORT_LINE, Child, Children
-from benchmarks.ends import Ends
+from benchmarks.ends import Api, Ends
 from benchmarks.load_process import Speaks
 from benchmarks.ports import free_port, wait_until_open
 from benchmarks.wire import HOST
 
 DIRECT = "direct gRPC call"
+DIRECT_HTTP = "direct HTTP call"
 NAIVE_BRIDGE = "naive bridge"
 PROXY = "proxy"
+HTTP_PROXY = "proxy, HTTP backend"
 STUBBED = "proxy, built-in stub"
 UVICORN = "uvicorn + grpc.aio"
 GO_BRIDGE = "Go bridge"
 ENVOY = "Envoy (less work)"
+
+DIRECT_CALLS: Mapping[str, Api] = {DIRECT: "grpc", DIRECT_HTTP: "http"}
+"""The calls to a backend without a bridge: the API of each."""
 
 NAIVE_SCRIPT = str(HERE / "naive.py")
 UVICORN_SCRIPT = str(HERE / "uvicorn_bridge.py")
@@ -47,25 +52,31 @@ class Contender:
     speaks: Speaks = "form"
 
 
+Backends = Mapping[Api, Contender]
+"""The running backend of each API."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """The program of a contender.
 
     `line` is the line of its output that contains its port; None if the program does not print it.
+    `api` is the API of the backend that it calls.
     """
 
     name: str
     launch: Launch
     line: re.Pattern[str] | None = PORT_LINE
     speaks: Speaks = "form"
+    api: Api = "grpc"
 
-    def start(self, children: Children, backend_port: int) -> Contender:
+    def start(self, children: Children, backends: Backends) -> Contender:
         """Start the program; wait until it listens.
 
         Raises ChildError when it does not.
         """
         chosen = free_port() if self.line is None else 0
-        child = self.launch(children, backend_port, chosen)
+        child = self.launch(children, backends[self.api].port, chosen)
         if self.line is None:
             wait_until_open(child, chosen).close()
         else:
@@ -75,7 +86,7 @@ class Program:
 
 def programs(ends: Ends) -> list[Program]:
     """Return the programs that this machine can run, the naive bridge and the proxy first."""
-    every = [NAIVE_PROGRAM, PROXY_PROGRAM]
+    every = [NAIVE_PROGRAM, PROXY_PROGRAM, HTTP_PROXY_PROGRAM]
     if is_installed(UVICORN):
         every.append(Program(UVICORN, partial(_script, UVICORN, UVICORN_SCRIPT), UVICORN_LINE))
     if ends.bridge:
@@ -119,6 +130,11 @@ def _proxy(children: Children, backend_port: int, port: int) -> Child:
     return start_proxy(children, {"BACKENDS__DEFAULT__TARGET": f"{HOST}:{backend_port}"}, port)
 
 
+def _http_proxy(children: Children, backend_port: int, port: int) -> Child:
+    settings = {"BACKENDS__DEFAULT__TARGET": f"http://{HOST}:{backend_port}"}
+    return start_proxy(children, settings, port)
+
+
 def _stubbed(children: Children, _backend_port: int, port: int) -> Child:
     return start_proxy(children, {}, port)
 
@@ -141,4 +157,5 @@ def _envoy(children: Children, backend_port: int, port: int) -> Child:
 
 NAIVE_PROGRAM = Program(NAIVE_BRIDGE, partial(_script, NAIVE_BRIDGE, NAIVE_SCRIPT))
 PROXY_PROGRAM = Program(PROXY, _proxy, PROXY_LINE)
+HTTP_PROXY_PROGRAM = Program(HTTP_PROXY, _http_proxy, PROXY_LINE, api="http")
 STUBBED_PROGRAM = Program(STUBBED, _stubbed, PROXY_LINE)

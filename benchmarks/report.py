@@ -8,6 +8,7 @@ from typing import Self
 
 import cattrs
 
+from benchmarks.apis import Pair
 from benchmarks.comparison import Comparison
 from benchmarks.contenders import INSTALL
 from benchmarks.disk import Disk
@@ -24,7 +25,7 @@ class Report:
 
     `language` is that of the backend and of the load client (ends.py), and `client_cores` the
     maximum share of a core that the load client used. `left_out` has the contenders that are not
-    installed.
+    installed. `apis` compares the proxy with both kinds of backends (apis.py).
     """
 
     machine: str
@@ -34,6 +35,7 @@ class Report:
     left_out: list[str]
     goals: list[Goal]
     comparisons: list[Comparison]
+    apis: list[Pair]
     memory: dict[str, Footprint]
     start_up_seconds: dict[str, Spread]
 
@@ -55,6 +57,7 @@ class Report:
             goal_lines(self.goals),
             *(burst_lines(each) for each in self.comparisons),
             *(ratio_lines(each) for each in self.comparisons if each.ratios),
+            pair_lines(self.apis),
             memory_lines(self.memory),
             start_up_lines(self.start_up_seconds),
             self.end_lines(),
@@ -147,6 +150,19 @@ def ratio_lines(comparison: Comparison) -> Iterator[str]:
             f"{figures['p99_us'].median:.2f}",
             f"{figures['answers_per_second'].median:.2f}",
             f"{figures['cpu_us'].median:.2f}",
+        )
+
+
+def pair_lines(pairs: Iterable[Pair]) -> Iterator[str]:
+    """Yield the table of the proxy with an HTTP backend beside the proxy with a gRPC backend."""
+    yield row("The proxy with a backend over", "gRPC", "HTTP", "HTTP / gRPC", "quartiles")
+    for pair in pairs:
+        yield row(
+            f"  {pair.what}",
+            f"{pair.grpc.median:.{pair.digits}f}",
+            f"{pair.http.median:.{pair.digits}f}",
+            f"{pair.ratio.median:.2f}",
+            between(pair.ratio, 2),
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jicofo_reservation_proxy.commands.progress import Progress
 
 from benchmarks.children import START_SECONDS, Children
-from benchmarks.contenders import Program
+from benchmarks.contenders import Backends, Program
 from benchmarks.ports import free_port, wait_until_open
 from benchmarks.stats import Spread
 from benchmarks.wire import Rooms, jicofo_request, json_request
@@ -29,7 +29,7 @@ class StartUp:
     """Starts the contenders, one at a time, on free ports."""
 
     children: Children
-    backend_port: int
+    backends: Backends
     rooms: Rooms
 
     def program(self, program: Program) -> float:
@@ -37,7 +37,7 @@ class StartUp:
         port = free_port()
         request = json_request if program.speaks == "json" else jicofo_request
         started = time.perf_counter()
-        child = program.launch(self.children, self.backend_port, port)
+        child = program.launch(self.children, self.backends[program.api].port, port)
         with wait_until_open(child, port) as connection:
             connection.ask(request(self.rooms.next()))
             took = time.perf_counter() - started

@@ -4,9 +4,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from benchmarks import kinds
+from benchmarks.apis import Pair
 from benchmarks.bursts import Kind
 from benchmarks.comparison import Comparison
-from benchmarks.contenders import DIRECT, PROXY
+from benchmarks.contenders import DIRECT_CALLS, PROXY
 from benchmarks.goals import Goal
 from benchmarks.report import Report, between
 from benchmarks.stats import Spread
@@ -32,6 +33,7 @@ def markdown(report: Report) -> str:
         [_item(line) for line in report.end_lines()],
         goal_table(report.goals),
         ratio_table(by_kind),
+        pair_table(report.apis),
         *(call_table(kind, by_kind[kind.name]) for kind in kinds.CALLS),
         special_table([by_kind[kind.name] for kind in SPECIAL]),
         machine_table(report),
@@ -59,7 +61,7 @@ def goal_table(goals: Iterable[Goal]) -> Iterator[str]:
 def ratio_table(by_kind: dict[str, Comparison]) -> Iterator[str]:
     """Yield the table of the ratios to the naive bridge; of the proxy with quartiles."""
     kept = by_kind[kinds.KEPT.name]
-    names = [name for name in kept.ratios if name != DIRECT]
+    names = [name for name in kept.ratios if name not in DIRECT_CALLS]
     yield from heading(f"ratio to the {kept.base}", *names)
     for what, kind, figure in RATIOS:
         ratios = by_kind[kind.name].ratios
@@ -70,6 +72,18 @@ def ratio_table(by_kind: dict[str, Comparison]) -> Iterator[str]:
             for name in names
         ]
         yield row(what, *cells)
+
+
+def pair_table(pairs: Iterable[Pair]) -> Iterator[str]:
+    """Yield the table of the proxy with an HTTP backend beside the proxy with a gRPC backend."""
+    yield from heading("the proxy", "gRPC backend", "HTTP backend", "HTTP / gRPC")
+    for pair in pairs:
+        yield row(
+            pair.what,
+            f"{pair.grpc.median:.{pair.digits}f}",
+            f"{pair.http.median:.{pair.digits}f}",
+            bracketed(pair.ratio, 2),
+        )
 
 
 def call_table(kind: Kind, comparison: Comparison) -> Iterator[str]:

@@ -27,15 +27,20 @@ func serveBridge(address, port string) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listen(port)
-	if err != nil {
-		return err
-	}
 	b := &bridge{pb.NewReservationServiceClient(connection)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /conference", b.create)
 	mux.HandleFunc("DELETE /conference/{id}", b.delete)
-	server := &http.Server{Handler: mux}
+	return serveHTTP(port, mux)
+}
+
+// serveHTTP serves until a signal ends this process.
+func serveHTTP(port string, handler http.Handler) error {
+	listener, err := listen(port)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler}
 	go func() {
 		<-ended()
 		server.Close()

@@ -1,12 +1,13 @@
-// Command bench has the compiled ends of the benchmark: the backend, the load
+// Command bench has the compiled ends of the benchmark: the backends, the load
 // client, and a hand-written bridge as a contender. They need little processor
 // time, so a figure shows the contender and not the benchmark.
 //
-//	bench backend SECONDS         grant each request, after a delay such as 0.01
+//	bench backend grpc SECONDS    grant each request, after a delay such as 0.01
+//	bench backend http SECONDS    the same with the HTTP API of Jitsi's handbook
 //	bench bridge ADDRESS PORT     answer Jicofo by calling the backend at ADDRESS
 //	bench load                    read jobs from stdin, write results to stdout
 //
-// With port 0, the bridge chooses a free port, as the backend always does.
+// With port 0, the bridge chooses a free port, as the backends always do.
 package main
 
 import (
@@ -29,14 +30,16 @@ func main() {
 }
 
 func run(arguments []string) error {
-	usage := fmt.Errorf("wanted backend SECONDS, bridge ADDRESS PORT or load, got %q", arguments)
+	usage := fmt.Errorf(
+		"wanted backend grpc|http SECONDS, bridge ADDRESS PORT or load, got %q", arguments)
+	backends := map[string]func(time.Duration) error{"grpc": serveBackend, "http": serveHTTPBackend}
 	switch {
-	case len(arguments) == 2 && arguments[0] == "backend":
-		seconds, err := strconv.ParseFloat(arguments[1], 64)
+	case len(arguments) == 3 && arguments[0] == "backend" && backends[arguments[1]] != nil:
+		seconds, err := strconv.ParseFloat(arguments[2], 64)
 		if err != nil {
 			return err
 		}
-		return serveBackend(time.Duration(seconds * float64(time.Second)))
+		return backends[arguments[1]](time.Duration(seconds * float64(time.Second)))
 	case len(arguments) == 3 && arguments[0] == "bridge":
 		return serveBridge(arguments[1], arguments[2])
 	case len(arguments) == 1 && arguments[0] == "load":

@@ -13,7 +13,14 @@ import pytest
 from benchmarks import bench, contenders, kinds
 from benchmarks.bursts import Kind
 from benchmarks.children import HERE
-from benchmarks.contenders import DIRECT, DISTRIBUTIONS, GO_BRIDGE, NAIVE_BRIDGE, PROXY
+from benchmarks.contenders import (
+    DIRECT_CALLS,
+    DISTRIBUTIONS,
+    GO_BRIDGE,
+    HTTP_PROXY,
+    NAIVE_BRIDGE,
+    PROXY,
+)
 from benchmarks.hanging import HUNG
 from benchmarks.report import Report
 
@@ -27,8 +34,9 @@ def _tiny(kind: Kind) -> Kind:
 def _is_complete(report: Report, names: set[str]) -> None:
     figures = {each.kind: each.figures for each in report.comparisons}
     for kind in kinds.CALLS:
-        assert set(figures.pop(kind.name)) == names | (set() if kind.way == "new" else {DIRECT})
-    assert set(figures.pop(kinds.LIFE.name)) == names & {PROXY, GO_BRIDGE}
+        direct = set() if kind.way == "new" else set(DIRECT_CALLS)
+        assert set(figures.pop(kind.name)) == names | direct
+    assert set(figures.pop(kinds.LIFE.name)) == names & {PROXY, HTTP_PROXY, GO_BRIDGE}
     assert set(figures.pop(kinds.HANGING.name)) == {PROXY, HUNG}
     assert set(figures.pop(kinds.HANGING_4.name)) == {PROXY, HUNG}
     assert not figures
@@ -37,6 +45,7 @@ def _is_complete(report: Report, names: set[str]) -> None:
             assert 0 < measured["p50_us"].median <= measured["p99_us"].median
             assert measured["answers_per_second"].median > 0
             assert measured["cpu_us"].median > 0, contender
+    assert all(pair.ratio.median > 0 for pair in report.apis)
     assert names < set(report.memory)
     assert names < set(report.start_up_seconds)
     assert all(name in report.as_text() for name in names)
@@ -55,7 +64,7 @@ def test_without_go_the_report_says_that_the_figures_are_blurred(
     assert "WARNING: there is no Go" in text
     assert f"Left out: {', '.join(DISTRIBUTIONS)}; to install them: .venv/bin/pip " in text
     assert not [goal for goal in report.goals if GO_BRIDGE in goal.what]
-    _is_complete(report, {NAIVE_BRIDGE, PROXY})
+    _is_complete(report, {NAIVE_BRIDGE, PROXY, HTTP_PROXY})
 
 
 @pytest.mark.toolchain
@@ -66,7 +75,7 @@ def test_with_go_the_report_has_the_go_bridge(capsys: pytest.CaptureFixture[str]
     assert "WARNING" not in report.as_text()
     assert [goal for goal in report.goals if GO_BRIDGE in goal.what]
     installed = {name for name in DISTRIBUTIONS if name not in contenders.left_out()}
-    _is_complete(report, {NAIVE_BRIDGE, PROXY, GO_BRIDGE} | installed)
+    _is_complete(report, {NAIVE_BRIDGE, PROXY, HTTP_PROXY, GO_BRIDGE} | installed)
     assert capsys.readouterr().out == ""
 
 

@@ -24,7 +24,7 @@ def test_an_optional_contender_grants_rooms(
     short = partial(replace, rounds=1, calls=3)
     with bench.started(short) as run:
         chosen = [program for program in run.programs if program.name == name]
-        running = run.start(chosen, run.backend.port)
+        running = run.start(chosen, run.backends)
         (burst,) = run.bursts(short(kind), running)[name]
     assert burst.p50_us > 0
 
@@ -33,5 +33,9 @@ def test_a_contender_without_its_packages_is_left_out(monkeypatch: pytest.Monkey
     """The benchmark runs without the extra `bench`."""
     monkeypatch.setattr(contenders, "DISTRIBUTIONS", {UVICORN: ("no-such",), ENVOY: ("no-such",)})
     assert contenders.left_out() == [UVICORN, ENVOY]
-    python = Ends(("backend",), ("load",), None, "Python")
-    assert contenders.programs(python) == [contenders.NAIVE_PROGRAM, contenders.PROXY_PROGRAM]
+    python = Ends({}, ("load",), None, "Python")
+    assert contenders.programs(python) == [
+        contenders.NAIVE_PROGRAM,
+        contenders.PROXY_PROGRAM,
+        contenders.HTTP_PROXY_PROGRAM,
+    ]
