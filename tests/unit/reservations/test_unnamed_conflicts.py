@@ -56,6 +56,8 @@ def conference(conference_id: str = "7", *, ends: int | None = 3600) -> Conferen
 class Backend:
     """A backend with prepared answers; it records the rooms, and the deletions."""
 
+    drops_old_deletions = False
+
     created: CreateOutcome = field(default_factory=UnnamedConflict)
     deleted: Result[DeleteOutcome] = DONE
     rooms: list[str] = field(default_factory=list)
