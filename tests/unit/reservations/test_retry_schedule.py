@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import pytest
 from jicofo_reservation_proxy.ledger.records import RecordState
-from jicofo_reservation_proxy.model import DeleteOutcome, FaultKind, Result
+from jicofo_reservation_proxy.model import DeleteOutcome, Fault, FaultKind, Result
 from jicofo_reservation_proxy.reservations import retry_schedule
 from jicofo_reservation_proxy.reservations.deletion_delivery import BUSY_SECONDS
 from jicofo_reservation_proxy.reservations.retry_schedule import (
     FIRST_RETRY_SECONDS,
     MANY_REJECTIONS,
     MAX_RETRY_SECONDS,
+    RetrySchedule,
 )
 
 from tests.unit.ledgers import ref
@@ -202,6 +203,21 @@ def test_uncertain_after_a_restart(world: World) -> None:
     made.step("default")
     assert world.backend.told == ["7", "8"]
     assert not made.deletions.is_uncertain(ref())
+
+
+@pytest.mark.parametrize("drops_old_deletions", [True, False])
+def test_a_deletion_of_an_earlier_process_may_happen_later(drops_old_deletions: bool) -> None:
+    """It may, unless the backend drops old ones, until the backend has handled another attempt."""
+    schedule = RetrySchedule()
+    schedule.add("default", [ref()], drops_old_deletions=drops_old_deletions)
+    expected = not drops_old_deletions
+    assert schedule.may_happen_later(ref()) is expected
+    schedule.put_off(ref(), Fault(FaultKind.UNREACHABLE, "", ""), was_sent=False)
+    assert schedule.may_happen_later(ref()) is expected
+    schedule.put_off(ref(), Fault(FaultKind.UNREACHABLE, "503", ""), was_sent=True)
+    assert schedule.may_happen_later(ref()) is expected
+    schedule.put_off(ref(), Fault(FaultKind.BROKEN, "500", ""), was_sent=True)
+    assert not schedule.may_happen_later(ref())
 
 
 def test_uncertain_after_a_cancellation(world: World) -> None:
