@@ -62,7 +62,6 @@ class Backend:
     deleted: Result[DeleteOutcome] = DONE
     rooms: list[str] = field(default_factory=list)
     deletions: list[Deletion] = field(default_factory=list)
-    drops_old_deletions: bool = False
 
     def create(self, request: CreateRequest, *_: object) -> Result[CreateOutcome]:
         """Return the prepared answer."""
