@@ -130,6 +130,9 @@ def test_the_stubs_own_tests_pass(stub: Stub) -> None:
 
 
 def test_every_stub_folder_is_in_the_list() -> None:
-    """`STUBS` has an entry for each folder of backend_stub that has a README."""
+    """`STUBS` has an entry for each folder of backend_stub that has a README.
+
+    The kit speaks gRPC only, so it cannot check the HTTP backend (tests/stub_http does).
+    """
     folders = {readme.parent.name for readme in (ROOT / "backend_stub").glob("*/README.md")}
-    assert folders == {stub.name for stub in STUBS}
+    assert folders == {stub.name for stub in STUBS} | {"http"}

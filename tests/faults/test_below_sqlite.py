@@ -64,8 +64,8 @@ def test_the_power_is_cut_during_many_deletes(begin: Begin) -> None:
     assert disk.after_a_power_cut() == answered
 
 
-@pytest.mark.parametrize("kind", ["sync", "write"])
-def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, kind: str) -> None:
+@pytest.mark.parametrize("call", ["sync", "write"])
+def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, call: str) -> None:
     """Rooms open and close while a call to the disk hangs. No deletion is lost."""
     backend = stage.backend()
     backend.wait_until_ready()
@@ -73,7 +73,7 @@ def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, kind: str) -
     proxy.start()
     client = proxy.client()
     before = client.create("before").json["id"]
-    disk.let(**{kind: "hang"})
+    disk.let(**{call: "hang"})
     during = client.create("during").json["id"]
     assert client.get(during).status == 200
     reply, seconds = timed(lambda: client.delete(before))
@@ -93,14 +93,14 @@ def test_a_disk_that_hangs_below_sqlite(begin: Begin, stage: Stage, kind: str) -
 
 
 @pytest.mark.parametrize("fault", ["full", "late", "short", "broken"])
-@pytest.mark.parametrize("kind", ["sync", "write"])
-def test_a_disk_that_fails_below_sqlite(begin: Begin, kind: str, fault: str) -> None:
+@pytest.mark.parametrize("call", ["sync", "write"])
+def test_a_disk_that_fails_below_sqlite(begin: Begin, call: str, fault: str) -> None:
     """A DELETE is 200 if and only if the file contains it. After a repair, DELETEs are stored."""
     proxy, disk = begin()
     proxy.start()
     client = proxy.client()
     assert client.delete("default.before").status == 200
-    disk.let(**{kind: fault})
+    disk.let(**{call: fault})
     status = client.delete("default.during").status
     assert (status == 200) == _survives(proxy, "during")
     disk.repair()
