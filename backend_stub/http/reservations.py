@@ -121,7 +121,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         try:
             yield
             database.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # also Ctrl-C: the statements so far must not stay
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise

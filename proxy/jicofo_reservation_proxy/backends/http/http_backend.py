@@ -20,12 +20,10 @@ from jicofo_reservation_proxy.backends.backend_status import (
     IDLE,
     PROBE_SECONDS,
     BackendState,
-    Failure,
 )
 from jicofo_reservation_proxy.backends.conference_rules import ContractBreach
 from jicofo_reservation_proxy.backends.watched_calls import (
     BeginSpan,
-    Code,
     Metadata,
     NotAskedError,
     WatchedCalls,
@@ -57,15 +55,15 @@ from jicofo_reservation_proxy.observability.health import Health
 from jicofo_reservation_proxy.observability.metrics import Metrics
 from jicofo_reservation_proxy.observability.traces import Tracer
 from jicofo_reservation_proxy.settings.schema import Backend, Http
-from jicofo_reservation_proxy.text_rules import one_line
 
 from . import http_statuses
 from .answer_bodies import Body, read_body
+from .call_errors import CallError, HttpErrors
 from .conference_reader import ConferenceReader
 from .connections import INCIDENT_HEADER, HttpConnections
 from .create_bodies import create_body
 from .endpoints import UnsafeValueError
-from .exchange import NOT_HTTP, Answer, NoAnswerError, Request
+from .exchange import Answer, NoAnswerError, Request
 from .http_statuses import Meaning, fault_of
 from .targets import Targets
 
@@ -96,7 +94,7 @@ class HttpBackend:
         self._targets = Targets(settings)
         self._reader = ConferenceReader(name, self._http, self._targets)
         self._calls = WatchedCalls(
-            name, settings, _Errors(), metrics, health, _spans(name, self._targets, tracer)
+            name, settings, HttpErrors(), metrics, health, _spans(name, self._targets, tracer)
         )
         self._get_works = False
 
@@ -298,85 +296,24 @@ class HttpBackend:
             except NoAnswerError as error:
                 was_sent |= error.was_sent
                 may_happen_later |= error.is_lost
-                raise _CallError.of(error, may_repeat=may_repeat) from error
+                raise CallError.of(error, may_repeat=may_repeat) from error
             was_sent = True
             outcome = read(answer)
             if isinstance(outcome, Fault):
-                outcome = _with_location(outcome, answer)
                 may_happen_later |= outcome.may_happen_later
-                raise _CallError.answered(operation, answer, outcome, may_repeat=may_repeat)
+                raise CallError.answered(operation, answer, outcome, may_repeat=may_repeat)
             return Result(outcome, str(answer.status))
 
         try:
             return self._calls.make(operation, incident_id, within_seconds, attempt)
         except NotAskedError as error:
             return Result(cast("OutcomeT", error.fault), "")
-        except _CallError as error:
+        except CallError as error:
             fault = error.fault
             # Only a backend that has handled the last attempt shows that it handles no earlier one.
             if may_happen_later and fault.kind is not FaultKind.BROKEN:
                 fault = replace(fault, may_happen_later=True)
             return Result(cast("OutcomeT", fault), fault.code if was_sent else "")
-
-
-class _CallError(Exception):
-    """A call that ended in a fault, and what the fault says about the backend."""
-
-    def __init__(self, fault: Fault, *, is_retryable: bool, failure: Failure) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
-        self.is_retryable = is_retryable
-        self.failure = failure
-
-    @classmethod
-    def of(cls, error: NoAnswerError, *, may_repeat: bool) -> _CallError:
-        """Return the error of a request without an answer."""
-        fault = Fault(error.kind, error.code, error.detail, may_happen_later=error.is_lost)
-        is_retryable = error.is_retryable and (may_repeat or not error.was_sent)
-        failure = Failure(fault, is_elsewhere=error.code == NOT_HTTP)
-        return cls(fault, is_retryable=is_retryable, failure=failure)
-
-    @classmethod
-    def answered(
-        cls, operation: str, answer: Answer, fault: Fault, *, may_repeat: bool
-    ) -> _CallError:
-        """Return the error of an answer that is a fault."""
-        status = answer.status
-        failure = Failure(
-            fault,
-            is_elsewhere=http_statuses.is_elsewhere(status, read_body(answer.body)),
-            is_missing=operation == "create" and status in http_statuses.NO_ROUTE,
-        )
-        is_retryable = may_repeat and status in http_statuses.RETRYABLE
-        return cls(fault, is_retryable=is_retryable, failure=failure)
-
-
-class _Errors:
-    """What answers and errors mean for the calls to a backend (`watched_calls.Statuses`)."""
-
-    errors: type[Exception] = _CallError
-
-    def of_response(self, response: object) -> Code:
-        """Return the status of an answer."""
-        code = cast("Result[CreateOutcome]", response).code
-        return Code(code, int(code))
-
-    def of_error(self, error: Exception) -> Code:
-        """Return the status of an answer that is a fault, or a word for a missing answer."""
-        code = cast("_CallError", error).fault.code
-        return Code(code, int(code) if code.isdecimal() else 0)
-
-    def is_too_slow(self, error: BaseException) -> bool:
-        """Return whether the deadline of a call has passed."""
-        return isinstance(error, _CallError) and error.fault.code == "TIMEOUT"
-
-    def is_retryable(self, error: Exception) -> bool:
-        """Return whether a request may be repeated."""
-        return isinstance(error, _CallError) and error.is_retryable
-
-    def failure(self, _operation: str, error: Exception) -> Failure | None:
-        """Return what an error says about the backend."""
-        return cast("_CallError", error).failure
 
 
 def _idempotency_key(request: CreateRequest) -> str:
@@ -388,14 +325,6 @@ def _idempotency_key(request: CreateRequest) -> str:
     if not request.after:
         return request.request_id
     return str(uuid.uuid5(uuid.UUID(request.request_id), request.after))
-
-
-def _with_location(fault: Fault, answer: Answer) -> Fault:
-    """Return a fault whose text says where a redirect leads to, without its query."""
-    if not (300 <= answer.status < 400 and answer.location):
-        return fault
-    location = one_line(answer.location.partition("?")[0], 200)
-    return replace(fault, detail=f"{fault.detail}, and leads to {location}")
 
 
 def _broken(status: int, body: Body, breach: ContractBreach) -> Fault:
