@@ -1,6 +1,8 @@
 """Deletions at HTTP backends: lost answers, answers that mean "done", ids that are used again."""
 
+import gzip
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -249,6 +251,10 @@ def test_an_answer_that_settles_a_deletion(tmp_path: Path, delete: Delete) -> No
 
 OPEN = {
     "200 HTML": status_of(200, HTML),
+    "200 HTML in Latin-1": status_of(200, "<html>Anmeldung für Gäste</html>".encode("latin-1")),
+    "200 HTML in UTF-16": status_of(200, HTML.decode().encode("utf-16")),
+    "200 with a coding": lambda _: answered(200, zlib.compress(HTML), {"Content-Encoding": "br"}),
+    "200 cut gzip": lambda _: answered(200, gzip.compress(HTML)[:12], {"Content-Encoding": "gzip"}),
     "301": lambda _: answered(301, b"", {"Location": "/elsewhere"}),
     "400": status_of(400, {}),
     "401": status_of(401, {}),

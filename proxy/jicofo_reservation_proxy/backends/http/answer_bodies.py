@@ -77,7 +77,9 @@ def read_body(data: bytes) -> Body:
     try:
         text = stripped.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        return Body(BodyKind.UNREADABLE, {})
+        # A page in another charset is a page too; UTF-16 has a zero byte beside each letter.
+        is_page = _TAG.search(stripped.replace(b"\0", b"").decode("latin-1"))
+        return Body(BodyKind.HTML if is_page else BodyKind.UNREADABLE, {})
     if _TAG.search(text):
         return Body(BodyKind.HTML, {})
     if text.startswith(("{", "[")) or not text:

@@ -42,6 +42,11 @@ answer have less than 12 kB."""
 _CALLS_WITHOUT_LIMIT = 8
 """Deletions, idle probes and trial calls do not count for `in_flight`; there are few of them."""
 
+_GZIP = frozenset({"gzip", "x-gzip"})
+_OTHER_CODINGS = frozenset({"br", "compress", "deflate", "x-compress", "zstd"})
+"""The proxy asks for none of them. What such a body says is unknown: it may be a page. Other words
+are no codings: some scripts send `Content-Encoding: UTF-8`."""
+
 INCIDENT_HEADER = "X-Incident-Id"
 _PORTS = {"http": 80, "https": 443}
 
@@ -220,7 +225,10 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
         raise ProtocolError(f"a wrong body: {error}", HTTPException(str(error))) from error
     finally:
         response.close()  # does nothing to a connection that was released
-    if response.headers.get("Content-Encoding", "").strip().lower() in {"gzip", "x-gzip"}:
+    coding = response.headers.get("Content-Encoding", "").strip().lower()
+    if data and coding in _OTHER_CODINGS:
+        raise _unusable(BAD_BODY, f"wanted a body as it is or with gzip, got one with {coding}")
+    if data and coding in _GZIP:
         data = _decompressed(data)
     return Answer(response.status, data, response.headers.get("Location", ""))
 
@@ -228,11 +236,14 @@ def _read(response: urllib3.BaseHTTPResponse) -> Answer:
 def _decompressed(data: bytes) -> bytes:
     """Return a body that was compressed with gzip, but never more than the limit."""
     try:
-        decompressed = zlib.decompressobj(wbits=31).decompress(data, MAX_BODY_BYTES + 1)
+        reader = zlib.decompressobj(wbits=31)
+        decompressed = reader.decompress(data, MAX_BODY_BYTES + 1)
     except zlib.error as error:
         raise _unusable(BAD_BODY, f"the body is not gzip, as its header says: {error}") from error
     if len(decompressed) > MAX_BODY_BYTES:
         raise _too_large()
+    if not reader.eof:
+        raise _unusable(BAD_BODY, "the body with gzip is not complete")
     return decompressed
 
 

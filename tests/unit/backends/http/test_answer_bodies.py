@@ -54,6 +54,8 @@ EMPTY, HTML, UNREADABLE = BodyKind.EMPTY, BodyKind.HTML, BodyKind.UNREADABLE
         (b"[1,", UNREADABLE),
         (b"{'id': 7}", UNREADABLE),
         ("caf\u00e9".encode("latin-1"), UNREADABLE),
+        ("<!DOCTYPE html><title>caf\u00e9</title>".encode("latin-1"), HTML),
+        ("<!DOCTYPE html><title>caf\u00e9</title>".encode("utf-16"), HTML),
         (gzip.compress(b'{"id": 7}', mtime=0), UNREADABLE),
         (b"[" * 60_000, UNREADABLE),
         (b'{"id": ' + b"1" * 5000 + b"}", UNREADABLE),
