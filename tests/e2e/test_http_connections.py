@@ -1,6 +1,7 @@
 """Connections to HTTP backends: kept ones, repeated requests, proxies of the environment."""
 
 import base64
+import io
 import select
 import socket
 import threading
@@ -70,6 +71,25 @@ def test_one_connection_serves_many_requests(tmp_path: Path, *, secure: bool) ->
     assert {request.headers.get("connection", "keep-alive") for request in script.requests} == {
         "keep-alive"
     }
+
+
+@pytest.mark.usefixtures("_patient")
+def test_bytes_after_an_answer_are_not_the_next_answer(tmp_path: Path) -> None:
+    """A connection over TLS with decrypted bytes after the answer is not used again."""
+    script, authority = HttpScript(), Authority(tmp_path / "ca")
+
+    def create(request: Received) -> bytes:
+        answer = script.create_in_book(request)
+        if request.fields["name"] != "first":
+            return answer
+        # http.client reads 8 KiB at a time, and drops what it has read after the answer.
+        return answer.ljust(io.DEFAULT_BUFFER_SIZE) + answered(200, {"id": 666})
+
+    script.create = create
+    tls = {"ca_file": str(authority.ca_file), "server_name": SERVER_NAME}
+    with running_http(tmp_path, script, authority.server_context(), tls=tls) as running:
+        assert running.client.create("first").json["id"] == 1001
+        assert running.client.create("second").json["id"] == 1002
 
 
 def test_an_idle_connection_is_not_used_again(

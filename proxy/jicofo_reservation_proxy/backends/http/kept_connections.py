@@ -147,6 +147,8 @@ class _Connection(HTTPConnection):
             is_fresh = time.monotonic() - self.answered_at <= MAX_IDLE_SECONDS
             if not (self.may_be_kept and self.kept.is_on and is_fresh):
                 return False
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return False  # bytes after the last answer, which the base class sees only without TLS
         return super().is_connected
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
