@@ -21,10 +21,11 @@ from .http_support import (
     answered,
     backend,
     conference_of,
+    granting_by_http,
     running_http,
     serving,
 )
-from .support import PROSODY, Client, free_port
+from .support import PROSODY, START, Client, free_port
 
 HTML = b"<!DOCTYPE html><html><body>Not Found</body></html>"
 
@@ -375,3 +376,46 @@ def test_an_old_deletion_never_ends_the_new_meeting(tmp_path: Path, user_agent: 
         assert client.delete(again.json["id"]).status == 200
         until(lambda: not rows(tmp_path), "an empty ledger")
     assert not script.open
+
+
+# Deletions that the room does not tell about
+
+
+def test_a_lost_deletion_of_another_room_keeps_its_conference_back(tmp_path: Path) -> None:
+    """The backend moves a conference to a room while a DELETE of it is lost: nobody gets it yet."""
+    script = HttpScript(granting_by_http(17))
+    with running_http(tmp_path, script) as running:
+        public_id = running.client.create("old").json["id"]
+        script.delete = lambda _: RESET
+        assert running.client.delete(public_id).status == 200
+        script.wait("DELETE")
+        script.get = lambda _: answered(200, {"id": 17, "name": "new", "start_time": START})
+        assert running.client.create("new").status == 503
+        script.delete = lambda _: answered(200, {})
+        until(lambda: running.client.create("new").status == 200, "the room opens")
+
+
+def test_a_lost_deletion_of_an_unknown_room_keeps_its_conference_back(tmp_path: Path) -> None:
+    """After the loss of the ledger, only the answer to a create shows what a DELETE was for."""
+    script = HttpScript(granting_by_http(17))
+    with running_http(tmp_path, script) as running:
+        script.delete = lambda _: RESET
+        assert running.client.delete("default.17").status == 200
+        script.wait("DELETE")
+        assert running.client.create("room").status == 503
+        script.delete = lambda _: answered(200, {})
+        until(lambda: running.client.create("room").status == 200, "the room opens")
+
+
+def test_a_lost_deletion_of_an_old_row_keeps_the_room_refused(tmp_path: Path) -> None:
+    """The backend names a conference that is over, and then, by the same id, a new one."""
+    script, times = HttpScript(), iter([{"start_time": "2020-01-01T00:00:00Z", "duration": 60}])
+    script.create = lambda request: answered(200, conference_of(request, 17) | next(times, {}))
+    script.delete = lambda _: RESET
+    with running_http(tmp_path, script) as running:
+        assert running.client.create("room").status == 503
+        assert len(script.of("POST")) == 1
+        assert pending(tmp_path) == ["room"]
+        script.get = lambda _: answered(200, {"id": 17, "name": "room", "start_time": START})
+        script.delete = lambda _: answered(200, {})
+        until(lambda: running.client.create("room").status == 200, "the room opens")

@@ -8,7 +8,9 @@ deletion is pending. Then the proxy works in this order:
    HTTP backends do so; the contract for gRPC forbids it.
 2. Ask the backend for the room.
 3. If the answer names a conference that a client has ended, try to deliver its deletion. If the
-   deletion was delivered or is uncertain, ask the backend once more (named_conferences.py).
+   deletion was delivered or is uncertain, ask the backend once more (named_conferences.py). If the
+   backend may carry it out later, refuse the room, as in step 1: the ledger may not know the room
+   of the conference, or know it from another room.
 4. If the answer to the last call names such a conference, its end has not passed, and the client
    may have it, the conference goes on: cancel its deletion.
 
@@ -54,6 +56,8 @@ from .named_conferences import UNIQUE_IDS, NamedConferences, Verdict
 from .withdrawals import Withdrawals
 
 _ONE_ID_TWO_ROOMS = f"is the id of a conference in another room; the contract says: {UNIQUE_IDS}"
+_TO_GIVE = frozenset({Verdict.VALID, Verdict.OUTDATED})
+"""A client gets the conference of such an answer, or of the next one, maybe with the same id."""
 
 
 class Creation:
@@ -163,10 +167,23 @@ class Creation:
         with self._locks.hold(ref, asked.budget.left_seconds) as is_free:
             if not is_free:
                 return Handled(ROOM_IS_BUSY, asked.backend, result.code)
-            verdict = self._named.judge(asked, ref, outcome, outdated)
-            if verdict is Verdict.OUTDATED:
-                return ref
-            return Handled(self._reply(asked, ref, outcome, verdict), asked.backend, result.code)
+            judged = self._judge(asked, ref, outcome, outdated)
+        return judged if isinstance(judged, ConferenceRef) else judged._replace(code=result.code)
+
+    def _judge(
+        self,
+        asked: RoomRequest,
+        ref: ConferenceRef,
+        outcome: Granted | Conflict,
+        outdated: Sequence[ConferenceRef],
+    ) -> Handled[CreateReply] | ConferenceRef:
+        """Judge the conference `ref` of an answer, as above. The caller holds the locks."""
+        verdict = self._named.judge(asked, ref, outcome, outdated)
+        if verdict in _TO_GIVE and self._deletions.may_end_later(ref):
+            return self._fallback.answer(asked, DELETION_MAY_HAPPEN_LATER)
+        if verdict is Verdict.OUTDATED:
+            return ref
+        return Handled(self._reply(asked, ref, outcome, verdict), asked.backend)
 
     def _reply(
         self, asked: RoomRequest, ref: ConferenceRef, outcome: Granted | Conflict, verdict: Verdict

@@ -87,7 +87,11 @@ class Deletions:
         """Return whether the backend may still carry out a deletion of a room that was given up."""
         room = asked.request.room.raw
         pending = self._ledger.in_room(asked.backend, room, RecordState.PENDING)
-        return any(self._schedule.may_happen_later(record.ref) for record in pending)
+        return any(self.may_end_later(record.ref) for record in pending)
+
+    def may_end_later(self, ref: ConferenceRef) -> bool:
+        """Return whether the backend may still carry out a deletion of this conference."""
+        return self._schedule.may_happen_later(ref)
 
     def attempt_if_free(self, record: Record, within_seconds: float) -> bool:
         """Send a pending deletion if the locks of its room and of its conference are free.
