@@ -309,6 +309,8 @@ class Fault:
     backend granted in an answer that the proxy cannot use, or "". `has_row` as in `Granted`.
     `may_happen_later` is true if the backend may still carry out the call, although its deadline
     has passed: no HTTP backend promises to drop such a call, as the contract for gRPC does.
+    `is_elsewhere` is true if another server answered in place of the backend, so that the answer
+    shows nothing about earlier calls.
     """
 
     kind: FaultKind
@@ -317,6 +319,7 @@ class Fault:
     granted_id: str = ""
     has_row: bool = False
     may_happen_later: bool = False
+    is_elsewhere: bool = False
 
 
 class Reservation(NamedTuple):

@@ -177,7 +177,7 @@ def test_the_kinds_of_faults() -> None:
 
 def test_the_answers_that_are_not_about_a_deletion() -> None:
     """The page names the statuses that do not end the wait for a lost answer."""
-    (listed,) = re.findall(r"no answer again, or only ([\d, or]+), which", PAGE)
+    (listed,) = re.findall(r"that are not HTTP, ([\d,\s or]+),\s+which", PAGE)
     assert set(map(int, re.findall(r"\d+", listed))) == set(FAULT_KINDS)
 
 

@@ -16,6 +16,7 @@ from tests.unit.ledgers import stored
 from .http_support import (
     RESET,
     Answer,
+    Closing,
     HttpScript,
     Received,
     answered,
@@ -79,16 +80,25 @@ def test_the_client_is_refused_with_503_while_the_deletion_is_unknown(tmp_path: 
         assert running.client.create("other").status == 200
 
 
-@pytest.mark.parametrize("status", [401, 408, 429, 502, 503, 504])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(answered(status, {"message": "not now"}) for status in (401, 408, 429, 502, 503, 504)),
+        answered(302, b"", {"Location": "https://login.example.com/"}),
+        answered(200, HTML),
+        b"no HTTP at all\r\n\r\n",
+    ],
+    ids=["401", "408", "429", "502", "503", "504", "302", "a page", "no HTTP"],
+)
 def test_an_answer_of_a_gateway_does_not_show_that_a_deletion_is_over(
-    tmp_path: Path, status: int
+    tmp_path: Path, answer: bytes
 ) -> None:
-    """After a lost answer, a status that is not about the deletion leaves the room refused."""
+    """After a lost answer, one that is not about the deletion leaves the room refused."""
     script, lost = HttpScript(), threading.Event()
 
     def delete(_: Received) -> Answer:
         if lost.is_set():
-            return answered(status, {"message": "not now"})
+            return Closing(answer)
         lost.set()
         return RESET
 

@@ -24,7 +24,7 @@ ROOM_QUEUE_IS_FULL = Fault(
 DELETION_MAY_HAPPEN_LATER = Fault(
     FaultKind.UNREACHABLE,
     "",
-    "the backend was not asked: it has not answered a deletion of this room, and may carry it out "
+    "the backend has not answered a deletion of this room or conference, and may carry it out "
     "later",
 )
 

@@ -255,7 +255,7 @@ class Deletions:
         elif ref.backend not in self._has_no_delete:
             self._has_no_delete.add(ref.backend)
             logger.warning(
-                "backends.%s does not support DeleteConference; its rooms become free only when"
+                "backends.%s does not support deletions; its rooms become free only when"
                 " their reservations end",
                 ref.backend,
             )

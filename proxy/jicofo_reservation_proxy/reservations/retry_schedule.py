@@ -202,7 +202,8 @@ class RetrySchedule:
         attempts.is_uncertain |= was_sent
         if was_sent:
             # Only a backend that has handled this attempt shows that it handles no earlier one.
-            is_still_unknown = attempts.may_happen_later and is_of_the_backend
+            is_unhandled = is_of_the_backend or fault.is_elsewhere
+            is_still_unknown = attempts.may_happen_later and is_unhandled
             attempts.may_happen_later = fault.may_happen_later or is_still_unknown
         pause = self._pauses[ref.backend]
         pause.last_fault = fault

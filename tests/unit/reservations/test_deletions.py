@@ -86,7 +86,7 @@ def test_a_backend_without_the_method(world: World, caplog: pytest.LogCaptureFix
         assert world.ledger.pending(backend) == []
     warned = [text for level, text, _ in lines(caplog) if level == logging.WARNING]
     assert warned == [
-        f"backends.{backend} does not support DeleteConference; its rooms become free only when"
+        f"backends.{backend} does not support deletions; its rooms become free only when"
         " their reservations end"
         for backend in ("default", "other")
     ]

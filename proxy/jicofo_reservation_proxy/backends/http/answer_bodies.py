@@ -43,17 +43,15 @@ class Body:
     def sentence(self, path: str) -> str:
         """Return the sentence for the user in a refusal, or "".
 
-        `path` is the setting `answer_fields.message`. Plain texts with several lines and all texts
-        with tags are left out: they are pages or stack traces.
+        `path` is the setting `answer_fields.message`. Texts with several lines or with tags are
+        left out: they are pages or stack traces.
         """
         if self.kind is BodyKind.TEXT:
-            is_short = len(self.text) <= MAX_SENTENCE_CHARACTERS and "\n" not in self.text
-            return self.text if is_short else ""
+            is_short = len(self.text) <= MAX_SENTENCE_CHARACTERS
+            return self.text if is_short and _is_line(self.text) else ""
         names = _SENTENCES if path == _SENTENCES[0] else (path,)
-        for name in filter(None, names):
-            if sentence := _sentence(at_path(self.fields, name)):
-                return sentence
-        return ""
+        found = (_sentence(at_path(self.fields, name)) for name in names if name)
+        return next(filter(_is_line, found), "")
 
     @property
     def described(self) -> str:
@@ -119,6 +117,11 @@ def _sentence(value: object) -> str:
     if not isinstance(value, str) or _TAG.search(value):
         return ""
     return value.strip()
+
+
+def _is_line(text: str) -> bool:
+    """Return whether a text is one line, and not empty."""
+    return len(text.splitlines()) == 1
 
 
 def _refuse(name: str) -> NoReturn:

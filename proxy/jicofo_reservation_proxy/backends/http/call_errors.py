@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import cast
 
@@ -11,7 +12,6 @@ from jicofo_reservation_proxy.model import CreateOutcome, Fault, Result
 from jicofo_reservation_proxy.text_rules import one_line
 
 from . import http_statuses
-from .answer_bodies import read_body
 from .exchange import NOT_HTTP, Answer, NoAnswerError
 
 
@@ -27,9 +27,15 @@ class CallError(Exception):
     @classmethod
     def of(cls, error: NoAnswerError, *, may_repeat: bool) -> CallError:
         """Return the error of a request without an answer."""
-        fault = Fault(error.kind, error.code, error.detail, may_happen_later=error.is_lost)
+        fault = Fault(
+            error.kind,
+            error.code,
+            error.detail,
+            may_happen_later=error.is_lost,
+            is_elsewhere=error.code == NOT_HTTP,
+        )
         is_retryable = error.is_retryable and (may_repeat or not error.was_sent)
-        failure = Failure(fault, is_elsewhere=error.code == NOT_HTTP)
+        failure = Failure(fault, is_elsewhere=fault.is_elsewhere)
         return cls(fault, is_retryable=is_retryable, failure=failure)
 
     @classmethod
@@ -40,7 +46,7 @@ class CallError(Exception):
         status, fault = answer.status, _with_location(fault, answer)
         failure = Failure(
             fault,
-            is_elsewhere=http_statuses.is_elsewhere(status, read_body(answer.body)),
+            is_elsewhere=fault.is_elsewhere,
             is_missing=operation == "create" and status in http_statuses.NO_ROUTE,
         )
         is_retryable = may_repeat and status in http_statuses.RETRYABLE
@@ -76,8 +82,8 @@ class HttpErrors:
 
 
 def _with_location(fault: Fault, answer: Answer) -> Fault:
-    """Return a fault whose text says where a redirect leads to, without its query."""
+    """Return a fault whose text says where a redirect leads to, without its query and fragment."""
     if not (300 <= answer.status < 400 and answer.location):
         return fault
-    location = one_line(answer.location.partition("?")[0], 200)
+    location = one_line(re.split(r"[?#]", answer.location)[0], 200)
     return replace(fault, detail=f"{fault.detail}, and leads to {location}")

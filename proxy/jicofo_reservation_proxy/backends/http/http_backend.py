@@ -245,8 +245,8 @@ class HttpBackend:
             return Result(Deleted(is_unsupported=True), "")
         try:
             request = Request(endpoint.method, endpoint.for_conference(deletion.conference_id))
-        except UnsafeValueError:
-            return Result(Deleted(), "")
+        except UnsafeValueError as error:  # perhaps an older template of `delete` allowed it
+            return Result(Fault(FaultKind.BROKEN, "", f"not sent, because of {error}"), "")
         if self._tracer is None:
             return self._deliver(deletion, request, incident_id, within_seconds)
         with self._tracer.deletion(self.name, incident_id):
@@ -311,7 +311,8 @@ class HttpBackend:
         except CallError as error:
             fault = error.fault
             # Only a backend that has handled the last attempt shows that it handles no earlier one.
-            if may_happen_later and fault.kind is not FaultKind.BROKEN:
+            is_handled = fault.kind is FaultKind.BROKEN and not fault.is_elsewhere
+            if may_happen_later and not is_handled:
                 fault = replace(fault, may_happen_later=True)
             return Result(cast("OutcomeT", fault), fault.code if was_sent else "")
 

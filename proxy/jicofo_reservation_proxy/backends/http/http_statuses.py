@@ -27,7 +27,7 @@ FAULT_KINDS: Mapping[int, FaultKind] = {
 NO_DENIALS = frozenset({401, 404, 405, 406, 407, 408, 415, 429})
 """These statuses to a POST are about the request of the proxy, and never about the room."""
 
-GIVEN_UP = frozenset({408, 502, 504})
+GIVEN_UP = frozenset({408, 502, 503, 504})
 """With these statuses a server in front of the backend has given up: the backend may still carry
 out the request."""
 
@@ -101,7 +101,13 @@ def fault_of(status: int, body: Body, why: str = "") -> Fault:
     """Return the fault for an answer; `why` says what is wrong with an answer without an error."""
     kind = FAULT_KINDS.get(status, FaultKind.BROKEN)
     detail = f"the answer has {body.described}" + (f": {why}" if why else "")
-    return Fault(kind, str(status), detail, may_happen_later=status in GIVEN_UP)
+    return Fault(
+        kind,
+        str(status),
+        detail,
+        may_happen_later=status in GIVEN_UP,
+        is_elsewhere=is_elsewhere(status, body),
+    )
 
 
 def is_elsewhere(status: int, body: Body) -> bool:

@@ -26,9 +26,10 @@ MAX_IDLE_SECONDS = 1.0
 it likes (gunicorn after 2 s, Node.js and Apache after 5 s), and a POST that is sent just then is
 lost: nobody knows whether the server has read it."""
 
-_WITHOUT_BODY = frozenset({204, 304})
+_WITHOUT_BODY = frozenset({101, 204, 304})
 """Answers without a body (RFC 9112, section 6.3). Some scripts send one anyway, and it would become
-the answer to the next request. So the connection is not used again."""
+the answer to the next request. So the connection is not used again. After 101, it is not HTTP any
+more."""
 
 _INTERIM = frozenset(range(100, 200)) - {http.HTTPStatus.SWITCHING_PROTOCOLS}
 """The statuses after which the answer follows."""

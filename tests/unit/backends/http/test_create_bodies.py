@@ -93,8 +93,28 @@ def test_fields_of_the_client() -> None:
         "duration": "3600",
         "site": "blue",
         "x": "1",
-        "": "2",
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mail.owner",
+        "mail owner",
+        "mail_owner[]",
+        " name",
+        "name\0x",
+        "NAME",
+        "Mail_Owner",
+        "",
+        "\u017fite",
+    ],
+)
+def test_no_field_of_the_client_replaces_another_one_at_the_server(name: str) -> None:
+    """PHP reads some names as others, and Go and .NET ignore the case in JSON."""
+    for http in (Http(), JSON_HTTP):
+        asked = fields(http, asking("board")._replace(extra_fields={name: "x", "a-b_1": "y"}))
+        assert asked == fields(http, asking("board")) | {"a-b_1": "y"}
 
 
 def test_no_other_field_is_taken_for_the_owner() -> None:
@@ -111,7 +131,9 @@ unicode_texts = st.text(st.characters(codec="utf-8"), max_size=30)
 @given(
     room=unicode_texts,
     owner=st.none() | unicode_texts,
-    extra=st.dictionaries(unicode_texts, unicode_texts, max_size=3),
+    extra=st.dictionaries(
+        st.from_regex(r"x[a-z0-9_-]{0,9}", fullmatch=True), unicode_texts, max_size=3
+    ),
     http=st.sampled_from([Http(), JSON_HTTP]),
 )
 @settings(max_examples=150)

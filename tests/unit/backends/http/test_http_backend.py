@@ -285,13 +285,15 @@ def test_endpoints_that_are_switched_off() -> None:
 
 
 def test_a_room_or_an_id_that_cannot_be_in_a_path() -> None:
-    """Nothing is sent: the room is denied, and no conference has such an id."""
+    """Nothing is sent: the room is denied, no conference has such an id; no deletion is lost."""
     tested = scene(create="POST /rooms/{room}")
     denied = tested.backend.create(asking("a/b"), ClientKind.JICOFO, NO_HOLD, INCIDENT, 5.0).outcome
     assert isinstance(denied, Denied)
     assert tested.backend.get("..", INCIDENT, 5.0) == (NotFound(), "")
     deletion = Deletion("..", 0, DeleteReason.ENDED)
-    assert tested.backend.delete(deletion, INCIDENT, 5.0) == (Deleted(), "")
+    kept = tested.backend.delete(deletion, INCIDENT, 5.0)
+    assert isinstance(kept.outcome, Fault)
+    assert (kept.outcome.kind, kept.code) == (FaultKind.BROKEN, "")
     assert tested.connections.requests == []
 
 

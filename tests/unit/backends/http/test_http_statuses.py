@@ -114,9 +114,12 @@ def test_every_fault() -> None:
             KINDS.get(status, FaultKind.BROKEN),
             str(status),
             "the answer has a JSON object (no table): why",
-            may_happen_later=status in {408, 502, 504},
+            may_happen_later=status in {408, 502, 503, 504},
+            is_elsewhere=300 <= status < 400,
         )
     assert fault_of(500, read_body(b"")).detail == "the answer has nothing"
+    assert fault_of(200, read_body(b"<html>")).is_elsewhere
+    assert not fault_of(404, read_body(b"<html>")).is_elsewhere
 
 
 def test_no_status_outside_of_http_has_a_meaning() -> None:
