@@ -41,7 +41,7 @@ run: $(READY) ## Run the proxy on 127.0.0.1:7777 with the built-in stub backend
 	@exec $(BIN)/jicofo-reservation-proxy serve --state-dir .state $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run the tests, without Go, Java and a browser (4 minutes); ARGS='-k ids' runs only the tests with this word in their names
+test: $(READY) ## Run the tests, without Go, Java and a browser (6 minutes); ARGS='-k ids' runs only the tests with this word in their names
 	@$(BIN)/pytest -n auto --dist loadfile -m 'not toolchain and not browser and not operations' $(ARGS)
 
 .PHONY: test-stubs
@@ -66,7 +66,7 @@ test-browser: $(READY) ## Test the status page, and attacks of other pages, in a
 	@AXE=$(abspath $(AXE)/package/axe.min.js) $(BIN)/pytest -m browser $(ARGS)
 
 .PHONY: test-all
-test-all: test test-stubs ## Run `test` and `test-stubs` (6 minutes)
+test-all: test test-stubs ## Run `test` and `test-stubs` (9 minutes)
 
 .PHONY: faults
 faults: $(READY) ## Run the fault tests and the Hypothesis state machine at length; takes about 40 minutes
