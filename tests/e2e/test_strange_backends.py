@@ -206,7 +206,9 @@ def test_without_a_path_the_proxy_sends_no_deletion(
         eventually(lambda: not count(proxy, RecordState.PENDING))
     assert not backend.deletes
     assert not backend.gets
-    warnings = [record for record in caplog.records if "does not support deletions" in record.getMessage()]
+    warnings = [
+        record for record in caplog.records if "does not support deletions" in record.getMessage()
+    ]
     assert len(warnings) == 1
 
 
