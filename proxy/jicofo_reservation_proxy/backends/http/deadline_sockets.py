@@ -17,11 +17,6 @@ AddressInfo = tuple[int, int, int, SocketAddress]
 """The family, the kind, the protocol and the address of a socket."""
 
 
-TOLERANCE = 0.002
-"""A time-out that differs less than this share from the wanted one is not set again, because that
-is a system call, in which another thread may take Python's lock. It is 10 ms of 5 s."""
-
-
 class Note(Protocol):
     """Notes whether an address has accepted a connection."""
 
@@ -44,9 +39,7 @@ class _Deadline:
         if left <= 0:
             raise TimeoutError("the deadline has passed")
         limits = [limit for limit in (left, value) if limit is not None and limit != float("inf")]
-        limit = min(limits) if limits else None
-        if not _is_about(self.gettimeout(), limit):  # type: ignore[attr-defined]
-            super().settimeout(limit)  # type: ignore[misc]
+        super().settimeout(min(limits) if limits else None)  # type: ignore[misc]
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - as the base class
         """Receive bytes before the deadline. Raises `HTTPException` if there are too many."""
@@ -66,12 +59,6 @@ class _Deadline:
         """Send all bytes before the deadline."""
         self.settimeout(None)
         super().sendall(*args, **kwargs)  # type: ignore[misc]
-
-
-def _is_about(seconds: float | None, wanted: float | None) -> bool:
-    if seconds is None or wanted is None:
-        return seconds is wanted
-    return abs(seconds - wanted) <= TOLERANCE * wanted
 
 
 class DeadlineSocket(_Deadline, socket.socket):

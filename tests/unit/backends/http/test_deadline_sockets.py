@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 from jicofo_reservation_proxy.backends.http.deadline_sockets import (
-    TOLERANCE,
     AddressInfo,
     DeadlineSocket,
     connect,
@@ -143,44 +142,3 @@ def test_no_connection_after_the_deadline(listener: socket.socket) -> None:
     """A deadline that has passed is a time-out, also if the server would accept at once."""
     with pytest.raises(TimeoutError):
         connect([info(listener.getsockname()[1])], time.monotonic())
-
-
-@pytest.fixture
-def unused() -> Iterator[DeadlineSocket]:
-    """Return a socket that is not connected."""
-    with DeadlineSocket() as made:
-        yield made
-
-
-def test_a_time_out_that_is_about_right_is_not_set_again(unused: DeadlineSocket) -> None:
-    """The parts of one request, and those of the next one with the same deadline, cost nothing."""
-    unused.until = time.monotonic() + 1000
-    unused.settimeout(None)
-    first = unused.gettimeout()
-    unused.settimeout(None)
-    unused.until = time.monotonic() + 1001
-    unused.settimeout(None)
-    assert unused.gettimeout() == first
-
-
-@pytest.mark.parametrize("seconds", [900, 1100, 0.5])
-def test_another_deadline_is_set(unused: DeadlineSocket, seconds: float) -> None:
-    """The time-out is never longer than the tolerance allows."""
-    unused.until = time.monotonic() + 1000
-    unused.settimeout(None)
-    unused.until = time.monotonic() + seconds
-    unused.settimeout(None)
-    assert (unused.gettimeout() or 0.0) <= seconds * (1 + TOLERANCE)
-    assert unused.gettimeout() != pytest.approx(1000, rel=0.01)
-
-
-def test_no_deadline_is_set_too(unused: DeadlineSocket) -> None:
-    """Without a deadline and without a time-out, an operation may take any time."""
-    unused.until = time.monotonic() + 1000
-    unused.settimeout(None)
-    unused.until = float("inf")
-    unused.settimeout(None)
-    assert unused.gettimeout() is None
-    unused.until = time.monotonic() + 1000
-    unused.settimeout(None)
-    assert unused.gettimeout() is not None
